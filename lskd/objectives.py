@@ -1,0 +1,258 @@
+"""Training objectives: the terms of a loss, their weights, and the state that a method owns.
+
+An objective is an ``nn.Module`` so that a learned temperature (CTKD) is optimised, moved and checkpointed
+with the student it belongs to. ``start_epoch`` sets what depends on the epoch (DKD's warm-up, CTKD's
+curriculum); calling the objective returns named scalar terms whose sum is the loss.
+
+Every class is constructed from keyword settings only, the same keys that a recipe's member has.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lskd.losses import CurriculumTemperature, curriculum_reversal, dkd_terms, kd_loss, mlkd_terms
+
+__all__ = ["CTKD", "DKD", "KD", "METHODS", "MLKD", "Logits", "Objective", "Plain", "create_objective"]
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a step hands to an objective; ``*_strong`` only for objectives with ``needs_strong``."""
+
+    student: Tensor
+    target: Tensor
+    teacher: Tensor | None = None
+    student_strong: Tensor | None = None
+    teacher_strong: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """Base class. ``needs_teacher`` and ``needs_strong`` tell the trainer which logits to compute."""
+
+    needs_teacher = True
+    needs_strong = False
+
+    def start_epoch(self, epoch: int) -> None:
+        """Prepare for epoch 1, 2, ..."""
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        raise TypeError(f"{type(self).__name__} computes no terms; choose one of {', '.join(METHODS)}")
+
+    def diagnostics(self) -> dict[str, float]:
+        """State worth a line in the record of an epoch, such as a learned temperature."""
+        return {}
+
+
+class Plain(Objective):
+    """Cross-entropy alone: a teacher, or a student without one."""
+
+    needs_teacher = False
+
+    def __init__(self, *, ce_weight: float = 1.0) -> None:
+        super().__init__()
+        self.ce_weight = ce_weight
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        return {"ce": self.ce_weight * F.cross_entropy(logits.student, logits.target)}
+
+
+class KD(Objective):
+    """``ce_weight · CE + kd_weight · KL_T`` (protocol 1.2); CE always sees the raw logits."""
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        kd_weight: float,
+        ce_weight: float = 0.1,
+        standardize: bool = False,
+        correction: int = 1,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.kd_weight = kd_weight
+        self.ce_weight = ce_weight
+        self.standardize = standardize
+        self.correction = correction
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        kd = kd_loss(
+            logits.student,
+            _teacher(self, logits),
+            temperature=self.temperature,
+            standardize=self.standardize,
+            correction=self.correction,
+        )
+        ce = F.cross_entropy(logits.student, logits.target)
+        return {"ce": self.ce_weight * ce, "kd": self.kd_weight * kd}
+
+
+class DKD(Objective):
+    """``CE + min(epoch / warmup, 1) · kd_weight · (alpha TCKD + beta NCKD)`` (protocol 1.3).
+
+    With LS the released code multiplies alpha and beta by the weight; without it the weight is 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 4.0,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        kd_weight: float = 1.0,
+        ce_weight: float = 1.0,
+        warmup: int = 20,
+        standardize: bool = False,
+        correction: int = 1,
+    ) -> None:
+        super().__init__()
+        if warmup < 1:
+            raise ValueError(f"dkd: warmup is {warmup}; it counts epochs from 1 (1 switches it off)")
+        self.temperature = temperature
+        self.alpha = alpha * kd_weight
+        self.beta = beta * kd_weight
+        self.ce_weight = ce_weight
+        self.warmup = warmup
+        self.standardize = standardize
+        self.correction = correction
+        self.factor = 1.0
+
+    def start_epoch(self, epoch: int) -> None:
+        self.factor = min(epoch / self.warmup, 1.0)
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        tckd, nckd = dkd_terms(
+            logits.student,
+            _teacher(self, logits),
+            logits.target,
+            temperature=self.temperature,
+            standardize=self.standardize,
+            correction=self.correction,
+        )
+        ce = F.cross_entropy(logits.student, logits.target)
+        return {
+            "ce": self.ce_weight * ce,
+            "tckd": self.factor * self.alpha * tckd,
+            "nckd": self.factor * self.beta * nckd,
+        }
+
+
+class CTKD(Objective):
+    """KD whose temperature is learned against the student (protocol 1.4)."""
+
+    def __init__(
+        self,
+        *,
+        kd_weight: float,
+        ce_weight: float = 0.1,
+        t_start: float = 1.0,
+        t_end: float = 20.0,
+        loops: int = 10,
+        standardize: bool = False,
+        correction: int = 1,
+    ) -> None:
+        super().__init__()
+        self.temperature = CurriculumTemperature(t_start, t_end)
+        self.kd_weight = kd_weight
+        self.ce_weight = ce_weight
+        self.loops = loops
+        self.standardize = standardize
+        self.correction = correction
+        self.reversal = curriculum_reversal(1, loops=loops)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.reversal = curriculum_reversal(epoch, loops=self.loops)
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        kd = kd_loss(
+            logits.student,
+            _teacher(self, logits),
+            temperature=self.temperature(self.reversal),
+            standardize=self.standardize,
+            correction=self.correction,
+        )
+        ce = F.cross_entropy(logits.student, logits.target)
+        return {"ce": self.ce_weight * ce, "kd": self.kd_weight * kd}
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"temperature": float(self.temperature(self.reversal).detach())}
+
+
+class MLKD(Objective):
+    """Multi-level logit distillation on a weak and a strong view (protocol 1.5)."""
+
+    needs_strong = True
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        kd_weight: float,
+        ce_weight: float = 0.1,
+        standardize: bool = False,
+        correction: int = 1,
+        masks: str = "mean",
+        strong_terms: str = "released",
+        standardize_correlations: bool = False,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "temperature": temperature,
+            "kd_weight": kd_weight,
+            "ce_weight": ce_weight,
+            "standardize": standardize,
+            "correction": correction,
+            "masks": masks,
+            "strong_terms": strong_terms,
+            "standardize_correlations": standardize_correlations,
+        }
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        if logits.student_strong is None or logits.teacher_strong is None:
+            raise ValueError("mlkd: logits of the strong view are missing; pass student_strong and teacher_strong")
+        return mlkd_terms(
+            logits.student,
+            logits.student_strong,
+            _teacher(self, logits),
+            logits.teacher_strong,
+            logits.target,
+            **self.settings,
+        )
+
+
+METHODS: dict[str, type[Objective]] = {"plain": Plain, "kd": KD, "dkd": DKD, "ctkd": CTKD, "mlkd": MLKD}
+
+
+def create_objective(method: str, **settings: Any) -> Objective:
+    """Build an objective by its recipe name, refusing settings that the method does not have.
+
+    Raises:
+        ValueError: unknown method, unknown or missing setting; names the nearest valid one.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0)
+        raise ValueError(f"unknown method {method!r}; did you mean {near[0]!r}? There are {', '.join(METHODS)}")
+    known = inspect.signature(METHODS[method]).parameters
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
+            raise ValueError(
+                f"method {method!r} has no setting {key!r}; did you mean {near[0]!r}? It has {', '.join(known)}"
+            )
+    missing = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in settings]
+    if missing:
+        raise ValueError(f"method {method!r} needs the setting(s) {', '.join(missing)}")
+    return METHODS[method](**settings)
+
+
+def _teacher(objective: Objective, logits: Logits) -> Tensor:
+    if logits.teacher is None:
+        raise ValueError(f"{type(objective).__name__} needs teacher logits and got none")
+    return logits.teacher
