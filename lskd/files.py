@@ -1,0 +1,112 @@
+"""Files that are either whole or not there.
+
+Everything the project writes and later reads goes through here: content is written beside its final name,
+flushed to the disk and renamed, so a kill or a power cut at any moment leaves the previous file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lskd.errors import LskdError
+
+__all__ = ["atomic_path", "atomic_write", "read_json", "sha256_file", "write_json"]
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path beside ``path`` to write to: renamed to ``path`` when the block ends well, removed when it does not.
+
+    The temporary name keeps the suffix, because some writers choose their format by it (``np.savez`` appends
+    ``.npz`` otherwise). Missing parent folders are made.
+
+    Raises:
+        FileNotFoundError: the block ended without having written the file.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.stem}.{secrets.token_hex(6)}.tmp{final.suffix}")
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(f"{final}: nothing was written to its temporary file {temporary.name}")
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(final)
+        _sync_folder(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write ``data`` (text as UTF-8) to ``path`` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file's content, read in pieces."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write ``obj`` as JSON in one step, keys in their order, one space of indent, a newline at the end.
+
+    Raises:
+        LskdError: a value that JSON cannot hold. NaN and infinities are refused too, because other readers
+            reject them; the message names the place.
+    """
+    try:
+        text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise LskdError(f"{path}: cannot be written as JSON: {_unsuitable(obj) or error}") from None
+    atomic_write(path, text + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        LskdError: the file is damaged. A missing file is a FileNotFoundError.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LskdError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+def _unsuitable(obj: Any, place: str = "value") -> str | None:
+    """The first place in ``obj`` that JSON cannot hold, in words; None when there is none."""
+    if isinstance(obj, dict):
+        for key, value in obj.items():
+            if not isinstance(key, str | int | float | bool | None):
+                return f"{place} has the key {key!r} of type {type(key).__name__}; keys are strings"
+            if found := _unsuitable(value, f"{place}[{key!r}]"):
+                return found
+        return None
+    if isinstance(obj, list | tuple):
+        found_inside = (_unsuitable(value, f"{place}[{i}]") for i, value in enumerate(obj))
+        return next(filter(None, found_inside), None)
+    if isinstance(obj, float) and (obj != obj or obj in (float("inf"), float("-inf"))):
+        return f"{place} is {obj}; write None or a string instead"
+    if not isinstance(obj, str | int | float | bool | None):
+        return f"{place} is of type {type(obj).__name__}; expected a string, number, boolean, None, list or dictionary"
+    return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` last through a power cut; file systems that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

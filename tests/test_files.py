@@ -1,0 +1,76 @@
+"""Atomic files: whole or not there, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lskd.errors import LskdError
+from lskd.files import atomic_path, atomic_write, read_json, sha256_file, write_json
+
+
+def test_a_failure_keeps_the_previous_file_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "sub folder" / "a.npz"
+    atomic_write(target, "before")
+
+    def fail_half_way() -> None:
+        with atomic_path(target) as temporary:
+            assert temporary.parent == target.parent
+            assert temporary.suffix == ".npz"
+            temporary.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert target.read_text() == "before"
+    assert [p.name for p in target.parent.iterdir()] == ["a.npz"]
+
+
+def test_success_replaces(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    for content in (b"one", b"two"):
+        atomic_write(target, content)
+        assert target.read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_nothing_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing was written"), atomic_path(tmp_path / "a"):
+        pass
+
+
+def test_json_round_trip_keeps_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    value = {"b": [1, 2.5, None, True], "a": {"λ": "é"}}
+    write_json(path, value)
+    assert read_json(path) == value
+    assert list(read_json(path)) == ["b", "a"]
+    assert path.read_text(encoding="utf-8").endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({"a": [1.0, {"loss": float("nan")}]}, r"value\['a'\]\[1\]\['loss'\] is nan"),
+        ([float("inf")], r"value\[0\] is inf"),
+        ({"a": Path("x")}, r"value\['a'\] is of type"),
+        ({(1, 2): 3}, r"key \(1, 2\)"),
+    ],
+)
+def test_unsuitable_values_are_named_and_nothing_is_written(tmp_path: Path, value: object, named: str) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(LskdError, match=named):
+        write_json(path, value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(LskdError, match=r"a\.json: not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
