@@ -1,0 +1,35 @@
+"""Data sets as tensors: uint8 images on any device, views as indices, no worker processes."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from lskd.data.cifar100 import cifar100
+from lskd.data.dataset import Dataset
+from lskd.data.digit_pairs import digit_pairs
+
+__all__ = ["DATASETS", "Dataset", "load_dataset"]
+
+DATASETS: dict[str, Callable[..., Dataset]] = {"digit_pairs": digit_pairs, "cifar100": cifar100}
+
+
+def load_dataset(name: str, **options: Any) -> Dataset:
+    """Load a data set by its recipe name, refusing options that it does not have.
+
+    Raises:
+        ValueError: unknown data set or option; names the nearest valid one.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)
+        raise ValueError(f"unknown data set {name!r}; did you mean {near[0]!r}? There are {', '.join(DATASETS)}")
+    known = inspect.signature(DATASETS[name]).parameters
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
+            raise ValueError(
+                f"data set {name!r} has no option {key!r}; did you mean {near[0]!r}? It has {', '.join(known)}"
+            )
+    return DATASETS[name](**options)

@@ -1,0 +1,196 @@
+"""Digit pairs: 100 classes "00" to "99" from real handwritten digits, two side by side.
+
+The originals are the 1,797 digits that ship with scikit-learn (UCI Optical Recognition of Handwritten
+Digits, 8 x 8 pixels). Each image takes two of them, rotated, scaled and shifted a little, in two bright
+colours on a dark coloured ground with noise. Classes have relations to learn (37 is near 31 and 97), so
+that a teacher's logits carry more than its label. No download is needed.
+
+A fifth of the originals, chosen once per seed and digit, appear in test images only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lskd.data.dataset import Dataset, channel_statistics
+from lskd.files import atomic_path
+
+__all__ = ["digit_pairs"]
+
+VERSION = 1  # part of the cache key: raise it when the recipe of an image changes
+TEST_FRACTION = 0.2
+ARRAYS = ("train_images", "train_labels", "train_originals", "test_images", "test_labels", "test_originals")
+
+
+def digit_pairs(
+    *,
+    train_size: int = 10_000,
+    test_size: int = 2_000,
+    resolution: int = 16,
+    rotation: float = 20.0,
+    scale: float = 0.25,
+    shift: float = 0.25,
+    noise: float = 0.1,
+    pad: int = 1,
+    data_seed: int = 0,
+    cache: str | None = None,
+) -> Dataset:
+    """Generate the data set, or read it from the cache.
+
+    Args:
+        train_size, test_size: number of images; classes are balanced to within one image.
+        resolution: height and width in pixels; a digit's natural size is half of it.
+        rotation: largest angle in degrees.
+        scale: largest relative change of a digit's size.
+        shift: largest shift, as a fraction of a digit's natural size.
+        noise: standard deviation of Gaussian noise on the scale [0, 1].
+        pad: zero padding of the weak views (random crops); digits are never mirrored.
+        data_seed: seed of everything random here; independent of a run's seed.
+        cache: folder, by default ``$LSKD_CACHE`` or ``~/.cache/lskd``; damaged files are made again.
+    """
+    if train_size < 100 or test_size < 100 or resolution < 8 or resolution % 2:
+        raise ValueError(
+            f"digit_pairs: train_size {train_size}, test_size {test_size}, resolution {resolution}; "
+            "sizes must be at least 100 (one image a class) and the resolution an even number from 8"
+        )
+    if not (0 <= scale < 1 and 0 <= shift <= 1 and noise >= 0 and pad >= 0):
+        raise ValueError(f"digit_pairs: scale {scale}, shift {shift}, noise {noise}, pad {pad} are out of range")
+    settings = (VERSION, train_size, test_size, resolution, rotation, scale, shift, noise, data_seed)
+    key = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+    arrays = _cached(_cache_folder(cache) / f"digit_pairs-{key}.npz", settings)
+    tensors = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
+    mean, std = channel_statistics(tensors["train_images"])
+    return Dataset(
+        name="digit_pairs",
+        train_images=tensors["train_images"],
+        train_labels=tensors["train_labels"],
+        test_images=tensors["test_images"],
+        test_labels=tensors["test_labels"],
+        class_names=tuple(f"{i:02d}" for i in range(100)),
+        superclass=torch.arange(100) // 10,
+        superclass_names=tuple(f"{i}x" for i in range(10)),
+        mean=mean,
+        std=std,
+        pad=pad,
+        flip=False,
+    )
+
+
+def generate(
+    train_size: int,
+    test_size: int,
+    resolution: int,
+    rotation: float,
+    scale: float,
+    shift: float,
+    noise: float,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """All arrays of the data set; ``*_originals`` [n, 2] are the indices of the two digits of an image."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    originals, digit_of = digits.images / 16.0, digits.target
+    rng = np.random.default_rng(seed)
+    pools: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    for digit in range(10):
+        members = rng.permutation(np.flatnonzero(digit_of == digit))
+        cut = round(TEST_FRACTION * len(members))
+        pools["test"].append(members[:cut])
+        pools["train"].append(members[cut:])
+    out: dict[str, np.ndarray] = {}
+    for split, size in (("train", train_size), ("test", test_size)):
+        labels = rng.permutation(np.arange(size) % 100)
+        chosen = np.empty((size, 2), dtype=np.int64)
+        for side, digit_wanted in enumerate((labels // 10, labels % 10)):
+            for digit in range(10):
+                rows = np.flatnonzero(digit_wanted == digit)
+                chosen[rows, side] = rng.choice(pools[split][digit], size=len(rows))
+        out[f"{split}_images"] = _draw(originals, chosen, resolution, rotation, scale, shift, noise, rng)
+        out[f"{split}_labels"] = labels.astype(np.int64)
+        out[f"{split}_originals"] = chosen
+    return out
+
+
+def _draw(
+    originals: np.ndarray,
+    chosen: np.ndarray,
+    resolution: int,
+    rotation: float,
+    scale: float,
+    shift: float,
+    noise: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Render pairs of originals, uint8 ``[n, 3, resolution, resolution]``."""
+    n = len(chosen)
+    ground = rng.uniform(0.0, 0.45, size=(n, 3, 1, 1))
+    image = np.broadcast_to(ground, (n, 3, resolution, resolution)).copy()
+    natural = resolution / 2
+    pixel = np.arange(resolution) + 0.5
+    for side in range(2):
+        angle = np.deg2rad(rng.uniform(-rotation, rotation, size=n))
+        size = natural * (1 + rng.uniform(-scale, scale, size=n))
+        centre_x = natural * (side + 0.5 + rng.uniform(-shift, shift, size=n))
+        centre_y = resolution / 2 + natural * rng.uniform(-shift, shift, size=n)
+        # From a pixel of the image back to a position in the 8 x 8 original.
+        dx = (pixel[None, None, :] - centre_x[:, None, None]) / size[:, None, None]
+        dy = (pixel[None, :, None] - centre_y[:, None, None]) / size[:, None, None]
+        cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+        column = 8 * (0.5 + cos * dx + sin * dy) - 0.5
+        row = 8 * (0.5 - sin * dx + cos * dy) - 0.5
+        ink = _bilinear(originals[chosen[:, side]], row, column)[:, None]
+        colour = rng.uniform(0.55, 1.0, size=(n, 3, 1, 1))
+        image = image * (1 - ink) + colour * ink
+    image += noise * rng.standard_normal(image.shape)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _bilinear(source: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Sample ``source`` [n, 8, 8] at fractional positions [n, h, w]; zero outside."""
+    padded = np.pad(source, ((0, 0), (2, 2), (2, 2)))
+    last = padded.shape[1] - 2
+    row, column = np.clip(row + 2, 0, last), np.clip(column + 2, 0, last)
+    r, c = np.floor(row).astype(np.int64), np.floor(column).astype(np.int64)
+    fr, fc = row - r, column - c
+    n = np.arange(len(source))[:, None, None]
+    top = padded[n, r, c] * (1 - fc) + padded[n, r, c + 1] * fc
+    bottom = padded[n, r + 1, c] * (1 - fc) + padded[n, r + 1, c + 1] * fc
+    return top * (1 - fr) + bottom * fr
+
+
+def _cache_folder(cache: str | None) -> Path:
+    return Path(cache or os.environ.get("LSKD_CACHE") or Path.home() / ".cache" / "lskd").expanduser()
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for name in ARRAYS:
+        sha.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        sha.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return sha.hexdigest()
+
+
+def _cached(path: Path, settings: tuple) -> dict[str, np.ndarray]:
+    if path.exists():
+        try:
+            with np.load(path) as stored:
+                arrays = {name: stored[name] for name in ARRAYS}
+                digest = str(stored["digest"])
+        except Exception as error:  # any way in which a damaged zip can fail to read
+            warnings.warn(f"{path}: cannot be read ({error}); made again", stacklevel=3)
+        else:
+            if digest == _digest(arrays):
+                return arrays
+            warnings.warn(f"{path}: sha256 differs from the one stored in it (file damaged); made again", stacklevel=3)
+    arrays = generate(*settings[1:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:  # noqa: PTH123
+        np.savez(handle, digest=np.array(_digest(arrays)), **arrays)
+    return arrays

@@ -1,0 +1,56 @@
+"""Weak augmentation as an index: a view of an image is a number, and a batch of views is one gather.
+
+Zero padding by ``pad``, a crop of the original size and an optional mirror have exactly
+``(2 pad + 1)² · 2`` outcomes (162 for CIFAR's pad 4). Nothing here draws random numbers; which view an
+image gets is decided by :mod:`lskd.data.draws`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Views", "view_count", "weak_view"]
+
+
+def view_count(*, pad: int = 4, flip: bool = True) -> int:
+    """Number of distinct weak views: positions of the crop, twice if mirrored too."""
+    return (2 * pad + 1) ** 2 * (2 if flip else 1)
+
+
+def weak_view(images_uint8: Tensor, view: Tensor, *, pad: int = 4) -> Tensor:
+    """The given view of every image (protocol 3.1, weak).
+
+    Args:
+        images_uint8: uint8 ``[batch, 3, H, W]``.
+        view: int64 ``[batch]``, ``flip · (2 pad + 1)² + top · (2 pad + 1) + left``; for pad 4
+            ``flip · 81 + top · 9 + left``. ``top = left = pad`` is the image itself.
+
+    Returns:
+        uint8 ``[batch, 3, H, W]``.
+    """
+    return Views(images_uint8, pad=pad, flip=True)(torch.arange(len(images_uint8), device=view.device), view)
+
+
+class Views:
+    """All weak views of a set of images, held on the images' device; calling it gathers a batch."""
+
+    def __init__(self, images: Tensor, *, pad: int, flip: bool) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ValueError(f"views: images are {images.dtype} {tuple(images.shape)}; expected uint8 [n, 3, H, W]")
+        self.side = 2 * pad + 1
+        self.count = view_count(pad=pad, flip=flip)
+        height, width = images.shape[2:]
+        padded = F.pad(images, (pad, pad, pad, pad))
+        # A strided window [n, top, left, 3, H, W] over the padded set: no view is stored.
+        self._windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
+
+    def __call__(self, index: Tensor, view: Tensor) -> Tensor:
+        """uint8 ``[batch, 3, H, W]``: view ``view[i]`` of image ``index[i]``."""
+        if view.device.type == "cpu" and view.numel() and not 0 <= int(view.min()) <= int(view.max()) < self.count:
+            raise ValueError(f"views: indices {int(view.min())}..{int(view.max())}; there are 0..{self.count - 1}")
+        position = view % self.side**2
+        batch = self._windows[index, position // self.side, position % self.side]
+        mirrored = view >= self.side**2
+        return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)

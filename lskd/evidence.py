@@ -1,0 +1,148 @@
+"""Evidence: what figures need to know of a trained network, measured once on the whole test set.
+
+Figures never load weights. An evidence pack is one ``.npz`` without pickled objects; :class:`Evidence` says
+what is in it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lskd.data.dataset import Dataset
+from lskd.files import atomic_path
+from lskd.losses import standardize
+
+__all__ = ["Evidence", "collect", "load", "save"]
+
+WHOLE_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Per-sample facts of one network on the n test images of a K-class data set.
+
+    Attributes:
+        label, prediction: int16 ``[n]``.
+        logit_mean, logit_std, logit_min, logit_max: float32 ``[n]``, over classes; the standard deviation is
+            the population's (divided by K), as in the paper's figures.
+        class_mean_logits: float32 ``[K, K]``; row = true class, mean over its test images.
+        class_mean_z: the same of Z-scores (K-1 form, :func:`lskd.losses.standardize`).
+        features: float16 ``[n, F]``, pooled features.
+        logits: float32 ``[m, K]``, whole rows of the images ``logits_index``.
+        class_names, superclass, superclass_names: of the data set.
+        meta: network, recipe, member, seed, test accuracy in percent, digests of data and weights.
+    """
+
+    label: np.ndarray
+    prediction: np.ndarray
+    logit_mean: np.ndarray
+    logit_std: np.ndarray
+    logit_min: np.ndarray
+    logit_max: np.ndarray
+    class_mean_logits: np.ndarray
+    class_mean_z: np.ndarray
+    features: np.ndarray
+    logits: np.ndarray
+    logits_index: np.ndarray
+    class_names: np.ndarray
+    superclass: np.ndarray
+    superclass_names: np.ndarray
+    meta: dict[str, Any]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool ``[n]``."""
+        return self.label == self.prediction
+
+    @property
+    def logit_range(self) -> np.ndarray:
+        """Largest minus smallest logit of each image, float32 ``[n]``."""
+        return self.logit_max - self.logit_min
+
+
+def collect(
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    meta: dict[str, Any],
+    device: torch.device | str = "cpu",
+    whole_rows: int = WHOLE_ROWS,
+) -> Evidence:
+    """Measure a network on the test set, in eval mode; the model stays where it is."""
+    from lskd.trainer.cohort import EVALUATION_BATCH, normalize
+
+    model.eval()
+    logit_parts: list[Tensor] = []
+    feature_parts: list[Tensor] = []
+    with torch.no_grad():
+        for start in range(0, len(dataset.test_images), EVALUATION_BATCH):
+            images = dataset.test_images[start : start + EVALUATION_BATCH].to(device)
+            features, logits = model.forward_with_features(normalize(images, dataset))  # type: ignore[operator]
+            feature_parts.append(features.half().cpu())
+            logit_parts.append(logits.float().cpu())
+    logits, label = torch.cat(logit_parts), dataset.test_labels
+    prediction = logits.argmax(dim=-1)
+    rows = np.unique(np.linspace(0, len(label) - 1, min(whole_rows, len(label))).round().astype(np.int32))
+    return Evidence(
+        label=label.numpy().astype(np.int16),
+        prediction=prediction.numpy().astype(np.int16),
+        logit_mean=logits.mean(dim=-1).numpy(),
+        logit_std=logits.std(dim=-1, correction=0).numpy(),
+        logit_min=logits.amin(dim=-1).numpy(),
+        logit_max=logits.amax(dim=-1).numpy(),
+        class_mean_logits=_class_means(logits, label, dataset.classes),
+        class_mean_z=_class_means(standardize(logits), label, dataset.classes),
+        features=torch.cat(feature_parts).numpy(),
+        logits=logits.numpy()[rows],
+        logits_index=rows,
+        class_names=np.array(dataset.class_names),
+        superclass=dataset.superclass.numpy().astype(np.int16),
+        superclass_names=np.array(dataset.superclass_names),
+        meta={
+            **meta,
+            "dataset": dataset.name,
+            "dataset_digest": dataset.digest,
+            "test_accuracy": 100 * float((prediction == label).double().mean()),
+        },
+    )
+
+
+def save(evidence: Evidence, path: Path) -> None:
+    """Write a pack, whole or not at all."""
+    arrays = {k: v for k, v in vars(evidence).items() if k != "meta"}
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, meta=np.array(json.dumps(evidence.meta)), **arrays)
+
+
+def load(path: Path | str) -> Evidence:
+    """Read a pack.
+
+    Raises:
+        ValueError: the file is damaged or is no evidence pack; says what is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no evidence pack there; it is written at the end of a training run")
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except Exception as error:  # any way in which a damaged zip can fail to read
+        raise ValueError(f"{path}: cannot be read ({error}); delete it and run the training again") from None
+    missing = sorted(set(Evidence.__dataclass_fields__) - set(arrays))
+    if missing:
+        raise ValueError(f"{path}: no evidence pack, {', '.join(missing)} missing")
+    meta = json.loads(str(arrays.pop("meta")))
+    return Evidence(meta=meta, **{k: arrays[k] for k in Evidence.__dataclass_fields__ if k != "meta"})
+
+
+def _class_means(values: Tensor, label: Tensor, classes: int) -> np.ndarray:
+    sums = torch.zeros(classes, classes, dtype=torch.float64).index_add_(0, label, values.double())
+    counts = torch.bincount(label, minlength=classes).clamp_min(1)[:, None]
+    return (sums / counts).float().numpy()

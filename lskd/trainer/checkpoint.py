@@ -1,0 +1,90 @@
+"""Checkpoints of a run: whole or absent, never half; damaged and foreign ones are named and skipped.
+
+A checkpoint is a folder ``step-00001234`` with ``state.safetensors`` (all tensors) and ``manifest.json``
+(everything else, and the sha256 of the state). It is written beside its final name, synced, then renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lskd.errors import LskdError
+from lskd.files import read_json, sha256_file, write_json
+
+__all__ = ["Checkpoint", "load_newest", "save"]
+
+STATE, MANIFEST = "state.safetensors", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and plain JSON values, after ``step`` optimiser steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) -> Path:
+    """Write a checkpoint and remove all but the newest ``keep``."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{checkpoint.step:08d}"
+    aside = folder / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}, aside / STATE)
+        with (aside / STATE).open("rb") as handle:
+            os.fsync(handle.fileno())
+        manifest = {"identity": identity, "step": checkpoint.step, "sha256": sha256_file(aside / STATE)}
+        write_json(aside / MANIFEST, {**manifest, "values": checkpoint.values})
+        if final.exists():  # the same step, saved by an earlier start: the older copy goes last
+            shutil.rmtree(final)
+        aside.rename(final)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _sync(folder)
+    for old in _found(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_newest(folder: Path, *, identity: str) -> Checkpoint | None:
+    """The newest whole checkpoint of this run, or None; warns of every newer one that had to be skipped."""
+    from safetensors.torch import load_file
+
+    for path in reversed(_found(folder)):
+        try:
+            manifest = read_json(path / MANIFEST)
+            if manifest["identity"] != identity:
+                raise ValueError("it belongs to another run")
+            if sha256_file(path / STATE) != manifest["sha256"]:
+                raise ValueError(f"sha256 of {STATE} differs from its manifest (file damaged)")
+            return Checkpoint(manifest["step"], load_file(path / STATE), manifest["values"])
+        except (OSError, ValueError, KeyError, LskdError) as error:
+            warnings.warn(
+                f"checkpoint {path} is skipped: {error}; an earlier one is used if there is one", stacklevel=2
+            )
+    return None
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
