@@ -1,0 +1,24 @@
+"""The networks of the paper, by name.
+
+``create_model("resnet8x4")`` makes one; keys and shapes of its state dict are those of the published checkpoints,
+which :func:`load_checkpoint` reads. Needs torch alone; ImageNet ResNets need torchvision, safetensors files need
+safetensors, each at the call.
+"""
+
+from __future__ import annotations
+
+from lskd.models.base import Network
+from lskd.models.checkpoints import CheckpointError, load_checkpoint, save_checkpoint, state_digest
+from lskd.models.registry import ModelInfo, create_model, list_models, model_info
+
+__all__ = [
+    "CheckpointError",
+    "ModelInfo",
+    "Network",
+    "create_model",
+    "list_models",
+    "load_checkpoint",
+    "model_info",
+    "save_checkpoint",
+    "state_digest",
+]

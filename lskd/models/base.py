@@ -1,0 +1,86 @@
+"""What every network offers, and how families are described and found by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+__all__ = ["Family", "Network", "init_convolutions", "init_linear"]
+
+
+class Network(nn.Module):
+    """A classifier: stages, a pooled feature vector, logits.
+
+    A family defines :meth:`stage_features` and :meth:`classify`; :meth:`neck` where something stands between the
+    last stage and the pooling. Pooling is global, so any input size that survives the strides works.
+    """
+
+    def stage_features(self, x: Tensor) -> list[Tensor]:
+        """Outputs of the stages, ``[batch, channels, height, width]`` each, without the stem, first stage first."""
+        raise TypeError(f"{type(self).__name__} does not define stage_features")
+
+    def neck(self, x: Tensor) -> Tensor:
+        """From the last stage to the map that is pooled."""
+        return x
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits ``[batch, classes]`` of pooled features ``[batch, features]``."""
+        raise TypeError(f"{type(self).__name__} does not define classify")
+
+    def pooled_features(self, x: Tensor) -> Tensor:
+        """Images ``[batch, 3, height, width]`` to the features before the classifier, ``[batch, features]``."""
+        return self.neck(self.stage_features(x)[-1]).mean((-2, -1))
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features and logits of one pass."""
+        features = self.pooled_features(x)
+        return features, self.classify(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``[batch, 3, height, width]`` to logits ``[batch, classes]``."""
+        return self.forward_with_features(x)[1]
+
+    def use_released_batchnorm(self) -> None:
+        """Update running statistics as the released forward does; a family in which that differs overrides this."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that one file describes.
+
+    Attributes:
+        name: what the family is called in tables.
+        pattern: regular expression of all its names; groups are depth and width.
+        forms: the same for people, shown in error messages.
+        listed: the names of the paper.
+        build: from a match and a number of classes to a network; ValueError for a depth that does not exist.
+        input_size: height and width the published numbers refer to.
+        classes: number of classes unless one is given.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    forms: str
+    listed: tuple[str, ...]
+    build: Callable[[re.Match[str], int], Network]
+    input_size: int = 32
+    classes: int = 100
+
+
+def init_convolutions(network: nn.Module) -> None:
+    """Normal weights of variance 2 / (kernel area x output channels), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def init_linear(linear: nn.Linear, std: float | None = None) -> None:
+    """Bias 0; normal weights of deviation ``std``, or PyTorch's default when None."""
+    nn.init.zeros_(linear.bias)
+    if std is not None:
+        nn.init.normal_(linear.weight, std=std)

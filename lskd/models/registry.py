@@ -1,0 +1,128 @@
+"""Networks by name: which exist, what they cost, how to make one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from lskd.errors import LskdError
+from lskd.models import resnet
+from lskd.models.base import Family, Network
+
+__all__ = ["ModelInfo", "ModelNameError", "create_model", "list_models", "model_info"]
+
+FAMILIES: tuple[Family, ...] = (*resnet.FAMILIES,)
+
+
+class ModelNameError(LskdError, ValueError):
+    """No network has this name."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a network is and costs.
+
+    Attributes:
+        name: as :func:`create_model` takes it.
+        family: the family's name.
+        parameters: number of parameters, fixed ones included.
+        trainable: number of parameters that are trained.
+        multiply_adds: multiply-adds of convolutions and linear layers for one image; biases, normalisation,
+            pooling and attention products are not counted.
+        features: width of the pooled features.
+        input_size: height and width of the image these numbers refer to.
+        classes: number of logits.
+    """
+
+    name: str
+    family: str
+    parameters: int
+    trainable: int
+    multiply_adds: int
+    features: int
+    input_size: int
+    classes: int
+
+
+def list_models() -> list[str]:
+    """Names of the paper's networks. Families take other depths and widths too, for example ``wrn_28_4``."""
+    return [name for family in FAMILIES for name in family.listed]
+
+
+def create_model(name: str, num_classes: int | None = None, *, released_batchnorm: bool = False) -> Network:
+    """A new network with the initial weights of the released code, drawn from torch's global generator.
+
+    Args:
+        name: one of :func:`list_models`, or another depth or width of a family.
+        num_classes: number of logits; None means 100, and 1000 for ImageNet networks.
+        released_batchnorm: update running statistics as the released training code does. That differs from one
+            plain update a step for wide ResNets only, see :class:`lskd.models.wrn.WideResNet`.
+
+    Raises:
+        ModelNameError: (a ValueError) no such network; the message names near ones, or the depths that exist.
+        ImportError: an ImageNet ResNet without torchvision.
+    """
+    family, match = _find(name)
+    classes = family.classes if num_classes is None else num_classes
+    if classes < 1:
+        raise ValueError(f"{name}: num_classes is {classes}; expected 1 or more")
+    try:
+        network = family.build(match, classes)
+    except ValueError as error:
+        raise ModelNameError(f"no network is called {name!r}: {error}") from None
+    if released_batchnorm:
+        network.use_released_batchnorm()
+    return network
+
+
+@cache
+def model_info(name: str, num_classes: int | None = None) -> ModelInfo:
+    """Size and cost of a network, counted without computing anything.
+
+    Raises:
+        ModelNameError: no such network.
+    """
+    family, _ = _find(name)
+    with torch.device("meta"):
+        network = create_model(name, num_classes).eval()
+        image = torch.zeros(1, 3, family.input_size, family.input_size)
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        # One output value costs as many multiply-adds as one output channel has weights.
+        total += output.numel() * weight[0].numel()
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        features, logits = network.forward_with_features(image)
+    parameters = list(network.parameters())
+    return ModelInfo(
+        name=name,
+        family=family.name,
+        parameters=sum(p.numel() for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        multiply_adds=total,
+        features=features.shape[-1],
+        input_size=family.input_size,
+        classes=logits.shape[-1],
+    )
+
+
+def _find(name: str) -> tuple[Family, re.Match[str]]:
+    for family in FAMILIES:
+        if match := family.pattern.fullmatch(name):
+            return family, match
+    near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    forms = "; ".join(dict.fromkeys(family.forms for family in FAMILIES))
+    raise ModelNameError(f"no network is called {name!r}; {hint}Known: {', '.join(list_models())}. Forms: {forms}")

@@ -1,0 +1,137 @@
+"""Residual networks for 32 x 32 images (protocol section 6).
+
+``resnetN`` (He et al., CIFAR section): three stages of n blocks, N = 6n + 2, widths 16, 32, 64. ``resnetNxW`` is W
+times as wide with a stem of 8 W channels (x4: 32 | 64, 128, 256), so its first stage has a projection.
+``ResNet18`` and its deeper relatives with a capital letter are the ImageNet layout, four stages from width 64, with
+a 3 x 3 stem and no pooling; ``resnet50`` and ``ResNet50`` are different networks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lskd.models.base import Family, Network, init_convolutions
+
+__all__ = ["FAMILIES", "ResNet"]
+
+# Blocks of each stage, and whether they are bottlenecks.
+LAYOUTS = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+EXPANSION = 4
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1; the shortcut joins before the last ReLU."""
+
+    def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool, shortcut: str) -> None:
+        super().__init__()
+        self.outputs = width * EXPANSION if bottleneck else width
+        kernels = (1, 3, 1) if bottleneck else (3, 3)
+        self.depth = len(kernels)
+        channels = inputs
+        for i, kernel in enumerate(kernels, start=1):
+            following = self.outputs if i == self.depth else width
+            step = stride if i == kernels.index(3) + 1 else 1
+            self.add_module(f"conv{i}", nn.Conv2d(channels, following, kernel, step, kernel // 2, bias=False))
+            self.add_module(f"bn{i}", nn.BatchNorm2d(following))
+            channels = following
+        self.shortcut_name = shortcut
+        if stride != 1 or inputs != self.outputs:
+            projection = nn.Conv2d(inputs, self.outputs, 1, stride, bias=False)
+            self.add_module(shortcut, nn.Sequential(projection, nn.BatchNorm2d(self.outputs)))
+        else:
+            self.add_module(shortcut, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for i in range(1, self.depth + 1):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+            if i < self.depth:
+                y = F.relu(y, inplace=True)
+        return F.relu(y + getattr(self, self.shortcut_name)(x), inplace=True)
+
+
+class ResNet(Network):
+    """Stem, stages ``layer1``, ``layer2``, ..., global average pooling, linear classifier.
+
+    Args:
+        stem: channels after the 3 x 3 stem.
+        widths: width of each stage's blocks; every stage but the first halves the resolution.
+        depths: blocks of each stage.
+        bottleneck: blocks of three convolutions with four times as many outputs.
+        names: names of the blocks' shortcut and of the classifier, which published checkpoints carry.
+        num_classes: number of logits.
+    """
+
+    def __init__(
+        self,
+        stem: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        bottleneck: bool,
+        names: tuple[str, str],
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        shortcut, self.classifier_name = names
+        self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.stage_names = [f"layer{i}" for i in range(1, len(widths) + 1)]
+        channels = stem
+        for name, width, depth in zip(self.stage_names, widths, depths, strict=True):
+            blocks = []
+            for position in range(depth):
+                stride = 2 if position == 0 and name != "layer1" else 1
+                blocks.append(Block(channels, width, stride, bottleneck, shortcut))
+                channels = blocks[-1].outputs
+            self.add_module(name, nn.Sequential(*blocks))
+        self.add_module(self.classifier_name, nn.Linear(channels, num_classes))
+        init_convolutions(self)
+
+    def stage_features(self, x: Tensor) -> list[Tensor]:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        stages = []
+        for name in self.stage_names:
+            x = getattr(self, name)(x)
+            stages.append(x)
+        return stages
+
+    def classify(self, features: Tensor) -> Tensor:
+        return getattr(self, self.classifier_name)(features)
+
+
+def _build_small(match: re.Match[str], num_classes: int) -> ResNet:
+    depth, wide = int(match["depth"]), int(match["width"] or 1)
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError("depth is 6n + 2 with n = 1, 2, ...: 8, 14, 20, 26, 32, 38, 44, 50, 56, ...")
+    stem = 16 if wide == 1 else 8 * wide
+    widths = [16 * wide, 32 * wide, 64 * wide]
+    return ResNet(stem, widths, [(depth - 2) // 6] * 3, False, ("downsample", "fc"), num_classes)
+
+
+def _build_large(match: re.Match[str], num_classes: int) -> ResNet:
+    if (depth := int(match["depth"])) not in LAYOUTS:
+        raise ValueError(f"depth is one of {', '.join(map(str, LAYOUTS))}")
+    depths, bottleneck = LAYOUTS[depth]
+    return ResNet(64, [64, 128, 256, 512], depths, bottleneck, ("shortcut", "linear"), num_classes)
+
+
+FAMILIES = (
+    Family(
+        "resnet",
+        re.compile(r"resnet(?P<depth>\d+)(?:x(?P<width>[1-9]\d*))?"),
+        "resnetN, resnetNxW",
+        (*(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4"),
+        _build_small,
+    ),
+    Family("ResNet", re.compile(r"ResNet(?P<depth>\d+)"), "ResNetN", ("ResNet18", "ResNet50"), _build_large),
+)
