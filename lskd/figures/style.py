@@ -1,0 +1,170 @@
+"""One look for every figure: a theme for light pages, one for dark pages, and how each method is drawn.
+
+Hues are those of Okabe and Ito, told apart with any common colour vision; on dark pages they are lighter.
+Colour is never the only sign: a method also has a marker, and what is standardised is solid and filled while its
+twin without standardisation is dashed, pale or hollow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, to_rgb
+from matplotlib.figure import Figure
+
+from lskd.analysis import SUFFIX, label
+
+__all__ = ["DARK", "LIGHT", "THEMES", "WIDTH", "Look", "Theme", "figure", "group_colors", "note"]
+
+WIDTH = 8.2  # inches; a page's column at 96 pixels an inch, so that 9 pt is read as 12 px
+RASTER_DPI = 200  # of dense point layers inside the vector file
+
+_HUES = {  # (light page, dark page)
+    "teacher": ("#2b3440", "#e3e7ec"),
+    "plain": ("#8a8f98", "#8d96a3"),
+    "kd": ("#0072b2", "#56b4e9"),
+    "ctkd": ("#009e73", "#3ccf9f"),
+    "dkd": ("#d55e00", "#ff8f45"),
+    "mlkd": ("#a8488c", "#e79fcb"),
+}
+_OTHER = ("#7a6a00", "#e0c94a")
+_MARKERS = {"teacher": "*", "plain": "X", "kd": "o", "ctkd": "^", "dkd": "s", "mlkd": "D"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one network is drawn: ``color`` for lines and edges, ``fill`` for areas."""
+
+    label: str
+    color: str
+    fill: tuple[float, float, float]
+    marker: str
+    linestyle: str
+    filled: bool
+
+    def points(self) -> dict[str, Any]:
+        """Keywords of a marker: filled with LS, hollow without."""
+        face = self.color if self.filled else "none"
+        return {"marker": self.marker, "markeredgecolor": self.color, "markerfacecolor": face}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a page. ``paper`` is what a page of this kind looks like; figures stay transparent."""
+
+    name: Literal["light", "dark"]
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+
+    @property
+    def dark(self) -> bool:
+        return self.name == "dark"
+
+    @property
+    def heat(self) -> Colormap:
+        """Sequential, perceptually uniform, from the page's own ground (nothing) through reds (much)."""
+        palette = sns.color_palette("rocket" if self.dark else "rocket_r", as_cmap=True)
+        return palette.resampled(96)  # finer steps are not seen and make the picture twice as large
+
+    def look(self, member: str, *, method: str = "", standardize: bool | None = None) -> Look:
+        """How a member is drawn; names as in :func:`lskd.analysis.label`."""
+        ls = member.endswith(SUFFIX) if standardize is None else standardize
+        family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
+        family = "plain" if family == "alone" else family
+        color = _HUES.get(family, _OTHER)[self.dark]
+        filled = ls or family in ("teacher", "plain")
+        return Look(
+            label=label(member, method=method, standardize=standardize),
+            color=color,
+            fill=to_rgb(color) if filled else mix(color, self.paper, 0.3),
+            marker=_MARKERS.get(family, "P"),
+            linestyle="-" if ls or family == "teacher" else ":" if family == "plain" else (0, (4, 1.6)),  # type: ignore[arg-type]
+            filled=filled,
+        )
+
+    @contextmanager
+    def context(self) -> Iterator[None]:
+        """Matplotlib's settings while a figure of this theme is made and written."""
+        with mpl.rc_context({**mpl.rcParamsDefault, **self._settings()}):
+            yield
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "backend": mpl.rcParams["backend"],
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "savefig.dpi": RASTER_DPI,
+            "svg.fonttype": "path",  # no font needs to be on the reader's machine
+            "svg.hashsalt": "lskd",
+            "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+            "font.size": 9,
+            "axes.titlesize": 9.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8.5,
+            "legend.frameon": False,
+            "text.color": self.ink,
+            "axes.labelcolor": self.ink,
+            "axes.titlecolor": self.ink,
+            "axes.edgecolor": self.muted,
+            "xtick.color": self.muted,
+            "ytick.color": self.muted,
+            "xtick.labelcolor": self.ink,
+            "ytick.labelcolor": self.ink,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.8,
+            "xtick.major.width": 0.8,
+            "ytick.major.width": 0.8,
+            "xtick.major.size": 3,
+            "ytick.major.size": 3,
+            "axes.grid": False,
+            "grid.color": self.grid,
+            "grid.linewidth": 0.7,
+            "axes.axisbelow": True,
+            "lines.linewidth": 1.7,
+            "lines.markersize": 5,
+            "figure.constrained_layout.h_pad": 0.05,
+            "figure.constrained_layout.w_pad": 0.05,
+        }
+
+
+LIGHT = Theme("light", paper="#ffffff", ink="#1f2630", muted="#626c78", grid="#e1e5ea")
+DARK = Theme("dark", paper="#14181e", ink="#dfe4ea", muted="#98a2ae", grid="#323a45")
+THEMES = (LIGHT, DARK)
+
+
+def mix(color: str, ground: str, share: float) -> tuple[float, float, float]:
+    """``share`` of a colour on the rest of another."""
+    r, g, b = (share * c + (1 - share) * d for c, d in zip(to_rgb(color), to_rgb(ground), strict=True))
+    return r, g, b
+
+
+def group_colors(groups: int, theme: Theme) -> list[tuple[tuple[float, float, float], str]]:
+    """(colour, marker) of each superclass: ten colours of seaborn's "colorblind", then again with other markers."""
+    palette = [to_rgb(c) for c in sns.color_palette("colorblind", 10)]
+    if theme.dark:  # its darkest five are hard to see on dark ground
+        palette = [mix(c, "#ffffff", 0.75) for c in map(mpl.colors.to_hex, palette)]
+    return [(palette[i % 10], "o^s"[i // 10 % 3]) for i in range(groups)]
+
+
+def figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, inches. It belongs to no window and no notebook; it is shown by what is published of it."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def note(axes: Axes, text: str, theme: Theme, *, x: float = 0.0, y: float = -0.06, **keywords: Any) -> None:
+    """A small remark in axes coordinates."""
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=8, color=theme.muted, va="top", **keywords)
