@@ -1,0 +1,133 @@
+"""Assembling and building the book: chapters, executed notebooks and figures in, pages out.
+
+Jupyter Book reports success for broken pages unless every warning is an error and everything is built afresh,
+so that is how it is called. Pages appear under their name only when the whole book is good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from lskd.errors import LskdError
+from lskd.files import read_json
+
+__all__ = ["assemble", "build"]
+
+StrPath = str | os.PathLike[str]
+
+
+def build(
+    *,
+    book: StrPath = "book",
+    notebooks: StrPath = "build/default/notebooks",
+    figures: StrPath = "build/default/figures",
+    config: StrPath = "_config.yml",
+    output: StrPath = "build/book",
+) -> Path:
+    """Assemble the book's sources in ``output`` and build them; every warning is an error.
+
+    Args:
+        book: chapters, ``_toc.yml``, bibliography.
+        notebooks: executed notebooks; they become pages in ``notebooks/``.
+        figures: files that pages refer to as ``figures/...``; ``facts.json`` in it is a flat table of the values
+            that chapters show as ``{{ name }}``.
+        config: Jupyter Book's configuration.
+        output: the assembled sources; pages go to ``_build/html`` in it.
+
+    Returns:
+        The first page.
+
+    Raises:
+        LskdError: a missing or failed notebook, or anything that Jupyter Book warns about. Pages of an earlier
+            build are then untouched.
+    """
+    output = Path(output).absolute()
+    assemble(Path(book), Path(notebooks), Path(figures), output)
+    final, fresh = output / "_build", output.with_name(f".{output.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    settings = _with_facts(Path(config), output / "figures" / "facts.json", fresh / "_config.yml")
+    command = ["build", str(output), "--path-output", str(fresh), "--config", str(settings)]
+    command += ["--all", "-W", "--keep-going", "-n"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *command],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONUTF8="1", NO_COLOR="1"),
+        check=False,
+    )
+    log = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    index = fresh / "_build" / "html" / "index.html"
+    if done.returncode or not index.is_file():
+        (output / "build.log").write_text(log, encoding="utf-8")
+        told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
+        shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
+        raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
+    shutil.rmtree(fresh / "_build" / ".doctrees", ignore_errors=True)
+    shutil.rmtree(final, ignore_errors=True)
+    (fresh / "_build").replace(final)
+    shutil.rmtree(fresh, ignore_errors=True)
+    return final / "html" / "index.html"
+
+
+def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
+    """Make ``output`` hold the book's sources and nothing left over; pages built earlier stay.
+
+    Raises:
+        LskdError: no table of contents, or an executed notebook that holds an error or was not executed.
+    """
+    if not (book / "_toc.yml").is_file():
+        raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents")
+    executed = sorted(notebooks.glob("*.ipynb")) if notebooks.is_dir() else []
+    executed = [path for path in executed if not path.name.endswith(".failed.ipynb")]
+    for path in executed:
+        check_executed(path)
+    output.mkdir(parents=True, exist_ok=True)
+    for old in output.iterdir():
+        if old.name != "_build":
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
+    shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
+    (output / "notebooks").mkdir(exist_ok=True)
+    for path in executed:
+        shutil.copyfile(path, output / "notebooks" / path.name)
+    if figures.is_dir():
+        shutil.copytree(figures, output / "figures", dirs_exist_ok=True, ignore=ignore)
+
+
+def check_executed(path: Path) -> None:
+    """Raise LskdError unless every code cell of a notebook has run and none has failed."""
+    content = read_json(path)
+    for number, cell in enumerate(content["cells"], start=1):
+        if cell["cell_type"] != "code":
+            continue
+        errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        if errors:
+            raise LskdError(f"{path}: cell {number} failed: {errors[0]['ename']}: {errors[0]['evalue']}")
+        if cell["execution_count"] is None and "".join(cell["source"]).strip():
+            raise LskdError(f"{path}: cell {number} was not executed; run it with: lskd notebook run {path.stem}")
+
+
+def _with_facts(config: Path, facts: Path, target: Path) -> Path:
+    """A copy of the configuration in which the facts are MyST substitutions."""
+    import yaml
+
+    try:
+        settings: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LskdError(f"{config}: no such file") from None
+    values = read_json(facts) if facts.is_file() else {}
+    wrong = [key for key, value in values.items() if not isinstance(value, str | int | float)]
+    if wrong:
+        raise LskdError(f"{facts}: {', '.join(wrong)} is not a string or a number")
+    substitutions = settings.setdefault("parse", {}).setdefault("myst_substitutions", {})
+    substitutions.update({key: str(value) for key, value in values.items()})
+    target.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    return target

@@ -1,0 +1,155 @@
+"""The ``lskd`` command. Standard library until a command needs more, so that it runs beside PyTorch alone.
+
+Errors that the caller can put right are one sentence and exit status 2; ``--traceback`` shows where they arose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from lskd import __version__
+from lskd.errors import LskdError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 problems found, 2 an error, 130 interrupted."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if not hasattr(given, "call"):
+        parser.print_help()
+        return 0
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return given.call(given) or 0
+    except KeyboardInterrupt:
+        print("\nlskd: interrupted; the same command goes on from where it was", file=sys.stderr)
+        return 130
+    except (LskdError, ValueError, FileNotFoundError) as error:
+        if given.traceback:
+            raise
+        print(f"lskd: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that temporary files go and a notebook's kernel is stopped."""
+    raise SystemExit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lskd", description="Logit standardization in knowledge distillation.")
+    parser.add_argument("--version", action="version", version=f"lskd {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error arose")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a recipe's networks; goes on where an earlier call stopped")
+    train.add_argument("--recipe", required=True, metavar="NAME", help="a name in recipes/ or a .toml file")
+    train.add_argument("--out", metavar="DIR", help="the run's folder (default: below --runs, named by its content)")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: epochs=2")
+    train.add_argument("--members", metavar="A,B", help="train only these members of the recipe")
+    train.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu, cuda or cuda:N")
+    train.add_argument("--runs", default="build/runs", metavar="DIR", help="where finished runs and teachers are kept")
+    train.set_defaults(call=_train)
+
+    notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
+    actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
+    run = actions.add_parser("run", help="execute one, strictly: wrong parameters are errors before it starts")
+    run.add_argument("name", help="a name in notebooks/ or a path")
+    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="a parameter")
+    run.add_argument("-o", "--output", metavar="FILE", help="default: build/notebooks/NAME.ipynb")
+    run.set_defaults(call=_notebook_run)
+    listing = actions.add_parser("list", help="names, with parameters, types and defaults")
+    listing.set_defaults(call=_notebook_list)
+
+    book = commands.add_parser("book", help="assemble and build the book from executed notebooks")
+    steps = book.add_subparsers(title="actions", metavar="ACTION", required=True)
+    build = steps.add_parser("build", help="every warning is an error")
+    build.add_argument("--book", default="book", metavar="DIR", help="chapters and _toc.yml")
+    build.add_argument("--notebooks", default="build/default/notebooks", metavar="DIR", help="executed notebooks")
+    build.add_argument("--figures", default="build/default/figures", metavar="DIR", help="files that pages show")
+    build.add_argument("--config", default="_config.yml", metavar="FILE")
+    build.add_argument("-o", "--output", default="build/book", metavar="DIR")
+    build.set_defaults(call=_book_build)
+
+    doctor = commands.add_parser("doctor", help="what this machine has and what is missing")
+    doctor.add_argument("--browser", action="store_true", help="print the browser that page tests use, or fail")
+    doctor.set_defaults(call=_doctor)
+    return parser
+
+
+def _train(given: argparse.Namespace) -> int:
+    from lskd.recipes import parse_settings
+    from lskd.trainer import run
+
+    members = [name.strip() for name in given.members.split(",")] if given.members else None
+    settings = parse_settings(given.set)
+    options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
+    if given.out:
+        folder, record = Path(given.out), run.train(given.recipe, given.out, **options)
+    else:
+        folder, record = run.train_cached(given.recipe, **options)
+    for name, member in record["members"].items():
+        print(f"{name:12} test accuracy {member['last']['test_accuracy']:.2f} % after epoch {member['last']['epoch']}")
+    print(f"in {folder}")
+    return 0
+
+
+def _notebook_run(given: argparse.Namespace) -> int:
+    from lskd import notebooks
+
+    twice = {key for key, _ in given.p if [k for k, _ in given.p].count(key) > 1}
+    if twice:
+        raise LskdError(f"{given.name}: parameter {', '.join(sorted(twice))} is given more than once")
+    result = notebooks.run(given.name, dict(given.p), given.output)
+    print(f"{_short(result.notebook)} in {result.seconds:.0f} s", *result.outputs, sep="\n  ")
+    return 0
+
+
+def _notebook_list(given: argparse.Namespace) -> int:
+    from lskd import notebooks
+    from lskd.sources import ROOT
+
+    here = Path.cwd() / "notebooks"
+    for path in sorted((here if here.is_dir() else ROOT / "notebooks").glob("*.ipynb")):
+        print(path.stem)
+        for p in notebooks.declared(path):
+            print(f"  {p.name}: {p.type} = {p.default!r}" + (f"  # {p.comment}" if p.comment else ""))
+    return 0
+
+
+def _book_build(given: argparse.Namespace) -> int:
+    from lskd import book
+
+    index = book.build(
+        book=given.book, notebooks=given.notebooks, figures=given.figures, config=given.config, output=given.output
+    )
+    print(f"the book opens at {_short(index)}")
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from lskd import doctor
+
+    if given.browser:
+        found = doctor.browser()
+        print(found or "no browser found", file=sys.stdout if found else sys.stderr)
+        return 0 if found else 1
+    lines = list(doctor.report())
+    print(*lines, sep="\n")
+    return 1 if any(line.startswith("!") for line in lines) else 0
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
