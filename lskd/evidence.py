@@ -131,7 +131,7 @@ def load(path: Path | str) -> Evidence:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no evidence pack there; it is written at the end of a training run")
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as handle, np.load(handle) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except Exception as error:  # any way in which a damaged zip can fail to read
         raise ValueError(f"{path}: cannot be read ({error}); delete it and run the training again") from None

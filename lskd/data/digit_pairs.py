@@ -180,7 +180,7 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 def _cached(path: Path, settings: tuple) -> dict[str, np.ndarray]:
     if path.exists():
         try:
-            with np.load(path) as stored:
+            with path.open("rb") as handle, np.load(handle) as stored:
                 arrays = {name: stored[name] for name in ARRAYS}
                 digest = str(stored["digest"])
         except Exception as error:  # any way in which a damaged zip can fail to read
@@ -191,6 +191,6 @@ def _cached(path: Path, settings: tuple) -> dict[str, np.ndarray]:
             warnings.warn(f"{path}: sha256 differs from the one stored in it (file damaged); made again", stacklevel=3)
     arrays = generate(*settings[1:])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:  # noqa: PTH123
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, digest=np.array(_digest(arrays)), **arrays)
     return arrays

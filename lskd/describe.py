@@ -1,0 +1,117 @@
+"""Recipes and runs in words and Markdown tables, so that a page never holds a typed number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lskd.recipes import Recipe
+
+__all__ = ["markdown_table", "recipe_text", "run_table", "run_text", "settings_text"]
+
+SYMBOLS = {
+    "temperature": "T",
+    "kd_weight": "weight",
+    "ce_weight": "CE weight",
+    "alpha": "α",
+    "beta": "β",
+    "warmup": "warm-up epochs",
+    "t_start": "T from",
+    "t_end": "range of T",
+    "loops": "curriculum epochs",
+}
+
+
+def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, align: str = "") -> str:
+    """A Markdown table; ``align`` has one letter a column, l or r."""
+    header = list(header)
+    marks = {"l": ":--", "r": "--:"}
+    align = align or "l" * len(header)
+    lines = [" | ".join(header), " | ".join(marks[a] for a in align)]
+    lines += [" | ".join(str(cell) for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """An objective's settings as "T 2, weight 9, CE weight 0.1"."""
+    shown = {k: v for k, v in settings.items() if k not in ("method", "standardize")}
+    return ", ".join(f"{SYMBOLS.get(k, k.replace('_', ' '))} {_number(v)}" for k, v in shown.items()) or "–"
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """What a recipe trains: one sentence, then one row a member."""
+    teacher = f"Teacher **{recipe.teacher.network}**, student" if recipe.teacher else "Network"
+    data = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in recipe.data.items())
+    steps = ", ".join(str(m) for m in recipe.milestones) or "none"
+    text = (
+        f"{teacher} **{recipe.student}**, data set **{recipe.dataset}**{f' ({data})' if data else ''}; "
+        f"{recipe.epochs} epochs of SGD, batch {recipe.batch_size}, learning rate {_number(recipe.learning_rate)}, "
+        f"multiplied by {_number(recipe.decay)} after the epochs {steps}; momentum {_number(recipe.momentum)}, "
+        f"weight decay {_number(recipe.weight_decay)}."
+    )
+    rows = [
+        (f"`{name}`", m["method"].upper() if m["method"] != "plain" else "cross-entropy", _yes(m), settings_text(m))
+        for name, m in recipe.members.items()
+    ]
+    return f"{text}\n\n{markdown_table(('member', 'method', 'LS', 'settings'), rows)}"
+
+
+def run_text(record: Mapping[str, Any]) -> str:
+    """Where and how a run was made, in one paragraph and its command."""
+    device = record["device"]
+    hardware = device["name"] + (f", {device['threads']} threads" if device.get("threads") else "")
+    images = sum(record["dataset"]["train_size"] * len(m["epochs"]) for m in record["members"].values())
+    teacher = record["teacher"]
+    behind = (
+        f" behind a **{teacher['network']}** that scores {teacher['test_accuracy']:.2f} % on the test set"
+        if teacher
+        else ""
+    )
+    failed = [name for name, m in record["members"].items() if m.get("failure")]
+    stopped = (
+        "".join(f" **{name} stopped: {record['members'][name]['failure']['reason']}.**" for name in failed)
+        if failed
+        else ""
+    )
+    return (
+        f"Seed {record['seed']}: {len(record['members'])} network(s){behind}, trained in "
+        f"{_duration(record['wall_seconds'])} on {hardware} "
+        f"({images / max(record['wall_seconds'], 1e-9):,.0f} student images a second, evaluation included), "
+        f"PyTorch {record['versions']['torch']}, in {record['sessions']} session(s).{stopped}\n\n"
+        f"```\n{record['command']}\n```"
+    )
+
+
+def run_table(record: Mapping[str, Any]) -> str:
+    """Last and best test accuracy of every member, one seed."""
+    rows = []
+    for name, member in record["members"].items():
+        if not member["epochs"]:
+            rows.append((f"`{name}`", "–", "–", "–", "–"))
+            continue
+        last, best = member["last"], member["best"]
+        rows.append(
+            (
+                f"`{name}`",
+                f"{member['epochs'][-1]['train_accuracy']:.2f}",
+                f"**{last['test_accuracy']:.2f}**",
+                f"{best['test_accuracy']:.2f}",
+                best["epoch"],
+            )
+        )
+    header = ("member", "training accuracy, last epoch (%)", "test, last epoch (%)", "test, best epoch (%)", "which")
+    return markdown_table(header, rows, align="lrrrr") + (
+        f"\n\nOne seed (n = 1), {record['dataset']['test_size']:,} test images."
+    )
+
+
+def _yes(member: Mapping[str, Any]) -> str:
+    return "yes" if member.get("standardize") else "–"
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

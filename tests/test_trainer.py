@@ -1,0 +1,322 @@
+"""The trainer: cohorts equal single runs, kills change nothing, a folder belongs to one run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lskd import evidence
+from lskd.data import load_dataset
+from lskd.errors import LskdError
+from lskd.models import create_model, load_checkpoint
+from lskd.objectives import Logits, create_objective
+from lskd.recipes import load_recipe
+from lskd.records import load_record
+from lskd.trainer.cohort import Cohort, evaluate, normalize
+from lskd.trainer.run import publish, select_device, train, train_cached
+from lskd.trainer.schedule import step_learning_rate
+
+GOLDEN = Path(__file__).parent / "golden"
+DATA = {"train_size": 320, "test_size": 100}
+SETTINGS: dict[str, Any] = {
+    "data": DATA,
+    "epochs": 2,
+    "milestones": [1],
+    "teacher.network": "resnet8",
+    "teacher.settings": {"epochs": 1, "milestones": []},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def run(out: Path, runs: Path, **changes: Any) -> dict[str, Any]:
+    return train(
+        "digit-pairs", out, **{"settings": SETTINGS, "runs": runs, "progress": False, "device": "cpu", **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Path:
+    """An uninterrupted run of the whole cohort."""
+    out = tmp_path_factory.mktemp("whole")
+    run(out, runs)
+    return out
+
+
+def vector(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+def weights(folder: Path, member: str) -> bytes:
+    return (folder / f"{member}.safetensors").read_bytes()
+
+
+def histories(folder: Path) -> dict[str, Any]:
+    return {name: member["epochs"] for name, member in load_record(folder)["members"].items()}
+
+
+@pytest.mark.parametrize("members", [["kd_ls"], ["ctkd", "alone"], ["dkd_ls", "kd"]])
+def test_a_member_has_the_same_bits_alone_and_in_any_cohort(
+    members: list[str], whole: Path, runs: Path, tmp_path: Path
+) -> None:
+    run(tmp_path, runs, members=members)
+    for member in members:
+        assert weights(tmp_path, member) == weights(whole, member)
+        assert histories(tmp_path)[member] == histories(whole)[member]
+
+
+def test_members_start_equal_and_end_different(whole: Path) -> None:
+    record = load_record(whole)
+    assert set(record["members"]) == {"alone", "kd", "kd_ls", "dkd", "dkd_ls", "ctkd", "ctkd_ls"}
+    assert len({weights(whole, m) for m in record["members"]}) == 7
+    recipe, dataset = load_recipe("digit-pairs", settings=SETTINGS), load_dataset("digit_pairs", **DATA)
+    cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8"), device=torch.device("cpu"))
+    vectors = [vector(m.model) for m in cohort.members]
+    assert all(torch.equal(vectors[0], v) for v in vectors)
+    other = Cohort(recipe, dataset, seed=1, teacher=create_model("resnet8"), device=torch.device("cpu"))
+    assert not torch.equal(vectors[0], vector(other.members[0].model))
+
+
+def test_the_loop_is_plain_sgd_on_the_named_loss(runs: Path) -> None:
+    """Three steps by hand, with nothing of the trainer but its draws, give the cohort's weights."""
+    from lskd.data.draws import epoch_order, epoch_views
+    from lskd.data.views import Views
+
+    settings = {**SETTINGS, "batch_size": 128}
+    recipe, dataset = (
+        load_recipe("digit-pairs", settings=settings, members=["kd_ls"]),
+        load_dataset("digit_pairs", **DATA),
+    )
+    teacher = create_model("resnet8").eval()
+    cohort = Cohort(recipe, dataset, seed=5, teacher=teacher, device=torch.device("cpu"))
+    assert cohort.steps_per_epoch == 3  # the last one incomplete: kept
+    model = create_model("resnet8")
+    model.load_state_dict(cohort.members[0].model.state_dict())
+    objective = create_objective("kd", temperature=2.0, kd_weight=9.0, ce_weight=0.1, standardize=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    order, views = epoch_order(5, 1, 320), epoch_views(5, 1, 320, 9)
+    for rows in torch.arange(320).split(128):
+        images = Views(dataset.train_images, pad=1, flip=False)(order[rows], views[rows])
+        x = normalize(images, dataset)
+        logits = model.train()(x)
+        loss = sum(objective(Logits(logits, dataset.train_labels[order[rows]], teacher(x).detach())).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    stop = RuntimeError("one epoch is enough")
+
+    def after_epoch() -> None:
+        raise stop
+
+    with pytest.raises(RuntimeError, match="one epoch"):
+        cohort.run(after_epoch=after_epoch)
+    found = vector(cohort.members[0].model)
+    torch.testing.assert_close(found, vector(model), rtol=1e-4, atol=1e-5)
+
+
+KILLED = """
+import os, signal, sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+import lskd.trainer.run as run
+from lskd.trainer import checkpoint, cohort
+
+step, inside, (out, runs), settings = int(sys.argv[1]), sys.argv[2] == "inside", sys.argv[3:5], eval(sys.argv[5])
+count = 0
+if inside:  # in the middle of writing a checkpoint
+    write = checkpoint.write_json
+    def dying(path, obj):
+        global count
+        count += 1
+        if count == step:
+            Path(path).write_text('{"identity": "hal')
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, obj)
+    checkpoint.write_json = dying
+else:
+    original = cohort.Cohort._train_step
+    def counted(self, *args):
+        global count
+        count += self.recipe.name == "digit-pairs"
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(self, *args)
+    cohort.Cohort._train_step = counted
+run.train("digit-pairs", out, settings=settings, runs=runs, progress=False, device="cpu", checkpoint_seconds=0)
+"""
+
+
+@pytest.mark.parametrize("inside", ["between", "inside"])
+def test_killed_at_random_steps_twice_in_a_row_the_run_ends_with_the_same_bits(
+    inside: str, whole: Path, runs: Path, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"random seed of this test: {seed}")
+    steps = random.Random(seed).choices(range(2, 5), k=2)
+    for step in steps:
+        code = [sys.executable, "-c", KILLED, str(step), inside, str(tmp_path), str(runs), repr(SETTINGS)]
+        assert subprocess.run(code).returncode == -signal.SIGKILL
+        assert not (tmp_path / "record.json").exists()
+    record = run(tmp_path, runs)
+    assert record["sessions"] == 3
+    for member in record["members"]:
+        assert weights(tmp_path, member) == weights(whole, member), (seed, member)
+    assert histories(tmp_path) == histories(whole)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_damaged_and_foreign_checkpoints_are_named_and_skipped(whole: Path, runs: Path, tmp_path: Path) -> None:
+    code = [sys.executable, "-c", KILLED, "8", "between", str(tmp_path), str(runs), repr(SETTINGS)]
+    assert subprocess.run(code).returncode == -signal.SIGKILL
+    newest, older = sorted((tmp_path / "checkpoints").glob("step-*"))[::-1]
+    state = newest / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-5] ^= 1
+    state.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{newest.name} is skipped: sha256 .*file damaged"):
+        run(tmp_path, runs)
+    assert all(weights(tmp_path, m) == weights(whole, m) for m in histories(whole))
+    assert older.name == "step-00000006"
+
+
+def test_a_checkpoint_of_another_run_is_not_used(tmp_path: Path) -> None:
+    from lskd.trainer import checkpoint
+
+    checkpoint.save(tmp_path, checkpoint.Checkpoint(3, {"a": torch.ones(2)}, {"b": 1}), identity="mine")
+    found = checkpoint.load_newest(tmp_path, identity="mine")
+    assert found is not None
+    assert (found.step, found.values) == (3, {"b": 1})
+    with pytest.warns(UserWarning, match="belongs to another run"):
+        assert checkpoint.load_newest(tmp_path, identity="yours") is None
+
+
+def test_a_finished_run_is_returned_not_repeated(whole: Path, runs: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in whole.iterdir() if p.name != ".lock"}
+    record = run(whole, runs)
+    assert record == load_record(whole)
+    assert before == {p: p.stat().st_mtime_ns for p in whole.iterdir() if p.name != ".lock"}
+
+
+def test_a_folder_belongs_to_one_run(whole: Path, runs: Path) -> None:
+    with pytest.raises(LskdError, match=r"holds another run(.|\n)*seed: 0 there, 1 now"):
+        run(whole, runs, seed=1)
+    with pytest.raises(LskdError, match=r"config\.batch_size: 64 there, 32 now"):
+        run(whole, runs, settings={**SETTINGS, "batch_size": 32})
+
+
+def test_a_second_process_is_refused(runs: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    with (tmp_path / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(LskdError, match="another process is training here"):
+            run(tmp_path, runs)
+
+
+def test_the_record_says_how_to_run_it_again(whole: Path) -> None:
+    record = json.loads((whole / "record.json").read_text())
+    assert record["config"]["epochs"] == 2
+    assert record["overrides"] == json.loads(json.dumps(SETTINGS))
+    assert record["command"].startswith("lskd train --recipe digit-pairs --seed 0 --out DIR --set")
+    assert record["dataset"]["train_size"] == 320
+    assert record["device"]["type"] == "cpu"
+    assert {"python", "torch", "numpy", "lskd"} <= set(record["versions"])
+    assert len(record["source_digest"]) == 64
+    for member in record["members"].values():
+        best = max(row["test_accuracy"] for row in member["epochs"])
+        assert member["best"]["test_accuracy"] == best
+        assert member["last"] == {"epoch": 2, "test_accuracy": member["epochs"][-1]["test_accuracy"]}
+        assert sum(member["epochs"][0]["terms"].values()) == pytest.approx(member["epochs"][0]["train_loss"], rel=1e-5)
+    rates = [row["learning_rate"] for row in record["members"]["kd"]["epochs"]]
+    assert rates == pytest.approx([0.05, 0.005])
+    assert record["members"]["ctkd"]["epochs"][0]["temperature"] > 2
+    assert str(whole) not in json.dumps(record)
+
+
+def test_evidence_agrees_with_the_weights(whole: Path) -> None:
+    dataset = load_dataset("digit_pairs", **DATA)
+    model = create_model("resnet8")
+    load_checkpoint(model, whole / "dkd_ls.safetensors")
+    pack = evidence.load(whole / "dkd_ls.evidence.npz")
+    _, accuracy = evaluate(model, dataset.test_images, dataset.test_labels, dataset)
+    record = load_record(whole)
+    assert accuracy == record["members"]["dkd_ls"]["last"]["test_accuracy"]
+    assert 100 * pack.correct.mean() == pytest.approx(accuracy)
+    with torch.no_grad():
+        logits = model(normalize(dataset.test_images, dataset)).numpy()
+    np.testing.assert_allclose(pack.logit_std, np.std(logits, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(pack.logit_range, np.ptp(logits, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(pack.logits, logits[pack.logits_index], rtol=1e-3, atol=1e-4)
+    expected = np.stack([logits[pack.label == k].mean(axis=0) for k in range(100)])
+    np.testing.assert_allclose(pack.class_mean_logits, expected, rtol=1e-3, atol=1e-4)
+    assert pack.features.shape == (100, 64)
+    assert pack.meta["dataset_digest"] == dataset.digest
+    assert pack.meta["member"] == "dkd_ls"
+
+
+def test_a_damaged_pack_is_an_error(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes((whole / "kd.evidence.npz").read_bytes()[:5000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        evidence.load(tmp_path / "x.npz")
+    np.savez(tmp_path / "y.npz", a=np.ones(2))
+    with pytest.raises(ValueError, match="no evidence pack"):
+        evidence.load(tmp_path / "y.npz")
+
+
+def test_cached_runs_are_found_again_and_published(runs: Path, whole: Path, tmp_path: Path) -> None:
+    folder, record = train_cached(
+        "digit-pairs", settings=SETTINGS, members=["kd"], runs=runs, progress=False, device="cpu"
+    )
+    start = time.monotonic()
+    again, same = train_cached(
+        "digit-pairs", settings=SETTINGS, members=["kd"], runs=runs, progress=False, device="cpu"
+    )
+    assert (again, same) == (folder, record)
+    assert time.monotonic() - start < 60
+    assert weights(folder, "kd") == weights(whole, "kd")
+    written = publish(folder, tmp_path / "out")
+    assert sorted(p.name for p in written) == sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert load_record(tmp_path / "out") == record
+
+
+def test_a_member_that_diverges_is_named_and_the_others_finish(whole: Path, runs: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "members.kd.kd_weight": 1e30}
+    record = run(tmp_path, runs, settings=settings, members=["alone", "kd"])
+    assert record["members"]["kd"]["failure"]["reason"] == "its logits are not finite"
+    assert "weights" not in record["members"]["kd"]
+    assert weights(tmp_path, "alone") == weights(whole, "alone")
+
+
+def test_steps_of_the_learning_rate_are_the_released_ones() -> None:
+    g = np.load(GOLDEN / "schedules.npz")
+    for key, rate, milestones in (
+        ("lr_cifar_0.05", 0.05, (150, 180, 210)),
+        ("lr_cifar_0.01", 0.01, (150, 180, 210)),
+        ("lr_mlkd_480_0.025", 0.025, (150, 180, 210)),
+        ("lr_imagenet_0.2", 0.2, (30, 60, 90)),
+    ):
+        found = [step_learning_rate(rate, e, milestones) for e in range(1, len(g[key]) + 1)]
+        np.testing.assert_array_equal(found, g[key])
+
+
+def test_devices_are_checked() -> None:
+    assert select_device("cpu").type == "cpu"
+    with pytest.raises(LskdError, match="expected auto"):
+        select_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(LskdError, match="finds no CUDA"):
+            select_device("cuda")
