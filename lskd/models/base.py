@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,24 +12,24 @@ from torch import Tensor, nn
 __all__ = ["Family", "Network", "init_convolutions", "init_linear"]
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A classifier: stages, a pooled feature vector, logits.
 
     A family defines :meth:`stage_features` and :meth:`classify`; :meth:`neck` where something stands between the
     last stage and the pooling. Pooling is global, so any input size that survives the strides works.
     """
 
+    @abstractmethod
     def stage_features(self, x: Tensor) -> list[Tensor]:
         """Outputs of the stages, ``[batch, channels, height, width]`` each, without the stem, first stage first."""
-        raise TypeError(f"{type(self).__name__} does not define stage_features")
 
     def neck(self, x: Tensor) -> Tensor:
         """From the last stage to the map that is pooled."""
         return x
 
+    @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """Logits ``[batch, classes]`` of pooled features ``[batch, features]``."""
-        raise TypeError(f"{type(self).__name__} does not define classify")
 
     def pooled_features(self, x: Tensor) -> Tensor:
         """Images ``[batch, 3, height, width]`` to the features before the classifier, ``[batch, features]``."""
@@ -38,6 +39,11 @@ class Network(nn.Module):
         """Pooled features and logits of one pass."""
         features = self.pooled_features(x)
         return features, self.classify(features)
+
+    def forward_with_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Stage features and logits of one pass, as losses on intermediate features need them."""
+        stages = self.stage_features(x)
+        return stages, self.classify(self.neck(stages[-1]).mean((-2, -1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[batch, 3, height, width]`` to logits ``[batch, classes]``."""

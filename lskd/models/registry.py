@@ -11,12 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
-from lskd.models import resnet
+from lskd.models import deit, imagenet, mobilenet, pit, pvt, pycls, resnet, shufflenet, t2t, vgg, wrn
 from lskd.models.base import Family, Network
 
 __all__ = ["ModelInfo", "ModelNameError", "create_model", "list_models", "model_info"]
 
-FAMILIES: tuple[Family, ...] = (*resnet.FAMILIES,)
+MODULES = (resnet, vgg, wrn, mobilenet, shufflenet, imagenet, deit, t2t, pit, pvt, pycls)
+FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)
+
+# Other spellings in use, as far as the rule in `_plain` does not cover them.
+ALIASES = {
+    "DeiT-Tiny (with distillation token, ENABLE_LOGIT)": "DeiT-Tiny-distilled",
+    "DeiT-Tiny_distilled": "DeiT-Tiny-distilled",
+    "pycls ResNet-56": "pycls-ResNet-56",
+    "pycls_ResNet-56": "pycls-ResNet-56",
+    "MobileNetV1": "imagenet/MobileNetV1",
+}
 
 
 class ModelNameError(LskdError, ValueError):
@@ -74,7 +84,7 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
     try:
         network = family.build(match, classes)
     except ValueError as error:
-        raise ModelNameError(f"no network is called {name!r}: {error}") from None
+        raise ModelNameError(f"no network is called {name!r}; {_hint(name)}{family.forms}: {error}") from None
     if released_batchnorm:
         network.use_released_batchnorm()
     return network
@@ -107,7 +117,7 @@ def model_info(name: str, num_classes: int | None = None) -> ModelInfo:
         features, logits = network.forward_with_features(image)
     parameters = list(network.parameters())
     return ModelInfo(
-        name=name,
+        name=_plain(name),
         family=family.name,
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
@@ -118,11 +128,25 @@ def model_info(name: str, num_classes: int | None = None) -> ModelInfo:
     )
 
 
+def _plain(name: str) -> str:
+    """The name that families know: without the folder ``vit/`` and without a remark in brackets."""
+    name = name.removeprefix("vit/")
+    name = ALIASES.get(name, name)
+    name = name.partition(" (")[0]
+    return ALIASES.get(name, name)
+
+
 def _find(name: str) -> tuple[Family, re.Match[str]]:
     for family in FAMILIES:
-        if match := family.pattern.fullmatch(name):
+        if match := family.pattern.fullmatch(_plain(name)):
             return family, match
-    near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    forms = "; ".join(dict.fromkeys(family.forms for family in FAMILIES))
-    raise ModelNameError(f"no network is called {name!r}; {hint}Known: {', '.join(list_models())}. Forms: {forms}")
+    forms = "; ".join(dict.fromkeys(family.forms for family in FAMILIES if family.forms not in family.listed))
+    raise ModelNameError(
+        f"no network is called {name!r}; {_hint(name)}Networks: {', '.join(list_models())}. Other sizes: {forms}"
+    )
+
+
+def _hint(name: str) -> str:
+    known = {known.lower(): known for known in list_models()}
+    near = [known[match] for match in difflib.get_close_matches(_plain(name).lower(), known, n=3, cutoff=0.6)]
+    return f"did you mean {' or '.join(near)}? " if near else ""

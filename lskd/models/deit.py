@@ -1,0 +1,88 @@
+"""``DeiT-Tiny`` and ``DeiT-Tiny-distilled`` (Touvron et al.; protocol section 6)."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from lskd.models.base import Family
+from lskd.models.transformer import (
+    IMAGE_SIZE,
+    Layer,
+    TokenNetwork,
+    drop_path_rates,
+    init_transformer,
+    layer_norm,
+    to_map,
+    truncated_normal,
+)
+
+__all__ = ["FAMILIES", "DeiT"]
+
+PATCH, WIDTH, DEPTH, HEADS, RATIO = 16, 192, 12, 3, 4
+SIDE = IMAGE_SIZE // PATCH
+
+
+class DeiT(TokenNetwork):
+    """Patches of 16, class token, twelve layers; both heads start at zero.
+
+    With a distillation token there is a second head. In training the logits are the class head's, in evaluation the
+    mean of both heads, as released; :meth:`forward_heads` gives the two apart, as the distillation loss needs them.
+    """
+
+    guided = (0, 6, 11)
+
+    def __init__(self, num_classes: int, *, distilled: bool = False) -> None:
+        super().__init__()
+        self.distilled = distilled
+        self.cls_token = truncated_normal(1, 1, WIDTH)
+        self.pos_embed = truncated_normal(1, SIDE * SIDE + 1 + distilled, WIDTH)
+        if distilled:
+            self.distill_token = truncated_normal(1, 1, WIDTH)
+        self.patch_embed = nn.Module()
+        self.patch_embed.projection = nn.Conv2d(3, WIDTH, PATCH, PATCH)
+        self.layers = nn.ModuleList(Layer(WIDTH, HEADS, RATIO, rate) for rate in drop_path_rates(DEPTH))
+        self.norm = layer_norm(WIDTH)
+        self.head = nn.Linear(WIDTH, num_classes)
+        init_transformer(self)
+        nn.init.zeros_(self.head.weight)
+        if distilled:
+            self.distill_head = nn.Linear(WIDTH, num_classes)
+            nn.init.zeros_(self.distill_head.weight)
+            nn.init.zeros_(self.distill_head.bias)
+
+    def run(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        patches = self.patch_embed.projection(x).flatten(2).transpose(1, 2)  # type: ignore[operator]
+        extra = [self.cls_token, self.distill_token] if self.distilled else [self.cls_token]
+        tokens = torch.cat([*(token.expand(len(x), -1, -1) for token in extra), patches], 1) + self.pos_embed
+        maps = []
+        for layer in self.layers:
+            tokens = layer(tokens)
+            maps.append(to_map(tokens, SIDE, SIDE))
+        return maps, self.norm(tokens)
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        of_class = self.head(tokens[:, 0])
+        if not self.distilled or self.training:
+            return of_class
+        return (of_class + self.distill_head(tokens[:, 1])) / 2
+
+    def forward_heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the class head and of the distillation head, which is the class head's where there is no second."""
+        tokens = self._checked(x)[1]
+        of_class = self.head(tokens[:, 0])
+        return of_class, self.distill_head(tokens[:, 1]) if self.distilled else of_class
+
+
+FAMILIES = (
+    Family(
+        "DeiT",
+        re.compile("DeiT-Tiny(?P<distilled>-distilled)?"),
+        "DeiT-Tiny, DeiT-Tiny-distilled",
+        ("DeiT-Tiny", "DeiT-Tiny-distilled"),
+        lambda match, num_classes: DeiT(num_classes, distilled=match["distilled"] is not None),
+        input_size=IMAGE_SIZE,
+    ),
+)

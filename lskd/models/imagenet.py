@@ -1,0 +1,93 @@
+"""ImageNet ResNets, taken from torchvision, and the one place where torchvision is imported."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from lskd.models.base import Family, Network
+
+__all__ = ["FAMILIES", "ImageNetResNet", "import_torchvision"]
+
+DEPTHS = (18, 34, 50, 101, 152)
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+_declared: list[torch.library.Library] = []  # a declaration lives as long as its library object
+
+
+def import_torchvision() -> ModuleType:
+    """Torchvision, also where its compiled part cannot load.
+
+    That part of the usual wheel needs CUDA libraries; beside a CPU build of torch it is skipped in silence, and
+    ``import torchvision`` then stops at the first reference to one of its operators. Declaring the two operators
+    lets the import go through; networks, datasets and transforms do not use them.
+
+    Raises:
+        ImportError: torchvision is not installed.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+        raise ImportError(
+            "torchvision is not installed, and ImageNet ResNets come from it; install the release that pairs with "
+            "your torch without touching torch itself, for torch 2.13.0: pip install --no-deps torchvision==0.28.0"
+        ) from None
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error) or _declared:
+            raise
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+    return importlib.import_module("torchvision")
+
+
+class ImageNetResNet(Network):
+    """torchvision's layers under torchvision's names, with this package's methods."""
+
+    conv1: nn.Module
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    fc: nn.Module
+
+    def __init__(self, depth: int, num_classes: int) -> None:
+        super().__init__()
+        published = getattr(import_torchvision().models, f"resnet{depth}")(num_classes=num_classes)
+        for name, module in published.named_children():
+            self.add_module(name, module)
+
+    def stage_features(self, x: Tensor) -> list[Tensor]:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        stages = []
+        for name in STAGES:
+            x = getattr(self, name)(x)
+            stages.append(x)
+        return stages
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.fc(features)
+
+
+def _build(match: re.Match[str], num_classes: int) -> ImageNetResNet:
+    if (depth := int(match["depth"])) not in DEPTHS:
+        raise ValueError(f"depth is one of {', '.join(map(str, DEPTHS))}")
+    return ImageNetResNet(depth, num_classes)
+
+
+FAMILIES = (
+    Family(
+        "imagenet/ResNet",
+        re.compile(r"imagenet/ResNet(?P<depth>\d+)"),
+        "imagenet/ResNetN",
+        tuple(f"imagenet/ResNet{depth}" for depth in DEPTHS[:4]),
+        _build,
+        input_size=224,
+        classes=1000,
+    ),
+)

@@ -1,0 +1,174 @@
+"""What the vision transformers share: attention, MLP, layer, drop path, initial weights (protocol section 6)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lskd.models.base import Network
+
+__all__ = [
+    "DROP_PATH",
+    "MLP",
+    "Layer",
+    "TokenNetwork",
+    "drop_path_rates",
+    "init_transformer",
+    "layer_norm",
+    "to_map",
+    "truncated_normal",
+]
+
+EPSILON = 1e-6
+TOKEN_STD = 0.02
+DROP_PATH = 0.1
+IMAGE_SIZE = 224
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """LayerNorm with the epsilon of all four networks."""
+    return nn.LayerNorm(width, eps=EPSILON)
+
+
+def truncated_normal(*shape: int) -> nn.Parameter:
+    """A parameter for tokens or positions."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(shape), std=TOKEN_STD))
+
+
+def init_transformer(network: nn.Module, init: Callable[..., Tensor] = nn.init.trunc_normal_) -> None:
+    """Weights of all linear layers from ``init`` with deviation 0.02, biases 0; LayerNorm starts as 1 and 0 anyway."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            init(module.weight, std=TOKEN_STD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def drop_path_rates(depth: int, *, reach_end: bool = True) -> list[float]:
+    """Rate of each layer, rising from 0 to 0.1, which the last layer has, or would have one layer later."""
+    steps = max(depth - 1 if reach_end else depth, 1)
+    return [DROP_PATH * i / steps for i in range(depth)]
+
+
+def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """The last ``height * width`` of ``[batch, tokens, channels]`` as a map ``[batch, channels, height, width]``."""
+    patches = tokens[:, -height * width :]
+    return patches.transpose(1, 2).reshape(tokens.shape[0], -1, height, width)
+
+
+class DropPath(nn.Module):
+    """In training, zero a sample's residual branch with probability ``rate`` and scale up what is kept."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        mask = x.new_empty(x.shape[0], *[1] * (x.dim() - 1)).bernoulli_(keep)
+        return x * mask / keep
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on ``[batch, tokens, width]``."""
+
+    def __init__(self, width: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv_transform = nn.Linear(width, 3 * width, bias=bias)
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        q, k, v = self.qkv_transform(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.projection(attended.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class MLP(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, ratio * width)
+        self.fc2 = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each after a LayerNorm and added to its input."""
+
+    def __init__(self, width: int, heads: int, ratio: int, drop_path: float, *, bias: bool = True) -> None:
+        super().__init__()
+        self.norm1 = layer_norm(width)
+        self.attn = Attention(width, heads, bias)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = layer_norm(width)
+        self.mlp = MLP(width, ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class TokenNetwork(Network):
+    """A network whose features are its class token.
+
+    Families define :meth:`run`. Attributes: ``guided`` lists the layers, from 0, whose maps locality guidance compares
+    with the teacher's three stages (protocol 1.6); ``any_size`` says whether images other than 224 x 224 are taken.
+    """
+
+    guided: tuple[int, ...] = ()
+    any_size = False
+    head: nn.Linear
+
+    @abstractmethod
+    def run(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The map after every layer, and the normalised tokens ``[batch, tokens, width]``, class token first."""
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits ``[batch, classes]`` of normalised tokens."""
+        return self.classify(tokens[:, 0])
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
+    def layer_features(self, x: Tensor) -> list[Tensor]:
+        """Patch tokens after every layer as maps ``[batch, width, height, width]``."""
+        return self._checked(x)[0]
+
+    def stage_features(self, x: Tensor) -> list[Tensor]:
+        """Maps after the guided layers, one for each stage of the teacher."""
+        return self._guided(self._checked(x)[0])
+
+    def pooled_features(self, x: Tensor) -> Tensor:
+        """Images ``[batch, 3, 224, 224]`` to the class token before the head, ``[batch, width]``."""
+        return self._checked(x)[1][:, 0]
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self._checked(x)[1]
+        return tokens[:, 0], self.logits(tokens)
+
+    def forward_with_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        maps, tokens = self._checked(x)
+        return self._guided(maps), self.logits(tokens)
+
+    def _guided(self, maps: list[Tensor]) -> list[Tensor]:
+        return [maps[i] for i in self.guided]
+
+    def _checked(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        height, width = x.shape[-2:]
+        if not self.any_size and (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(
+                f"{type(self).__name__} has positions for {IMAGE_SIZE} x {IMAGE_SIZE} images, got {height} x {width}; "
+                "resize the images"
+            )
+        return self.run(x)
