@@ -220,8 +220,8 @@ def mlkd_terms(
     if strong_terms not in ("released", "all"):
         raise ValueError(f'mlkd_terms: strong_terms is {strong_terms!r}; use "released" or "all"')
     temperatures = [_temperature(t) for t in (temperature, 3.0, 5.0, 2.0, 6.0)]
-    weak = tuple(_at_least_float32(x) for x in (student_weak, teacher_weak.detach()))
-    strong = tuple(_at_least_float32(x) for x in (student_strong, teacher_strong.detach()))
+    weak = _at_least_float32(student_weak), _at_least_float32(teacher_weak.detach())
+    strong = _at_least_float32(student_strong), _at_least_float32(teacher_strong.detach())
 
     probabilities = weak[1].softmax(dim=-1)
     confidence, prevalence = probabilities.amax(dim=-1), probabilities.sum(dim=0)
@@ -231,7 +231,7 @@ def mlkd_terms(
     def masked(values: Tensor, mask: Tensor) -> Tensor:
         return (values * mask).mean() if masks == "elementwise" else values.mean() * mask.mean()
 
-    def scored(pair: tuple[Tensor, ...], on: bool) -> tuple[Tensor, Tensor]:
+    def scored(pair: tuple[Tensor, Tensor], on: bool) -> tuple[Tensor, Tensor]:
         return _prepare(pair[0], pair[1], on, eps, correction)
 
     kl_weak, kl_strong = scored(weak, standardize), scored(strong, standardize)

@@ -201,7 +201,8 @@ def _typed(name: str, key: str, value: Any, expected: type) -> Any:
     if expected is tuple and isinstance(value, list) and all(type(v) is int for v in value):
         return tuple(value)
     if type(value) is not expected:
-        wanted = {tuple: "a list of integers", dict: "a table"}.get(expected, expected.__name__)
+        words: dict[type, str] = {tuple: "a list of integers", dict: "a table"}
+        wanted = words.get(expected, expected.__name__)
         raise LskdError(f"recipe {name}: {key} is {value!r} ({type(value).__name__}); expected {wanted}")
     return value
 

@@ -14,6 +14,7 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -190,7 +191,7 @@ def _cached(path: Path, settings: tuple) -> dict[str, np.ndarray]:
                 return arrays
             warnings.warn(f"{path}: sha256 differs from the one stored in it (file damaged); made again", stacklevel=3)
     arrays = generate(*settings[1:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, digest=np.array(_digest(arrays)), **arrays)
+    stored_arrays: dict[str, Any] = {"digest": np.array(_digest(arrays)), **arrays}
+    with atomic_path(path) as temporary, temporary.open("wb") as out:
+        np.savez(out, **stored_arrays)
     return arrays

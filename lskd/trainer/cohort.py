@@ -112,8 +112,8 @@ class Cohort:
             }
             for part, values in parts.items():
                 tensors.update({f"{member.name}/{part}/{key}": value for key, value in values.items()})
-        values = {m.name: {"history": m.history, "failure": m.failure} for m in self.members}
-        return Checkpoint(self.step, tensors, {"members": values})
+        facts = {m.name: {"history": m.history, "failure": m.failure} for m in self.members}
+        return Checkpoint(self.step, tensors, {"members": facts})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same run."""
@@ -141,8 +141,8 @@ class Cohort:
         if objective.needs_teacher and self.teacher is None:
             raise ValueError(f"member {name}: its objective needs a teacher and the cohort has none")
         with seeded(self.seed, "init", self.recipe.student):
-            model = create_model(self.recipe.student, num_classes=self.dataset.classes)
-        model = _placed(model, self.device)
+            fresh = create_model(self.recipe.student, num_classes=self.dataset.classes)
+        model = _placed(fresh, self.device)
         objective = objective.to(self.device)
         optimizer = torch.optim.SGD(
             [*model.parameters(), *objective.parameters()],

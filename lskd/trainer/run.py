@@ -274,10 +274,10 @@ def _loop(
         )
         saved_at = time.monotonic()
 
-    batch = cohort.recipe.batch_size
+    images = len(cohort.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
     with tqdm(
-        total=cohort.total_steps * batch,
-        initial=cohort.step * batch,
+        total=cohort.total_steps * images,
+        initial=cohort.step * images,
         desc=cohort.recipe.name,
         unit="img",
         unit_scale=True,
@@ -287,7 +287,7 @@ def _loop(
     ) as bar:
 
         def after_step() -> None:
-            bar.update(batch)
+            bar.update(images)
             if time.monotonic() - saved_at >= checkpoint_seconds:
                 save()
 
