@@ -42,7 +42,8 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
         for m in shown
         for kind in KINDS
     }
-    table = gap_statistics(teacher, {m: networks.packs[m] for m in shown}).set_index(["member", "kind"])
+    found = gap_statistics(teacher, {m: networks.packs[m] for m in shown}).to_dict("records")
+    numbers = {(str(r["member"]), str(r["kind"])): (float(r["mean"]), float(r["max"])) for r in found}
     top = {(pair, "raw"): _top([gaps[m, "raw"] for m in pair]) for pair in methods}
     top |= {(pair, "standardised"): _top([gaps[m, "standardised"] for m in shown]) for pair in methods}
 
@@ -57,8 +58,8 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
                     matrix = gaps[member, kind][np.ix_(order, order)]
                     ax.imshow(matrix, cmap=theme.heat, norm=norm, interpolation="none")
                     ax.set_title(f"{networks.look(member, theme).label}, {kind}", fontsize=8.5)
-                    numbers = table.loc[(member, kind)]
-                    ax.set_xlabel(f"mean {numbers['mean']:.3f}, max {numbers['max']:.2f}", fontsize=8.5)
+                    mean, largest = numbers[member, kind]
+                    ax.set_xlabel(f"mean {mean:.3f}, max {largest:.2f}", fontsize=8.5)
                     _frame(ax, networks, theme)
                 bar = fig.colorbar(
                     ScalarMappable(norm, theme.heat), ax=list(pictures), fraction=0.05, pad=0.02, aspect=22, shrink=0.8
@@ -74,8 +75,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
         return fig
 
     means = "; ".join(
-        f"{label(m)} raw {table.loc[(m, 'raw'), 'mean']:.3f}, standardised {table.loc[(m, 'standardised'), 'mean']:.3f}"
-        for m in shown
+        f"{label(m)} raw {numbers[m, 'raw'][0]:.3f}, standardised {numbers[m, 'standardised'][0]:.3f}" for m in shown
     )
     classes = len(order)
     row, column = (a.ravel() for a in np.indices((classes, classes)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -119,8 +120,8 @@ def _draw_bars(
     ax: Axes, of_teacher: np.ndarray, of_student: np.ndarray, looks: tuple[Look, Look], theme: Theme
 ) -> None:
     edges = np.arange(len(of_teacher) + 1) - 0.5
-    pale = {"color": theme.muted, "alpha": 0.38, "lw": 0}
-    ax.stairs(of_teacher, edges, fill=True, label=f"{looks[0].label}, σ = {of_teacher.std():.3g}", **pale)
+    name = f"{looks[0].label}, σ = {of_teacher.std():.3g}"
+    ax.stairs(of_teacher, edges, fill=True, label=name, color=theme.muted, alpha=0.38, lw=0)
     # The student's bars are half as wide and stand in front, so that both ends stay visible.
     inner = np.sort(np.concatenate([edges[:-1] + 0.25, edges[:-1] + 0.75]))
     heights = np.zeros(len(inner) - 1)
@@ -131,7 +132,7 @@ def _draw_bars(
     ax.set_xlim(-1, len(of_teacher))
 
 
-def superclass_ticks(ax: Axes, pack: Evidence, which: str) -> None:
+def superclass_ticks(ax: Axes, pack: Evidence, which: Literal["x", "y"]) -> None:
     """Ticks at the borders of superclasses and their names between them; classes sorted by superclass."""
     counts = np.bincount(pack.superclass, minlength=len(pack.superclass_names))
     borders = np.concatenate([[0], np.cumsum(counts)]) - 0.5

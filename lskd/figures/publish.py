@@ -34,11 +34,12 @@ EMBEDDED_DATA = 60_000  # bytes of CSV that a page may carry for download
 # The theme of the book gives pictures in outputs a light ground and a dimming filter in dark mode; these figures
 # are made for dark mode, so both are undone. The last rules serve notebooks in dark editors.
 STYLE = """
-.lskd-figure{margin:0 0 1rem}
+.lskd-figure{margin:.5rem 0 1.25rem!important;padding:0!important;max-width:100%;width:100%}
 .lskd-figure .lskd-sheet{overflow-x:auto}
 .lskd-figure img{display:block;width:100%;height:auto;max-width:none!important;background:none!important;
 padding:0!important;border-radius:0!important;filter:none!important}
-.lskd-figure figcaption{font-size:.875em;line-height:1.45;text-align:left;margin:.35rem 0 0;opacity:.9}
+.lskd-figure figcaption{font-size:.875em;line-height:1.45;text-align:left;margin:.35rem 0 0;
+color:var(--pst-color-text-base,inherit)!important}
 @media(max-width:640px){.lskd-figure img{min-width:600px}}
 html[data-theme=dark] .bd-content div.cell_output .text_html:has(.lskd-figure){background:none!important;
 color:inherit!important;padding:0!important}
@@ -77,7 +78,7 @@ class Published:
         )
         return (
             f'<figure class="lskd-figure" id="figure-{identity}"><style>{STYLE}</style>'
-            f'<div class="lskd-sheet" role="group" aria-label="Figure {identity}" tabindex="0">{pictures}</div>'
+            f'<div class="lskd-sheet" role="group" aria-label="Figure {identity.replace("_", " ")}" tabindex="0">{pictures}</div>'
             f"<figcaption>{self.caption} {_download(data)}</figcaption></figure>"
         )
 

@@ -93,7 +93,8 @@ class Theme:
     @contextmanager
     def context(self) -> Iterator[None]:
         """Matplotlib's settings while a figure of this theme is made and written."""
-        with mpl.rc_context({**mpl.rcParamsDefault, **self._settings()}):
+        settings: dict[Any, Any] = {**mpl.rcParamsDefault, **self._settings()}
+        with mpl.rc_context(settings):
             yield
 
     def _settings(self) -> dict[str, Any]:

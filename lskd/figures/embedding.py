@@ -1,0 +1,100 @@
+"""Two-dimensional views of features, and numbers about the features themselves that no view can distort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed  # type: ignore[import-untyped]
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from tqdm import tqdm
+
+from lskd.evidence import Evidence
+from lskd.files import atomic_path
+
+__all__ = ["Embedding", "class_silhouette", "embed", "embed_all", "neighbor_accuracy", "save"]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Attributes: ``points`` float32 ``[n, 2]``; ``neighbors`` accuracy in percent and ``silhouette`` in -1..1,
+    both measured in the original feature space; ``divergence``, the KL divergence that t-SNE ended with."""
+
+    points: np.ndarray
+    neighbors: float
+    silhouette: float
+    divergence: float
+
+
+def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embedding:
+    """t-SNE (Barnes-Hut, scikit-learn) of a network's pooled features, started from their PCA.
+
+    The paper used scikit-learn's defaults of its time, perplexity 30 and no seed (protocol section 7, Fig. 4).
+
+    Args:
+        pack: at least five images.
+        perplexity: must be below the number of images.
+        seed: of the few random draws that are left after a PCA start.
+
+    Raises:
+        ValueError: the perplexity does not fit the number of images.
+    """
+    features = pack.features.astype(np.float32)
+    if not 1 <= perplexity < len(features):
+        raise ValueError(
+            f"embed: perplexity is {perplexity:g}; it must be at least 1 and below the {len(features)} images"
+        )
+    # One thread: its threads spin while they wait, and on a busy machine that costs more than they gain.
+    with threadpool_limits(1):
+        model = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+        points = model.fit_transform(features)
+    return Embedding(
+        points=points.astype(np.float32),
+        neighbors=neighbor_accuracy(features, pack.label),
+        silhouette=class_silhouette(features, pack.label),
+        divergence=float(model.kl_divergence_),
+    )
+
+
+def embed_all(
+    packs: Mapping[str, Evidence], *, perplexity: float = 30.0, seed: int = 0, jobs: int = 1, progress: bool = True
+) -> dict[str, Embedding]:
+    """:func:`embed` for several networks, ``jobs`` at a time, each in a process of its own."""
+    work = Parallel(n_jobs=min(jobs, len(packs)), return_as="generator")(
+        delayed(embed)(pack, perplexity=perplexity, seed=seed) for pack in packs.values()
+    )
+    bar = tqdm(zip(packs, work, strict=True), total=len(packs), desc="t-SNE", unit="network", disable=not progress)
+    return dict(bar)
+
+
+def neighbor_accuracy(features: np.ndarray, label: np.ndarray, *, k: int = 5) -> float:
+    """Percent of images whose class is the most frequent among their k nearest others, Euclidean.
+
+    A tie goes to the class of the nearest of the tied neighbours.
+    """
+    k = min(k, len(features) - 1)
+    _, found = NearestNeighbors(n_neighbors=k + 1).fit(features).kneighbors(features)
+    others = np.stack([row[row != i][:k] for i, row in enumerate(found)])  # equal images may come before oneself
+    votes = label[others]
+    counts = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
+    winner = votes[np.arange(len(votes)), counts.argmax(axis=1)]
+    return 100 * float((winner == label).mean())
+
+
+def class_silhouette(features: np.ndarray, label: np.ndarray) -> float:
+    """Mean silhouette of the true classes, Euclidean: 1 is far apart, 0 touching, below 0 mixed."""
+    return float(silhouette_score(features, label))
+
+
+def save(embeddings: Mapping[str, Embedding], pack: Evidence, path: Path | str) -> None:
+    """All views in one ``.npz``: ``<member>`` float32 ``[n, 2]``, with labels and names of classes."""
+    arrays: dict[str, Any] = {name: e.points for name, e in embeddings.items()}
+    common = {k: getattr(pack, k) for k in ("label", "class_names", "superclass", "superclass_names")}
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **arrays, **common)
