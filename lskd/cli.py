@@ -6,8 +6,11 @@ Errors that the caller can put right are one sentence and exit status 2; ``--tra
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -25,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(given, "call"):
         parser.print_help()
         return 0
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup lskd ...` has it ignored
+            signal.signal(number, _terminated)
+    if workflow := os.environ.get("LSKD_WORKFLOW_PID"):
+        threading.Thread(target=_stop_with, args=(int(workflow),), daemon=True).start()
     try:
         return given.call(given) or 0
     except KeyboardInterrupt:
@@ -41,6 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _terminated(number: int, frame: FrameType | None) -> None:
     """Leave by an exception, so that temporary files go and a notebook's kernel is stopped."""
     raise SystemExit(128 + number)
+
+
+def _stop_with(workflow: int) -> None:
+    """Interrupt this process when the workflow that started it has been killed, so that no second one meets it."""
+    while True:
+        time.sleep(1)
+        try:
+            os.kill(workflow, 0)
+            ended = Path(f"/proc/{workflow}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except ProcessLookupError:
+            ended = True
+        except OSError:  # no /proc here
+            ended = False
+        if ended:
+            os.kill(os.getpid(), signal.SIGINT)
+            return
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--config", default="_config.yml", metavar="FILE")
     build.add_argument("-o", "--output", default="build/book", metavar="DIR")
     build.set_defaults(call=_book_build)
+
+    workflow = commands.add_parser(
+        "workflow", help="make the book and all it needs, or one target; `make book` is this"
+    )
+    workflow.add_argument("targets", nargs="*", metavar="TARGET", help="teacher, students, a notebook's name, book")
+    workflow.add_argument("--preset", default="default", help="a name in workflow/*.yaml: default, tiny")
+    workflow.add_argument("--cores", default="all")
+    workflow.add_argument("-n", "--dry-run", action="store_true", help="only say what would be made, and why")
+    workflow.set_defaults(call=_workflow)
 
     doctor = commands.add_parser("doctor", help="what this machine has and what is missing")
     doctor.add_argument("--browser", action="store_true", help="print the browser that page tests use, or fail")
@@ -133,6 +165,12 @@ def _book_build(given: argparse.Namespace) -> int:
     )
     print(f"the book opens at {_short(index)}")
     return 0
+
+
+def _workflow(given: argparse.Namespace) -> int:
+    from lskd import workflow
+
+    return workflow.start(Path.cwd(), given.preset, given.targets, cores=given.cores, dry_run=given.dry_run)
 
 
 def _doctor(given: argparse.Namespace) -> int:

@@ -1,0 +1,113 @@
+"""Starting Snakemake on this project: one at a time, in the project's folder, going on after any interruption.
+
+Snakemake's own lock outlives a killed process and has to be removed by hand; a lock of the operating system does
+not, so that one is used and Snakemake's is switched off.
+
+Snakemake decides before it starts what will run, and takes for granted that a job which runs changes its outputs.
+So training, which is often found done before and then changes nothing, goes first in a call of its own: figures
+are drawn again only when what they are drawn from has another content.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lskd.errors import LskdError
+
+__all__ = ["command", "environment", "start"]
+
+TRAINING = ("teacher", "students")
+
+
+def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = "all", dry_run: bool = False) -> int:
+    """Make the targets (everything by default) of a preset; returns Snakemake's exit status.
+
+    Args:
+        root: the project.
+        preset: a name in ``workflow/*.yaml``.
+        targets: rules of ``workflow/Snakefile`` or files.
+        cores: how many to use, or "all".
+        dry_run: only say what would be made, and why.
+
+    Raises:
+        LskdError: no such preset, or ``root`` is not a project.
+    """
+    root = root.resolve()
+    known = sorted(path.stem for path in (root / "workflow").glob("*.yaml"))
+    if not (root / "workflow" / "Snakefile").is_file():
+        raise LskdError(f"{root}: no workflow/Snakefile; call this in a checkout of the project")
+    if preset not in known:
+        raise LskdError(f"unknown preset {preset!r}; there are {', '.join(known)}")
+    whole = dry_run or bool(set(targets) & set(TRAINING))
+    extra = ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]
+    with _alone(root) as handle:
+        for names in [targets] if whole else [TRAINING, targets]:
+            call = command(preset, names, cores=cores, extra=extra)
+            status = _call(call, root, handle)
+            if status:
+                return status
+    return 0
+
+
+def command(preset: str, targets: Sequence[str] = (), *, cores: str = "all", extra: Sequence[str] = ()) -> list[str]:
+    """The Snakemake call for a preset and targets; ``extra`` are further options."""
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", cores),
+        *("--nolock", "--rerun-incomplete", "--scheduler", "greedy"),
+        *("--max-checksum-file-size", "1000000000"),  # large files too are compared by content
+        *("--rerun-triggers", "code", "input", "mtime", "params"),
+        *extra,
+        *("--config", f"preset={preset}", "--", *targets),
+    ]
+
+
+def environment(root: Path) -> dict[str, str]:
+    """This process's environment, with caches in the project's ``build`` folder and its own ``lskd`` first."""
+    cache = root / "build" / ".cache"
+    defaults = {"LSKD_CACHE": os.fspath(cache / "lskd"), "MPLCONFIGDIR": os.fspath(cache / "matplotlib")}
+    path = os.pathsep.join(filter(None, [os.fspath(root), os.environ.get("PYTHONPATH")]))
+    return {**defaults, **os.environ, "XDG_CACHE_HOME": os.fspath(cache), "PYTHONPATH": path}
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[int]:
+    """Hold the project's lock, waiting for whoever has it; the system lets go of it when all holders have ended."""
+    (root / "build").mkdir(exist_ok=True)
+    handle = os.open(root / "build" / ".workflow.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = os.pread(handle, 20, 0).decode() or "?"
+            print(f"lskd: waiting for the workflow that is running here (process {other})", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        os.truncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _call(call: list[str], root: Path, handle: int) -> int:
+    """Run Snakemake, which holds the lock too; when this process is stopped, stop it and its jobs first.
+
+    It has a process group of its own, so that an interrupt reaches all of its jobs once, wherever it came from.
+    """
+    with subprocess.Popen(call, cwd=root, env=environment(root), pass_fds=[handle], process_group=0) as child:
+        try:
+            return child.wait()
+        except BaseException:
+            for stop, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, None)):
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, stop)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(seconds)
+                    break
+            raise
