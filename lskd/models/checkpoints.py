@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,11 +141,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about unusual pickles; they are refused below, or harmless
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())
-        # PyTorch's own message goes on to explain how to load the file unsafely; only its reason is kept.
-        _, _, reason = reason.rpartition("WeightsUnpickler error: ")
+        # Of PyTorch's message only the reason is kept: the rest explains how to load the file unsafely.
+        _, _, reason = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")
+        for advice in (". Please use", " Check the documentation"):
+            reason = reason.partition(advice)[0]
         raise CheckpointError(
             f"{path}: refused, because it is damaged or holds more than tensors and plain values, and loading that "
             f"could run code ({reason[:160]}); save the state dict alone, or get the file again"
