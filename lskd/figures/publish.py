@@ -72,13 +72,14 @@ class Published:
         """One ``<figure>`` that needs no other file: both variants, alternative text, caption, data."""
         light, dark, data, _ = self.paths
         alt, identity = html.escape(self.alt, quote=True), html.escape(self.name, quote=True)
+        shown = identity.replace("_", " ")
         pictures = "".join(
             f'<img class="lskd-{kind} dark-light" alt="{alt}" src="{_uri(path)}"{hidden}>'
             for kind, path, hidden in (("light", light, ""), ("dark", dark, ' style="display:none"'))
         )
         return (
             f'<figure class="lskd-figure" id="figure-{identity}"><style>{STYLE}</style>'
-            f'<div class="lskd-sheet" role="group" aria-label="Figure {identity.replace("_", " ")}" tabindex="0">{pictures}</div>'
+            f'<div class="lskd-sheet" role="group" aria-label="Figure {shown}" tabindex="0">{pictures}</div>'
             f"<figcaption>{self.caption} {_download(data)}</figcaption></figure>"
         )
 

@@ -1,0 +1,143 @@
+"""A teacher and its students that were never trained: records and evidence with known properties, in milliseconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lskd import evidence
+from lskd.evidence import Evidence
+from lskd.losses import standardize
+
+CLASSES, GROUPS = 20, 4
+SETTINGS: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "kd": {"temperature": 2.0, "kd_weight": 9.0, "ce_weight": 0.1},
+    "kd_ls": {"standardize": True, "temperature": 2.0, "kd_weight": 9.0, "ce_weight": 0.1},
+    "dkd": {"temperature": 4.0, "alpha": 1.0, "beta": 8.0, "warmup": 1},
+    "dkd_ls": {"standardize": True, "temperature": 2.0, "alpha": 1.0, "beta": 8.0, "kd_weight": 9.0, "warmup": 1},
+    "ctkd": {"kd_weight": 9.0, "t_start": 2.0, "t_end": 40.0, "loops": 1},
+    "ctkd_ls": {"standardize": True, "kd_weight": 9.0, "t_start": 2.0, "t_end": 40.0, "loops": 1},
+}
+METHOD = {"alone": "plain", **{name: name.removesuffix("_ls") for name in SETTINGS if name != "alone"}}
+
+
+def pack(member: str, *, n: int = 120, scale: float = 4.0, noise: float = 1.0, seed: int = 0, **meta: Any) -> Evidence:
+    """Evidence of a network whose logits are noisy class templates times ``scale``; labels are the same for all."""
+    labels = np.arange(n) % CLASSES
+    common, own = np.random.default_rng(7), np.random.default_rng([seed, *member.encode()])
+    template = common.normal(size=(CLASSES, CLASSES)) + 3 * np.eye(CLASSES)
+    logits = (scale * (template[labels] + noise * own.normal(size=(n, CLASSES))) / 2).astype(np.float32)
+    z = standardize(torch.from_numpy(logits)).numpy()
+    rows = np.unique(np.linspace(0, n - 1, min(40, n)).round().astype(np.int32))
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.stack([values[labels == k].mean(axis=0) for k in range(CLASSES)]).astype(np.float32)
+
+    return Evidence(
+        label=labels.astype(np.int16),
+        prediction=logits.argmax(axis=1).astype(np.int16),
+        logit_mean=logits.mean(axis=1),
+        logit_std=logits.std(axis=1),
+        logit_min=logits.min(axis=1),
+        logit_max=logits.max(axis=1),
+        class_mean_logits=means(logits),
+        class_mean_z=means(z),
+        features=(logits @ common.normal(size=(CLASSES, 8))).astype(np.float16),
+        logits=logits[rows],
+        logits_index=rows,
+        class_names=np.array([f"{k:02d}" for k in range(CLASSES)]),
+        superclass=(np.arange(CLASSES) % GROUPS).astype(np.int16),  # not in the order of classes, as in CIFAR-100
+        superclass_names=np.array([f"g{k}" for k in range(GROUPS)]),
+        meta={
+            "network": "resnet8",
+            "member": member,
+            "method": METHOD.get(member, "plain"),
+            "standardize": member.endswith("_ls"),
+            "seed": seed,
+            "dataset_digest": "d" * 64,
+            "weights_digest": f"weights of {member}",
+            "test_accuracy": 100 * float((logits.argmax(axis=1) == labels).mean()),
+            **meta,
+        },
+    )
+
+
+def record(
+    members: dict[str, tuple[float, float]],
+    *,
+    seed: int = 0,
+    name: str = "synthetic",
+    epochs: int = 3,
+    tested: int = 120,
+    teacher: str | None = "weights of teacher",
+) -> dict[str, Any]:
+    """A record, schema 1, of members with given (last, best) test accuracies in percent."""
+    settings = {m: SETTINGS.get(m, {}) for m in members}
+    return {
+        "schema": 1,
+        "name": name,
+        "config": {
+            "name": name,
+            "dataset": "synthetic",
+            "student": "resnet8",
+            "epochs": epochs,
+            "batch_size": 10,
+            "learning_rate": 0.1,
+            "milestones": [2],
+            "decay": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 0.01,
+            "members": {m: {"method": METHOD.get(m, "plain"), **s} for m, s in settings.items()},
+        },
+        "seed": seed,
+        "command": f"lskd train --recipe {name} --seed {seed} --out DIR",
+        "dataset": {"name": "synthetic", "digest": "d" * 64, "classes": CLASSES, "train_size": 95, "test_size": tested},
+        "teacher": None if teacher is None else {"network": "resnet32", "digest": teacher, "test_accuracy": 91.0},
+        "device": {"type": "cpu", "name": "a processor", "threads": 1},
+        "versions": {"python": "3", "torch": "2"},
+        "wall_seconds": 12.0,
+        "members": {m: _member(m, last, best, epochs) for m, (last, best) in members.items()},
+    }
+
+
+def _member(name: str, last: float, best: float, epochs: int) -> dict[str, Any]:
+    accuracy = [best - 10 * (epochs - 1 - e) for e in range(1, epochs)] + [last]
+    heat = {"temperature": 5.0} if name.startswith("ctkd") else {}
+    return {
+        "method": METHOD.get(name, "plain"),
+        "standardize": name.endswith("_ls"),
+        "settings": SETTINGS.get(name, {}),
+        "network": "resnet8",
+        "parameters": 1,
+        "last": {"epoch": epochs, "test_accuracy": last},
+        "best": {"epoch": epochs - 1 if best > last else epochs, "test_accuracy": max(best, last)},
+        "epochs": [
+            {"epoch": e, "learning_rate": 0.1, "train_accuracy": a, "test_accuracy": a, **heat}
+            for e, a in enumerate(accuracy, start=1)
+        ],
+        "evidence": {"file": f"{name}.evidence.npz", "sha256": ""},
+    }
+
+
+def write_run(folder: Path, members: list[str] | None = None, *, n: int = 120) -> tuple[Path, Path]:
+    """A teacher's and its students' folders as training publishes them; returns (teacher, students)."""
+    names = list(SETTINGS) if members is None else members
+    teacher, students = folder / "teacher", folder / "students"
+    run = record({m: (80.0 + i, 81.5 + i) for i, m in enumerate(names)}, tested=n)
+    _write(teacher, record({"teacher": (91.0, 91.5)}, name="synthetic-teacher", teacher=None, tested=n))
+    _write(students, run)
+    evidence.save(pack("teacher", n=n), teacher / "teacher.evidence.npz")
+    for name in names:
+        scale = 1.0 if name.endswith("_ls") else 4.5
+        evidence.save(pack(name, n=n, scale=scale), students / f"{name}.evidence.npz")
+    return teacher, students
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(content), encoding="utf-8")
