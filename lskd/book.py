@@ -18,7 +18,7 @@ from typing import Any
 from lskd.errors import LskdError
 from lskd.files import read_json
 
-__all__ = ["assemble", "build"]
+__all__ = ["assemble", "build", "included", "pages"]
 
 StrPath = str | os.PathLike[str]
 
@@ -28,6 +28,7 @@ def build(
     book: StrPath = "book",
     notebooks: StrPath = "build/default/notebooks",
     figures: StrPath = "build/default/figures",
+    facts: StrPath = "build/default/facts.json",
     config: StrPath = "_config.yml",
     output: StrPath = "build/book",
 ) -> Path:
@@ -36,8 +37,8 @@ def build(
     Args:
         book: chapters, ``_toc.yml``, bibliography.
         notebooks: executed notebooks; they become pages in ``notebooks/``.
-        figures: files that pages refer to as ``figures/...``; ``facts.json`` in it is a flat table of the values
-            that chapters show as ``{{ name }}``.
+        figures: files that pages refer to as ``figures/...``.
+        facts: a flat JSON table of the values that chapters show as ``{{ name }}``; may be missing.
         config: Jupyter Book's configuration.
         output: the assembled sources; pages go to ``_build/html`` in it.
 
@@ -53,7 +54,7 @@ def build(
     final, fresh = output / "_build", output.with_name(f".{output.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    settings = _with_facts(Path(config), output / "figures" / "facts.json", fresh / "_config.yml")
+    settings = _with_facts(Path(config), Path(facts), fresh / "_config.yml")
     command = ["build", str(output), "--path-output", str(fresh), "--config", str(settings)]
     command += ["--all", "-W", "--keep-going", "-n"]
     done = subprocess.run(
@@ -100,6 +101,38 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
         shutil.copyfile(path, output / "notebooks" / path.name)
     if figures.is_dir():
         shutil.copytree(figures, output / "figures", dirs_exist_ok=True, ignore=ignore)
+
+
+def pages(book: Path) -> list[str]:
+    """Names of the executed notebooks that the table of contents calls for, in its order."""
+    import yaml
+
+    def files(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["file"]] if isinstance(node.get("file"), str) else []
+            return own + [file for value in node.values() for file in files(value)]
+        return [file for item in node for file in files(item)] if isinstance(node, list) else []
+
+    try:
+        content = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents") from None
+    return [Path(file).stem for file in files(content) if Path(file).parts[0] == "notebooks"]
+
+
+def included(book: Path, output: Path) -> list[Path]:
+    """Files outside ``book`` that its chapters include (``literalinclude``, ``include``), sorted.
+
+    Chapters are built in ``output``, so that is where their relative paths start.
+    """
+    found = set()
+    for chapter in book.rglob("*.md"):
+        folder = output / chapter.relative_to(book).parent
+        for name in re.findall(r"\{(?:literal)?include\}\s+(\S+)", chapter.read_text(encoding="utf-8")):
+            path = Path(os.path.normpath(folder / name))
+            if not path.is_relative_to(output) and path.is_file():
+                found.add(path)
+    return sorted(found)
 
 
 def check_executed(path: Path) -> None:

@@ -98,9 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--book", default="book", metavar="DIR", help="chapters and _toc.yml")
     build.add_argument("--notebooks", default="build/default/notebooks", metavar="DIR", help="executed notebooks")
     build.add_argument("--figures", default="build/default/figures", metavar="DIR", help="files that pages show")
+    build.add_argument("--facts", default="build/default/facts.json", metavar="FILE", help="values by name")
     build.add_argument("--config", default="_config.yml", metavar="FILE")
     build.add_argument("-o", "--output", default="build/book", metavar="DIR")
     build.set_defaults(call=_book_build)
+    facts = steps.add_parser("facts", help="the values that chapters show, from records and evidence")
+    facts.add_argument("--teacher", default="build/default/teacher", metavar="DIR")
+    facts.add_argument("--students", default="build/default/students", metavar="DIR")
+    facts.add_argument("-o", "--output", default="build/default/facts.json", metavar="FILE")
+    facts.set_defaults(call=_book_facts)
 
     workflow = commands.add_parser(
         "workflow", help="make the book and all it needs, or one target; `make book` is this"
@@ -160,10 +166,24 @@ def _notebook_list(given: argparse.Namespace) -> int:
 def _book_build(given: argparse.Namespace) -> int:
     from lskd import book
 
-    index = book.build(
-        book=given.book, notebooks=given.notebooks, figures=given.figures, config=given.config, output=given.output
-    )
+    places = {name: getattr(given, name) for name in ("book", "notebooks", "figures", "facts", "config", "output")}
+    index = book.build(**places)
     print(f"the book opens at {_short(index)}")
+    return 0
+
+
+def _book_facts(given: argparse.Namespace) -> int:
+    from lskd import evidence, facts
+    from lskd.files import read_json, write_json
+
+    folders = Path(given.teacher), Path(given.students)
+    teacher, students = (read_json(folder / "record.json") for folder in folders)
+    packs = {}
+    for folder, record in zip(folders, (teacher, students), strict=True):
+        for name, member in record["members"].items():
+            if member.get("evidence"):
+                packs["teacher" if record is teacher else name] = evidence.load(folder / member["evidence"]["file"])
+    write_json(given.output, facts.toy_facts() | facts.experiment_facts(teacher, students, packs))
     return 0
 
 

@@ -21,8 +21,10 @@ import pytest
 
 from lskd.sources import ROOT
 
-FIGURES = ("logit_statistics", "logit_gap", "tsne", "results_table")
+FIGURES = ("logit_gap", "tsne", "results_table")
+PAGES = ("train_teacher", "train_students", "data", *FIGURES)
 TRAIN = """\
+import json
 import tomllib
 from pathlib import Path
 from lskd.files import atomic_write
@@ -31,7 +33,7 @@ from lskd import only_training
 names = tomllib.loads(Path(f"recipes/{recipe}.toml").read_text())["members"]
 paths = [f"{output}/{name}.evidence.npz" for name in names] + [f"{output}/record.json"]
 for path in paths:
-    atomic_write(path, f"{recipe} {seed} {settings}")
+    atomic_write(path, json.dumps({"about": f"{recipe} {seed} {settings}", "members": {}}))
 report(outputs=paths)
 """
 DRAW = """\
@@ -45,6 +47,23 @@ PARAMETERS = {
     'device: str = "auto"',
     DRAW: 'teacher: str = ""\nstudents: str = ""\noutput: str = ""',
 }
+CHAPTER = """\
+# A book
+{cite}`a`, $x^2$, {{ toy }}, {{ recipe }}
+
+```{literalinclude} ../../lskd/losses.py
+:lines: 1-3
+```
+
+```{bibliography}
+```
+"""
+FACTS = """\
+def toy_facts():
+    return {"toy": "1.5 % (n = 3)"}
+def experiment_facts(teacher, students, packs):
+    return {"recipe": students["about"]}
+"""
 
 
 def write_notebook(path: Path, code: str, parameters: str) -> None:
@@ -72,9 +91,16 @@ def write_project(root: Path) -> None:
     for name in FIGURES:
         extra = "import lskd.only_tsne\n" if name == "tsne" else ""
         write_notebook(root / "notebooks" / f"{name}.ipynb", extra + DRAW, PARAMETERS[DRAW])
-    pages = "".join(f"  - file: notebooks/{name}\n" for name in ("train_teacher", "train_students", *FIGURES))
+    write_notebook(
+        root / "notebooks" / "data.ipynb", DRAW, 'recipe: str = ""\nrecords: str = "results"\noutput: str = ""'
+    )
+    write_notebook(root / "notebooks" / "not_a_page.ipynb", DRAW, PARAMETERS[DRAW])
+    (root / "results").mkdir()
+    (root / "results" / "one.json").write_text("{}")
+    (root / "lskd" / "facts.py").write_text(FACTS)
+    pages = "".join(f"  - file: notebooks/{name}\n" for name in PAGES)
     (root / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{pages}")
-    (root / "book" / "index.md").write_text("# A book\n\n{cite}`a`, $x^2$\n\n```{bibliography}\n```\n")
+    (root / "book" / "index.md").write_text(CHAPTER)
     (root / "book" / "references.bib").write_text("@misc{a, title={T}, author={A, B}, year={2024}}\n")
 
 
@@ -121,9 +147,11 @@ def test_the_book_is_made_with_everything_it_needs(made: Path) -> None:
     build = made / "build"
     pages = build / "book" / "_build" / "html"
     assert (pages / "index.html").is_file()
-    for name in ("train_teacher", "train_students", *FIGURES):
+    for name in PAGES:
         assert (pages / "notebooks" / f"{name}.html").is_file()
         assert (build / "default" / "notebooks" / f"{name}.ipynb").is_file()
+    assert "1.5 % (n = 3), digit-pairs 0" in (pages / "index.html").read_text("utf-8")
+    assert not (build / "default" / "notebooks" / "not_a_page.ipynb").exists()
     assert "digit-pairs-teacher 0" in (build / "default" / "teacher" / "record.json").read_text()
     assert (build / "default" / "students" / "dkd_ls.evidence.npz").is_file()
     assert (build / "default" / "figures" / "tsne" / "figure.svg").is_file()
@@ -173,7 +201,8 @@ def resettle(root: Path) -> None:
     path.write_text(before + students + after.replace("settings: {}", "settings: {epochs: 2}"))
 
 
-STUDENTS = {"students", *FIGURES, "book"}
+DRAWN = {*FIGURES, "facts", "book"}
+STUDENTS = {"students", *DRAWN}
 
 
 @pytest.mark.parametrize(
@@ -182,24 +211,29 @@ STUDENTS = {"students", *FIGURES, "book"}
         (redraw, {"tsne", "book"}),
         (append("lskd/only_tsne.py"), {"tsne", "book"}),
         (backdated("lskd/only_tsne.py"), {"tsne", "book"}),
-        (append("lskd/notebooks.py"), {"teacher", *STUDENTS}),
-        (append("lskd/models/__init__.py"), set()),
+        (append("lskd/notebooks.py"), {"teacher", "data", *STUDENTS}),
+        (append("lskd/cli.py"), set()),
         (append("lskd/book.py"), {"book"}),
-        (append("recipes/digit-pairs.toml"), STUDENTS),
-        (backdated("recipes/digit-pairs.toml"), STUDENTS),
+        (append("lskd/facts.py"), {"facts", "book"}),
+        (append("lskd/losses.py"), {"facts", "book"}),
+        (append("recipes/digit-pairs.toml"), {"data", *STUDENTS}),
+        (backdated("recipes/digit-pairs.toml"), {"data", *STUDENTS}),
         (append("recipes/digit-pairs-teacher.toml"), {"teacher", *STUDENTS}),
         (resettle, STUDENTS),
         (append("book/index.md", "\nMore.\n"), {"book"}),
         (append("book/new.md", "# New\n"), {"book"}),
         (append("_config.yml"), {"book"}),
+        (lambda root: (root / "results" / "two.json").write_text("{}"), {"data", "book"}),
+        (append("notebooks/not_a_page.ipynb", "\n"), set()),
         (append("README.md"), set()),
         (lambda root: shutil.rmtree(root / "build" / "default" / "figures" / "tsne"), {"tsne", "book"}),
         (lambda root: (root / "build" / "default" / "students" / "kd.evidence.npz").unlink(), STUDENTS),
     ],
     ids=[
         *("notebook", "source", "source-backdated", "source-of-all", "source-of-none", "source-of-book"),
+        *("facts", "included"),
         *("recipe", "recipe-backdated", "teacher-recipe", "parameter", "chapter", "new-chapter", "config"),
-        *("readme", "figure-gone", "evidence-gone"),
+        *("record", "not-a-page", "readme", "figure-gone", "evidence-gone"),
     ],
 )
 def test_a_change_makes_what_depends_on_it_and_nothing_else(
@@ -242,7 +276,7 @@ def test_a_warning_fails_the_book_and_leaves_the_earlier_pages(project: Path) ->
     append("book/index.md", "\n{ref}`nowhere`\n")(project)
     done = call(project)
     assert done.returncode != 0
-    assert "index.md:8: WARNING: undefined label: 'nowhere'" in done.stderr
+    assert "index.md:11: WARNING: undefined label: 'nowhere'" in done.stderr
     assert index.read_bytes() == before
 
 
