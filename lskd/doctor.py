@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import lskd
 from lskd.sources import ROOT
 
-__all__ = ["browser", "report"]
+__all__ = ["browser", "install_browser", "report"]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -34,6 +36,24 @@ def browser() -> Path | None:
     patterns = ("chromium-*/chrome-linux*/chrome", "chromium-*/chrome-mac*/Chromium.app/Contents/MacOS/Chromium")
     installed = [p for folder in folders for pattern in patterns for p in sorted(folder.glob(pattern))]
     return installed[-1] if installed else None
+
+
+def install_browser() -> Path | None:
+    """A Chromium that was there, or one installed by the system's package manager or by Playwright; None without."""
+    if found := browser():
+        return found
+    if os.environ.get("LSKD_BROWSER"):
+        return None  # somebody has chosen one that is not there: say so, install nothing
+    ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        ways = [["sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium"], *ways]
+    for way in ways:
+        print(f"lskd: no browser for the page tests; trying: {way[-1] if way[0] == 'sh' else ' '.join(way[1:])}")
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(way, check=False, timeout=600, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        if found := browser():
+            return found
+    return None
 
 
 def report() -> Iterator[str]:
@@ -81,3 +101,8 @@ def _packages() -> Iterator[str]:
             continue
         if found != wanted:
             yield f"! {name:10} {found}; the book was made with {wanted}"
+
+
+if __name__ == "__main__":  # what `make test` calls
+    place = install_browser() if "--install-browser" in sys.argv[1:] else browser()
+    print(f"lskd: browser for the page tests: {place or 'none (LSKD_BROWSER=path names one)'}")

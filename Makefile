@@ -1,0 +1,68 @@
+# Everything a person types. `make` alone prints what there is.
+#
+#   make book PRESET=tiny           another preset of workflow/*.yaml
+#   make test PYTEST="-k losses"    pass options to pytest
+#   make book PYTHON=python3.12     the interpreter that the environment is made with
+
+PYTHON ?= python3
+PRESET ?= default
+PYTEST ?=
+VENV := .venv
+RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv
+# Two processes with one thread each: the tests are many and small.
+PARALLEL := -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lint lab doctor clean
+.DELETE_ON_ERROR:
+
+help: ## print this
+	@echo "lskd: Logit Standardization in Knowledge Distillation, an executable book"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo
+	@echo "The first call makes an environment in $(VENV). Options: see the head of the Makefile."
+
+book: $(VENV)/.book ## train, draw, build the pages; again: redo what a change touches
+	@$(RUN) -m lskd.cli workflow --preset $(PRESET)
+
+test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or installed)
+	@$(RUN) -m lskd.doctor --install-browser
+	@$(RUN) -m pytest $(PARALLEL) $(PYTEST)
+
+lint: $(VENV)/.dev ## check style and types
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/mypy --no-error-summary
+
+lab: $(VENV)/.lab ## open the notebooks in JupyterLab
+	@$(VENV)/bin/jupyter lab notebooks
+
+doctor: $(VENV)/.book ## say what this machine offers and what is missing
+	@$(RUN) -m lskd.cli doctor
+
+clean: ## delete what was built; keep the environment and trained networks (build/runs)
+	@find build dist -mindepth 1 -maxdepth 1 ! -name runs -exec rm -rf {} + 2>/dev/null || true
+
+# An environment that a cancelled call left half-made is made anew.
+$(VENV)/bin/activate:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "lskd needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "making an environment in $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: $(PYTHON) lacks venv (Debian, Ubuntu: the package python3-venv)" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.book: $(VENV)/bin/activate pyproject.toml
+	@echo "installing the book's packages (minutes, once)"
+	@$(PIP) --editable '.[book]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/activate pyproject.toml
+	@echo "installing the book's and the tests' packages (minutes, once)"
+	@$(PIP) --editable '.[book,dev]'
+	@touch $@ $(VENV)/.book
+
+$(VENV)/.lab: $(VENV)/.book
+	@$(PIP) --editable '.[book,lab]'
+	@touch $@
