@@ -94,7 +94,7 @@ def facts(dataset: Dataset) -> str:
         ("standard deviation of channels", ", ".join(f"{v:g}" for v in dataset.std)),
         ("sha256 of everything", f"`{dataset.digest}`"),
     ]
-    return markdown_table(("", ""), rows)
+    return markdown_table(("of this data set", "value"), rows)
 
 
 def _show(ax: Axes, image: torch.Tensor) -> None:

@@ -1,0 +1,106 @@
+"""Time and peak memory of `make book` in a fresh clone: first call (environment included) and second call.
+
+    python benchmarks/make_book.py [--keep DIR] [--output benchmarks/results/make_book.json]
+
+Memory is the sum of proportional set sizes of all processes that the call started, read four times a second.
+Linux only, because it reads /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tree_memory(session: int) -> int:
+    """Bytes in use by all processes of a session."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) != session:
+                continue
+            rollup = (entry / "smaps_rollup").read_text()
+        except OSError:
+            continue  # it has ended
+        total += next((int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+    return total
+
+
+def measure(command: list[str], folder: Path) -> dict[str, float]:
+    """Run a command in a session of its own; seconds and peak bytes."""
+    peak, ended = 0, threading.Event()
+
+    def watch(session: int) -> None:
+        nonlocal peak
+        while not ended.wait(0.25):
+            peak = max(peak, tree_memory(session))
+
+    start = time.perf_counter()
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "LSKD_CACHE")}
+    with subprocess.Popen(command, cwd=folder, start_new_session=True, env=environment) as child:
+        watcher = threading.Thread(target=watch, args=(child.pid,))
+        watcher.start()
+        status = child.wait()
+        seconds = time.perf_counter() - start
+        ended.set()
+        watcher.join()
+    if status:
+        sys.exit(f"{' '.join(command)} ended with status {status}")
+    return {"seconds": round(seconds, 1), "peak_bytes": peak}
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--keep", type=Path, help="clone to here, and leave it")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "make_book.json")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="lskd book ") as temporary:
+        clone = given.keep or Path(temporary) / "clone"
+        subprocess.run(["git", "clone", "--quiet", os.fspath(ROOT), os.fspath(clone)], check=True)
+        packages = measure(["make", ".venv/.book"], clone)
+        first, second = (measure(["make", "book"], clone) for _ in range(2))
+        version = subprocess.run(
+            [".venv/bin/python", "-c", "import torch; print(torch.__version__)"],
+            cwd=clone, capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True)
+    result = {
+        "packages": packages,
+        "first": first,
+        "second": second,
+        "machine": {
+            "processor": processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        },
+        "versions": {"python": platform.python_version(), "torch": version},
+        "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The parts of README.md that come from measurements: the results table with its picture, and the cost of `make book`.
+
+``python -m lskd.front_page`` writes them again, from the committed records; a test holds the README to them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lskd import analysis
+from lskd.errors import LskdError
+from lskd.figures import results, tables
+from lskd.files import atomic_write, read_json
+from lskd.sources import ROOT
+
+__all__ = ["blocks", "fill", "main"]
+
+RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
+COST = Path("benchmarks/results/make_book.json")
+PICTURES = Path("docs/pictures")
+
+
+def blocks(root: Path) -> dict[str, str]:
+    """Markdown of every generated part, by the name in its markers."""
+    out = {"results": _results(root)}
+    if (root / COST).is_file():
+        out["cost"] = _cost(read_json(root / COST))
+    return out
+
+
+def fill(text: str, parts: dict[str, str]) -> str:
+    """The README with its parts between ``<!-- name -->`` and ``<!-- /name -->`` replaced.
+
+    Raises:
+        LskdError: a part has no markers.
+    """
+    for name, content in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text, found = re.subn(pattern, lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text, flags=re.DOTALL)
+        if found != 1:
+            raise LskdError(f"README.md: expected one pair of markers <!-- {name} --> and <!-- /{name} -->")
+    return text
+
+
+def main(root: Path = ROOT) -> None:
+    """Write README.md and its picture again."""
+    records = _group(root)
+    files = sorted((root / RECORDS).glob("*.json"))
+    results.dots(records, folder=root / PICTURES, files=files, name="digit_pairs_results")
+    readme = root / "README.md"
+    atomic_write(readme, fill(readme.read_text(encoding="utf-8"), blocks(root)))
+
+
+def _group(root: Path) -> list[dict[str, Any]]:
+    groups = analysis.aggregate(root / RECORDS)
+    if len(groups) != 1:
+        raise LskdError(f"{root / RECORDS}: expected records of one recipe, found {sorted(groups) or 'none'}")
+    (records,) = groups.values()
+    return records
+
+
+def _results(root: Path) -> str:
+    records = _group(root)
+    first = records[0]
+    table = tables.results_table(analysis.results(records), epoch="last").to_markdown()
+    seeds = ", ".join(str(r["seed"]) for r in records)
+    devices = " and ".join(sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records}))
+    data = first["dataset"]
+    return (
+        f"Test accuracy at the last epoch in percent, ± 95 % t-interval over seeds; differences are taken seed by seed. "
+        f"{first['teacher']['network']} ({first['teacher']['test_accuracy']:.1f} %) teaches "
+        f"{next(iter(first['members'].values()))['network']}; {data['train_size']:,} training and "
+        f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, {devices}, "
+        f"PyTorch {first['versions']['torch']}. Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}"
+    )
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    rows = [("packages, once", "packages"), ("`make book`, first call", "first"), ("`make book`, second call", "second")]
+    lines = ["| | time | peak memory |", "|:--|--:|--:|"]
+    lines += [f"| {text} | {_time(cost[k]['seconds'])} | {cost[k]['peak_bytes'] / 2**30:.1f} GiB |" for text, k in rows]
+    machine = cost["machine"]
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU"
+    return "\n".join(lines) + f"\n\nMeasured by `benchmarks/make_book.py` on {cost['date']}: {where}."
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+if __name__ == "__main__":
+    main()
