@@ -37,10 +37,12 @@ def fill(text: str, parts: dict[str, str]) -> str:
         LskdError: a part has no markers.
     """
     for name, content in parts.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text, found = re.subn(pattern, lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text, flags=re.DOTALL)
-        if found != 1:
-            raise LskdError(f"README.md: expected one pair of markers <!-- {name} --> and <!-- /{name} -->")
+        first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        pattern = re.escape(first) + ".*?" + re.escape(last)
+        if len(re.findall(pattern, text, flags=re.DOTALL)) != 1:
+            raise LskdError(f"README.md: expected one pair of markers {first.strip()} and {last}")
+        before, _, rest = text.partition(first)
+        text = f"{before}{first}{content}\n{last}{rest.partition(last)[2]}"
     return text
 
 
@@ -66,19 +68,26 @@ def _results(root: Path) -> str:
     first = records[0]
     table = tables.results_table(analysis.results(records), epoch="last").to_markdown()
     seeds = ", ".join(str(r["seed"]) for r in records)
-    devices = " and ".join(sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records}))
+    devices = " and ".join(
+        sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records})
+    )
     data = first["dataset"]
     return (
-        f"Test accuracy at the last epoch in percent, ± 95 % t-interval over seeds; differences are taken seed by seed. "
+        "Test accuracy at the last epoch in percent, ± 95 % t-interval over seeds; differences are taken seed by seed. "
         f"{first['teacher']['network']} ({first['teacher']['test_accuracy']:.1f} %) teaches "
         f"{next(iter(first['members'].values()))['network']}; {data['train_size']:,} training and "
-        f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, {devices}, "
-        f"PyTorch {first['versions']['torch']}. Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}"
+        f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, "
+        f"{devices}, PyTorch {first['versions']['torch']}. "
+        f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}"
     )
 
 
 def _cost(cost: dict[str, Any]) -> str:
-    rows = [("packages, once", "packages"), ("`make book`, first call", "first"), ("`make book`, second call", "second")]
+    rows = [
+        ("packages, once", "packages"),
+        ("`make book`, first call", "first"),
+        ("`make book`, second call", "second"),
+    ]
     lines = ["| | time | peak memory |", "|:--|--:|--:|"]
     lines += [f"| {text} | {_time(cost[k]['seconds'])} | {cost[k]['peak_bytes'] / 2**30:.1f} GiB |" for text, k in rows]
     machine = cost["machine"]
