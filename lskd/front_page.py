@@ -19,7 +19,7 @@ __all__ = ["blocks", "fill", "main"]
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
 COST = Path("benchmarks/results/make_book.json")
-PICTURES = Path("docs/pictures")
+PICTURES = Path("figures/digit_pairs")
 
 
 def blocks(root: Path) -> dict[str, str]:

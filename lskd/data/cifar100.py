@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,29 @@ SUPERCLASSES: dict[str, str] = {
 }
 
 
-def cifar100(*, pad: int = 4, train_size: int | None = None, test_size: int | None = None) -> Dataset:
+def cifar100(
+    *,
+    pad: int = 4,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> Dataset:
     """The official split: 50,000 training and 10,000 test images of 32 x 32.
 
     Args:
         pad: zero padding of the random crops; views are mirrored too.
         train_size, test_size: keep only the first so many images (for quick trials).
+        mean, std: of the three channels, what images are normalised with: those that the teacher was trained with.
 
     Raises:
+        ValueError: ``mean`` or ``std`` are not three numbers.
         FileNotFoundError: ``LSKD_DATA`` is not set, or names no folder with ``cifar100.npz`` in it (arrays
             ``train_images`` uint8 [n, 32, 32, 3], ``train_labels``, the same for ``test``, ``class_names``).
     """
+    for key, values in (("mean", mean), ("std", std)):
+        if len(values) != 3 or not all(isinstance(v, float) and v > 0 for v in values):
+            raise ValueError(f"CIFAR-100: {key} is {values!r}; expected three positive numbers, one a channel")
     folder = os.environ.get("LSKD_DATA")
     path = Path(folder or ".") / "cifar100.npz"
     if not folder or not path.is_file():
@@ -75,8 +88,8 @@ def cifar100(*, pad: int = 4, train_size: int | None = None, test_size: int | No
         class_names=names,
         superclass=torch.tensor([group_of[n] for n in names]),
         superclass_names=tuple(SUPERCLASSES),
-        mean=MEAN,
-        std=STD,
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
         pad=pad,
         flip=True,
     )
