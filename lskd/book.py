@@ -71,6 +71,9 @@ def build(
         told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
         raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
+    scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
+    scripts.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")
     shutil.rmtree(fresh / "_build" / ".doctrees", ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
     (fresh / "_build").replace(final)
@@ -133,6 +136,16 @@ def included(book: Path, output: Path) -> list[Path]:
             if not path.is_relative_to(output) and path.is_file():
                 found.add(path)
     return sorted(found)
+
+
+def bokeh_script() -> Path:
+    """The script that live figures load, as Bokeh was installed; shipped once for the whole book."""
+    from importlib.util import find_spec
+
+    found = find_spec("bokeh")
+    if found is None or found.origin is None:
+        raise LskdError("Bokeh is not installed, and live figures need it; pip install -e '.[book]'")
+    return Path(found.origin).parent / "server" / "static" / "js" / "bokeh.min.js"
 
 
 def check_executed(path: Path) -> None:

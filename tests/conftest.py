@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,3 +23,33 @@ def lskd_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lskd-cache")
     os.environ["LSKD_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def book() -> Path:
+    """The folder of the built pages; built when they are missing or something they depend on has changed."""
+    from lskd.sources import ROOT
+
+    call = [sys.executable, "-m", "lskd.cli", "workflow", "--preset", "tiny"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return ROOT / "build" / "tiny-book" / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium. Without one: a failure in continuous integration, a loud skip on a desk."""
+    from lskd.doctor import browser
+
+    place = browser()
+    if place is None:
+        message = "no Chromium found for the page tests; install one, or name it: LSKD_BROWSER=path"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(executable_path=os.fspath(place), args=["--no-sandbox"])
+        yield instance
+        instance.close()

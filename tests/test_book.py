@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,13 +18,13 @@ import pytest
 import yaml
 
 from lskd.book import pages as notebook_pages
-from lskd.doctor import browser as find_browser
 from lskd.sources import ROOT
 
 pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
 
 BUILD = ROOT / "build" / "tiny"
 FIGURES = {
+    "toy": {"toy"},
     "data": {"classes", "views"},
     "train_teacher": {"learning_curves"},
     "train_students": {"learning_curves"},
@@ -37,15 +34,6 @@ FIGURES = {
     "results_table": {"results_run", "learning_curves"},
 }
 SKIPPED = {"genindex.html", "search.html"}  # the theme's own
-
-
-@pytest.fixture(scope="session")
-def book() -> Path:
-    """The folder of the built pages; built when they are missing or something they depend on has changed."""
-    call = [sys.executable, "-m", "lskd.cli", "workflow", "--preset", "tiny"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return ROOT / "build" / "tiny-book" / "_build" / "html"
 
 
 @pytest.fixture(scope="session")
@@ -118,23 +106,6 @@ def test_every_link_inside_the_book_leads_somewhere(book: Path, chapters: list[P
             if not file.exists() or (anchor and file in known and unquote(anchor) not in known[file].anchors):
                 broken.append(f"{page.relative_to(book)}: {target}")
     assert broken == []
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium. Without one: a failure in continuous integration, a loud skip on a desk."""
-    place = find_browser()
-    if place is None:
-        message = "no Chromium found for the page tests; install one, or name it: LSKD_BROWSER=path"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(executable_path=os.fspath(place), args=["--no-sandbox"])
-        yield instance
-        instance.close()
 
 
 LOOKS = {

@@ -71,7 +71,8 @@ def figure(
             drawn = [alone, *group] if alone and alone not in group else list(group)
             for member in drawn:
                 _curve(ax, data[data["member"] == member], "test_accuracy", look(member, theme), mark=True)
-            ax.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
+            span = max(high - low, 1.0)
+            ax.set_ylim(low - 0.05 * span, high + 0.1 * span)
             if ax.get_subplotspec().is_first_col():
                 ax.set_ylabel("test accuracy [%]")
             _finish(ax)

@@ -1,0 +1,211 @@
+/* Live figures: native controls, plots by Bokeh, no server. Loads Bokeh only on pages that have a live figure.
+   The same formulas as lskd/losses.py; tests/test_live.py compares what is shown here with what Python computes. */
+(() => {
+  "use strict";
+  const here = document.currentScript.src;
+  const EPS = 1e-7;
+
+  const mean = x => x.reduce((a, b) => a + b, 0) / x.length;
+  const deviation = (x, correction = 1) => {
+    const m = mean(x);
+    return Math.sqrt(x.reduce((a, v) => a + (v - m) ** 2, 0) / (x.length - correction));
+  };
+  const zscore = x => {
+    const m = mean(x), s = deviation(x);
+    return x.map(v => (s > 0 ? (v - m) / (s + EPS) : v - m));
+  };
+  const softmax = (x, t) => {
+    const top = Math.max(...x), e = x.map(v => Math.exp((v - top) / t)), sum = e.reduce((a, b) => a + b, 0);
+    return e.map(v => v / sum);
+  };
+  const logSoftmax = (x, t) => {
+    const top = Math.max(...x), y = x.map(v => (v - top) / t);
+    const log = Math.log(y.reduce((a, v) => a + Math.exp(v), 0));
+    return y.map(v => v - log);
+  };
+  /* T² KL(teacher || student), as lskd.losses.kd_loss */
+  const kdLoss = (student, teacher, t) => {
+    const p = logSoftmax(teacher, t), q = logSoftmax(student, t);
+    return t * t * p.reduce((a, v, k) => a + Math.exp(v) * (v - q[k]), 0);
+  };
+  /* its gradient with respect to the student's raw logits */
+  const kdGradient = (student, teacher, t, standardize) => {
+    const z = standardize ? zscore(student) : student, v = standardize ? zscore(teacher) : teacher;
+    const p = softmax(v, t), q = softmax(z, t), g = q.map((x, k) => t * (x - p[k]));
+    if (!standardize) return g;
+    const m = mean(student), s = deviation(student), n = student.length, gm = mean(g);
+    const dot = g.reduce((a, x, k) => a + x * (student[k] - m), 0);
+    return g.map((x, k) => (x - gm) / (s + EPS) - ((student[k] - m) * dot) / ((s + EPS) ** 2 * (n - 1) * s));
+  };
+  const argmax = x => x.indexOf(Math.max(...x));
+  const number = (x, digits) => x.toFixed(digits).replace("-", "−");
+
+  const kinds = {
+    toy(figure, at, data) {
+      const t = figure.value("temperature"), on = figure.value("standardize"), scale = figure.value("scale");
+      const rows = { teacher: data.teacher, s1: data.s1, s2: data.s2.map(v => v * scale) };
+      const seen = name => (on ? zscore(rows[name]) : rows[name]);
+      const loss = {};
+      for (const name of ["teacher", "s1", "s2"]) {
+        at("input").source(name, { y: seen(name) });
+        at("probability").source(name, { y: softmax(seen(name), t) });
+        if (name === "teacher") continue;
+        loss[name] = kdLoss(seen(name), seen("teacher"), t);
+        at("gradient").source(name, { y: kdGradient(rows[name], rows.teacher, t, on).map(v => -v) });
+      }
+      at("input").label(on ? "Z-score" : "logit");
+      const equal = Math.abs(loss.s1 - loss.s2) < 5e-5;
+      const better = loss.s1 < loss.s2 ? "student 1, which is wrong" : "student 2, which is right";
+      figure.say({
+        s1: number(Math.abs(loss.s1), 4),
+        s2: number(Math.abs(loss.s2), 4),
+        verdict: equal ? "This loss cannot tell them apart." : `This loss prefers ${better}.`,
+      });
+    },
+    sample(figure, at, data) {
+      const t = figure.value("temperature"), i = figure.value("image"), name = figure.value("network");
+      const mode = figure.value("show"), pack = data.networks[name];
+      const row = p => Array.from(p.rows.slice(i * data.classes, (i + 1) * data.classes));
+      const student = row(pack), teacher = row(data.networks.teacher);
+      const show = x => (mode === "logits" ? x : mode === "z" ? zscore(x) : softmax(mode === "p" ? x : zscore(x), t));
+      at("row").source("student", { y: show(student) });
+      at("row").source("teacher", { y: show(teacher) });
+      at("row").label({ logits: "logit", z: "Z-score", p: "probability", pz: "probability of Z-scores" }[mode]);
+      at("row").color("student", pack.color);
+      const truth = data.label[i];
+      at("row").source("truth", { x: [truth, truth], y: [0, 0] });
+      figure.say({
+        truth: data.names[truth],
+        teacher: data.names[argmax(teacher)],
+        student: data.names[argmax(student)],
+        spread_teacher: number(deviation(teacher, 0), 2),
+        spread_student: number(deviation(student, 0), 2),
+        plain: number(Math.abs(kdLoss(student, teacher, t)), 3),
+        standardized: number(Math.abs(kdLoss(zscore(student), zscore(teacher), t)), 3),
+      });
+      figure.picture(i, data.side);
+    },
+    features(figure, at, data) {
+      const pack = data.networks[figure.value("network")], group = figure.value("group"), wrong = figure.value("wrong");
+      const keep = [];
+      for (let i = 0; i < data.label.length; i++) {
+        const inside = group < 0 || data.superclass[data.label[i]] === group;
+        if (inside && !(wrong && pack.prediction[i] === data.label[i])) keep.push(i);
+      }
+      at("points").source("points", {
+        x: keep.map(i => pack.points[2 * i]),
+        y: keep.map(i => pack.points[2 * i + 1]),
+        label: keep.map(i => data.names[data.label[i]]),
+        prediction: keep.map(i => data.names[pack.prediction[i]]),
+        left: keep.map(i => `${-(i % data.columns) * data.side * 3}px`),
+        top: keep.map(i => `${-Math.floor(i / data.columns) * data.side * 3}px`),
+        group: keep.map(i => String(data.superclass[data.label[i]])),
+      });
+      const right = keep.filter(i => pack.prediction[i] === data.label[i]).length;
+      figure.say({ shown: keep.length.toLocaleString("en"), right: right.toLocaleString("en") });
+    },
+  };
+
+  /* base64 of little-endian arrays, as lskd.figures.live writes them */
+  const decode = value => {
+    if (Array.isArray(value)) return value.map(decode);
+    if (!value || typeof value !== "object") return value;
+    if (value.dtype) {
+      const bytes = Uint8Array.from(atob(value.base64), c => c.charCodeAt(0));
+      return new { float32: Float32Array, int16: Int16Array }[value.dtype](bytes.buffer);
+    }
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, decode(v)]));
+  };
+
+  const isDark = () => document.documentElement.dataset.theme === "dark";
+
+  /* Colours of the page for everything that Bokeh draws; glyphs carry both of theirs in their tags. */
+  const paint = models => {
+    const style = getComputedStyle(document.documentElement);
+    const ink = style.getPropertyValue("--pst-color-text-base").trim() || (isDark() ? "#dfe4ea" : "#1f2630");
+    const muted = isDark() ? "#98a2ae" : "#626c78", line = isDark() ? "#323a45" : "#e1e5ea";
+    for (const m of models) {
+      if ("axis_label_text_color" in m.attributes) {
+        m.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: muted,
+                 major_tick_line_color: muted, minor_tick_line_color: null });
+      } else if (m.type === "Grid") m.setv({ grid_line_color: line });
+      else if (m.type === "Title") m.setv({ text_color: ink });
+      else if (m.type === "Legend") {
+        m.setv({ label_text_color: ink, background_fill_alpha: 0, border_line_alpha: 0 });
+      } else if (m.type === "Span") m.setv({ line_color: muted });
+      else if (m.type === "CategoricalColorMapper") m.setv({ palette: m.tags[0][isDark() ? "dark" : "light"] });
+      else if (m.tags?.[0]?.light) color(m, m.tags[0]);
+    }
+  };
+  const color = (glyph, pair) => {
+    const c = pair[isDark() ? "dark" : "light"];
+    glyph.tags = [pair];
+    if (glyph.attributes.line_color !== undefined) glyph.setv({ line_color: c });
+    if (glyph.attributes.fill_color !== undefined) glyph.setv({ fill_color: c });
+  };
+
+  const start = async root => {
+    const given = decode(JSON.parse(root.querySelector("script[type='application/json']").textContent));
+    const plots = {};
+    for (const [name, item] of Object.entries(given.plots)) {
+      const manager = await Bokeh.embed.embed_item(item, root.querySelector(`[data-plot='${name}']`));
+      const model = manager.roots[0].model, document = model.document;
+      plots[name] = {
+        models: () => [...model.references()],
+        source: (key, columns) => {
+          const source = document.get_model_by_name(key);
+          source.data = { ...source.data, ...columns };
+        },
+        label: text => (document.get_model_by_name("y").axis_label = text),
+        color: (key, pair) => color(document.get_model_by_name(`${key}-glyph`), pair),
+      };
+    }
+    const inputs = [...root.querySelectorAll("[data-control]")];
+    const figure = {
+      value: name => {
+        const input = inputs.find(i => i.dataset.control === name);
+        if (input.type === "checkbox") return input.checked;
+        const value = input.type === "range" || input.dataset.number !== undefined ? Number(input.value) : input.value;
+        return input.dataset.log === undefined ? value : 10 ** value;
+      },
+      say: values => {
+        for (const [name, text] of Object.entries(values)) {
+          const place = root.querySelector(`[data-say='${name}']`);
+          if (place && place.textContent !== text) place.textContent = text;
+        }
+      },
+      picture: (i, side) => {
+        const place = root.querySelector("[data-picture]");
+        if (place) place.style.backgroundPosition = `0 ${-i * side * 4}px`;
+      },
+    };
+    const update = () => {
+      for (const input of inputs) {
+        const shown = root.querySelector(`output[for='${input.id}']`);
+        if (shown) shown.textContent = number(figure.value(input.dataset.control), Number(input.dataset.digits));
+      }
+      kinds[given.kind](figure, name => plots[name], given.data);
+    };
+    const repaint = () => {
+      for (const plot of Object.values(plots)) paint(plot.models());
+      update();
+    };
+    for (const input of inputs) input.addEventListener("input", update);
+    new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    repaint();
+    root.classList.add("lskd-on");
+  };
+
+  window.lskdLive = { zscore, softmax, kdLoss, kdGradient, deviation };
+  document.addEventListener("DOMContentLoaded", () => {
+    const figures = document.querySelectorAll(".lskd-live");
+    if (!figures.length) return;
+    const script = document.createElement("script");
+    script.src = new URL("lskd-bokeh/bokeh.min.js", here).href;
+    script.onload = () => {
+      Bokeh.set_log_level("error");
+      for (const root of figures) start(root).catch(error => console.error(error));
+    };
+    document.head.append(script);
+  });
+})();

@@ -1,0 +1,231 @@
+"""Live figures: plots and controls that answer without a server, from the built pages alone.
+
+Python writes the data, the plots (Bokeh) and native controls; ``book/_static/lskd-live.js`` computes what is shown
+when a control moves, with the formulas of :mod:`lskd.losses`. Bokeh's script is shipped once for the whole book.
+Where scripts do not run (a notebook, a printed page), a still picture stands in.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bokeh.embed import json_item
+from bokeh.models import CategoricalColorMapper, ColumnDataSource, CustomJSTickFormatter, FixedTicker, HoverTool
+from bokeh.plotting import figure as bokeh_figure
+from PIL import Image
+
+from lskd.figures.style import DARK, LIGHT
+
+__all__ = ["Check", "Choice", "Live", "Slider", "bars", "pack", "pair", "plot", "points", "scatter", "sprite", "zero"]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A range input. ``log`` says that the value is a power of ten of what the slider shows."""
+
+    name: str
+    label: str
+    low: float
+    high: float
+    step: float
+    value: float
+    digits: int = 1
+    log: bool = False
+
+    def to_html(self, prefix: str) -> str:
+        identity = f"{prefix}-{self.name}"
+        log = " data-log" if self.log else ""
+        return (
+            f'<label for="{identity}">{html.escape(self.label)} <input type="range" id="{identity}" '
+            f'data-control="{self.name}" data-digits="{self.digits}" min="{self.low:g}" max="{self.high:g}" '
+            f'step="{self.step:g}" value="{self.value:g}"{log}><output for="{identity}"></output></label>'
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """A checkbox."""
+
+    name: str
+    label: str
+    value: bool = False
+
+    def to_html(self, prefix: str) -> str:
+        identity = f"{prefix}-{self.name}"
+        checked = " checked" if self.value else ""
+        return (
+            f'<label for="{identity}"><input type="checkbox" id="{identity}" data-control="{self.name}"{checked}> '
+            f"{html.escape(self.label)}</label>"
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A drop-down list: (value, text) pairs, the first one chosen; ``numbers`` makes values numbers."""
+
+    name: str
+    label: str
+    options: Sequence[tuple[str, str]]
+    numbers: bool = False
+
+    def to_html(self, prefix: str) -> str:
+        identity = f"{prefix}-{self.name}"
+        options = "".join(f'<option value="{html.escape(v)}">{html.escape(t)}</option>' for v, t in self.options)
+        number = " data-number" if self.numbers else ""
+        return (
+            f'<label for="{identity}">{html.escape(self.label)} <select id="{identity}" '
+            f'data-control="{self.name}"{number}>{options}</select></label>'
+        )
+
+
+@dataclass(frozen=True)
+class Live:
+    """A live figure that shows itself in a notebook and on the page made of it.
+
+    Attributes:
+        name: of the figure; unique on its page.
+        kind: which function of ``lskd-live.js`` moves it.
+        controls: in reading order.
+        plots: Bokeh figures by name.
+        data: what that function reads; arrays through :func:`pack`.
+        readout: HTML with ``<b data-say="NAME"></b>`` where the function writes its results.
+        caption: HTML; says n and source.
+        still: HTML that stands in where scripts do not run.
+        sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
+    """
+
+    name: str
+    kind: str
+    controls: Sequence[Slider | Check | Choice]
+    plots: Mapping[str, Any]
+    data: Mapping[str, Any]
+    readout: str
+    caption: str
+    still: str
+    sprites: str = ""
+
+    def to_html(self) -> str:
+        """One ``<figure>``; its script is data only, the page brings the code."""
+        prefix = f"live-{self.name}"
+        content = {
+            "kind": self.kind,
+            "plots": {name: json_item(item) for name, item in self.plots.items()},
+            "data": self.data,
+        }
+        stored = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+        controls = "".join(control.to_html(prefix) for control in self.controls)
+        places = "".join(f'<div data-plot="{name}"></div>' for name in self.plots)
+        sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
+        title = html.escape(self.name.replace("_", " "))
+        return (
+            f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}'
+            f'<div class="lskd-stage"><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
+            f'{controls}</div><div class="lskd-plots">{places}</div>'
+            f'<div class="lskd-readout" role="status">{self.readout}</div></div>'
+            f'<div class="lskd-still">{self.still}</div>'
+            f'<script type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.to_html(), "text/plain": f"Live figure {self.name}"}
+
+
+def pack(values: Any, dtype: str = "float32") -> dict[str, str]:
+    """An array for ``lskd-live.js``: base64 of little-endian values, row by row.
+
+    Raises:
+        ValueError: another type than float32 or int16.
+    """
+    if dtype not in ("float32", "int16"):
+        raise ValueError(f"pack: dtype is {dtype!r}; expected float32 or int16")
+    stored = np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<"))
+    return {"dtype": dtype, "base64": base64.b64encode(stored.tobytes()).decode("ascii")}
+
+
+def pair(member: str, *, method: str = "", standardize: bool | None = None) -> dict[str, str]:
+    """A member's colours on light and on dark pages."""
+    return {t.name: t.look(member, method=method, standardize=standardize).color for t in (LIGHT, DARK)}
+
+
+def plot(x_label: str, y_label: str, *, height: int = 260, ticks: Sequence[str] | None = None, **options: Any) -> Any:
+    """An empty Bokeh figure in the book's look: transparent, no toolbar, as wide as its place.
+
+    Args:
+        ticks: names of the places 0, 1, ... on the horizontal axis.
+        options: passed on.
+    """
+    options.setdefault("tools", "")
+    made = bokeh_figure(height=height, sizing_mode="stretch_width", toolbar_location=None, **options)
+    made.xaxis.axis_label, made.yaxis.axis_label = x_label, y_label
+    made.yaxis[0].name = "y"
+    made.background_fill_color = made.border_fill_color = made.outline_line_color = None
+    for axis in (made.xaxis, made.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size, axis.major_label_text_font_size = "12px", "11px"
+    made.xgrid.visible = False
+    if ticks is not None:
+        made.xaxis.ticker = FixedTicker(ticks=list(range(len(ticks))))
+        names = json.dumps(list(ticks))
+        made.xaxis.formatter = CustomJSTickFormatter(code=f"return ({names})[tick] ?? ''")
+    return made
+
+
+def bars(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], *, width: float) -> None:
+    """Bars whose heights ``lskd-live.js`` sets."""
+    source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
+    drawn = made.vbar(x="x", top="y", width=width, source=source, line_width=0)
+    drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [dict(colors)]
+    drawn.nonselection_glyph = None
+
+
+def points(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], **look: Any) -> None:
+    """Markers whose heights ``lskd-live.js`` sets."""
+    source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
+    drawn = made.scatter(x="x", y="y", source=source, **{"size": 7, "marker": "diamond", **look})
+    drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [dict(colors)]
+    drawn.nonselection_glyph = None
+
+
+def zero(made: Any) -> None:
+    """A line at zero."""
+    drawn = made.hspan(y=0, line_width=1)
+    drawn.glyph.tags = [{"light": LIGHT.muted, "dark": DARK.muted}]
+
+
+def scatter(made: Any, name: str, groups: int, palettes: Mapping[Any, Sequence[str]], tooltips: str) -> None:
+    """Points in the plane with a colour a group; ``lskd-live.js`` fills in all columns."""
+    columns: dict[str, Any] = {k: [] for k in ("x", "y", "label", "prediction", "left", "top", "group")}
+    source = ColumnDataSource(columns, name=name)
+    mapper = CategoricalColorMapper(factors=[str(i) for i in range(groups)], palette=list(palettes["light"]))
+    mapper.tags = [{k: list(v) for k, v in palettes.items()}]
+    drawn = made.scatter(
+        x="x", y="y", source=source, size=5, line_color=None, fill_alpha=0.8,
+        fill_color={"field": "group", "transform": mapper},
+    )  # fmt: skip
+    drawn.nonselection_glyph = None
+    made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, attachment="vertical"))
+
+
+def sprite(images: np.ndarray, columns: int) -> str:
+    """One picture of many, as a data address: image i in row ``i // columns``, column ``i % columns``.
+
+    Args:
+        images: uint8 ``[n, 3, H, W]``.
+        columns: images in a row.
+    """
+    n, _, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="JPEG", quality=82, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,165 @@
+"""Real networks, live: one image's logits through any temperature, and the feature space under the pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+
+from lskd.data import Dataset, load_dataset
+from lskd.errors import LskdError
+from lskd.figures import live
+from lskd.figures.embedding import Embedding
+from lskd.figures.inputs import Networks
+from lskd.figures.style import DARK, LIGHT, group_colors
+
+__all__ = ["features", "images", "sample"]
+
+COLUMNS = 50  # thumbnails in a row of the sheet
+
+
+def images(networks: Networks) -> Dataset | None:
+    """The data set of the run, for thumbnails; None when it is not on this machine.
+
+    Raises:
+        LskdError: it is another one than the networks were measured on.
+    """
+    config, digest = networks.record["config"], networks.record["dataset"]["digest"]
+    try:
+        dataset = load_dataset(config["dataset"], **config["data"])
+    except FileNotFoundError:
+        return None
+    if dataset.digest != digest:
+        raise LskdError(f"data set {dataset.name} has digest {dataset.digest[:12]}; the record says {digest[:12]}")
+    return dataset
+
+
+def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> live.Live:
+    """All logits of one test image: the teacher's as marks, a student's as bars.
+
+    Args:
+        networks: their evidence holds whole rows of some images; the first ``most`` of these are shown.
+        dataset: for thumbnails.
+    """
+    teacher = networks.teacher
+    index = teacher.logits_index[:most]
+    label = teacher.label[index]
+    classes = len(teacher.class_names)
+    students = networks.students
+    looks = {
+        name: live.pair(name, method=e.meta.get("method", ""), standardize=e.meta.get("standardize"))
+        for name, e in students.items()
+    }
+    first = next((b for _, b in networks.methods), next(iter(students)))
+    order = [first, *(name for name in students if name != first)]
+    made = live.plot("class", "logit", height=300)
+    live.bars(made, "student", range(classes), looks[first], width=0.8)
+    live.points(made, "teacher", range(classes), live.pair("teacher"), size=5)
+    live.points(made, "truth", [0, 0], live.pair("teacher"), size=11, marker="inverted_triangle")
+    live.zero(made)
+    side = 0 if dataset is None else dataset.test_images.shape[-1]
+    thumb, sprites = "", ""
+    if dataset is not None:
+        sprites = live.sprite(dataset.test_images[index].numpy(), 1)
+        thumb = (
+            f'<span class="lskd-thumb" data-picture role="img" aria-label="the image" style="width:{4 * side}px;'
+            f"height:{4 * side}px;float:left;margin-right:1rem;background-image:var(--lskd-sprite-sample);"
+            f'background-size:{4 * side}px auto"></span>'
+        )
+    return live.Live(
+        name="sample",
+        kind="sample",
+        controls=[
+            live.Slider("image", "image", 0, len(index) - 1, 1, 0, digits=0),
+            live.Choice("network", "student", [(n, networks.look(n, LIGHT).label) for n in order]),
+            live.Choice(
+                "show",
+                "show",
+                [
+                    ("logits", "logits"),
+                    ("z", "Z-scores"),
+                    ("p", "probabilities at T"),
+                    ("pz", "probabilities of Z-scores at T"),
+                ],
+            ),
+            live.Slider("temperature", "T", 0.5, 8, 0.1, 2),
+        ],
+        plots={"row": made},
+        data={
+            "classes": classes,
+            "names": [str(n) for n in teacher.class_names],
+            "label": label.tolist(),
+            "side": side,
+            "networks": {
+                name: {"rows": live.pack(e.logits[:most]), "color": looks.get(name, live.pair("teacher"))}
+                for name, e in networks.packs.items()
+            },
+        },
+        readout=(
+            f'{thumb}True class <b data-say="truth"></b>, teacher says <b data-say="teacher"></b>, student says '
+            '<b data-say="student"></b>.<br>Standard deviation of the logits: teacher '
+            '<b data-say="spread_teacher"></b>, student <b data-say="spread_student"></b>.<br>'
+            'Loss at T: plain <b data-say="plain"></b>, standardised '
+            '<b data-say="standardized"></b>.<br style="clear:both">'
+        ),
+        caption=f"<b>Any of {len(index)} test images.</b> Bars: the student; marks: the teacher; the triangle at zero "
+        f"marks the true class. Move the image, choose the student and what is shown. {networks.source}",
+        still="",
+        sprites=sprites,
+    )
+
+
+def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: Dataset | None) -> live.Live:
+    """t-SNE with the image, class and prediction under the pointer, and a filter by superclass."""
+    teacher = networks.teacher
+    groups = [str(n) for n in teacher.superclass_names]
+    palettes = {t.name: [to_hex(color) for color, _ in group_colors(len(groups), t)] for t in (LIGHT, DARK)}
+    side = 0 if dataset is None else dataset.test_images.shape[-1]
+    picture = (
+        f'<span style="display:block;width:{3 * side}px;height:{3 * side}px;image-rendering:pixelated;'
+        f"background-image:var(--lskd-sprite-features);background-size:{3 * side * COLUMNS}px auto;"
+        'background-position:@left @top"></span>'
+        if dataset is not None
+        else ""
+    )
+    made = live.plot("", "", height=460, tools="pan,wheel_zoom,box_zoom,reset")
+    made.toolbar_location = "above"
+    made.toolbar.logo = None
+    made.axis.visible = False
+    made.grid.visible = False
+    tooltips = f"<div>{picture}<b>@label</b>, predicted <b>@prediction</b></div>"
+    live.scatter(made, "points", len(groups), palettes, tooltips)
+
+    def network(name: str) -> dict[str, Any]:
+        return {
+            "points": live.pack(np.round(embeddings[name].points, 2)),
+            "prediction": live.pack(networks.packs[name].prediction, "int16"),
+        }
+
+    return live.Live(
+        name="features",
+        kind="features",
+        controls=[
+            live.Choice("network", "network", [(n, networks.look(n, LIGHT).label) for n in embeddings]),
+            live.Choice(
+                "group", "classes", [("-1", "all"), *((str(i), n) for i, n in enumerate(groups))], numbers=True
+            ),
+            live.Check("wrong", "only what it gets wrong"),
+        ],
+        plots={"points": made},
+        data={
+            "label": teacher.label.tolist(),
+            "superclass": teacher.superclass.tolist(),
+            "names": [str(n) for n in teacher.class_names],
+            "side": side,
+            "columns": COLUMNS,
+            "networks": {name: network(name) for name in embeddings},
+        },
+        readout='<b data-say="shown"></b> images shown, <b data-say="right"></b> of them classified right.',
+        caption=f"<b>The feature space under the pointer.</b> Point at an image to see it with its class and the "
+        f"network's answer; drag and zoom with the tools above. {networks.source}",
+        still="",
+        sprites="" if dataset is None else live.sprite(dataset.test_images.numpy(), COLUMNS),
+    )
