@@ -1,0 +1,170 @@
+"""Published numbers of the paper and its field: tables, READMEs, training logs, issue threads, each with its source.
+
+``published.csv`` beside this file has one number a row and says where it was printed. ``published_logs.json`` and
+``published_curves.csv.gz`` are the 62 training runs whose logs the authors released (sunshangquan/
+logit-standardization-KD at f6e5aa5, folder ``logs``): a summary of each run, and every epoch of the 57 on CIFAR-100.
+Nothing here was measured by this project. Standard library only.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lskd.errors import LskdError
+
+__all__ = ["CURVES", "LOGS", "NUMBERS", "Number", "curves", "find", "logs", "numbers"]
+
+NUMBERS = Path(__file__).with_name("published.csv")
+LOGS = Path(__file__).with_name("published_logs.json")
+CURVES = Path(__file__).with_name("published_curves.csv.gz")
+
+DATASETS = {"CIFAR-100": "cifar100", "ImageNet": "imagenet", "CIFAR-100 (224x224)": "cifar100_224"}
+METHODS = {
+    "student (vanilla)": "plain",
+    "teacher (vanilla)": "plain",
+    "locality guidance (ECCV 2022)": "locality",
+    "KD, raw logits": "kd",
+    "KD, logits minus mean": "kd",
+    "KD, logits over std": "kd",
+    "KD, z-score": "kd",
+}
+METRICS = (
+    "top1_test",
+    "top1_val",
+    "top5_val",
+    "top1_test_best_epoch",
+    "top1_test_last_epoch",
+    "top1_test_mean_last10_epochs",
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """One published accuracy.
+
+    Attributes:
+        dataset, teacher, student, method: in the words of this project's recipes; "" where there is none. A network
+            trained alone is a student. Methods that the project does not train keep their name in lower case.
+        standardize: logit standardisation.
+        metric: ``top1_test`` (as printed in a table), ``top1_test_best_epoch``, ``top1_test_last_epoch``,
+            ``top1_test_mean_last10_epochs`` (from a log), ``top1_val``, ``top5_val`` (ImageNet).
+        value: percent.
+        source: where it is printed.
+        temperature, kd_weight, beta: what the source, or a log's name, says of them; None where nothing.
+        variant: the paper's words where a method has several ("KD, logits over std").
+        note: what to know about it.
+    """
+
+    dataset: str
+    teacher: str
+    student: str
+    method: str
+    standardize: bool
+    metric: str
+    value: float
+    source: str
+    temperature: float | None
+    kd_weight: float | None
+    beta: float | None
+    variant: str
+    note: str
+
+
+@functools.cache
+def numbers() -> tuple[Number, ...]:
+    """All published numbers, in the file's order.
+
+    Raises:
+        LskdError: a row that cannot be read; names its line.
+    """
+    with NUMBERS.open(encoding="utf-8", newline="") as stream:
+        return tuple(_number(row, line) for line, row in enumerate(csv.DictReader(stream), start=2))
+
+
+def find(
+    *,
+    dataset: str | None = None,
+    teacher: str | None = None,
+    student: str | None = None,
+    method: str | None = None,
+    standardize: bool | None = None,
+    metric: str | None = None,
+    source: str | None = None,
+) -> list[Number]:
+    """Published numbers that agree with everything given; ``source`` is a part of the source's text."""
+    wanted = {
+        "dataset": dataset,
+        "teacher": teacher,
+        "student": student,
+        "method": method,
+        "standardize": standardize,
+        "metric": metric,
+    }
+    keys = {k: v for k, v in wanted.items() if v is not None}
+    return [n for n in numbers() if all(getattr(n, k) == v for k, v in keys.items()) and (source or "") in n.source]
+
+
+@functools.cache
+def logs() -> dict[str, Any]:
+    """The released logs: ``logs`` has one summary a run, ``aggregate`` one a method, ``source`` the repository."""
+    found: dict[str, Any] = json.loads(LOGS.read_text(encoding="utf-8"))
+    return found
+
+
+def curves() -> list[dict[str, str]]:
+    """Every epoch of the 57 CIFAR-100 runs, values as text.
+
+    Keys: method, teacher, student, temperature, kd_weight, beta, run, epoch, lr (rounded, as logged), train_acc,
+    train_loss, test_acc, test_acc_top5, test_loss, ctkd_temperature.
+    """
+    text = gzip.decompress(CURVES.read_bytes()).decode("utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _number(row: dict[str, str], line: int) -> Number:
+    place = f"{NUMBERS.name}, line {line}"
+    if row["dataset"] not in DATASETS:
+        raise LskdError(f"{place}: data set {row['dataset']!r}; expected one of {', '.join(DATASETS)}")
+    if row["metric"] not in METRICS:
+        raise LskdError(f"{place}: metric {row['metric']!r}; expected one of {', '.join(METRICS)}")
+    if row["logit_standardization"] not in ("True", "False"):
+        raise LskdError(f"{place}: logit_standardization is {row['logit_standardization']!r}; expected True or False")
+    dataset = DATASETS[row["dataset"]]
+    teacher, student = (_network(row[k], dataset) for k in ("teacher", "student"))
+    if not student:  # a teacher's own accuracy
+        teacher, student = "", teacher
+    try:
+        value = float(row["value"])
+        settings = [float(row[k]) if row[k] else None for k in ("base_temperature", "kd_weight", "beta")]
+    except ValueError as error:
+        raise LskdError(f"{place}: {error}") from None
+    return Number(
+        dataset=dataset,
+        teacher=teacher,
+        student=student,
+        method=METHODS.get(row["method"], row["method"].lower()),
+        standardize=row["logit_standardization"] == "True" or row["method"] == "KD, logits over std",
+        metric=row["metric"],
+        value=value,
+        source=row["source"],
+        temperature=settings[0],
+        kd_weight=settings[1],
+        beta=settings[2],
+        variant=row["method"] if row["method"].startswith("KD, ") else "",
+        note=row["note"],
+    )
+
+
+def _network(name: str, dataset: str) -> str:
+    if not name:
+        return ""
+    if name == "resnet56 (pycls)":
+        return "pycls-ResNet-56"
+    return f"imagenet/{name}" if dataset == "imagenet" else name
