@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threading.Thread(target=_stop_with, args=(int(workflow),), daemon=True).start()
     try:
         return given.call(given) or 0
+    except BrokenPipeError:  # `lskd recipe list | head`; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\nlskd: interrupted; the same command goes on from where it was", file=sys.stderr)
         return 130
@@ -73,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a recipe's networks; goes on where an earlier call stopped")
-    train.add_argument("--recipe", required=True, metavar="NAME", help="a name in recipes/ or a .toml file")
+    train.add_argument(
+        "--recipe", required=True, metavar="NAME", help="a name in recipes/, a cell's name, or a .toml file"
+    )
     train.add_argument("--out", metavar="DIR", help="the run's folder (default: below --runs, named by its content)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: epochs=2")
@@ -81,6 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu, cuda or cuda:N")
     train.add_argument("--runs", default="build/runs", metavar="DIR", help="where finished runs and teachers are kept")
     train.set_defaults(call=_train)
+
+    recipe = commands.add_parser("recipe", help="the published experiments: settings, values, sources, doubts")
+    choices = recipe.add_subparsers(title="actions", metavar="ACTION", required=True)
+    recipes = choices.add_parser("list", help="every member of every recipe")
+    recipes.add_argument("--json", action="store_true", help="one object a member, with all that is known")
+    recipes.set_defaults(call=_recipe_list)
+    show = choices.add_parser("show", help="one member, such as 'resnet32x4 -> resnet8x4, dkd, ls', or one recipe")
+    show.add_argument("name", nargs="+", help="in any spelling that is clear; or RECIPE/MEMBER, RECIPE, a .toml file")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(call=_recipe_show)
 
     notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -124,19 +139,44 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(given: argparse.Namespace) -> int:
+    from lskd import catalogue
     from lskd.recipes import parse_settings
     from lskd.trainer import run
 
     members = [name.strip() for name in given.members.split(",")] if given.members else None
+    recipe, members = catalogue.target(given.recipe, members)
     settings = parse_settings(given.set)
     options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
     if given.out:
-        folder, record = Path(given.out), run.train(given.recipe, given.out, **options)
+        folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:
-        folder, record = run.train_cached(given.recipe, **options)
+        folder, record = run.train_cached(recipe, **options)
     for name, member in record["members"].items():
         print(f"{name:12} test accuracy {member['last']['test_accuracy']:.2f} % after epoch {member['last']['epoch']}")
     print(f"in {folder}")
+    return 0
+
+
+def _recipe_list(given: argparse.Namespace) -> int:
+    import json
+
+    from lskd import catalogue
+
+    rows = catalogue.cells()
+    print(json.dumps([c.json() for c in rows], indent=1) if given.json else catalogue.table(rows))
+    return 0
+
+
+def _recipe_show(given: argparse.Namespace) -> int:
+    import json
+
+    from lskd import catalogue
+
+    rows = catalogue.select(" ".join(given.name))
+    if given.json:
+        print(json.dumps(rows[0].json() if len(rows) == 1 else [c.json() for c in rows], indent=1))
+    else:
+        print(catalogue.describe(rows[0]) if len(rows) == 1 else catalogue.table(rows))
     return 0
 
 

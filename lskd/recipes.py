@@ -1,13 +1,22 @@
 """Recipes: what is trained, on what and how, as TOML files; the one source of every hyperparameter.
 
 A file is a cohort: its top-level keys are the protocol that all members share, ``[members.NAME]`` is one
-objective each. Files live in ``recipes/``; a name is the file's name without ``.toml``, or a path.
+objective each. Files live in ``recipes/`` and its folders; a name is the file's path there without ``.toml``
+("cifar100/resnet56-resnet20"), or the path of any file.
+
+A member also says what is known about it, which decides nothing: its published value, where the settings come
+from, which of them are assumed, and where sources disagree (names explained in ``recipes/doubts.toml``).
+
+Recipes may describe more than the trainer runs (ImageNet, vision transformers): such a file is checked like any
+other, and training it is refused with the reason.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,12 +24,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lskd.errors import LskdError
-from lskd.objectives import create_objective
+import torch
 
-__all__ = ["Recipe", "Teacher", "list_recipes", "load_recipe", "parse_settings"]
+from lskd.data import DATASETS
+from lskd.errors import LskdError
+from lskd.models import create_model
+from lskd.objectives import METHODS, create_objective
+
+__all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "nearest", "parse_settings"]
 
 FOLDERS = (Path(__file__).resolve().parent.parent / "recipes", Path(__file__).resolve().parent / "_recipes")
+
+DOUBTS = "doubts.toml"
+
+# What recipes can say and the trainer cannot do yet. Known here, so that a misspelt name is still an error.
+LATER_DATASETS = {
+    "imagenet": "the data set ImageNet cannot be read",
+    "cifar100_224": "CIFAR-100 enlarged to 224 x 224 with RandAugment and erasing cannot be made",
+}
+LATER_METHODS = {
+    "locality": ("locality guidance is not among the objectives", {"guidance_weight": "float", "blocks": "list"}),
+}
+OPTIMIZATION = {
+    "optimizer": "str",
+    "betas": "list",
+    "nesterov": "bool",
+    "schedule": "str",
+    "warmup_epochs": "int",
+    "first_rate": "float",
+    "final_rate": "float",
+    "drop_last_batch": "bool",
+    "drop_path": "float",
+    "exempt_from_decay": "list",
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +79,30 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class About:
+    """What is known about a member. Nothing here decides what is trained.
+
+    Attributes:
+        published: the published test accuracy in percent; None where nothing is published at these settings.
+        published_top5: the same for the five largest logits.
+        sources: where the value and the settings come from.
+        assumed: settings that no source gives.
+        doubts: where sources disagree or something is unknown, names in ``recipes/doubts.toml`` or sentences.
+    """
+
+    published: float | None = None
+    published_top5: float | None = None
+    sources: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe. Epochs count from 1; ``milestones`` are the last epochs before each decay."""
+    """A resolved recipe. Epochs count from 1; ``milestones`` are the last epochs before each decay.
+
+    ``optimization`` is empty for what the trainer does: SGD with steps. ``about`` has an entry for every member.
+    """
 
     name: str
     dataset: str
@@ -60,17 +118,40 @@ class Recipe:
     decay: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    optimization: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, About] = field(default_factory=dict)
 
     def config(self) -> dict[str, Any]:
         """Everything that decides a run's result, as plain JSON values."""
         out = json.loads(json.dumps(dataclasses.asdict(self)))
-        del out["description"]
+        for key in ("description", "about", *(["optimization"] if not self.optimization else [])):
+            del out[key]
         return out
+
+    def obstacles(self) -> list[str]:
+        """Why the trainer cannot run this recipe, one reason each; empty when it can."""
+        reasons = []
+        if self.dataset not in DATASETS:
+            reasons.append(LATER_DATASETS[self.dataset])
+        if self.optimization:
+            asked = [self.optimization.get(k) for k in ("optimizer", "schedule")]
+            named = ", ".join(str(word) for word in asked if word) or ", ".join(self.optimization)
+            reasons.append(f"the trainer has SGD with learning rates in steps; this asks for {named}")
+        methods = dict.fromkeys(settings["method"] for settings in self.members.values())
+        return reasons + [LATER_METHODS[method][0] for method in methods if method not in METHODS]
 
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the project."""
-    return sorted(path.stem for folder in FOLDERS if folder.is_dir() for path in folder.glob("*.toml"))
+    found = {_name(path) for folder in FOLDERS for path in folder.rglob("*.toml") if path.name != DOUBTS}
+    return sorted(found, key=lambda name: (name.count("/") > 0, name))
+
+
+@functools.cache
+def doubts() -> dict[str, str]:
+    """Where sources disagree or something is unknown: name to sentence, from ``recipes/doubts.toml``."""
+    path = next(folder / DOUBTS for folder in FOLDERS if (folder / DOUBTS).is_file())
+    return {k: " ".join(v.split()) for k, v in tomllib.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:
@@ -89,14 +170,20 @@ def parse_settings(items: Iterable[str]) -> dict[str, Any]:
 
 
 def load_recipe(
-    name: str, *, settings: Mapping[str, Any] | None = None, members: Iterable[str] | None = None
+    name: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    members: Iterable[str] | None = None,
+    for_training: bool = True,
 ) -> Recipe:
     """Read, change and check a recipe.
 
     Args:
         name: a name in ``recipes/`` or the path of a TOML file.
-        settings: changes by dotted key, such as ``{"epochs": 2, "members.kd.temperature": 3.0}``.
+        settings: changes by dotted key, such as ``{"epochs": 2, "members.kd.temperature": 3.0}``. A teacher's
+            ``checkpoint`` takes the place of its ``recipe``, and the other way round.
         members: keep only these, in the file's order.
+        for_training: refuse what this version cannot train; False to read about it.
 
     Raises:
         LskdError: unknown recipe, key or member, wrong type, impossible value; names the nearest valid choice.
@@ -114,7 +201,18 @@ def load_recipe(
             if member not in raw.get("members", {}):
                 raise LskdError(f"recipe {name}: no member {member!r}{_near(member, raw.get('members', {}))}")
         raw["members"] = {k: v for k, v in raw["members"].items() if k in wanted}
-    return _checked(path.stem, raw)
+    recipe = _checked(_name(path), raw)
+    if for_training and (reasons := recipe.obstacles()):
+        raise LskdError(f"recipe {recipe.name} cannot be trained by this version: {'; '.join(reasons)}")
+    return recipe
+
+
+def _name(path: Path) -> str:
+    """The name that finds a file: its path below a folder of recipes, or its stem when it lies elsewhere."""
+    for folder in FOLDERS:
+        if path.resolve().is_relative_to(folder):
+            return path.resolve().relative_to(folder).with_suffix("").as_posix()
+    return path.stem
 
 
 def _find(name: str) -> Path:
@@ -138,14 +236,18 @@ def _change(raw: dict[str, Any], dotted: str, value: Any, name: str) -> None:
             where = ".".join(parents[: i + 1])
             raise LskdError(f"recipe {name}: cannot set {dotted}: there is no {where}{_near(part, table)}")
         table = table[part]
+    other = {"checkpoint": "recipe", "recipe": "checkpoint"}.get(last)
+    if parents == ["teacher"] and other:
+        table.pop(other, None)  # a teacher has one origin; naming another replaces it
     table[last] = value
 
 
 def _checked(name: str, raw: dict[str, Any]) -> Recipe:
-    known = {f.name: f for f in dataclasses.fields(Recipe) if f.name != "name"}
+    shared = About(**_about(name, "", {k: raw.pop(k) for k in ("sources", "doubts") if k in raw}))
+    known = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("name", "about")}
     for key in raw:
         if key not in known:
-            raise LskdError(f"recipe {name}: unknown key {key!r}{_near(key, known)}")
+            raise LskdError(f"recipe {name}: unknown key {key!r}{_near(key, [*known, 'sources', 'doubts'])}")
     required = [k for k, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
     missing = [k for k in required if k not in raw]
     if missing:
@@ -154,21 +256,37 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
     for key, expected in _TYPES.items():
         if key in values:
             values[key] = _typed(name, key, values[key], expected)
+    dataset, all_datasets = values["dataset"], [*DATASETS, *LATER_DATASETS]
+    if dataset not in all_datasets:
+        raise LskdError(f"recipe {name}: unknown data set {dataset!r}{_near(dataset, all_datasets)}")
+    for key in values.get("optimization", {}):
+        if key not in OPTIMIZATION:
+            raise LskdError(f"recipe {name}: unknown key optimization.{key}{_near(key, OPTIMIZATION)}")
+    _check_types(f"recipe {name}", values.get("optimization", {}), OPTIMIZATION, "optimization.")
     if values.get("teacher") is not None:
         values["teacher"] = _teacher(name, values["teacher"])
+    if values["dataset"] not in LATER_DATASETS:  # those networks may need packages that are not here
+        for network in (values["student"], getattr(values.get("teacher"), "network", None)):
+            _check_network(name, network)
     if not values["members"]:
         raise LskdError(f"recipe {name}: it has no members; give at least one [members.NAME]")
+    values["about"] = {}
     for member, given in values["members"].items():
-        member_settings = dict(given)
-        method = member_settings.pop("method", None)
-        if method is None:
-            raise LskdError(f"recipe {name}, member {member}: missing method")
-        try:
-            objective = create_objective(method, **member_settings)
-        except (ValueError, TypeError) as error:
-            raise LskdError(f"recipe {name}, member {member}: {error}") from None
-        if objective.needs_teacher and values.get("teacher") is None:
-            raise LskdError(f"recipe {name}, member {member}: method {method!r} needs a [teacher]")
+        place = f"recipe {name}, member {member}"
+        if not isinstance(given, dict):
+            raise LskdError(f"{place}: expected a table [members.{member}], found {given!r}")
+        own = About(**_about(name, member, {k: v for k, v in given.items() if k in _ABOUT}))
+        settings = {k: v for k, v in given.items() if k not in _ABOUT}
+        values["about"][member] = dataclasses.replace(
+            own, sources=own.sources + shared.sources, doubts=own.doubts + shared.doubts
+        )
+        needs_teacher = _check_member(place, settings)
+        if needs_teacher and values.get("teacher") is None:
+            raise LskdError(f"{place}: method {settings['method']!r} needs a [teacher]")
+        for key in own.assumed:
+            if key not in settings and key not in known:
+                raise LskdError(f"{place}: assumed names {key!r}, which it does not set{_near(key, settings)}")
+        values["members"] = values["members"] | {member: settings}
     for key in ("epochs", "batch_size", "learning_rate"):
         if not values[key] > 0:
             raise LskdError(f"recipe {name}: {key} is {values[key]}; it must be positive")
@@ -176,6 +294,81 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
     if list(milestones) != sorted(set(milestones)) or any(m < 1 for m in milestones):
         raise LskdError(f"recipe {name}: milestones {list(milestones)} must be increasing epochs from 1")
     return Recipe(**values)
+
+
+def _check_member(place: str, settings: Mapping[str, Any]) -> bool:
+    """Check method and settings of a member; True when it needs a teacher."""
+    given = dict(settings)
+    method = given.pop("method", None)
+    if method is None:
+        raise LskdError(f"{place}: missing method")
+    if method in LATER_METHODS and method not in METHODS:
+        for key in given:
+            if key not in LATER_METHODS[method][1]:
+                raise LskdError(
+                    f"{place}: method {method!r} has no setting {key!r}{_near(key, LATER_METHODS[method][1])}"
+                )
+        _check_types(place, given, LATER_METHODS[method][1])
+        return True
+    if method in METHODS:
+        types = {k: str(p.annotation) for k, p in inspect.signature(METHODS[method]).parameters.items()}
+        _check_types(place, given, types)
+    try:
+        objective = create_objective(method, **given)
+    except (ValueError, TypeError) as error:
+        raise LskdError(f"{place}: {error}") from None
+    for key in ("temperature", "t_start", "t_end"):
+        if key in given and not given[key] > 0:
+            raise LskdError(f"{place}: {key} is {given[key]}; it must be positive")
+    for key in ("kd_weight", "ce_weight", "alpha", "beta"):
+        if key in given and given[key] < 0:
+            raise LskdError(f"{place}: {key} is {given[key]}; it must not be negative")
+    return objective.needs_teacher
+
+
+def _check_types(place: str, given: Mapping[str, Any], types: Mapping[str, str], prefix: str = "") -> None:
+    for key, value in given.items():
+        found = type(value).__name__
+        if key in types and found != types[key] and (types[key], found) != ("float", "int"):
+            raise LskdError(f"{place}: {prefix}{key} is {value!r} ({found}); expected {types[key]}")
+
+
+@functools.cache
+def _exists(network: str) -> str | None:
+    """None when there is such a network, else the reason in words."""
+    try:
+        with torch.device("meta"):
+            create_model(network)
+    except LskdError as error:
+        return str(error)
+    return None
+
+
+def _check_network(name: str, network: str | None) -> None:
+    if network is not None and (reason := _exists(network)):
+        raise LskdError(f"recipe {name}: {reason}")
+
+
+_ABOUT = {f.name for f in dataclasses.fields(About)}
+
+
+def _about(name: str, member: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked fields of :class:`About`."""
+    place = f"recipe {name}" + (f", member {member}" if member else "")
+    out = dict(given)
+    for key, value in given.items():
+        if key.startswith("published"):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+                raise LskdError(f"{place}: {key} is {value!r}; expected an accuracy in percent")
+            out[key] = float(value)
+        elif not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise LskdError(f"{place}: {key} is {value!r}; expected a list of strings")
+        else:
+            out[key] = tuple(value)
+    for doubt in out.get("doubts", ()):
+        if " " not in doubt and doubt not in doubts():
+            raise LskdError(f"{place}: unknown doubt {doubt!r}{_near(doubt, doubts())}")
+    return out
 
 
 _TYPES: dict[str, type] = {
@@ -192,6 +385,7 @@ _TYPES: dict[str, type] = {
     "members": dict,
     "data": dict,
     "teacher": dict,
+    "optimization": dict,
 }
 
 
@@ -218,9 +412,15 @@ def _teacher(name: str, raw: dict[str, Any]) -> Teacher:
     return teacher
 
 
+def nearest(word: str, choices: Iterable[str], *, n: int = 1) -> list[str]:
+    """The ``n`` choices that look most like ``word``, nearest first, whatever their distance."""
+    folded = {choice.lower(): choice for choice in choices}
+    return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=n, cutoff=0)]
+
+
 def _near(word: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     if not choices:
         return ""
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0)
-    return f"; did you mean {near[0]!r}? There are {', '.join(choices)}"
+    listed = f"There are {', '.join(choices)}" if len(choices) <= 24 else "`lskd recipe list` has all"
+    return f"; did you mean {nearest(word, choices)[0]!r}? {listed}"

@@ -13,10 +13,10 @@ from lskd.recipes import list_recipes, load_recipe, parse_settings
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_resolves(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_recipe(name, for_training=False)
     assert recipe.members
     if recipe.teacher is not None and recipe.teacher.recipe is not None:
-        teacher = load_recipe(recipe.teacher.recipe, settings=recipe.teacher.settings)
+        teacher = load_recipe(recipe.teacher.recipe, settings=recipe.teacher.settings, for_training=False)
         assert teacher.student == recipe.teacher.network
         assert len(teacher.members) == 1
 
@@ -57,6 +57,20 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
         ({"teacher": {"network": "resnet8"}}, "either a recipe or a checkpoint"),
         ({"teacher.nework": "resnet8"}, "unknown key teacher.nework"),
         ({"members": {}}, "no members"),
+        ({"members.kd.temperature": "hot"}, r"member kd: temperature is 'hot' \(str\); expected float"),
+        ({"members.kd_ls.standardize": 1}, r"member kd_ls: standardize is 1 \(int\); expected bool"),
+        ({"members.kd.temperature": 0.0}, "temperature is 0.0; it must be positive"),
+        ({"members.kd.kd_weight": -1.0}, "kd_weight is -1.0; it must not be negative"),
+        ({"members.alone.standardize": True}, "method 'plain' has no setting 'standardize'"),
+        ({"student": "resnet9"}, "no network is called 'resnet9'"),
+        ({"teacher.network": "wrn_16"}, "no network is called 'wrn_16'"),
+        ({"dataset": "cifar10"}, "unknown data set 'cifar10'; did you mean 'cifar100'"),
+        ({"optimization": {"optimiser": "adamw"}}, "unknown key optimization.optimiser; did you mean 'optimizer'"),
+        ({"optimization": {"optimizer": "adamw"}}, "cannot be trained by this version: the trainer has SGD"),
+        ({"members.kd.method": "locality"}, "method 'locality' has no setting 'temperature'"),
+        ({"members.kd.published": "high"}, "published is 'high'; expected an accuracy in percent"),
+        ({"members.kd.doubts": ["best-epok"]}, "unknown doubt 'best-epok'; did you mean 'best-epoch'"),
+        ({"members.kd.assumed": ["temprature"]}, "assumed names 'temprature', which it does not set; did you mean"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
@@ -83,3 +97,14 @@ def test_a_recipe_may_be_any_file(tmp_path: Path) -> None:
     file.write_text('dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\n[members.a]\nmethod = "plain"\n')
     with pytest.raises(LskdError, match="missing batch_size, learning_rate"):
         load_recipe(str(file))
+
+
+def test_a_teacher_has_one_origin_and_naming_another_replaces_it() -> None:
+    recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "mine.safetensors"})
+    assert recipe.teacher is not None
+    assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("mine.safetensors", None)
+
+
+def test_a_recipe_keeps_its_name_when_given_as_a_path() -> None:
+    file = Path(__file__).resolve().parent.parent / "recipes" / "cifar100" / "resnet56-resnet20.toml"
+    assert load_recipe(str(file)).name == "cifar100/resnet56-resnet20"

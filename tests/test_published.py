@@ -1,0 +1,77 @@
+"""The published numbers: whole, readable, in this project's words, and in agreement with the released logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lskd import published
+from lskd.errors import LskdError
+from lskd.models import list_models
+from lskd.objectives import METHODS
+
+
+def test_all_numbers_are_there() -> None:
+    rows = published.numbers()
+    assert len(rows) == 665
+    assert all(0 < n.value < 100 for n in rows)
+    assert all(n.source for n in rows)
+    assert len(published.find(source="seed README (= paper Tables 1-2")) == 112
+
+
+def test_names_are_those_of_the_project() -> None:
+    known = {*list_models(), "wrn_28_2", "wrn_16_4", "wrn_28_4", "PVTv2-B0", "ConViT-Tiny", ""}
+    rows = published.numbers()
+    assert {n.teacher for n in rows} | {n.student for n in rows} <= known
+    assert all(n.student for n in rows)
+    assert {*METHODS, "locality"} <= {n.method for n in rows}
+    assert {n.dataset for n in rows} == {"cifar100", "imagenet", "cifar100_224"}
+
+
+def test_numbers_typed_from_the_paper() -> None:
+    def one(**keys: object) -> float:
+        (found,) = {n.value for n in published.find(metric="top1_test", **keys)}  # type: ignore[arg-type]
+        return found
+
+    assert one(teacher="resnet32x4", student="resnet8x4", method="mlkd", standardize=True) == 78.28
+    assert one(student="resnet56", method="plain") == 72.34
+    assert one(student="PiT-Tiny", method="locality") == 78.48
+    z = [n for n in published.find(source="Table 4") if n.standardize and n.kd_weight == 9]
+    assert {(n.variant, n.value) for n in z} == {("KD, z-score", 76.62), ("KD, logits over std", 76.30)}
+    imagenet = published.find(dataset="imagenet", teacher="imagenet/ResNet50", method="kd", standardize=True)
+    assert [(n.metric, n.value) for n in imagenet] == [("top1_val", 72.18), ("top5_val", 90.80)]
+
+
+def test_logs_agree_with_their_curves() -> None:
+    """Best and last of each summary, computed again from the epochs."""
+    curves: dict[tuple[str, ...], list[float]] = {}
+    for row in published.curves():
+        key = (row["method"], row["teacher"], row["student"], row["run"])
+        curves.setdefault(key, []).append(float(row["test_acc"]))
+    runs = [run for run in published.logs()["logs"] if run["dataset"] == "CIFAR-100"]
+    assert len(runs) == len(curves) == 57
+    for run in runs:
+        values = curves[run["method"], run["teacher"], run["student"], str(run["run"])]
+        assert len(values) == run["epochs"]
+        assert max(values) == run["best_test_acc"]
+        assert values[-1] == run["last_test_acc"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("CIFAR-100,", "CIFAR-10,", "line 2: data set 'CIFAR-10'; expected one of CIFAR-100"),
+        (",73.33,", ",73.3x,", "line 2: could not convert"),
+        (",top1_test,", ",top1,", "line 2: metric 'top1'; expected one of top1_test"),
+        (",False,", ",no,", "line 2: logit_standardization is 'no'"),
+    ],
+)
+def test_a_damaged_row_is_named(
+    old: str, new: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "published.csv"
+    file.write_text(published.NUMBERS.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setattr(published, "NUMBERS", file)
+    with pytest.raises(LskdError, match=message):
+        published.numbers.__wrapped__()
