@@ -88,7 +88,7 @@ def table_4_repeats() -> Table:
         )
         cells = [raw, centred, abs(centred - raw), scaled, z, abs(z - scaled)]
         rows.append([f"{weight:g}", *(f"{v:.2f}" for v in cells)])
-    names = ["raw", "minus mean", "|difference|", "over deviation", "Z-score", "|difference|"]
+    names = ["raw", "minus mean", "differ by", "over deviation", "Z-score", "differ by"]
     return ["weight", *names], rows
 
 

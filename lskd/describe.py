@@ -7,7 +7,7 @@ from typing import Any
 
 from lskd.recipes import Recipe
 
-__all__ = ["markdown_table", "recipe_text", "run_table", "run_text", "settings_text"]
+__all__ = ["duration", "markdown_table", "recipe_text", "run_table", "run_text", "settings_text"]
 
 SYMBOLS = {
     "temperature": "T",
@@ -27,9 +27,13 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, a
     header = list(header)
     marks = {"l": ":--", "r": "--:"}
     align = align or "l" * len(header)
-    lines = [" | ".join(header), " | ".join(marks[a] for a in align)]
-    lines += [" | ".join(str(cell) for cell in row) for row in rows]
+    lines = [" | ".join(_cell(h) for h in header), " | ".join(marks[a] for a in align)]
+    lines += [" | ".join(_cell(cell) for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(content: object) -> str:
+    return str(content).replace("|", r"\|")
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -75,7 +79,7 @@ def run_text(record: Mapping[str, Any]) -> str:
     )
     return (
         f"Seed {record['seed']}: {len(record['members'])} network(s){behind}, trained in "
-        f"{_duration(record['wall_seconds'])} on {hardware} "
+        f"{duration(record['wall_seconds'])} on {hardware} "
         f"({images / max(record['wall_seconds'], 1e-9):,.0f} student images a second, evaluation included), "
         f"PyTorch {record['versions']['torch']}, in {record['sessions']} session(s).{stopped}\n\n"
         f"```\n{record['command']}\n```"
@@ -113,5 +117,6 @@ def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds below two minutes, minutes above, with the unit."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
