@@ -28,6 +28,7 @@ import torch
 
 from lskd.data import DATASETS
 from lskd.errors import LskdError
+from lskd.external import is_external, load_function, source_digest
 from lskd.models import create_model
 from lskd.objectives import METHODS, create_objective
 
@@ -126,12 +127,18 @@ class Recipe:
         out = json.loads(json.dumps(dataclasses.asdict(self)))
         for key in ("description", "about", *(["optimization"] if not self.optimization else [])):
             del out[key]
-        return out
+        own = {name: source_digest(name) for name in self._external()}
+        return out | ({"external": own} if own else {})
+
+    def _external(self) -> list[str]:
+        """Functions of the reader's own code that this recipe names."""
+        names = (self.dataset, self.student, self.teacher.network if self.teacher else "")
+        return sorted({name for name in names if is_external(name)})
 
     def obstacles(self) -> list[str]:
         """Why the trainer cannot run this recipe, one reason each; empty when it can."""
         reasons = []
-        if self.dataset not in DATASETS:
+        if self.dataset in LATER_DATASETS and self.dataset not in DATASETS:
             reasons.append(LATER_DATASETS[self.dataset])
         if self.optimization:
             asked = [self.optimization.get(k) for k in ("optimizer", "schedule")]
@@ -257,7 +264,9 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
         if key in values:
             values[key] = _typed(name, key, values[key], expected)
     dataset, all_datasets = values["dataset"], [*DATASETS, *LATER_DATASETS]
-    if dataset not in all_datasets:
+    if is_external(dataset):
+        load_function(dataset)
+    elif dataset not in all_datasets:
         raise LskdError(f"recipe {name}: unknown data set {dataset!r}{_near(dataset, all_datasets)}")
     for key in values.get("optimization", {}):
         if key not in OPTIMIZATION:
@@ -345,7 +354,9 @@ def _exists(network: str) -> str | None:
 
 
 def _check_network(name: str, network: str | None) -> None:
-    if network is not None and (reason := _exists(network)):
+    if network is not None and is_external(network):
+        load_function(network)
+    elif network is not None and (reason := _exists(network)):
         raise LskdError(f"recipe {name}: {reason}")
 
 

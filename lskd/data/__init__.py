@@ -10,18 +10,25 @@ from typing import Any
 from lskd.data.cifar100 import cifar100
 from lskd.data.dataset import Dataset
 from lskd.data.digit_pairs import digit_pairs
+from lskd.data.folder import folder
+from lskd.data.own import own
+from lskd.external import is_external
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"digit_pairs": digit_pairs, "cifar100": cifar100}
+DATASETS: dict[str, Callable[..., Dataset]] = {"digit_pairs": digit_pairs, "cifar100": cifar100, "folder": folder}
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
     """Load a data set by its recipe name, refusing options that it does not have.
 
+    A name with a colon is a function of one's own, see :func:`lskd.data.own.own`.
+
     Raises:
         ValueError: unknown data set or option; names the nearest valid one.
     """
+    if is_external(name):
+        return own(name, **options)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)
         raise ValueError(f"unknown data set {name!r}; did you mean {near[0]!r}? There are {', '.join(DATASETS)}")

@@ -6,13 +6,16 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
+from lskd.external import is_external
 from lskd.models import deit, imagenet, mobilenet, pit, pvt, pycls, resnet, shufflenet, t2t, vgg, wrn
 from lskd.models.base import Family, Network
+from lskd.models.external import create_external
 
 __all__ = ["ModelInfo", "ModelNameError", "create_model", "list_models", "model_info"]
 
@@ -68,7 +71,8 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
     """A new network with the initial weights of the released code, drawn from torch's global generator.
 
     Args:
-        name: one of :func:`list_models`, or another depth or width of a family.
+        name: one of :func:`list_models`, another depth or width of a family, or "module:function" for a network
+            of one's own (:func:`lskd.models.external.create_external`).
         num_classes: number of logits; None means 100, and 1000 for ImageNet networks.
         released_batchnorm: update running statistics as the released training code does. That differs from one
             plain update a step for wide ResNets only, see :class:`lskd.models.wrn.WideResNet`.
@@ -77,6 +81,8 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
         ModelNameError: (a ValueError) no such network; the message names near ones, or the depths that exist.
         ImportError: an ImageNet ResNet without torchvision.
     """
+    if is_external(name):
+        return cast(Network, create_external(name, 100 if num_classes is None else num_classes))
     family, match = _find(name)
     classes = family.classes if num_classes is None else num_classes
     if classes < 1:
