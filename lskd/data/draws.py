@@ -8,11 +8,12 @@ sees the same ones.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["derive", "epoch_order", "epoch_views"]
+__all__ = ["StrongDraws", "derive", "epoch_order", "epoch_strong", "epoch_views"]
 
 
 def derive(seed: int, *labels: object) -> int:
@@ -30,3 +31,31 @@ def epoch_views(seed: int, epoch: int, size: int, count: int, *, stream: str = "
     """View index of every position of an epoch, int64 ``[size]``, uniform over ``count`` views."""
     generator = torch.Generator().manual_seed(derive(seed, "views", stream, epoch))
     return torch.randint(count, (size,), generator=generator)
+
+
+@dataclass(frozen=True)
+class StrongDraws:
+    """What decides the strong views of n positions, on the CPU.
+
+    Attributes:
+        operation: int64 ``[n, 2]``, numbers of the operations in the order they are applied.
+        amount: float64 ``[n, 2]`` in [0, 1), where in its range an operation's value lies.
+        cutout: float64 ``[n, 3]`` in [0, 1): side of the box, and the column and row of its centre.
+    """
+
+    operation: Tensor
+    amount: Tensor
+    cutout: Tensor
+
+    def __getitem__(self, rows: slice) -> StrongDraws:
+        return StrongDraws(self.operation[rows], self.amount[rows], self.cutout[rows])
+
+
+def epoch_strong(seed: int, epoch: int, size: int, operations: int = 14) -> StrongDraws:
+    """Operations, drawn uniformly with replacement, amounts and boxes of every position of an epoch."""
+    generator = torch.Generator().manual_seed(derive(seed, "randaugment", epoch))
+    return StrongDraws(
+        operation=torch.randint(operations, (size, 2), generator=generator),
+        amount=torch.rand(size, 2, generator=generator, dtype=torch.float64),
+        cutout=torch.rand(size, 3, generator=generator, dtype=torch.float64),
+    )
