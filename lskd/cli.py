@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LskdError, ValueError, FileNotFoundError) as error:
         if given.traceback:
             raise
-        print(f"lskd: error: {error}", file=sys.stderr)
+        message = f"lskd: error: {error}"
+        print(message, file=sys.stderr)
+        if told := os.environ.get("LSKD_ERRORS"):  # of a workflow, which repeats it after all that is said in between
+            with Path(told).open("a", encoding="utf-8") as stream:
+                stream.write(f"{message}\n")
         return 2
 
 

@@ -49,9 +49,12 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
     extra = ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]
     with _alone(root) as handle:
         for names in [targets] if whole else [TRAINING, targets]:
-            call = command(preset, names, cores=cores, extra=extra)
-            status = _call(call, root, handle)
+            told = root / "build" / ".workflow.errors"
+            told.unlink(missing_ok=True)
+            status = _call(command(preset, names, cores=cores, extra=extra), root, handle)
             if status:
+                if told.is_file():  # Snakemake says much after a job has failed; the reason again, last
+                    print(f"\nlskd: stopped, because:\n{told.read_text(encoding='utf-8').rstrip()}", file=sys.stderr)
                 return status
     return 0
 
@@ -73,7 +76,8 @@ def environment(root: Path) -> dict[str, str]:
     cache = root / "build" / ".cache"
     defaults = {"LSKD_CACHE": os.fspath(cache / "lskd"), "MPLCONFIGDIR": os.fspath(cache / "matplotlib")}
     path = os.pathsep.join(filter(None, [os.fspath(root), os.environ.get("PYTHONPATH")]))
-    return {**defaults, **os.environ, "XDG_CACHE_HOME": os.fspath(cache), "PYTHONPATH": path}
+    told = {"LSKD_ERRORS": os.fspath(root / "build" / ".workflow.errors")}  # commands append their last words
+    return {**defaults, **os.environ, **told, "XDG_CACHE_HOME": os.fspath(cache), "PYTHONPATH": path}
 
 
 @contextmanager

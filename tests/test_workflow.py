@@ -263,6 +263,7 @@ def test_a_failing_notebook_fails_the_book_and_leaves_the_earlier_pages(project:
     done = call(project)
     assert done.returncode != 0
     assert "RuntimeError: no embedding" in done.stderr
+    assert "RuntimeError: no embedding" in done.stderr.rpartition("lskd: stopped, because:")[2]  # said again, last
     assert index.read_bytes() == before
     assert not (project / "build" / "default" / "notebooks" / "tsne.ipynb").exists()
     redraw(project)
