@@ -20,6 +20,8 @@ from typing import Any
 
 from lskd.errors import LskdError
 
+__dynamic_imports__ = ()  # what is named here is other people's, see lskd.sources
+
 __all__ = ["is_external", "load_function", "source_digest"]
 
 

@@ -3,7 +3,8 @@
 A result is stale when code that made it has changed, and only then. The answer here is the set of the package's
 own files that a module reaches through its import statements, and a digest of their content. Imports count
 wherever they stand, also inside functions; the ``__init__`` of every package on the way counts, because
-importing a submodule runs it.
+importing a submodule runs it. An import whose name is computed may mean any module of its package, unless its file
+says which: ``__dynamic_imports__ = ("package.module",)``, empty for modules of other people.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def _lineage(name: str) -> list[str]:
 
 def _imports(tree: ast.AST, package: str, root: Path) -> set[str]:
     """Absolute names of the modules that ``tree``, a file of ``package``, imports."""
-    found: set[str] = set()
+    told = _told(tree)
+    found: set[str] = set(told or ())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -118,9 +120,17 @@ def _imports(tree: ast.AST, package: str, root: Path) -> set[str]:
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 name = argument.value
                 found.add(f"{package}.{name.lstrip('.')}" if name.startswith(".") else name)
-            else:
+            elif told is None:
                 found |= _submodules(package, root)  # chosen at run time: any sibling may be meant
     return {name for name in found if name}
+
+
+def _told(tree: ast.AST) -> tuple[str, ...] | None:
+    """What a file says its computed imports can reach, or None."""
+    for node in getattr(tree, "body", []):
+        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__dynamic_imports__" for t in node.targets):
+            return tuple(ast.literal_eval(node.value))
+    return None
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:

@@ -78,6 +78,19 @@ def test_imports_that_cannot_be_read_count_as_all_of_the_package(root: Path, mod
     assert names(root, module) >= {"sub/__init__.py", "sub/b.py", "sub/helper.py", "sub/deep/__init__.py"}
 
 
+def test_a_file_may_say_what_its_computed_imports_reach(root: Path) -> None:
+    (root / "pkg" / "open.py").write_text("import importlib\n__dynamic_imports__ = ()\nimportlib.import_module(name)\n")
+    assert names(root, "pkg.open") == {"__init__.py", "open.py"}
+    (root / "pkg" / "open.py").write_text('__dynamic_imports__ = ("pkg.alone",)\n__import__(name)\n')
+    assert names(root, "pkg.open") == {"__init__.py", "open.py", "alone.py"}
+
+
+def test_training_does_not_depend_on_pages() -> None:
+    reached = {path.name for path in closure("lskd.trainer.run")}
+    assert "external.py" in reached
+    assert not reached & {"book.py", "cli.py", "catalogue.py", "audit.py", "workflow.py"}
+
+
 def test_closure_of_several_modules_is_their_union(root: Path) -> None:
     assert names(root, "pkg.alone", "pkg.cycle_one") == names(root, "pkg.alone") | names(root, "pkg.cycle_one")
 
