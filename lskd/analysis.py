@@ -29,6 +29,7 @@ __all__ = [
     "accuracies",
     "aggregate",
     "binomial_error",
+    "differences",
     "gap_matrix",
     "gap_statistics",
     "label",
@@ -38,7 +39,9 @@ __all__ = [
     "order",
     "paired_error",
     "pairs",
+    "protocol",
     "results",
+    "settings_of",
     "summarize",
     "z_scores",
 ]
@@ -46,6 +49,7 @@ __all__ = [
 ENOUGH_SEEDS = 3
 METHODS = {"plain": "student alone", "kd": "KD", "ctkd": "CTKD", "dkd": "DKD", "mlkd": "MLKD"}
 SUFFIX = "_ls"  # a member and its standardised twin: "kd", "kd_ls"
+LIKE = "_like_for_like"  # without LS at the settings of "kd_ls", where "kd" has those of the literature
 EPOCHS = ("last", "best")
 
 
@@ -60,6 +64,8 @@ def label(member: str, *, method: str = "", standardize: bool | None = None) -> 
     if member == "alone" or (method or stem) == "plain":
         return METHODS["plain"]
     name = METHODS.get(method or stem, (method or stem).upper()) + (" + LS" if ls else "")
+    if stem == f"{method}{LIKE}":
+        return f"{name}, like for like"
     return name if stem in ("", method, *METHODS) else f"{name} ({member})"
 
 
@@ -76,9 +82,12 @@ def order(members: Iterable[str]) -> list[str]:
 
 
 def pairs(members: Iterable[str]) -> list[tuple[str, str]]:
-    """Members that differ by standardisation: ``("kd", "kd_ls")``, in the order of :func:`order`."""
+    """Members that differ by standardisation: ``("kd", "kd_ls")``, in the order of :func:`order`.
+
+    Where a recipe also has ``"kd_like_for_like"``, it is another partner of ``"kd_ls"``.
+    """
     names = set(members)
-    return [(m, m + SUFFIX) for m in order(names) if m + SUFFIX in names]
+    return [(m, twin) for m in order(names) if (twin := m.removesuffix(LIKE) + SUFFIX) in names]
 
 
 # --- uncertainty -----------------------------------------------------------------------------------------------------
@@ -166,12 +175,12 @@ def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
 def _check_alike(first_path: Path, first: dict[str, Any], second_path: Path, second: dict[str, Any]) -> None:
     names = f"{first_path.name} and {second_path.name}"
     common = set(first["members"]) & set(second["members"])
-    differences = []
-    for key, a, b in _differences(_protocol(first, common), _protocol(second, common)):
-        differences.append(f"{key}: {a!r} in the first, {b!r} in the second")
-    if differences:
+    unlike = []
+    for key, a, b in differences(protocol(first, common), protocol(second, common)):
+        unlike.append(f"{key}: {a!r} in the first, {b!r} in the second")
+    if unlike:
         raise LskdError(
-            f"{names} are not runs of one experiment and cannot be averaged: {'; '.join(differences[:6])}. "
+            f"{names} are not runs of one experiment and cannot be averaged: {'; '.join(unlike[:6])}. "
             "Keep them in different folders, or under different recipe names"
         )
     if first["seed"] == second["seed"] and common:
@@ -180,7 +189,7 @@ def _check_alike(first_path: Path, first: dict[str, Any], second_path: Path, sec
         )
 
 
-def _protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
+def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
     """All that has to be equal between records that are averaged."""
     config = {k: v for k, v in record["config"].items() if k != "members"}
     settings = {m: record["config"].get("members", {}).get(m) for m in members}
@@ -193,10 +202,11 @@ def _protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
     }
 
 
-def _differences(a: Any, b: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+def differences(a: Any, b: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two nested tables differ: dotted key, value in the first, value in the second."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         keys = [*a, *(k for k in b if k not in a)]
-        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{place}.{k}" if place else str(k))]
+        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{place}.{k}" if place else str(k))]
     return [] if a == b else [(place, a, b)]
 
 
@@ -280,13 +290,13 @@ def _changed_settings(records: Sequence[Mapping[str, Any]], first: str, second: 
     for record in records:
         members = record["members"]
         if first in members and second in members:
-            a, b = (_settings(members[m]) for m in (first, second))
-            parts = (f"{k} {_plain(x)} → {_plain(y)}" for k, x, y in _differences(a, b))
+            a, b = (settings_of(members[m]) for m in (first, second))
+            parts = (f"{k} {_plain(x)} → {_plain(y)}" for k, x, y in differences(a, b))
             return ", ".join(parts)
     return ""
 
 
-def _settings(member: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
     """A member's settings with its objective's defaults, without ``standardize``."""
     known = inspect.signature(METHOD_CLASSES[member["method"]]).parameters if member["method"] in METHOD_CLASSES else {}
     defaults = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}

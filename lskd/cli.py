@@ -101,6 +101,27 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true")
     show.set_defaults(call=_recipe_show)
 
+    results = commands.add_parser("results", help="the store of run records: add, list, show, compare, verify")
+    deeds = results.add_subparsers(title="actions", metavar="ACTION", required=True)
+    add = deeds.add_parser("add", help="put records of finished runs into the store; nothing is overwritten")
+    add.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder or record.json")
+    add.set_defaults(call=_results_add)
+    stored = deeds.add_parser("list", help="experiments with their number of seeds")
+    stored.set_defaults(call=_results_list)
+    one = deeds.add_parser("show", help="mean, spread and interval of an experiment's members")
+    one.add_argument("name", help="a recipe's name, networks ('wrn_16_2 -> resnet8'), or a digest")
+    one.set_defaults(call=_results_show)
+    pair = deeds.add_parser("compare", help="SECOND minus FIRST, seed by seed")
+    pair.add_argument("first", help="EXPERIMENT/MEMBER, such as digit-pairs/kd")
+    pair.add_argument("second", help="EXPERIMENT/MEMBER, such as digit-pairs/kd_ls")
+    pair.set_defaults(call=_results_compare)
+    check = deeds.add_parser("verify", help="check digests; draw committed tables and figures again and compare")
+    check.set_defaults(call=_results_verify)
+    for action in (add, stored, one, pair, check):
+        action.add_argument("--store", default="results", metavar="DIR")
+    for action in (stored, one, pair):
+        action.add_argument("--json", action="store_true")
+
     notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="execute one, strictly: wrong parameters are errors before it starts")
@@ -182,6 +203,48 @@ def _recipe_show(given: argparse.Namespace) -> int:
     else:
         print(catalogue.describe(rows[0]) if len(rows) == 1 else catalogue.table(rows))
     return 0
+
+
+def _results_add(given: argparse.Namespace) -> int:
+    from lskd import results
+
+    for source in given.runs:
+        path, new = results.add(source, given.store)
+        print(f"{path}: {'added' if new else 'was there already'}")
+    return 0
+
+
+def _results_list(given: argparse.Namespace) -> int:
+    from lskd import results_text
+
+    print(results_text.listing(given.store, as_json=given.json))
+    return 0
+
+
+def _results_show(given: argparse.Namespace) -> int:
+    from lskd import results_text
+
+    print(results_text.shown(given.name, given.store, as_json=given.json))
+    return 0
+
+
+def _results_compare(given: argparse.Namespace) -> int:
+    from lskd import results_text
+
+    print(results_text.compared(given.first, given.second, given.store, as_json=given.json))
+    return 0
+
+
+def _results_verify(given: argparse.Namespace) -> int:
+    from lskd.verify import verify
+
+    report = verify(given.store)
+    for line in report.notes:
+        print(f"note: {line}")
+    for line in report.problems:
+        print(f"problem: {line}")
+    print(f"checked {'; '.join(report.checked)}: {len(report.problems) or 'no'} problem(s)")
+    return 1 if report.problems else 0
 
 
 def _notebook_run(given: argparse.Namespace) -> int:

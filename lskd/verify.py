@@ -1,0 +1,126 @@
+"""Hold committed records, and the tables and figures drawn from them, to what they say of themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lskd import front_page
+from lskd.errors import LskdError
+from lskd.figures import results as drawing
+from lskd.files import read_json, sha256_file
+from lskd.records import load_record, summarize
+from lskd.results import ABOUT, STORE, address, content_digest, groups
+
+__all__ = ["Report", "verify"]
+
+
+@dataclass
+class Report:
+    """What was checked, what is wrong, and what could not be checked; lines of text."""
+
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
+    """Check every digest of a store, and draw again every table and figure that the repository has of its records.
+
+    Args:
+        store: the records.
+        root: the repository, for ``figures/`` and the README.
+    """
+    report, root = Report(), Path(root)
+    paths = sorted(Path(store).rglob("*.json"))
+    for path in paths:
+        _record(path, report)
+    report.checked.append(f"{len(paths)} records")
+    try:
+        groups(store)
+    except LskdError as error:
+        report.problems.append(str(error))
+    sidecars = sorted((root / "figures").rglob("*.json"))
+    for sidecar in sidecars:
+        report.problems += _sidecar(sidecar, root)
+    report.checked.append(f"{len(sidecars)} figures: their inputs and files")
+    if (root / front_page.RECORDS).is_dir() and not report.problems:
+        report.problems += _redrawn(root, report)
+        report.checked.append("the README's table and figure, drawn again from the records")
+    return report
+
+
+def _record(path: Path, report: Report) -> None:
+    try:
+        record = load_record(path)
+        report.problems += [f"{path}: {problem}" for problem in _problems(path, record)]
+    except LskdError as error:
+        report.problems.append(str(error))
+    except (KeyError, TypeError) as error:
+        report.problems.append(f"{path}: not a whole record ({type(error).__name__}: {error})")
+    else:
+        if "store" not in record:
+            report.notes.append(f"{path}: put there by hand, without a digest of its content")
+
+
+def _problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    about = {key: record[key] for key in ABOUT}
+    identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    if identity != record["identity"]:
+        found = f"configuration, seed, data, teacher and source give {identity[:12]}"
+        yield f"its identity is {record['identity'][:12]}, but its {found}"
+    kept = record.get("store")
+    if kept:
+        if kept["sha256"] != content_digest(record):
+            yield "its content differs from its SHA-256: it was changed after it was stored"
+        if kept["address"] != address(record) or address(record)[:12] not in path.name:
+            yield f"its name should have {address(record)[:12]}, which its configuration and seed give"
+    if f"seed-{record['seed']}" not in path.stem:
+        yield f"its name does not have its seed, {record['seed']}"
+    for name, member in record["members"].items():
+        if member["epochs"] and not member.get("failure"):
+            expected = summarize(member["epochs"])
+            for key in ("last", "best"):
+                if member[key] != expected[key]:
+                    yield f"{name}: {key} is {member[key]}, its epochs give {expected[key]}"
+
+
+def _sidecar(path: Path, root: Path) -> Iterator[str]:
+    sidecar = read_json(path)
+    for item in sidecar.get("inputs", []):
+        file = root / item["file"]
+        if not file.is_file():
+            yield f"{path}: was drawn from {item['file']}, which is not there"
+        elif sha256_file(file) != item["sha256"]:
+            yield f"{path}: {item['file']} has changed since this figure was drawn; draw it again"
+    for name, digest in sidecar.get("files", {}).items():
+        file = path.with_name(name)
+        if not file.is_file() or sha256_file(file) != digest:
+            yield f"{file}: missing, or not the file that was drawn"
+
+
+def _redrawn(root: Path, report: Report) -> Iterator[str]:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    if front_page.fill(readme, front_page.blocks(root)) != readme:
+        yield "README.md: its measured parts differ from the records; run python -m lskd.front_page"
+    files = sorted((root / front_page.RECORDS).glob("*.json"))
+    stored = root / front_page.PICTURES
+    name = "digit_pairs_results"
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = drawing.dots([load_record(f) for f in files], folder=folder, files=files, name=name)
+        data, sidecar = f"{name}.csv", read_json(stored / f"{name}.json")
+        if (drawn.folder / data).read_bytes() != (stored / data).read_bytes():
+            yield f"{stored / data}: drawn again, its numbers differ"
+        here = {m: getattr(import_module(m), "__version__", None) for m in sidecar["versions"]}
+        if here != sidecar["versions"]:
+            report.notes.append(f"{stored}: drawn with other versions ({sidecar['versions']}); pictures not compared")
+            return
+        for picture in (f"{name}.svg", f"{name}-dark.svg"):
+            if (drawn.folder / picture).read_bytes() != (stored / picture).read_bytes():
+                yield f"{stored / picture}: drawn again, it differs; run python -m lskd.front_page"
