@@ -71,6 +71,9 @@ def build(
         told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
         raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
+    for page in (fresh / "_build" / "html").glob("*.html"):
+        text = page.read_text(encoding="utf-8")  # docutils calls this a list although it holds no list items
+        page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")

@@ -175,3 +175,26 @@ def test_search_finds_a_page_without_a_server(chromium: Any, book: Path) -> None
     found = page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.getAttribute('href'))")
     assert any(target.startswith("idea.html") for target in found)
     page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("look", LOOKS)
+def test_pages_are_accessible(chromium: Any, book: Path, chapters: list[Path], look: str) -> None:
+    """axe-core finds no serious or critical violation in a page's own content."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = chromium.new_context(**LOOKS[look])
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    wrong = []
+    for path in chapters:
+        page.goto(path.as_uri(), wait_until="load")
+        if page.locator(".lskd-live").count():
+            page.wait_for_selector(".lskd-live.lskd-on")
+        found = Axe().run(page, context="article")
+        for violation in found.response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                where = violation["nodes"][0]
+                wrong.append(f"{path.name}: {violation['id']} ({len(violation['nodes'])}): {where['html'][:160]}")
+    context.close()
+    assert wrong == []
