@@ -43,3 +43,15 @@ def test_continuous_integration_runs_the_readme_s_test_command_alone() -> None:
     lines = [line for line in script.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "CI=true exec make test"]
     assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_hosted_tests_are_the_same_and_pages_come_from_tags_alone() -> None:
+    tests, publish = (
+        yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+        for name in ("ci", "publish")
+    )
+    (job,) = tests["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert publish[True] == {"push": {"tags": ["v*"]}}  # YAML reads the key `on` as true
+    runs = [step["run"] for step in publish["jobs"]["book"]["steps"] if "run" in step]
+    assert runs[:2] == [".ci/run", "make book"]
