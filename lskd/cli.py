@@ -89,7 +89,30 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--members", metavar="A,B", help="train only these members of the recipe")
     train.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu, cuda or cuda:N")
     train.add_argument("--runs", default="build/runs", metavar="DIR", help="where finished runs and teachers are kept")
+    train.add_argument(
+        "--teacher-logits", default="live", choices=("auto", "live", "table"), help="auto: what needs fewer forwards"
+    )
+    train.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
+    train.add_argument("--log", choices=("jsonl", "tensorboard"), help="write each epoch as it ends")
     train.set_defaults(call=_train)
+
+    table = commands.add_parser("table", help="a teacher's logits for every weak view, computed once")
+    tasks = table.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for word, text in (
+        ("build", "compute what is missing of it; goes on where an earlier call stopped"),
+        ("verify", "check every block's sha256, and a sample against the live teacher"),
+    ):
+        task = tasks.add_parser(word, help=text)
+        task.add_argument("--recipe", required=True, metavar="NAME", help="whose teacher and data")
+        task.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
+        task.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
+        task.add_argument("--out", metavar="DIR", help="default: below --runs, named by its content")
+        task.add_argument("--runs", default="build/runs", metavar="DIR")
+        task.add_argument("--device", default="auto")
+        task.set_defaults(call=_table, action=word)
+    showing = tasks.add_parser("show", help="what a table holds and how much of it is there")
+    showing.add_argument("folder", metavar="DIR")
+    showing.set_defaults(call=_table_show)
 
     recipe = commands.add_parser("recipe", help="the published experiments: settings, values, sources, doubts")
     choices = recipe.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -117,10 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     pair.set_defaults(call=_results_compare)
     check = deeds.add_parser("verify", help="check digests; draw committed tables and figures again and compare")
     check.set_defaults(call=_results_verify)
-    for action in (add, stored, one, pair, check):
-        action.add_argument("--store", default="results", metavar="DIR")
-    for action in (stored, one, pair):
-        action.add_argument("--json", action="store_true")
+    for deed in (add, stored, one, pair, check):
+        deed.add_argument("--store", default="results", metavar="DIR")
+    for deed in (stored, one, pair):
+        deed.add_argument("--json", action="store_true")
 
     notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -172,13 +195,39 @@ def _train(given: argparse.Namespace) -> int:
     recipe, members = catalogue.target(given.recipe, members)
     settings = parse_settings(given.set)
     options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
+    options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
     if given.out:
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:
         folder, record = run.train_cached(recipe, **options)
+    failed = False
     for name, member in record["members"].items():
-        print(f"{name:12} test accuracy {member['last']['test_accuracy']:.2f} % after epoch {member['last']['epoch']}")
+        last, failure = member["last"], member.get("failure")
+        if last:
+            print(f"{name:12} test accuracy {last['test_accuracy']:.2f} % after epoch {last['epoch']}")
+        if failure:
+            failed = True
+            print(f"{name:12} stopped in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}")
     print(f"in {folder}")
+    return int(failed)
+
+
+def _table(given: argparse.Namespace) -> int:
+    from lskd.recipes import parse_settings
+    from lskd.trainer import run
+
+    options = run.Options(device=given.device, runs=given.runs, table_dtype=given.table_dtype)
+    folder = Path(given.out) if given.out else None
+    action = run.build_table if given.action == "build" else run.verify_table
+    folder, deviation = action(given.recipe, settings=parse_settings(given.set), folder=folder, options=options)
+    print(f"{_short(folder)}: whole; differs from the live teacher by {deviation:.1e} of its logits' deviation")
+    return 0
+
+
+def _table_show(given: argparse.Namespace) -> int:
+    from lskd.trainer import table
+
+    print(*table.show(Path(given.folder)), sep="\n")
     return 0
 
 

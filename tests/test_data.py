@@ -12,8 +12,7 @@ import torch
 from lskd.data import load_dataset
 from lskd.data.digit_pairs import generate
 from lskd.data.draws import derive, epoch_order, epoch_views
-from lskd.data.views import Views, view_count, weak_view
-from lskd.trainer.cohort import normalize
+from lskd.data.views import Views, normalize, view_count, weak_view
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"train_size": 300, "test_size": 200}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import importlib.util
 import json
+import os
 import random
 import signal
 import subprocess
@@ -14,16 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from lskd import evidence
 from lskd.data import load_dataset
+from lskd.data.draws import epoch_order, epoch_strong, epoch_views
+from lskd.data.views import Views, normalize
 from lskd.errors import LskdError
+from lskd.files import sha256_file
 from lskd.models import create_model, load_checkpoint
-from lskd.objectives import Logits, create_objective
+from lskd.objectives import DKD, Logits, create_objective
 from lskd.recipes import load_recipe
 from lskd.records import load_record
-from lskd.trainer.cohort import Cohort, evaluate, normalize
+from lskd.trainer.cohort import Cohort, evaluate
 from lskd.trainer.run import publish, select_device, train, train_cached
 from lskd.trainer.schedule import step_learning_rate
 
@@ -93,9 +101,6 @@ def test_members_start_equal_and_end_different(whole: Path) -> None:
 
 def test_the_loop_is_plain_sgd_on_the_named_loss(runs: Path) -> None:
     """Three steps by hand, with nothing of the trainer but its draws, give the cohort's weights."""
-    from lskd.data.draws import epoch_order, epoch_views
-    from lskd.data.views import Views
-
     settings = {**SETTINGS, "batch_size": 128}
     recipe, dataset = (
         load_recipe("digit-pairs", settings=settings, members=["kd_ls"]),
@@ -136,12 +141,13 @@ import lskd.trainer.run as run
 from lskd.trainer import checkpoint, cohort
 
 step, inside, (out, runs), settings = int(sys.argv[1]), sys.argv[2] == "inside", sys.argv[3:5], eval(sys.argv[5])
+members = sys.argv[6].split(",") if sys.argv[6:] else None
 count = 0
-if inside:  # in the middle of writing a checkpoint
+if inside:  # in the middle of writing a checkpoint, of this run and not of its teacher
     write = checkpoint.write_json
     def dying(path, obj):
         global count
-        count += 1
+        count += Path(out) in Path(path).parents
         if count == step:
             Path(path).write_text('{"identity": "hal')
             os.kill(os.getpid(), signal.SIGKILL)
@@ -156,8 +162,15 @@ else:
             os.kill(os.getpid(), signal.SIGKILL)
         original(self, *args)
     cohort.Cohort._train_step = counted
-run.train("digit-pairs", out, settings=settings, runs=runs, progress=False, device="cpu", checkpoint_seconds=0)
+run.train("digit-pairs", out, settings=settings, members=members, runs=runs, progress=False, device="cpu",
+          checkpoint_seconds=0)
 """
+
+
+def killed(step: int, inside: str, out: Path, runs: Path, settings: dict[str, Any], members: str = "") -> None:
+    code = [sys.executable, "-c", KILLED, str(step), inside, str(out), str(runs), repr(settings), *members.split()]
+    assert subprocess.run(code).returncode == -signal.SIGKILL
+    assert not (out / "record.json").exists()
 
 
 @pytest.mark.parametrize("inside", ["between", "inside"])
@@ -166,13 +179,11 @@ def test_killed_at_random_steps_twice_in_a_row_the_run_ends_with_the_same_bits(
 ) -> None:
     seed = random.randrange(10**6)
     print(f"random seed of this test: {seed}")
-    steps = random.Random(seed).choices(range(2, 5), k=2)
+    steps = random.Random(seed).choices(range(1, 5), k=2)  # 1: before there is any checkpoint
     for step in steps:
-        code = [sys.executable, "-c", KILLED, str(step), inside, str(tmp_path), str(runs), repr(SETTINGS)]
-        assert subprocess.run(code).returncode == -signal.SIGKILL
-        assert not (tmp_path / "record.json").exists()
+        killed(step, inside, tmp_path, runs, SETTINGS)
     record = run(tmp_path, runs)
-    assert record["sessions"] == 3
+    assert record["sessions"] == 3, seed
     for member in record["members"]:
         assert weights(tmp_path, member) == weights(whole, member), (seed, member)
     assert histories(tmp_path) == histories(whole)
@@ -180,8 +191,7 @@ def test_killed_at_random_steps_twice_in_a_row_the_run_ends_with_the_same_bits(
 
 
 def test_damaged_and_foreign_checkpoints_are_named_and_skipped(whole: Path, runs: Path, tmp_path: Path) -> None:
-    code = [sys.executable, "-c", KILLED, "8", "between", str(tmp_path), str(runs), repr(SETTINGS)]
-    assert subprocess.run(code).returncode == -signal.SIGKILL
+    killed(8, "between", tmp_path, runs, SETTINGS)
     newest, older = sorted((tmp_path / "checkpoints").glob("step-*"))[::-1]
     state = newest / "state.safetensors"
     content = bytearray(state.read_bytes())
@@ -296,9 +306,202 @@ def test_cached_runs_are_found_again_and_published(runs: Path, whole: Path, tmp_
 def test_a_member_that_diverges_is_named_and_the_others_finish(whole: Path, runs: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "members.kd.kd_weight": 1e30}
     record = run(tmp_path, runs, settings=settings, members=["alone", "kd"])
-    assert record["members"]["kd"]["failure"]["reason"] == "its logits are not finite"
+    failure = record["members"]["kd"]["failure"]
+    assert failure["reason"] == "its logits are not finite"
+    assert (failure["epoch"], failure["step"], failure["batch"], failure["term"]) == (1, 2, 2, "logits")
     assert "weights" not in record["members"]["kd"]
     assert weights(tmp_path, "alone") == weights(whole, "alone")
+    # The post-mortem: weights that give those logits, and the batch that they were given.
+    path = tmp_path / failure["postmortem"]["file"]
+    assert failure["postmortem"]["sha256"] == sha256_file(path)
+    stored = load_file(path)
+    order, views = epoch_order(0, 1, 320), epoch_views(0, 1, 320, 9)
+    assert torch.equal(stored["batch/index"], order[64:128])
+    assert torch.equal(stored["batch/view"], views[64:128])
+    assert torch.equal(stored["batch/label"], load_dataset("digit_pairs", **DATA).train_labels[order[64:128]])
+    model = create_model("resnet8")
+    model.load_state_dict({k.removeprefix("model/"): v for k, v in stored.items() if k.startswith("model/")})
+    assert vector(model).abs().max() > 1e20
+    images = Views(load_dataset("digit_pairs", **DATA).train_images, pad=1, flip=False)
+    batch = images(stored["batch/index"], stored["batch/view"])
+    with torch.no_grad():
+        assert not torch.isfinite(model.train()(normalize(batch, load_dataset("digit_pairs", **DATA)))).all()
+
+
+@pytest.mark.parametrize("poisoned", ["tckd", "loss"])
+def test_a_term_that_is_not_finite_stops_its_member_before_the_update(
+    poisoned: str, whole: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the eighth step of ten; the loss overflows where each term alone does not."""
+    forward, calls = DKD.forward, 0
+
+    def dying(self: DKD, logits: Logits) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        terms = forward(self, logits)
+        if calls == 8:
+            changed = {"tckd": float("nan")} if poisoned == "tckd" else {"tckd": 3e38, "nckd": 3e38}
+            terms |= {k: torch.full_like(terms[k], v) for k, v in changed.items()}
+        return terms
+
+    monkeypatch.setattr(DKD, "forward", dying)
+    record = run(tmp_path, runs, members=["dkd", "alone"])
+    failure = record["members"]["dkd"]["failure"]
+    assert (failure["epoch"], failure["step"], failure["batch"], failure["term"]) == (2, 8, 3, poisoned)
+    assert failure["reason"] == f"its {poisoned} is not finite"
+    assert histories(tmp_path)["dkd"] == histories(whole)["dkd"][:1]
+    stored = load_file(tmp_path / failure["postmortem"]["file"])
+    assert all(torch.isfinite(value).all() for value in stored.values())
+    assert weights(tmp_path, "alone") == weights(whole, "alone")
+
+
+def test_a_run_whose_members_all_fail_ends_with_a_record(runs: Path, tmp_path: Path) -> None:
+    record = run(tmp_path, runs, settings={**SETTINGS, "learning_rate": 1e30}, members=["alone", "kd"])
+    assert [set(m) & {"weights", "failure"} for m in record["members"].values()] == [{"failure"}] * 2
+    assert record == load_record(tmp_path)
+
+
+def test_a_full_disk_is_named_and_costs_no_checkpoint(
+    whole: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.torch
+
+    written, save_file = 0, safetensors.torch.save_file
+
+    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        nonlocal written
+        written += 1
+        if written == 4:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(LskdError, match=r"step-00000004 could not be written: .*No space left.*from step-00000003"):
+            run(tmp_path, runs, members=["alone"], checkpoint_seconds=0)
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002", "step-00000003"]
+    record = run(tmp_path, runs, members=["alone"])
+    assert record["sessions"] == 2
+    assert [json.loads(line)["step"] for line in (tmp_path / "sessions.jsonl").read_text().splitlines()] == [0, 3]
+    assert weights(tmp_path, "alone") == weights(whole, "alone")
+
+
+def test_a_whole_checkpoint_is_never_taken_away_to_be_written_again(tmp_path: Path) -> None:
+    from lskd.trainer import checkpoint
+
+    (tmp_path / ".step-00000002.99").mkdir()  # left by a kill
+    first = checkpoint.Checkpoint(3, {"a": torch.ones(2)}, {"b": 1})
+    path = checkpoint.save(tmp_path, first, identity="mine")
+    made = path.stat().st_ino
+    checkpoint.save(tmp_path, first, identity="mine")
+    assert path.stat().st_ino == made
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    (path / "state.safetensors").write_bytes(b"damaged")
+    checkpoint.save(tmp_path, first, identity="mine")
+    assert checkpoint.load_newest(tmp_path, identity="mine") is not None
+
+
+MLKD: dict[str, Any] = SETTINGS | {
+    "members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0},
+    "members.mlkd_ls": {"method": "mlkd", "standardize": True, "temperature": 2.0, "kd_weight": 9.0},
+}
+
+
+@pytest.fixture(scope="module")
+def multilevel(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Path:
+    out = tmp_path_factory.mktemp("mlkd")
+    run(out, runs, settings=MLKD, members=["kd", "mlkd", "mlkd_ls"])
+    return out
+
+
+def test_mlkd_trains_and_changes_nothing_for_its_neighbours(multilevel: Path, whole: Path) -> None:
+    assert weights(multilevel, "kd") == weights(whole, "kd")
+    record = load_record(multilevel)
+    for member in ("mlkd", "mlkd_ls"):
+        epochs = record["members"][member]["epochs"]
+        assert set(epochs[0]["terms"]) == {"ce", "kd", "cc", "bc"}
+        assert epochs[1]["train_loss"] < epochs[0]["train_loss"]
+    # Two passes a step: running statistics move twice (protocol 1.5).
+    for member, passes in (("mlkd", 2), ("kd", 1)):
+        model = create_model("resnet8")
+        load_checkpoint(model, multilevel / f"{member}.safetensors")
+        counts = [v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")]
+        assert {int(v) for v in counts} == {10 * passes}
+
+
+def test_mlkd_has_the_same_bits_alone_and_after_kills(multilevel: Path, runs: Path, tmp_path: Path) -> None:
+    for step in (4, 3):  # within the first epoch, then in the second
+        killed(step, "between", tmp_path, runs, MLKD, "mlkd_ls")
+    record = run(tmp_path, runs, settings=MLKD, members=["mlkd_ls"])
+    assert record["sessions"] == 3
+    assert weights(tmp_path, "mlkd_ls") == weights(multilevel, "mlkd_ls")
+    assert histories(tmp_path)["mlkd_ls"] == histories(multilevel)["mlkd_ls"]
+
+
+def test_mlkd_step_by_hand(runs: Path) -> None:
+    """One step with nothing of the loop: weak and strong views from their draws, four forwards, SGD."""
+    from lskd.data.randaugment import strong_view
+
+    recipe = load_recipe("digit-pairs", settings=MLKD, members=["mlkd_ls"])
+    dataset, teacher = load_dataset("digit_pairs", **DATA), create_model("resnet8").eval()
+    cohort = Cohort(recipe, dataset, seed=5, teacher=teacher, device=torch.device("cpu"))
+    model = create_model("resnet8").train()
+    model.load_state_dict(cohort.members[0].model.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    order, crops = epoch_order(5, 1, 320)[:64], [epoch_views(5, 1, 320, 9, stream=s)[:64] for s in ("weak", "strong")]
+    weak, base = (Views(dataset.train_images, pad=1, flip=False)(order, crop) for crop in crops)
+    weak, strong = (normalize(x, dataset) for x in (weak, strong_view(base, epoch_strong(5, 1, 320)[:64])))
+    with torch.no_grad():
+        teachers = teacher(weak), teacher(strong)
+    objective = create_objective("mlkd", temperature=2.0, kd_weight=9.0, standardize=True)
+    logits = Logits(model(weak), dataset.train_labels[order], teachers[0], model(strong), teachers[1])
+    torch.stack(list(objective(logits).values())).sum().backward()
+    optimizer.step()
+
+    class Enough(Exception):
+        pass
+
+    def after_step() -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        cohort.run(after_step=after_step)
+    torch.testing.assert_close(vector(cohort.members[0].model), vector(model), rtol=1e-4, atol=1e-5)
+
+
+def test_who_needs_no_strong_view_does_not_pay(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lskd.trainer import batches
+
+    monkeypatch.setattr(batches, "strong_view", None)
+    recipe, dataset = load_recipe("digit-pairs", settings=MLKD), load_dataset("digit_pairs", **DATA)
+    members = {k: v for k, v in recipe.members.items() if v["method"] != "mlkd"}
+    recipe = dataclasses.replace(recipe, members=members, epochs=1)
+    seen = []
+    teacher = create_model("resnet8").eval()
+    teacher.register_forward_hook(lambda *_: seen.append(1))
+    Cohort(recipe, dataset, seed=0, teacher=teacher, device=torch.device("cpu")).run()
+    assert len(seen) == 5  # one teacher forward a batch for all seven
+
+
+def test_the_log_has_every_epoch_once_and_agrees_with_the_record(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"member": "alone", "epoch": 1}\n{"member": "al')  # of a killed session
+    run(tmp_path, runs, members=["alone", "kd"], log="jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(r["member"], r["epoch"]) for r in rows] == [("alone", 1), ("kd", 1), ("alone", 2), ("kd", 2)]
+    for row in rows:
+        assert {k: v for k, v in row.items() if k != "member"} == histories(tmp_path)[row["member"]][row["epoch"] - 1]
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_training(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LskdError, match="pip install tensorboard"):
+        run(tmp_path / "a", runs, log="tensorboard")
+    with pytest.raises(LskdError, match="expected jsonl or tensorboard"):
+        run(tmp_path / "b", runs, log="json")
+    assert not any(tmp_path.iterdir())
 
 
 def test_steps_of_the_learning_rate_are_the_released_ones() -> None:

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Views", "view_count", "weak_view"]
+from lskd.data.dataset import Dataset
+
+__all__ = ["Views", "normalize", "view_count", "weak_view"]
 
 
 def view_count(*, pad: int = 4, flip: bool = True) -> int:
@@ -54,3 +56,12 @@ class Views:
         batch = self._windows[index, position // self.side, position % self.side]
         mirrored = view >= self.side**2
         return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+
+
+def normalize(images: Tensor, dataset: Dataset) -> Tensor:
+    """uint8 ``[batch, 3, H, W]`` to float32, scaled to [0, 1], then mean 0 and deviation 1 by channel."""
+    shape = (1, 3, 1, 1)
+    mean = torch.tensor(dataset.mean, device=images.device).view(shape)
+    std = torch.tensor(dataset.std, device=images.device).view(shape)
+    x = images.to(torch.float32, memory_format=torch.channels_last)
+    return x.div_(255).sub_(mean).div_(std)

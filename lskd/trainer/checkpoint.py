@@ -33,27 +33,47 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) -> Path:
-    """Write a checkpoint and remove all but the newest ``keep``."""
+    """Write a checkpoint and remove all but the newest ``keep``.
+
+    A whole checkpoint of the same step and run is left as it is, so that there is no moment without one.
+
+    Raises:
+        LskdError: the disk is full or cannot be written; earlier checkpoints are still there.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".step-*"):  # by a kill in the middle of a save; this process holds the folder
+            shutil.rmtree(left, ignore_errors=True)
+        if final.exists():
+            try:
+                _read(final, identity)
+                return final
+            except (OSError, ValueError, KeyError, LskdError):
+                shutil.rmtree(final)
+        aside.mkdir()
         save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}, aside / STATE)
         with (aside / STATE).open("rb") as handle:
             os.fsync(handle.fileno())
         manifest = {"identity": identity, "step": checkpoint.step, "sha256": sha256_file(aside / STATE)}
         write_json(aside / MANIFEST, {**manifest, "values": checkpoint.values})
-        if final.exists():  # the same step, saved by an earlier start: the older copy goes last
-            shutil.rmtree(final)
         aside.rename(final)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        kept = _found(folder)
+        size = sum(t.nbytes for t in checkpoint.tensors.values()) / 1e6
+        raise LskdError(
+            f"checkpoint {final} could not be written: {error}. It takes {size:.1f} MB; free some space and start the "
+            f"same command again, it goes on from {kept[-1].name if kept else 'the beginning'}"
+        ) from error
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _sync(folder)
     for old in _found(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -61,21 +81,25 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) 
 
 def load_newest(folder: Path, *, identity: str) -> Checkpoint | None:
     """The newest whole checkpoint of this run, or None; warns of every newer one that had to be skipped."""
-    from safetensors.torch import load_file
-
     for path in reversed(_found(folder)):
         try:
-            manifest = read_json(path / MANIFEST)
-            if manifest["identity"] != identity:
-                raise ValueError("it belongs to another run")
-            if sha256_file(path / STATE) != manifest["sha256"]:
-                raise ValueError(f"sha256 of {STATE} differs from its manifest (file damaged)")
-            return Checkpoint(manifest["step"], load_file(path / STATE), manifest["values"])
+            return _read(path, identity)
         except (OSError, ValueError, KeyError, LskdError) as error:
             warnings.warn(
                 f"checkpoint {path} is skipped: {error}; an earlier one is used if there is one", stacklevel=2
             )
     return None
+
+
+def _read(path: Path, identity: str) -> Checkpoint:
+    from safetensors.torch import load_file
+
+    manifest = read_json(path / MANIFEST)
+    if manifest["identity"] != identity:
+        raise ValueError("it belongs to another run")
+    if sha256_file(path / STATE) != manifest["sha256"]:
+        raise ValueError(f"sha256 of {STATE} differs from its manifest (file damaged)")
+    return Checkpoint(manifest["step"], load_file(path / STATE), manifest["values"])
 
 
 def _found(folder: Path) -> list[Path]:

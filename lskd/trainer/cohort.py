@@ -2,7 +2,8 @@
 
 Every batch is gathered once and goes through the teacher once, whatever the number of members. Members
 share nothing else: model, objective and optimiser are their own, so a member's bits are the same alone and
-in any cohort. Draws are pure functions of (seed, epoch, position), see :mod:`lskd.data.draws`.
+in any cohort. Draws are pure functions of (seed, epoch, position), see :mod:`lskd.data.draws`. Strong views
+are made, and seen by the teacher, only while an objective needs them.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
-from lskd.data.draws import derive, epoch_order, epoch_views
-from lskd.data.views import Views
+from lskd.data.draws import derive
+from lskd.data.views import normalize
 from lskd.models import create_model
 from lskd.objectives import Logits, Objective, create_objective
 from lskd.recipes import Recipe
+from lskd.trainer.batches import Batch, Batches
 from lskd.trainer.checkpoint import Checkpoint
 from lskd.trainer.schedule import step_learning_rate
+from lskd.trainer.table import LogitTable
 
 __all__ = ["Cohort", "Member", "evaluate", "normalize", "seeded"]
 
 EVALUATION_BATCH = 500
+WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 
 
 @dataclass
@@ -42,6 +46,8 @@ class Member:
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
     failure: dict[str, Any] | None = None
+    watched: tuple[str, ...] = ()
+    first_bad: Tensor | None = None
 
 
 class Cohort:
@@ -51,10 +57,18 @@ class Cohort:
         recipe, dataset, seed: what to train.
         teacher: network in eval mode, or None when no objective needs one.
         device: where everything lives: images, networks, draws.
+        table: the teacher's logits for weak views, instead of its forward passes.
     """
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, *, seed: int, teacher: nn.Module | None, device: torch.device
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        *,
+        seed: int,
+        teacher: nn.Module | None,
+        device: torch.device,
+        table: LogitTable | None = None,
     ) -> None:
         self.recipe = recipe
         self.dataset = dataset
@@ -62,12 +76,14 @@ class Cohort:
         self.device = device
         self.step = 0
         self.teacher = None if teacher is None else _placed(teacher, device).eval().requires_grad_(False)
-        self.views = Views(dataset.train_images.to(device), pad=dataset.pad, flip=dataset.flip)
-        self.train_labels = dataset.train_labels.to(device)
+        self.table = table
+        self.batches = Batches(dataset, seed=seed, size=recipe.batch_size, device=device)
+        self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
         self.test_labels = dataset.test_labels.to(device)
-        self.steps_per_epoch = math.ceil(len(self.train_labels) / recipe.batch_size)
+        self.steps_per_epoch = self.batches.per_epoch
         self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
+        self._on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None
 
     @property
     def total_steps(self) -> int:
@@ -82,12 +98,20 @@ class Cohort:
         *,
         after_step: Callable[[], None] = lambda: None,
         after_epoch: Callable[[], None] = lambda: None,
+        on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None,
     ) -> None:
-        """Train from the current step to the last. ``after_step`` sees a state that can be checkpointed."""
+        """Train from the current step to the last.
+
+        Args:
+            after_step: sees a state that can be checkpointed.
+            after_epoch: is called after the epoch's test and its last ``after_step``.
+            on_failure: is handed a member whose numbers are no longer finite, with its weights and the batch.
+        """
+        self._on_failure = on_failure
         while self.step < self.total_steps and self.running:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for inputs, target in self._batches(epoch + 1, first):
-                self._train_step(inputs, target, epoch + 1)
+            for batch in self.batches.epoch(epoch + 1, first, strong=self._needs_strong):
+                self._train_step(batch)
                 self.step += 1
                 if self.step % self.steps_per_epoch == 0:
                     self._finish_epoch(epoch + 1)
@@ -95,9 +119,12 @@ class Cohort:
                     after_epoch()
                 else:
                     after_step()
+                if not self.running:
+                    return
 
     def state(self) -> Checkpoint:
         """Everything that a resumed run needs."""
+        self._look()
         tensors: dict[str, Tensor] = {}
         for member in self.members:
             parts: dict[str, Mapping[str, Tensor]] = {
@@ -136,8 +163,6 @@ class Cohort:
 
     def _member(self, name: str, settings: dict[str, Any]) -> Member:
         objective = create_objective(settings.pop("method"), **settings)
-        if objective.needs_strong:
-            raise ValueError(f"member {name}: its objective needs strong views, which this loop does not draw")
         if objective.needs_teacher and self.teacher is None:
             raise ValueError(f"member {name}: its objective needs a teacher and the cohort has none")
         with seeded(self.seed, "init", self.recipe.student):
@@ -153,51 +178,58 @@ class Cohort:
         )
         return Member(name, model, objective, optimizer)
 
-    def _batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        size = len(self.train_labels)
-        order = epoch_order(self.seed, epoch, size).to(self.device)
-        views = epoch_views(self.seed, epoch, size, self.views.count).to(self.device)
-        for start in range(first * self.recipe.batch_size, size, self.recipe.batch_size):
-            index = order[start : start + self.recipe.batch_size]
-            images = self.views(index, views[start : start + self.recipe.batch_size])
-            yield normalize(images, self.dataset), self.train_labels[index]
+    def _needs_strong(self) -> bool:
+        return any(m.objective.needs_strong for m in self.running)
 
-    def _train_step(self, inputs: Tensor, target: Tensor, epoch: int) -> None:
-        teacher = None
-        if self.teacher is not None and any(m.objective.needs_teacher for m in self.running):
-            with torch.no_grad():
-                teacher = self.teacher(inputs)
-        rate = step_learning_rate(self.recipe.learning_rate, epoch, self.recipe.milestones, decay=self.recipe.decay)
+    def _train_step(self, batch: Batch) -> None:
+        teacher, teacher_strong = self._teacher_logits(batch)
+        rate = self._learning_rate(batch.epoch)
         for member in self.running:
             member.model.train()
-            member.objective.start_epoch(epoch)
+            member.objective.start_epoch(batch.epoch)
             for group in member.optimizer.param_groups:
                 group["lr"] = rate
-            logits = member.model(inputs)
-            if self.device.type == "cpu" and not torch.isfinite(logits).all():
-                self._fail(member, epoch, "its logits are not finite")
-                continue
-            terms = member.objective(Logits(logits, target, teacher))
+            logits = member.model(batch.inputs)
+            # The second pass moves running statistics a second time, as the released code does (protocol 1.5).
+            strong = member.model(batch.strong) if member.objective.needs_strong else None
+            watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
+            if self.device.type == "cpu" and self._not_finite(member, batch, watched):
+                continue  # losses would refuse them, for all members
+            terms = member.objective(Logits(logits, batch.target, teacher, strong, teacher_strong))
             loss = torch.stack(list(terms.values())).sum()
+            if self._not_finite(member, batch, {**watched, **terms, "loss": loss}):
+                continue
             member.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             member.optimizer.step()
-            _accumulate(member.sums, terms, loss, logits, target)
+            _accumulate(member.sums, terms, loss, logits, batch.target)
+
+    @torch.no_grad()
+    def _teacher_logits(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Of the weak and the strong views. Two passes, so that those of weak views are the same with and without."""
+        if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
+            return None, None
+        weak = self.teacher(batch.inputs) if self.table is None else self.table(batch.index, batch.view)
+        return weak, self.teacher(batch.strong) if self._needs_strong() else None
+
+    def _learning_rate(self, epoch: int) -> float:
+        recipe = self.recipe
+        return step_learning_rate(recipe.learning_rate, epoch, recipe.milestones, decay=recipe.decay)
 
     def _finish_epoch(self, epoch: int) -> None:
-        rate = step_learning_rate(self.recipe.learning_rate, epoch, self.recipe.milestones, decay=self.recipe.decay)
+        self._look()
         for member in self.running:
+            test_loss, test_accuracy = evaluate(member.model, self.test_images, self.test_labels, self.dataset)
+            if not math.isfinite(test_loss):  # the epoch's last update was one too many
+                self._fail(member, self.step - 1, "test loss")
+                continue
             sums = {key: float(value) for key, value in member.sums.items()}
             member.sums = {}
             count = sums.pop("count")
-            if not all(math.isfinite(v) for v in sums.values()):
-                self._fail(member, epoch, "its loss is not finite")
-                continue
-            test_loss, test_accuracy = evaluate(member.model, self.test_images, self.test_labels, self.dataset)
             member.history.append(
                 {
                     "epoch": epoch,
-                    "learning_rate": rate,
+                    "learning_rate": self._learning_rate(epoch),
                     "train_loss": sums.pop("loss") / count,
                     "train_accuracy": 100 * sums.pop("correct") / count,
                     "terms": {key.removeprefix("term/"): value / count for key, value in sums.items()},
@@ -207,17 +239,49 @@ class Cohort:
                 }
             )
 
-    def _fail(self, member: Member, epoch: int, reason: str) -> None:
-        member.failure = {"epoch": epoch, "step": self.step, "reason": reason}
+    @torch.no_grad()
+    def _not_finite(self, member: Member, batch: Batch, watched: dict[str, Tensor]) -> bool:
+        """Note the first of the named values that is NaN or infinite; True when the member stops before its update.
 
+        On a GPU the note stays there and is read every ``WATCH_EVERY`` steps and before anything is saved, because
+        reading it waits for the device; until then the member goes on.
+        """
+        member.watched = tuple(watched)
+        finite = torch.stack([torch.isfinite(value).all() for value in watched.values()])
+        if self.device.type == "cpu":
+            if bool(finite.all()):
+                return False
+            self._fail(member, batch.step, member.watched[int(finite.int().argmin())])
+            return True
+        code = torch.where(finite.all(), -1, batch.step * len(watched) + finite.int().argmin())
+        known = member.first_bad
+        member.first_bad = code if known is None else torch.where(known < 0, code, known)
+        if (batch.step + 1) % WATCH_EVERY == 0:
+            self._look()
+        return member.failure is not None
 
-def normalize(images: Tensor, dataset: Dataset) -> Tensor:
-    """uint8 ``[batch, 3, H, W]`` to float32, scaled to [0, 1], then mean 0 and deviation 1 by channel."""
-    shape = (1, 3, 1, 1)
-    mean = torch.tensor(dataset.mean, device=images.device).view(shape)
-    std = torch.tensor(dataset.std, device=images.device).view(shape)
-    x = images.to(torch.float32, memory_format=torch.channels_last)
-    return x.div_(255).sub_(mean).div_(std)
+    def _look(self) -> None:
+        """Read what a GPU has noted."""
+        for member in self.running:
+            if member.first_bad is not None and (code := int(member.first_bad)) >= 0:
+                step, which = divmod(code, len(member.watched))
+                self._fail(member, step, member.watched[which])
+
+    def _fail(self, member: Member, step: int, term: str) -> None:
+        """Stop a member. ``step`` counts from 0; what is recorded counts from 1, as epochs do."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        member.failure = {
+            "epoch": epoch + 1,
+            "step": step + 1,
+            "batch": number + 1,
+            "term": term,
+            "reason": f"its {term} {'are' if term.endswith('logits') else 'is'} not finite",
+        }
+        batch = next(self.batches.epoch(epoch + 1, number, strong=lambda: False))
+        tensors = {"batch/index": batch.index, "batch/view": batch.view, "batch/label": batch.target}
+        tensors |= {f"model/{key}": value for key, value in member.model.state_dict().items()}
+        tensors |= {f"objective/{key}": value for key, value in member.objective.state_dict().items()}
+        self._on_failure(member, tensors)
 
 
 @torch.no_grad()

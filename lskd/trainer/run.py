@@ -2,44 +2,77 @@
 
 Layout of a run folder::
 
-    run.json                   what the run is; written first, never changed
-    checkpoints/               the newest two
-    <member>.safetensors       final weights
-    <member>.evidence.npz      what figures are drawn from
-    record.json                written last: a run with a record is finished
+    run.json                          what the run is; written first, never changed
+    sessions.jsonl                    one line a start
+    checkpoints/                      the newest two
+    <member>.postmortem.safetensors   of a member whose numbers left the finite ones: weights and batch
+    log.jsonl, tensorboard/           with ``log``: a line or point a member and epoch
+    <member>.safetensors              final weights
+    <member>.evidence.npz             what figures are drawn from
+    record.json                       written last: a run with a record is finished
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from lskd import evidence, sources
 from lskd.data import Dataset, load_dataset
+from lskd.data.views import view_count
 from lskd.errors import LskdError
-from lskd.files import read_json, sha256_file, write_json
+from lskd.files import atomic_path, sha256_file, write_json
 from lskd.models import create_model, load_checkpoint, save_checkpoint, state_digest
+from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, describe_device, load_record, now, summarize, versions
 from lskd.trainer import checkpoint as checkpoints
-from lskd.trainer.cohort import Cohort, evaluate
+from lskd.trainer import table as tables
+from lskd.trainer.cohort import Cohort, Member, evaluate
+from lskd.trainer.folder import append_line, claim, locked, read_lines
+from lskd.trainer.log import Log
 
-__all__ = ["publish", "select_device", "train", "train_cached"]
+__all__ = ["Options", "build_table", "publish", "select_device", "train", "train_cached", "verify_table"]
 
 RUNS = "build/runs"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out, beside what it is.
+
+    Attributes:
+        device: "auto" takes a GPU when there is one.
+        runs: where a teacher and its table are looked for, and made if they are not there yet.
+        checkpoint_seconds: time between checkpoints within an epoch; there is one at every epoch's end.
+        progress: show a progress bar and what was chosen on standard error.
+        teacher_logits: "live" passes every batch through the teacher, "table" reads what it said of each view
+            (:mod:`lskd.trainer.table`), "auto" takes the one that needs fewer forwards. Live and table differ by
+            rounding, so the kind is part of what a run is; on strong views the teacher is always live.
+        table_dtype: "float32" or "float16".
+        log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
+    """
+
+    device: str = "auto"
+    runs: Path | str = RUNS
+    checkpoint_seconds: float = 60.0
+    progress: bool = True
+    teacher_logits: str = "live"
+    table_dtype: str = "float32"
+    log: str | None = None
 
 
 def train(
@@ -49,10 +82,7 @@ def train(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     members: Iterable[str] | None = None,
-    device: str = "auto",
-    runs: Path | str = RUNS,
-    checkpoint_seconds: float = 60.0,
-    progress: bool = True,
+    **options: Any,
 ) -> dict[str, Any]:
     """Train a recipe in ``out``, or go on where an interrupted call stopped, or return the finished record.
 
@@ -62,10 +92,7 @@ def train(
         seed: decides initial weights, order and views; students of one seed share all three.
         settings: changes to the recipe by dotted key; the record says so.
         members: train only these.
-        device: "auto" takes a GPU when there is one.
-        runs: where a teacher is looked for, and trained if it is not there yet.
-        checkpoint_seconds: time between checkpoints within an epoch; there is one at every epoch's end.
-        progress: show a progress bar on standard error.
+        options: see :class:`Options`.
 
     Returns:
         The record.
@@ -78,10 +105,7 @@ def train(
         lambda identity: Path(out),
         seed=seed,
         overrides=_overrides(settings, members),
-        device=select_device(device),
-        runs=Path(runs),
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
+        options=Options(**options),
     )[1]
 
 
@@ -91,10 +115,7 @@ def train_cached(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     members: Iterable[str] | None = None,
-    device: str = "auto",
-    runs: Path | str = RUNS,
-    checkpoint_seconds: float = 60.0,
-    progress: bool = True,
+    **options: Any,
 ) -> tuple[Path, dict[str, Any]]:
     """Like :func:`train`, in a folder below ``runs`` whose name is derived from everything that decides the
     result (configuration, seed, data, teacher, source): a run that was done before is not done again.
@@ -105,13 +126,10 @@ def train_cached(
     resolved = load_recipe(recipe, settings=settings, members=members)
     return _train(
         resolved,
-        lambda identity: Path(runs) / f"{resolved.name}-seed{seed}-{identity[:12]}",
+        lambda identity: Path(Options(**options).runs) / f"{resolved.name}-seed{seed}-{identity[:12]}",
         seed=seed,
         overrides=_overrides(settings, members),
-        device=select_device(device),
-        runs=Path(runs),
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
+        options=Options(**options),
     )
 
 
@@ -146,18 +164,13 @@ def _overrides(settings: Mapping[str, Any] | None, members: Iterable[str] | None
 
 
 def _train(
-    recipe: Recipe,
-    place: Any,
-    *,
-    seed: int,
-    overrides: dict[str, Any],
-    device: torch.device,
-    runs: Path,
-    checkpoint_seconds: float,
-    progress: bool,
+    recipe: Recipe, place: Any, *, seed: int, overrides: dict[str, Any], options: Options
 ) -> tuple[Path, dict[str, Any]]:
+    device = select_device(options.device)
+    Log.check(options.log)
     dataset = load_dataset(recipe.dataset, **recipe.data)
-    teacher, teacher_facts = _teacher(recipe, dataset, device, runs, checkpoint_seconds, progress)
+    teacher, teacher_facts = _teacher(recipe, dataset, device, options)
+    kind, reason = _teacher_logits(recipe, dataset, options) if teacher else (None, None)
     about = {
         "name": recipe.name,
         "config": recipe.config(),
@@ -170,27 +183,36 @@ def _train(
             "test_size": len(dataset.test_labels),
         },
         "teacher": teacher_facts,
+        "teacher_logits": kind,
         "source_digest": sources.digest(sources.closure("lskd.trainer.run")),
     }
     identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     folder = place(identity)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        _claim(folder, identity, about)
+    with locked(folder):
+        claim(folder / "run.json", {"identity": identity, **about})
         if (folder / "record.json").exists():
             return folder, load_record(folder)
-        cohort = Cohort(recipe, dataset, seed=seed, teacher=teacher, device=device)
+        table = None
+        if teacher is not None and kind is not None:
+            _say(options, f"teacher logits: {kind['source']}, {reason}")
+            if kind["source"] == "table":
+                table = _open_table(recipe, dataset, teacher, device, options)
+                _say(options, f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
+        cohort = Cohort(recipe, dataset, seed=seed, teacher=teacher, device=device, table=table)
         found = checkpoints.load_newest(folder / "checkpoints", identity=identity)
-        clock = _Clock(found.values["clock"] if found else None)
+        clock = _Clock(folder / "sessions.jsonl", found)
         if found:
             cohort.restore(found)
-        _loop(cohort, folder, identity, clock, checkpoint_seconds, progress)
+        _loop(cohort, folder, identity, clock, options)
         record = {
             "schema": SCHEMA,
             **about,
             "identity": identity,
             "overrides": overrides,
-            "command": _command(recipe.name, seed, overrides),
+            "command": _command(recipe.name, seed, overrides, options),
+            "teacher_logits_reason": reason,
+            "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
             "device": describe_device(device),
             "versions": versions(),
             "started": clock.started,
@@ -204,8 +226,75 @@ def _train(
     return folder, record
 
 
+def _say(options: Options, text: str) -> None:
+    if options.progress:
+        tqdm.write(text, file=sys.stderr)
+
+
+def _teacher_logits(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[dict[str, Any] | None, str]:
+    """Where logits of weak views come from, for the run's identity, and why; None when no member uses any."""
+    if not any(METHODS[settings["method"]].needs_teacher for settings in recipe.members.values()):
+        return None, "no member uses a teacher"
+    source, reason = tables.choose(
+        options.teacher_logits,
+        epochs=recipe.epochs,
+        train_size=len(dataset.train_labels),
+        views=view_count(pad=dataset.pad, flip=dataset.flip),
+    )
+    return {"source": source, "dtype": options.table_dtype if source == "table" else "float32"}, reason
+
+
+def build_table(
+    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
+) -> tuple[Path, float]:
+    """Build, or finish, or only check the table of a recipe's teacher.
+
+    Args:
+        folder: where, by default below ``options.runs``, named by its content.
+
+    Returns:
+        The folder, and the largest difference from the live teacher in standard deviations of its logits.
+    """
+    return _table(load_recipe(recipe, settings=settings), folder, options)
+
+
+def verify_table(
+    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
+) -> tuple[Path, float]:
+    """Like :func:`build_table`, but an absent, unfinished or damaged table is an LskdError."""
+    return _table(load_recipe(recipe, settings=settings), folder, options, make=False)
+
+
+def _table(recipe: Recipe, folder: Path | None, options: Options, *, make: bool = True) -> tuple[Path, float]:
+    device = select_device(options.device)
+    dataset = load_dataset(recipe.dataset, **recipe.data)
+    teacher, _ = _teacher(recipe, dataset, device, options)
+    if teacher is None:
+        raise LskdError(f"recipe {recipe.name} has no teacher, so there are no logits to tabulate")
+    table = _open_table(recipe, dataset, teacher, device, options, folder=folder, make=make)
+    return table.folder, table.checked
+
+
+def _open_table(
+    recipe: Recipe,
+    dataset: Dataset,
+    teacher: nn.Module,
+    device: torch.device,
+    options: Options,
+    *,
+    folder: Path | None = None,
+    make: bool = True,
+) -> tables.LogitTable:
+    assert recipe.teacher is not None
+    header = tables.describe(teacher, recipe.teacher.network, dataset, dtype=options.table_dtype)
+    folder = folder or tables.place(Path(options.runs), header)
+    if make:
+        tables.build(folder, header, teacher, dataset, device=device, progress=options.progress)
+    return tables.open_table(folder, header, teacher, dataset, device=device)
+
+
 def _teacher(
-    recipe: Recipe, dataset: Dataset, device: torch.device, runs: Path, checkpoint_seconds: float, progress: bool
+    recipe: Recipe, dataset: Dataset, device: torch.device, options: Options
 ) -> tuple[nn.Module | None, dict[str, Any] | None]:
     """The network in eval mode and what a record says of it, or (None, None) for a cohort without one."""
     source = recipe.teacher
@@ -226,11 +315,13 @@ def _teacher(
             seed=source.seed,
             settings=settings,
             device=str(device),
-            runs=runs,
-            checkpoint_seconds=checkpoint_seconds,
-            progress=progress,
+            runs=options.runs,
+            checkpoint_seconds=options.checkpoint_seconds,
+            progress=options.progress,
         )
-        (member,) = record["members"].values()
+        ((name, member),) = record["members"].items()
+        if "failure" in member:
+            raise LskdError(f"{folder}: the teacher {name} failed: {member['failure']['reason']}; change its recipe")
         load_checkpoint(model, folder / member["weights"]["file"])
         facts = {"recipe": source.recipe, "seed": source.seed, "run": record["identity"]}
     model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -244,36 +335,33 @@ def _teacher(
 
 
 class _Clock:
-    """Time spent on a run over all its sessions."""
+    """Sessions of a run, and the time spent on it over all of them, as far as it was saved."""
 
-    def __init__(self, saved: dict[str, Any] | None) -> None:
-        self.started = saved["started"] if saved else now()
-        self.sessions = (saved["sessions"] if saved else 0) + 1
-        self._before = saved["seconds"] if saved else 0.0
+    def __init__(self, path: Path, found: checkpoints.Checkpoint | None) -> None:
+        append_line(path, {"started": now(), "step": found.step if found else 0})
+        sessions = read_lines(path)
+        self.started, self.sessions = sessions[0]["started"], len(sessions)
+        self._before = found.values["seconds"] if found else 0.0
         self._start = time.monotonic()
 
     @property
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._start
 
-    def values(self) -> dict[str, Any]:
-        return {"started": self.started, "sessions": self.sessions, "seconds": self.seconds}
 
-
-def _loop(
-    cohort: Cohort, folder: Path, identity: str, clock: _Clock, checkpoint_seconds: float, progress: bool
-) -> None:
+def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: Options) -> None:
     saved_at = time.monotonic()
 
     def save() -> None:
         nonlocal saved_at
         state = cohort.state()
-        values = {**state.values, "clock": clock.values()}
+        values = {**state.values, "seconds": clock.seconds}
         checkpoints.save(
             folder / "checkpoints", checkpoints.Checkpoint(state.step, state.tensors, values), identity=identity
         )
         saved_at = time.monotonic()
 
+    log = Log(options.log, folder, {m.name: m.history for m in cohort.members})
     images = len(cohort.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
     with tqdm(
         total=cohort.total_steps * images,
@@ -281,25 +369,40 @@ def _loop(
         desc=cohort.recipe.name,
         unit="img",
         unit_scale=True,
-        disable=not progress,
+        disable=not options.progress,
         file=sys.stderr,
         mininterval=1.0 if sys.stderr.isatty() else 10.0,
     ) as bar:
 
         def after_step() -> None:
             bar.update(images)
-            if time.monotonic() - saved_at >= checkpoint_seconds:
+            ended = cohort.step % cohort.steps_per_epoch == 0  # then it is saved below
+            if not ended and time.monotonic() - saved_at >= options.checkpoint_seconds:
                 save()
 
         def after_epoch() -> None:
             save()
+            log.update({m.name: m.history for m in cohort.members})
             best = {m.name: m.history[-1]["test_accuracy"] for m in cohort.members if m.history}
             bar.set_postfix_str(" ".join(f"{k} {v:.1f}" for k, v in best.items()), refresh=False)
 
-        cohort.run(after_step=after_step, after_epoch=after_epoch)
+        def on_failure(member: Member, tensors: dict[str, Tensor]) -> None:
+            failure = member.failure or {}
+            path = folder / f"{member.name}.postmortem.safetensors"
+            with atomic_path(path) as temporary:
+                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+            failure["postmortem"] = {"file": path.name, "sha256": sha256_file(path)}
+            tqdm.write(
+                f"{member.name} stops in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}; "
+                f"weights and batch are in {path}",
+                file=sys.stderr,
+            )
+
+        cohort.run(after_step=after_step, after_epoch=after_epoch, on_failure=on_failure)
+        log.close()
 
 
-def _member_record(member: Any, cohort: Cohort, folder: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+def _member_record(member: Member, cohort: Cohort, folder: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
     settings = dict(recipe.members[member.name])
     method = settings.pop("method")
     out = {
@@ -333,7 +436,7 @@ def _member_record(member: Any, cohort: Cohort, folder: Path, recipe: Recipe, se
     }
 
 
-def _command(name: str, seed: int, overrides: Mapping[str, Any]) -> str:
+def _command(name: str, seed: int, overrides: Mapping[str, Any], options: Options) -> str:
     """The call that makes this run again."""
     words = ["lskd", "train", "--recipe", name, "--seed", str(seed), "--out", "DIR"]
     for key, value in overrides.items():
@@ -341,38 +444,6 @@ def _command(name: str, seed: int, overrides: Mapping[str, Any]) -> str:
             words += ["--members", ",".join(value)]
         else:
             words += ["--set", f"{key}={json.dumps(value)}"]
+    if options.teacher_logits != "live":
+        words += ["--teacher-logits", options.teacher_logits, "--table-dtype", options.table_dtype]
     return shlex.join(words)
-
-
-def _claim(folder: Path, identity: str, about: dict[str, Any]) -> None:
-    """A run folder belongs to one run: write what it is, or refuse, showing the difference."""
-    path = folder / "run.json"
-    if not path.exists():
-        write_json(path, {"identity": identity, **about})
-        return
-    stored = read_json(path)
-    if stored.get("identity") == identity:
-        return
-    lines = [f"  {key}: {a!r} there, {b!r} now" for key, a, b in _differences(stored, {"identity": identity, **about})]
-    raise LskdError(f"{folder} holds another run; choose another folder or delete this one:\n" + "\n".join(lines[:12]))
-
-
-def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(set(a) | set(b)):
-            if key != "identity":
-                yield from _differences(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else key)
-    elif a != b:
-        yield prefix, a, b
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LskdError(
-                f"{folder}: another process is training here; wait for it or choose another folder"
-            ) from None
-        yield

@@ -1,0 +1,281 @@
+"""The teacher's logits for every weak view of every training image, computed once and read ever after.
+
+A teacher in eval mode sees an image's view the same way in every epoch, and there are only so many views (162
+for CIFAR, 9 for digit pairs), so a table replaces its forward passes for every objective, temperature, weight,
+seed and student. CIFAR-100 takes 3.2 GB in float32, half of that in float16.
+
+A table is a folder::
+
+    header.json    whose logits of which images under which transform; another teacher, data or transform is refused
+    logits.bin     [images, views, classes], memory-mapped when read
+    blocks.jsonl   sha256 of each finished block of images; what is not listed is computed when the build goes on
+
+Exactness: the numbers are the teacher's, but a matrix product rounds differently in batches of another size or
+order, so a float32 table differs from live logits by some 1e-6 of their spread (:meth:`LogitTable.deviation`
+measures it), and a run from a table has other bits than one with a live teacher, as another number of threads
+would give. Each kind reproduces itself bit for bit, and a record names the kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lskd.data.dataset import Dataset
+from lskd.data.draws import derive
+from lskd.data.views import Views, normalize, view_count
+from lskd.errors import LskdError
+from lskd.files import read_json
+from lskd.models import state_digest
+from lskd.trainer.folder import append_line, claim, differences, locked, read_lines
+
+__all__ = ["LogitTable", "build", "choose", "damaged_blocks", "describe", "open_table", "place", "show"]
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+BLOCK_ROWS = 4096  # views of a block, about: what a kill costs
+FORWARD_ROWS = 512
+SAMPLE = 256
+# Largest deviation from the live teacher, in standard deviations of its logits.
+TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
+
+
+def choose(asked: str, *, epochs: int, train_size: int, views: int) -> tuple[str, str]:
+    """ "auto", "live" or "table" to what is used and why; auto takes what needs fewer teacher forwards."""
+    if asked not in ("auto", "live", "table"):
+        raise LskdError(f"teacher_logits is {asked!r}; expected auto, live or table")
+    live, table = epochs * train_size, views * train_size
+    counts = f"live needs {live:,} teacher forwards ({epochs} epochs), a table {table:,} ({views} views) once"
+    if asked == "auto":
+        return ("table" if table < live else "live"), f"the cheaper of two: {counts}"
+    return asked, f"as asked for; {counts}"
+
+
+def describe(teacher: nn.Module, network: str, dataset: Dataset, *, dtype: str = "float32") -> dict[str, Any]:
+    """The header of the table that this teacher and these images make."""
+    if dtype not in DTYPES:
+        raise LskdError(f"table of logits: dtype is {dtype!r}; expected {' or '.join(DTYPES)}")
+    views = view_count(pad=dataset.pad, flip=dataset.flip)
+    return {
+        "schema": 1,
+        "network": network,
+        "teacher": state_digest(teacher.state_dict()),
+        "dataset": dataset.name,
+        "data": dataset.digest,
+        "transform": {"pad": dataset.pad, "flip": dataset.flip, "mean": list(dataset.mean), "std": list(dataset.std)},
+        "images": len(dataset.train_images),
+        "views": views,
+        "classes": dataset.classes,
+        "dtype": dtype,
+        "block_images": max(1, BLOCK_ROWS // views),
+    }
+
+
+def place(runs: Path, header: dict[str, Any]) -> Path:
+    """Where a table lies below the folder of runs, by its content."""
+    key = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+    return runs / "tables" / f"{header['network'].replace('/', '-')}-{header['dataset']}-{key[:12]}".replace(":", "-")
+
+
+class LogitTable:
+    """An open table: ``table(index, view)`` are the logits of views of images, float32 ``[n, classes]``.
+
+    The file stays on the disk and is mapped; on a GPU with room for it, it is copied there. ``checked`` is the
+    deviation that was found when it was opened.
+    """
+
+    checked: float = float("nan")
+
+    def __init__(self, folder: Path, header: dict[str, Any], device: torch.device) -> None:
+        self.folder, self.header, self.device = folder, header, device
+        self.views = header["views"]
+        shape = header["images"] * self.views, header["classes"]
+        path = str(folder / "logits.bin")
+        self._rows = torch.from_file(path, shared=False, size=shape[0] * shape[1], dtype=DTYPES[header["dtype"]])
+        self._rows = self._rows.view(shape)
+        if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] > 2 * self._rows.nbytes:
+            self._rows = self._rows.to(device)
+
+    def __call__(self, index: Tensor, view: Tensor) -> Tensor:
+        rows = (index * self.views + view).to(self._rows.device)
+        return self._rows[rows].to(self.device, torch.float32)
+
+    @torch.no_grad()
+    def deviation(self, teacher: nn.Module, dataset: Dataset, *, rows: int = SAMPLE) -> float:
+        """Largest difference from the live teacher over sampled views, in standard deviations of its logits."""
+        generator = torch.Generator().manual_seed(derive(0, "table sample"))
+        index = torch.randint(self.header["images"], (rows,), generator=generator)
+        view = torch.randint(self.views, (rows,), generator=generator)
+        images = Views(dataset.train_images[index], pad=dataset.pad, flip=dataset.flip)(torch.arange(rows), view)
+        live = teacher(normalize(images.to(self.device), dataset)).float()
+        return float((self(index.to(self.device), view.to(self.device)) - live).abs().max() / live.std())
+
+
+def build(
+    folder: Path, header: dict[str, Any], teacher: nn.Module, dataset: Dataset, *, device: torch.device, progress: bool
+) -> None:
+    """Compute what is missing of a table; blocks that are there and whole are kept, damaged ones made again.
+
+    Raises:
+        LskdError: the folder holds another table (shows the difference) or is being built by another process; the
+            disk is full; the teacher gives logits that the table's dtype cannot hold.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, doing="building a table"):
+        claim(folder / "header.json", header, kind="table of logits")
+        _allocate(folder / "logits.bin", _size(header))
+        missing = damaged_blocks(folder, header)
+        teacher = teacher.eval()
+        views = Views(dataset.train_images.to(device), pad=dataset.pad, flip=dataset.flip)
+        rows_of = [_block(header, number) for number in missing]
+        with (
+            (folder / "logits.bin").open("r+b") as stream,
+            tqdm(
+                total=header["images"] * header["views"],
+                initial=header["images"] * header["views"] - sum(len(rows) for rows in rows_of),
+                desc="teacher's logits",
+                unit="view",
+                unit_scale=True,
+                disable=not progress,
+                file=sys.stderr,
+                mininterval=1.0 if sys.stderr.isatty() else 10.0,
+            ) as bar,
+        ):
+            for number, rows in zip(missing, rows_of, strict=True):
+                logits = _forward(teacher, views, torch.tensor(rows), dataset, device).to(DTYPES[header["dtype"]])
+                if not torch.isfinite(logits).all():
+                    raise LskdError(
+                        f"{folder}: block {number}: the teacher's logits are not finite as {header['dtype']}"
+                    )
+                content = logits.numpy().tobytes()
+                stream.seek(_offset(header, number))
+                try:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                    append_line(
+                        folder / "blocks.jsonl", {"block": number, "sha256": hashlib.sha256(content).hexdigest()}
+                    )
+                except OSError as error:
+                    raise LskdError(
+                        f"{folder}: block {number} could not be written ({error.strerror}); "
+                        "free space and start the same command again, it goes on here"
+                    ) from None
+                bar.update(len(rows))
+
+
+def open_table(
+    folder: Path, header: dict[str, Any], teacher: nn.Module, dataset: Dataset, *, device: torch.device
+) -> LogitTable:
+    """Check a table against what it should be, every block against its digest and a sample against the teacher.
+
+    Raises:
+        LskdError: no table; another teacher, data or transform; not finished; damaged; the teacher says otherwise.
+    """
+    path = folder / "header.json"
+    if not path.is_file():
+        raise LskdError(f"{folder}: no table of logits there; make it with `lskd table build`")
+    found = [f"  {key}: {a!r} there, {b!r} now" for key, a, b in differences(read_json(path), header)]
+    if found:
+        raise LskdError(f"{folder} holds another table of logits:\n" + "\n".join(found))
+    if bad := damaged_blocks(folder, header):
+        raise LskdError(
+            f"{folder}: block(s) {', '.join(str(b) for b in bad[:5])}{' ...' * (len(bad) > 5)} of {_blocks(header)} "
+            "are missing or differ from their sha256; `lskd table build` makes them again"
+        )
+    table = LogitTable(folder, header, device)
+    deviation = table.deviation(teacher, dataset)
+    if not deviation <= TOLERANCE[header["dtype"]]:
+        raise LskdError(
+            f"{folder}: logits differ from the live teacher's by {deviation:.2g} of their standard deviation, "
+            f"expected at most {TOLERANCE[header['dtype']]}; delete the folder and build the table again"
+        )
+    table.checked = deviation
+    return table
+
+
+def damaged_blocks(folder: Path, header: dict[str, Any]) -> list[int]:
+    """Blocks that are not there, not listed, or differ from their digest."""
+    listed = {
+        line.get("block"): line.get("sha256") for line in read_lines(folder / "blocks.jsonl") if isinstance(line, dict)
+    }
+    path = folder / "logits.bin"
+    if not path.is_file() or path.stat().st_size != _size(header):
+        return list(range(_blocks(header)))
+    bad = []
+    with path.open("rb") as stream:
+        for number in range(_blocks(header)):
+            if number in listed:
+                stream.seek(_offset(header, number))
+                content = stream.read(len(_block(header, number)) * _row_bytes(header))
+                if hashlib.sha256(content).hexdigest() == listed[number]:
+                    continue
+            bad.append(number)
+    return bad
+
+
+def show(folder: Path) -> Iterator[str]:
+    """Lines for a person about a table."""
+    header = read_json(folder / "header.json")
+    bad = damaged_blocks(folder, header)
+    yield f"{folder}: {header['network']} on {header['dataset']}, {_size(header) / 1e6:,.1f} MB"
+    for key, value in header.items():
+        yield f"  {key:12} {value}"
+    yield f"  {'blocks':12} {_blocks(header) - len(bad)} of {_blocks(header)} whole"
+
+
+@torch.no_grad()
+def _forward(teacher: nn.Module, views: Views, rows: Tensor, dataset: Dataset, device: torch.device) -> Tensor:
+    """Logits of a block, on the CPU. Batches follow from the block, so a build that went on has the same bits."""
+    parts = []
+    for part in rows.split(FORWARD_ROWS):
+        part = part.to(device)
+        images = views(part // views.count, part % views.count)
+        parts.append(teacher(normalize(images, dataset)).float().cpu())
+    return torch.cat(parts)
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Reserve the whole file, so that a disk that is too small says so at once."""
+    if path.exists() and path.stat().st_size == size:
+        return
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise LskdError(
+            f"{path.parent}: the table needs {size / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
+            "make room, choose another folder or --table-dtype float16, or take teacher_logits live"
+        )
+    with path.open("ab") as stream:
+        stream.truncate(size)
+
+
+def _row_bytes(header: dict[str, Any]) -> int:
+    return int(header["classes"]) * DTYPES[header["dtype"]].itemsize
+
+
+def _size(header: dict[str, Any]) -> int:
+    return int(header["images"]) * int(header["views"]) * _row_bytes(header)
+
+
+def _blocks(header: dict[str, Any]) -> int:
+    return -(-int(header["images"]) // int(header["block_images"]))
+
+
+def _block(header: dict[str, Any], number: int) -> range:
+    """Rows of a block; row = image · views + view."""
+    first = number * header["block_images"]
+    last = min(first + header["block_images"], header["images"])
+    return range(first * header["views"], last * header["views"])
+
+
+def _offset(header: dict[str, Any], number: int) -> int:
+    return _block(header, number).start * _row_bytes(header)
