@@ -1,0 +1,299 @@
+"""The table of a teacher's logits: whole, of this teacher and these images, or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lskd.cli import main
+from lskd.data import Dataset, load_dataset
+from lskd.data.views import Views, normalize
+from lskd.errors import LskdError
+from lskd.models import create_model, save_checkpoint
+from lskd.trainer import table as tables
+from lskd.trainer.run import train
+from lskd.trainer.table import build, choose, damaged_blocks, describe, open_table
+
+CPU = torch.device("cpu")
+DATA = {"train_size": 130, "test_size": 100}
+
+
+def make_teacher(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = create_model("resnet8")
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def teacher() -> nn.Module:
+    return make_teacher()
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_dataset("digit_pairs", **DATA)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 40 * 9)  # four blocks, the last of ten images
+
+
+def made(folder: Path, teacher: nn.Module, dataset: Dataset, dtype: str = "float32") -> dict[str, Any]:
+    header = describe(teacher, "resnet8", dataset, dtype=dtype)
+    build(folder, header, teacher, dataset, device=CPU, progress=False)
+    return header
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, teacher: nn.Module, dataset: Dataset) -> Path:
+    folder = tmp_path_factory.mktemp("table")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "BLOCK_ROWS", 40 * 9)
+        made(folder, teacher, dataset)
+    return folder
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
+def test_every_entry_is_what_the_teacher_says_of_that_view(
+    dtype: str, tolerance: float, teacher: nn.Module, dataset: Dataset, tmp_path: Path
+) -> None:
+    header = made(tmp_path, teacher, dataset, dtype)
+    assert (tmp_path / "logits.bin").stat().st_size == 130 * 9 * 100 * (4 if dtype == "float32" else 2)
+    table = open_table(tmp_path, header, teacher, dataset, device=CPU)
+    assert table.checked < tolerance
+    views = Views(dataset.train_images, pad=1, flip=False)
+    index = torch.randperm(130, generator=torch.Generator().manual_seed(1))
+    for view in range(9):
+        chosen = torch.full((130,), view)
+        with torch.no_grad():
+            live = teacher(normalize(views(index, chosen), dataset))
+        found = table(index, chosen)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, live, rtol=0, atol=tolerance * float(live.std()))
+
+
+def test_an_interrupted_build_goes_on_and_has_the_same_bytes(
+    whole: Path, teacher: nn.Module, dataset: Dataset, tmp_path: Path
+) -> None:
+    save_checkpoint(teacher, tmp_path / "teacher.safetensors")
+    code = f"""
+import os, signal, sys, torch, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+from lskd.data import load_dataset
+from lskd.models import create_model, load_checkpoint
+from lskd.trainer import table
+table.BLOCK_ROWS = 40 * 9
+when, out = sys.argv[1], Path(sys.argv[2])
+teacher = create_model("resnet8").to(memory_format=torch.channels_last).eval()
+load_checkpoint(teacher, {str(tmp_path / "teacher.safetensors")!r})
+append, calls = table.append_line, 0
+def dying(path, line):
+    global calls
+    calls += 1
+    if calls == 2:
+        if when == "in the line":
+            path.open("ab").write(b'{{"block": 1, "sha')
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(path, line)
+table.append_line = dying
+data = load_dataset("digit_pairs", **{DATA})
+table.build(out, table.describe(teacher, "resnet8", data), teacher, data, device=torch.device("cpu"), progress=False)
+"""
+    out = tmp_path / "table"
+    done = []
+    for when in ("before the line", "in the line"):
+        assert subprocess.run([sys.executable, "-c", code, when, str(out)]).returncode == -signal.SIGKILL
+        header = describe(teacher, "resnet8", dataset)
+        done.append(damaged_blocks(out, header))
+        with pytest.raises(LskdError, match="missing or differ from their sha256; `lskd table build` makes them again"):
+            open_table(out, header, teacher, dataset, device=CPU)
+    assert done == [[1, 2, 3], [2, 3]]
+    forwards = []
+    handle = teacher.register_forward_pre_hook(lambda _, inputs: forwards.append(len(inputs[0])))
+    made(out, teacher, dataset)
+    handle.remove()
+    assert sum(forwards) == (40 + 10) * 9  # what was there is not computed again
+    assert (out / "logits.bin").read_bytes() == (whole / "logits.bin").read_bytes()
+
+
+def test_a_flipped_byte_is_found_and_its_block_made_again(
+    whole: Path, teacher: nn.Module, dataset: Dataset, tmp_path: Path
+) -> None:
+    header = made(tmp_path, teacher, dataset)
+    content = bytearray((tmp_path / "logits.bin").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "logits.bin").write_bytes(content)
+    with pytest.raises(LskdError, match=r"block\(s\) 1 of 4 are missing or differ from their sha256"):
+        open_table(tmp_path, header, teacher, dataset, device=CPU)
+    made(tmp_path, teacher, dataset)
+    open_table(tmp_path, header, teacher, dataset, device=CPU)
+    assert (tmp_path / "logits.bin").read_bytes() == (whole / "logits.bin").read_bytes()
+
+
+def test_another_teacher_data_or_transform_is_refused_with_the_difference(
+    whole: Path, teacher: nn.Module, dataset: Dataset
+) -> None:
+    other = make_teacher(1)
+    mean = (0.5, 0.5, 0.5)
+    changed = [
+        (other, dataset, "float32", r"teacher: '\w{64}' there, '\w{64}' now"),
+        (teacher, load_dataset("digit_pairs", **DATA, data_seed=1), "float32", r"data: '\w{64}' there, '\w{64}' now"),
+        (teacher, load_dataset("digit_pairs", **DATA, pad=2), "float32", r"transform\.pad: 1 there, 2 now"),
+        (teacher, Dataset(**{**vars_of(dataset), "mean": mean}), "float32", r"transform\.mean: .* there, \[0\.5"),
+        (teacher, dataset, "float16", r"dtype: 'float32' there, 'float16' now"),
+    ]
+    for network, data, dtype, message in changed:
+        header = describe(network, "resnet8", data, dtype=dtype)
+        with pytest.raises(LskdError, match=f"another table of logits(.|\n)*{message}"):
+            open_table(whole, header, network, data, device=CPU)
+        with pytest.raises(LskdError, match=f"another table of logits(.|\n)*{message}"):
+            build(whole, header, network, data, device=CPU, progress=False)
+
+
+def vars_of(dataset: Dataset) -> dict[str, Any]:
+    return {key: getattr(dataset, key) for key in Dataset.__dataclass_fields__}
+
+
+def test_a_teacher_that_says_otherwise_is_noticed_before_use(whole: Path, teacher: nn.Module, dataset: Dataset) -> None:
+    """Whole by its digests, and yet not what the teacher computes: the header lies."""
+    other = make_teacher(1)
+    header = describe(teacher, "resnet8", dataset)
+    with pytest.raises(LskdError, match=r"differ from the live teacher's by .* expected at most"):
+        open_table(whole, header, other, dataset, device=CPU)
+
+
+def test_a_disk_that_is_too_small_says_so_at_once(
+    teacher: nn.Module, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        free = 1000
+
+    monkeypatch.setattr(tables.shutil, "disk_usage", lambda path: Usage)
+    with pytest.raises(LskdError, match=r"needs 0\.00 GB and 0\.00 GB are free; make room"):
+        made(tmp_path, teacher, dataset)
+    assert not (tmp_path / "logits.bin").exists()
+
+
+def test_logits_that_half_precision_cannot_hold_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    loud = make_teacher()
+    with torch.no_grad():
+        loud.fc.bias.fill_(1e5)  # type: ignore[union-attr,operator]
+    with pytest.raises(LskdError, match="not finite as float16"):
+        made(tmp_path, loud, dataset, "float16")
+
+
+def test_auto_counts_forwards_and_says_so() -> None:
+    assert choose("auto", epochs=240, train_size=50_000, views=162)[0] == "table"
+    kind, reason = choose("auto", epochs=100, train_size=50_000, views=162)
+    assert kind == "live"
+    assert "5,000,000 teacher forwards (100 epochs), a table 8,100,000 (162 views)" in reason
+    assert choose("auto", epochs=162, train_size=10, views=162)[0] == "live"
+    assert [choose(kind, epochs=1, train_size=1, views=9)[0] for kind in ("live", "table")] == ["live", "table"]
+    with pytest.raises(LskdError, match="expected auto, live or table"):
+        choose("tabel", epochs=1, train_size=1, views=1)
+
+
+SETTINGS: dict[str, Any] = {
+    "data": DATA,
+    "epochs": 2,
+    "milestones": [1],
+    "teacher.network": "resnet8",
+    "teacher.settings": {"epochs": 1, "milestones": []},
+    "members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0},
+}
+
+
+def run(out: Path, runs: Path, **changes: Any) -> dict[str, Any]:
+    given = {"settings": SETTINGS, "members": ["kd"], "runs": runs, "progress": False, "device": "cpu"}
+    return train("digit-pairs", out, **given | changes)
+
+
+def test_a_run_from_a_table_is_close_to_live_reproducible_and_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    live = run(tmp_path / "live", runs, members=["kd", "mlkd"], teacher_logits="auto", progress=True)
+    assert (
+        "teacher logits: live, the cheaper of two: live needs 260 teacher forwards (2 epochs)" in capfd.readouterr()[1]
+    )
+    assert live["teacher_logits"] == {"source": "live", "dtype": "float32"}
+    assert live["table"] is None
+    assert not (runs / "tables").exists()
+    first = run(tmp_path / "first", runs, members=["kd", "mlkd"], teacher_logits="table", progress=True)
+    said = capfd.readouterr()[1]
+    assert "teacher logits: table, as asked for; live needs 260" in said
+    assert "teacher's logits: 100%" in said
+    assert first["teacher_logits"] == {"source": "table", "dtype": "float32"}
+    assert "a table 1,170 (9 views) once" in first["teacher_logits_reason"]
+    assert (runs / "tables" / first["table"]["folder"] / "logits.bin").stat().st_size == 130 * 9 * 100 * 4
+    assert first["table"]["deviation"] < 1e-5
+    assert "--teacher-logits table --table-dtype float32" in first["command"]
+    second = run(tmp_path / "second", runs, teacher_logits="table")  # alone, from the table that is there
+    assert (tmp_path / "first/kd.safetensors").read_bytes() == (tmp_path / "second/kd.safetensors").read_bytes()
+    assert len(list((runs / "tables").iterdir())) == 1
+    assert second["members"]["kd"]["epochs"] == first["members"]["kd"]["epochs"]
+    for member in ("kd", "mlkd"):
+        for a, b in zip(first["members"][member]["epochs"], live["members"][member]["epochs"], strict=True):
+            assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3)
+    with pytest.raises(LskdError, match=r"teacher_logits\.source: 'live' there, 'table' now"):
+        run(tmp_path / "live", runs, members=["kd", "mlkd"], teacher_logits="table")
+
+
+def test_with_a_table_the_teacher_is_asked_for_strong_views_only(
+    whole: Path, teacher: nn.Module, dataset: Dataset
+) -> None:
+    from lskd.recipes import load_recipe
+    from lskd.trainer.cohort import Cohort
+
+    table = open_table(whole, describe(teacher, "resnet8", dataset), teacher, dataset, device=CPU)
+    for members, calls in ((["kd", "ctkd_ls"], 0), (["kd", "mlkd"], 2 * 3)):
+        recipe = load_recipe("digit-pairs", settings=SETTINGS, members=members)
+        seen: list[int] = []
+        handle = teacher.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+        Cohort(recipe, dataset, seed=0, teacher=teacher, device=CPU, table=table).run()
+        handle.remove()
+        assert len(seen) == calls
+
+
+def test_a_member_without_teacher_makes_no_table(tmp_path: Path) -> None:
+    record = run(tmp_path / "out", tmp_path / "runs", members=["alone"], teacher_logits="table")
+    assert record["teacher_logits"] is None
+    assert not (tmp_path / "runs" / "tables").exists()
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["--recipe", "digit-pairs", "--runs", "runs", "--device", "cpu", "--out", "table"]
+    for key, value in SETTINGS.items():
+        text = json.dumps(value)
+        if isinstance(value, dict):
+            text = "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) + "}"
+        given += ["--set", f"{key}={text}"]
+    assert main(["table", "verify", *given]) == 2
+    assert "no table of logits there; make it with `lskd table build`" in capsys.readouterr().err
+    assert main(["table", "build", *given]) == 0
+    assert "table: whole; differs from the live teacher by" in capsys.readouterr().out
+    assert main(["table", "verify", *given]) == 0
+    capsys.readouterr()
+    assert main(["table", "show", "table"]) == 0
+    shown = capsys.readouterr().out
+    assert "table: resnet8 on digit_pairs, 0.5 MB" in shown
+    assert "4 of 4 whole" in shown
+    with Path("table/logits.bin").open("r+b") as stream:
+        stream.seek(100, os.SEEK_SET)
+        stream.write(b"\xff\xff\xff\xff")
+    assert main(["table", "verify", *given]) == 2
+    assert main(["table", "show", "table"]) == 0
+    assert "3 of 4 whole" in capsys.readouterr().out
