@@ -135,6 +135,9 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
                 display(Markdown(f"Trained in {took}. One seed: read differences with care."))
                 for item in show(*places, output=output):
                     display(item)
+        except LskdError as error:
+            with log:
+                print(f"lskd: error: {error}")
         finally:
             button.disabled, button.description = False, "train"
 
