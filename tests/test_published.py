@@ -8,6 +8,7 @@ import pytest
 
 from lskd import published
 from lskd.errors import LskdError
+from lskd.figures import published_logs
 from lskd.models import list_models
 from lskd.objectives import METHODS
 
@@ -75,3 +76,51 @@ def test_a_damaged_row_is_named(
     monkeypatch.setattr(published, "NUMBERS", file)
     with pytest.raises(LskdError, match=message):
         published.numbers.__wrapped__()
+
+
+# --- the page of the released logs -----------------------------------------------------------------------------------
+
+
+def test_what_the_page_computes_is_what_the_summary_says() -> None:
+    """Two computations of the same facts: this project's from the epochs, and the released summary."""
+    found = published_logs.runs()
+    summaries = {
+        (s["method"].lower(), f"{s['teacher']} → {s['student']}", s["run"]): s for s in published.logs()["logs"]
+    }
+    assert len(found) == 57
+    for row in found.to_dict("records"):
+        summary = summaries[row["method"], row["pair"], row["run"]]
+        assert row["best"] == summary["best_test_acc"]
+        assert row["best_epoch"] == summary["best_epochs"][0]
+        assert row["last"] == summary["last_test_acc"]
+        assert row["reported"] == summary["reported"]
+        assert row["mean"] == pytest.approx(summary["mean_last10_test_acc"], abs=1e-3)
+    for method, rows in found.groupby("method"):
+        gain = (rows["best"] - rows["last"]).mean()
+        assert gain == pytest.approx(
+            published.logs()["aggregate"][str(method).upper()]["mean_best_minus_last"], abs=1e-3
+        )
+
+
+def test_the_irregular_epochs_are_found_and_no_others() -> None:
+    found = [(r["method"], r["pair"], r["epoch"]) for r in published_logs.jumps().to_dict("records")]
+    kd, mlkd = ("kd", "resnet32x4 → resnet8x4"), ("mlkd", "ResNet50 → MobileNetV2")
+    assert found == [(*kd, 150), (*kd, 210), (*mlkd, 76), (*mlkd, 84), (*mlkd, 85)]
+
+
+def test_gains_by_hand() -> None:
+    # KD, Tables 1 and 2 in their order, with LS minus without; the median of 14 is between the two middle ones
+    kd = [3.29, 1.38, 0.83, 1.19, 0.77, 1.09, 0.81, 1.11, 0.36, 0.22, 3.14, 0.87, 1.24, 1.67]
+    assert published_logs.gains()["kd"] == pytest.approx(sorted(kd)[6] / 2 + sorted(kd)[7] / 2, abs=0.005)
+
+
+def test_figures_are_written_and_a_pair_without_logs_is_named(tmp_path: Path) -> None:
+    drawn = [
+        published_logs.best_and_last(folder=tmp_path),
+        published_logs.curves(folder=tmp_path, pair="vgg13 -> vgg8"),
+        published_logs.irregular(folder=tmp_path),
+    ]
+    assert all(path.is_file() for figure in drawn for path in figure.paths)
+    assert "0.31 points on average" in drawn[0].alt
+    with pytest.raises(LskdError, match="no released log of 'vgg13 → vgg9'; did you mean 'vgg13 → vgg8'"):
+        published_logs.curves(folder=tmp_path, pair="vgg13 -> vgg9")
