@@ -66,7 +66,8 @@ def _group(root: Path) -> list[dict[str, Any]]:
 def _results(root: Path) -> str:
     records = _group(root)
     first = records[0]
-    table = tables.results_table(analysis.results(records), epoch="last").to_markdown()
+    found = analysis.results(records)
+    table = tables.results_table(found, epoch="last").to_markdown()
     seeds = ", ".join(str(r["seed"]) for r in records)
     devices = " and ".join(
         sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records})
@@ -78,8 +79,22 @@ def _results(root: Path) -> str:
         f"{next(iter(first['members'].values()))['network']}; {data['train_size']:,} training and "
         f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, "
         f"{devices}, PyTorch {first['versions']['torch']}. "
-        f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}"
+        f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}\n\n" + _verdicts(found.to_dict("records"))
     )
+
+
+def _verdicts(rows: list[dict[Any, Any]]) -> str:
+    """One sentence a method, by rule: an interval without zero tells, one with zero does not."""
+    said = []
+    for row in rows:
+        if row["difference_n"] < analysis.ENOUGH_SEEDS:
+            continue
+        low, high = row["difference_low"], row["difference_high"]
+        verdict = (
+            "LS is better" if low > 0 else "LS is worse" if high < 0 else "the interval includes zero: nothing is shown"
+        )
+        said.append(f"{row['label']}: {verdict}")
+    return f"On this data, at these settings: {'; '.join(said)}."
 
 
 def _cost(cost: dict[str, Any]) -> str:

@@ -141,7 +141,10 @@ def publish(
 def _svg(draw: Callable[[Theme], Figure], theme: Theme) -> str:
     with theme.context():
         buffer = io.BytesIO()
-        draw(theme).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        # "tight" so that no title is cut at the picture's edge
+        draw(theme).savefig(
+            buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.05
+        )
     return _compact(buffer.getvalue().decode("utf-8"))
 
 
