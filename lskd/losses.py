@@ -5,6 +5,7 @@ targets int64 ``[batch]``; every loss is a scalar, averaged over the batch, with
 
 Defaults are those of the released code, because the published numbers come from it; named arguments
 select the paper's definition where it differs. float16 and bfloat16 inputs are computed in float32.
+Every finite input gives a finite loss: logits beyond ±2^100 (float32; 2^1000 in float64) count as that bound.
 
 On CPU in eager mode every loss checks its inputs and names the input and row that holds a NaN or an
 infinity; pass ``check=True`` to have the same check on an accelerator (where it costs a synchronisation)
@@ -13,6 +14,7 @@ and ``check=False`` to leave it out. Compiled and vmapped code is never checked.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Literal
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "CurriculumTemperature",
+    "cross_entropy",
     "curriculum_reversal",
     "dkd_loss",
     "dkd_terms",
@@ -52,12 +55,16 @@ def standardize(logits: Tensor, *, eps: float = 1e-7, correction: int = 1) -> Te
     A row that is constant up to rounding has no relations to standardise. Dividing by eps, as the released
     code does, multiplies its gradient by 1e7. Here such a row is centred but not scaled: its Z-score is
     zero and its gradient has the scale of unscaled logits, so that a zero-initialised head can still start.
+    Otherwise the gradient grows as 1 / deviation, to 1/eps at most: more than float16 can hold.
+    With two classes only the order of the logits is left; the first such call of a process warns.
     """
     if logits.shape[-1] < 2:
         raise ValueError(
             f"standardize: logits have {logits.shape[-1]} class(es); a Z-score needs at least two, "
             "pass logits of shape [..., classes]"
         )
+    if logits.shape[-1] == 2 and not torch.compiler.is_compiling():
+        _warn_two_classes()
     if correction not in (0, 1):
         raise ValueError(f"standardize: correction is {correction!r}; use 1 (released code) or 0 (paper)")
     x = _at_least_float32(logits)
@@ -128,7 +135,7 @@ def dkd_terms(
     _check_target(check, target, student_logits)
     t = _temperature(temperature)
     student, teacher = _prepare(student_logits, teacher_logits, standardize, eps, correction)
-    is_target = F.one_hot(target, student.shape[-1]).bool()
+    is_target = target.unsqueeze(-1) == torch.arange(student.shape[-1], device=target.device)
 
     log_q, log_p = _log_ratio(student, t), _log_ratio(teacher, t)
     target_q, rest_q = _target_and_rest(log_q, is_target)
@@ -220,13 +227,13 @@ def mlkd_terms(
     if strong_terms not in ("released", "all"):
         raise ValueError(f'mlkd_terms: strong_terms is {strong_terms!r}; use "released" or "all"')
     temperatures = [_temperature(t) for t in (temperature, 3.0, 5.0, 2.0, 6.0)]
-    weak = _at_least_float32(student_weak), _at_least_float32(teacher_weak.detach())
-    strong = _at_least_float32(student_strong), _at_least_float32(teacher_strong.detach())
+    weak = _bounded(student_weak), _bounded(teacher_weak.detach())
+    strong = _bounded(student_strong), _bounded(teacher_strong.detach())
 
     probabilities = weak[1].softmax(dim=-1)
     confidence, prevalence = probabilities.amax(dim=-1), probabilities.sum(dim=0)
-    sample_mask = (confidence <= confidence.quantile(0.5)).to(confidence.dtype)
-    class_mask = (prevalence <= prevalence.quantile(0.5)).to(prevalence.dtype)
+    sample_mask = (confidence <= _median(confidence)).to(confidence.dtype)
+    class_mask = (prevalence <= _median(prevalence)).to(prevalence.dtype)
 
     def masked(values: Tensor, mask: Tensor) -> Tensor:
         return (values * mask).mean() if masks == "elementwise" else values.mean() * mask.mean()
@@ -266,6 +273,8 @@ def vit_logit_terms(
     logit_weight: float = 1.0,
     ce_weight: float = 0.5,
     standardize: bool = False,
+    eps: float = 1e-7,
+    correction: int = 1,
     check: bool | None = None,
 ) -> dict[str, Tensor]:
     """Cross-entropy of the class head and KD of the distillation head of a vision transformer (protocol 1.6).
@@ -276,11 +285,24 @@ def vit_logit_terms(
     Returns:
         ``{"ce", "kd"}``, scalars whose sum is the loss.
     """
-    _check_logits(check, class_logits=class_logits)
-    _check_target(check, target, class_logits)
-    kd = kd_loss(distill_logits, teacher_logits, temperature=temperature, standardize=standardize, check=check)
+    _check_logits(check, class_logits=class_logits, distill_logits=distill_logits, teacher_logits=teacher_logits)
+    kd = kd_loss(
+        distill_logits,
+        teacher_logits,
+        temperature=temperature,
+        standardize=standardize,
+        eps=eps,
+        correction=correction,
+        check=False,
+    )
     factor = logit_weight * (weight if standardize else 1.0)
-    return {"ce": ce_weight * F.cross_entropy(_at_least_float32(class_logits), target), "kd": factor * kd}
+    return {"ce": ce_weight * cross_entropy(class_logits, target, check=check), "kd": factor * kd}
+
+
+def cross_entropy(logits: Tensor, target: Tensor, *, check: bool | None = None) -> Tensor:
+    """PyTorch's cross-entropy with this module's care: half precision in float32, finite for finite logits."""
+    _check_target(check, target, logits)
+    return F.cross_entropy(_bounded(logits), target)
 
 
 def locality_guidance_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -343,6 +365,13 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def _bounded(x: Tensor) -> Tensor:
+    """At least float32, and so far from its largest number that no temperature or weight overflows."""
+    x = _at_least_float32(x)
+    bound = 2.0**1000 if x.dtype == torch.float64 else 2.0**100
+    return x.clamp(-bound, bound)
+
+
 def _temperature(value: Temperature) -> Temperature:
     if isinstance(value, Tensor):
         if value.numel() != 1:
@@ -354,24 +383,29 @@ def _temperature(value: Temperature) -> Temperature:
 
 
 def _prepare(student: Tensor, teacher: Tensor, on: bool, eps: float, correction: int) -> tuple[Tensor, Tensor]:
-    student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())
+    teacher = teacher.detach()
     if not on:
-        return student, teacher
-    if student.shape[-1] == 2:
-        _warn_two_classes()
+        return _bounded(student), _bounded(teacher)
     return (
         standardize(student, eps=eps, correction=correction),
         standardize(teacher, eps=eps, correction=correction),
     )
 
 
+@functools.cache  # once a process, not once a step; an exception (warnings as errors) is raised each time
 def _warn_two_classes() -> None:
-    if not torch.compiler.is_compiling():
-        warnings.warn(
-            "logit standardization with two classes maps every pair of logits to ±0.7071 and carries no "
-            "information beyond their order; use the plain loss",
-            stacklevel=4,
-        )
+    warnings.warn(
+        "logit standardization with two classes maps every pair of logits to ±0.7071 and carries no "
+        "information beyond their order; use the plain loss",
+        stacklevel=3,
+    )
+
+
+def _median(x: Tensor) -> Tensor:
+    """NumPy's 50th percentile of a vector, its rounding included; unlike torch.quantile it maps under vmap."""
+    ordered = x.sort().values
+    lower, upper = ordered[(len(x) - 1) // 2], ordered[len(x) // 2]
+    return upper - (upper - lower) * 0.5
 
 
 def _log_ratio(x: Tensor, t: Temperature) -> Tensor:

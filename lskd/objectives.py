@@ -11,15 +11,35 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
-from lskd.losses import CurriculumTemperature, curriculum_reversal, dkd_terms, kd_loss, mlkd_terms
+from lskd.losses import (
+    CurriculumTemperature,
+    cross_entropy,
+    curriculum_reversal,
+    dkd_terms,
+    kd_loss,
+    locality_guidance_loss,
+    mlkd_terms,
+)
 
-__all__ = ["CTKD", "DKD", "KD", "METHODS", "MLKD", "Logits", "Objective", "Plain", "create_objective"]
+__all__ = [
+    "CTKD",
+    "DKD",
+    "KD",
+    "METHODS",
+    "MLKD",
+    "LocalityGuidance",
+    "Logits",
+    "Objective",
+    "Plain",
+    "create_objective",
+]
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,7 @@ class Plain(Objective):
         self.ce_weight = ce_weight
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
-        return {"ce": self.ce_weight * F.cross_entropy(logits.student, logits.target)}
+        return {"ce": self.ce_weight * cross_entropy(logits.student, logits.target)}
 
 
 class KD(Objective):
@@ -90,7 +110,7 @@ class KD(Objective):
             standardize=self.standardize,
             correction=self.correction,
         )
-        ce = F.cross_entropy(logits.student, logits.target)
+        ce = cross_entropy(logits.student, logits.target)
         return {"ce": self.ce_weight * ce, "kd": self.kd_weight * kd}
 
 
@@ -136,7 +156,7 @@ class DKD(Objective):
             standardize=self.standardize,
             correction=self.correction,
         )
-        ce = F.cross_entropy(logits.student, logits.target)
+        ce = cross_entropy(logits.student, logits.target)
         return {
             "ce": self.ce_weight * ce,
             "tckd": self.factor * self.alpha * tckd,
@@ -178,7 +198,7 @@ class CTKD(Objective):
             standardize=self.standardize,
             correction=self.correction,
         )
-        ce = F.cross_entropy(logits.student, logits.target)
+        ce = cross_entropy(logits.student, logits.target)
         return {"ce": self.ce_weight * ce, "kd": self.kd_weight * kd}
 
     def diagnostics(self) -> dict[str, float]:
@@ -225,6 +245,37 @@ class MLKD(Objective):
             logits.target,
             **self.settings,
         )
+
+
+class LocalityGuidance(nn.Module):
+    """Guidance of a vision transformer by a convolutional teacher's feature maps, 2.5 times the sum (protocol 1.6).
+
+    Owns one learned 1 x 1 convolution a map, from the student's channels to the teacher's: give its parameters to
+    the optimiser. Both lists of maps are what ``stage_features`` of the networks returns. To be added to
+    :func:`lskd.losses.cross_entropy`; no logits of the teacher take part, hence no LS.
+
+    Args:
+        student_channels, teacher_channels: of each map, in order.
+        weight: factor on the sum.
+    """
+
+    def __init__(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, weight: float = 2.5
+    ) -> None:
+        super().__init__()
+        pairs = zip(student_channels, teacher_channels, strict=True)
+        self.projections = nn.ModuleList(nn.Conv2d(student, teacher, 1) for student, teacher in pairs)
+        self.weight = weight
+
+    def forward(self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+        if not len(student_maps) == len(teacher_maps) == len(self.projections):
+            raise ValueError(
+                f"LocalityGuidance: {len(student_maps)} student and {len(teacher_maps)} teacher maps; "
+                f"it was made for {len(self.projections)} of each"
+            )
+        triples = zip(self.projections, student_maps, teacher_maps, strict=True)
+        terms = [locality_guidance_loss(project(student), teacher) for project, student, teacher in triples]
+        return self.weight * torch.stack(terms).sum()
 
 
 METHODS: dict[str, type[Objective]] = {"plain": Plain, "kd": KD, "dkd": DKD, "ctkd": CTKD, "mlkd": MLKD}

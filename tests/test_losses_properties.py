@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lskd import losses
 from lskd.losses import (
     CurriculumTemperature,
+    cross_entropy,
     curriculum_reversal,
     dkd_loss,
     dkd_terms,
@@ -21,8 +25,9 @@ from lskd.losses import (
     locality_guidance_loss,
     mlkd_terms,
     standardize,
+    vit_logit_terms,
 )
-from lskd.objectives import METHODS, Logits, create_objective
+from lskd.objectives import METHODS, LocalityGuidance, Logits, create_objective
 
 seeds = st.integers(0, 2**31 - 1)
 classes = st.integers(3, 40)
@@ -155,6 +160,42 @@ def test_finite_for_finite_logits(scale: float, dtype: torch.dtype) -> None:
             assert torch.isfinite(gradient).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seeds,
+    classes,
+    st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+    temperatures,
+    st.booleans(),
+)
+def test_finite_for_any_finite_logits(
+    seed: int, k: int, dtype: torch.dtype, a: float, b: float, t: float, ls: bool
+) -> None:
+    """Student and teacher at scales of their own, from a type's smallest to its largest number."""
+    largest = min(math.log10(torch.finfo(dtype).max), 308.2)
+
+    def drawn(offset: int, exponent: float) -> torch.Tensor:
+        unit = logits(seed + offset, k, scale=1.0).clamp(-1, 1)
+        unit[0, 0], unit[1] = 1.0, 0.0
+        return (unit * 10 ** (exponent * largest)).to(dtype).clamp(torch.finfo(dtype).min, torch.finfo(dtype).max)
+
+    student, teacher, target = drawn(0, a).requires_grad_(), drawn(1, b), torch.arange(4) % k
+    settings = {"temperature": t, "standardize": ls}
+    for loss in (
+        kd_loss(student, teacher, **settings),
+        dkd_loss(student, teacher, target, **settings),
+        *mlkd_terms(student, student, teacher, teacher, target, kd_weight=9.0, **settings).values(),
+        *vit_logit_terms(student, student, teacher, target, **settings).values(),
+        cross_entropy(student, target),
+    ):
+        (gradient,) = torch.autograd.grad(loss, student, retain_graph=True)
+        assert torch.isfinite(loss)
+        # The gradient under LS grows as 1 / deviation, to 1e7 at most; float16 ends at 65504.
+        assert dtype == torch.float16 or torch.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, -5.0, 1e4, 1e30])
 def test_a_constant_row_keeps_a_gradient_of_ordinary_size(value: float) -> None:
     student = torch.full((2, 100), value, requires_grad=True)
@@ -165,9 +206,23 @@ def test_a_constant_row_keeps_a_gradient_of_ordinary_size(value: float) -> None:
     assert 0 < student.grad.abs().max() < 1  # the released code: 3.5e5
 
 
-def test_two_classes_warn() -> None:
-    with pytest.warns(UserWarning, match="two classes"):
-        kd_loss(torch.randn(3, 2), torch.randn(3, 2), temperature=2.0, standardize=True)
+def test_two_classes_warn_once() -> None:
+    losses._warn_two_classes.cache_clear()
+    x, y = torch.randn(3, 2), torch.tensor([0, 1, 0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kd_loss(x, x, temperature=2.0)
+        assert caught == []
+        for _ in range(2):
+            kd_loss(x, x, temperature=2.0, standardize=True)
+            dkd_loss(x, x, y, standardize=True)
+            assert standardize(x).abs().sub(0.5**0.5).abs().max() < 1e-5  # order is all that is left
+    assert [str(w.message) for w in caught] == [caught[0].message.args[0]]
+    assert "two classes" in str(caught[0].message)
+    losses._warn_two_classes.cache_clear()
+    for _ in range(2):  # with warnings as errors it is an error every time
+        with pytest.raises(UserWarning, match="two classes"):
+            kd_loss(x, x, temperature=2.0, standardize=True)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +234,12 @@ def test_two_classes_warn() -> None:
         (
             lambda x, bad, y: mlkd_terms(x, x, x, bad, y, temperature=2.0, kd_weight=9.0),
             r"teacher_strong holds NaN",
+        ),
+        (lambda x, bad, y: vit_logit_terms(x, bad, x, y, temperature=2.0), r"distill_logits holds NaN.* row 1"),
+        (lambda x, bad, y: cross_entropy(x, y - 1), r"target holds -1"),
+        (
+            lambda x, bad, y: LocalityGuidance([8], [4])([torch.ones(1, 8, 3, 3)] * 2, [torch.ones(1, 4, 3, 3)] * 2),
+            r"2 student and 2 teacher maps; it was made for 1",
         ),
         (
             lambda x, bad, y: kd_loss(x, x[:2], temperature=2.0),
@@ -224,20 +285,124 @@ def test_compiles_without_graph_breaks_and_runs_under_autocast(method: str) -> N
     extra = {} if method == "plain" else {"standardize": True}
     objective = create_objective(method, **required.get(method, {}), **extra)
     x = [torch.randn(6, 10) for _ in range(4)]
+    x[0].requires_grad_()
     batch = Logits(x[0], torch.arange(6), x[1], x[2], x[3])
     expected = sum(objective(batch).values())
     compiled = torch.compile(lambda: sum(objective(batch).values()), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(), expected)
+    (gradient,) = torch.autograd.grad(expected, x[0])
+    torch.testing.assert_close(torch.autograd.grad(compiled(), x[0])[0], gradient)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(sum(objective(batch).values()), expected)
 
 
-def test_vmap_over_a_leading_axis() -> None:
-    student, teacher = torch.randn(3, 4, 10), torch.randn(3, 4, 10)
-    target = torch.randint(0, 10, (3, 4))
-    found = torch.vmap(lambda s, t, y: dkd_loss(s, t, y, standardize=True))(student, teacher, target)
-    expected = [dkd_loss(s, t, y, standardize=True) for s, t, y in zip(student, teacher, target, strict=True)]
-    torch.testing.assert_close(found, torch.stack(expected))
+@pytest.mark.parametrize("ls", [False, True])
+@pytest.mark.parametrize("name", ["kd", "dkd", "mlkd", "vit"])
+def test_vmap_over_a_leading_axis(name: str, ls: bool) -> None:
+    """Several students, or several temperatures' worth of logits, at once: losses and gradients."""
+    student, teacher, target = torch.randn(3, 5, 10), torch.randn(3, 5, 10), torch.randint(0, 10, (3, 5))
+
+    def loss(s: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if name == "kd":
+            return kd_loss(s, t, temperature=2.0, standardize=ls)
+        if name == "dkd":
+            return dkd_loss(s, t, y, standardize=ls)
+        if name == "mlkd":
+            return sum(mlkd_terms(s, s + 1, t, t - 1, y, temperature=2.0, kd_weight=9.0, standardize=ls).values())
+        return sum(vit_logit_terms(s, s, t, y, temperature=2.0, standardize=ls).values())
+
+    expected = [loss(s, t, y) for s, t, y in zip(student, teacher, target, strict=True)]
+    torch.testing.assert_close(torch.vmap(loss)(student, teacher, target), torch.stack(expected))
+    found = torch.vmap(torch.func.grad(loss))(student, teacher, target)
+    for i in range(3):
+        one = student[i].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(one, teacher[i], target[i]), one)
+        torch.testing.assert_close(found[i], gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 64])
+def test_confidence_masks_split_at_numpys_percentile(rows: int) -> None:
+    x = torch.randn(rows, dtype=torch.float64)
+    for values in (x, x.float(), x.round()):  # the last one with ties
+        assert losses._median(values).item() == np.percentile(values.numpy(), 50)
+
+
+def test_elementwise_masks_keep_confident_samples_and_frequent_classes_out() -> None:
+    """Per sample and per class, written as loops over samples and classes; ``kd`` is held to golden values."""
+    student, teacher = logits(12, 6, rows=5), logits(13, 6, rows=5)
+    p = teacher.softmax(-1)
+    samples = [i for i in range(5) if p[i].max() <= p.max(-1).values.median()]
+    frequency = p.sum(0)
+    classes_kept = [k for k in range(6) if frequency[k] <= frequency.sort().values[2:4].mean()]
+    assert (len(samples), len(classes_kept)) == (3, 3)
+    cc = bc = 0.0
+    for t in (2.0, 3.0, 5.0, 2.0, 6.0):
+        p, q = (teacher / t).softmax(-1), (student / t).softmax(-1)
+        cc += sum((p[:, k] @ p[:, m] - q[:, k] @ q[:, m]) ** 2 for k in classes_kept for m in range(6)) / 6
+        bc += sum((p[i] @ p[j] - q[i] @ q[j]) ** 2 for i in samples for j in range(5)) / 5
+    terms = mlkd_terms(
+        student,
+        student,
+        teacher,
+        teacher,
+        torch.arange(5),
+        temperature=2.0,
+        kd_weight=1.0,
+        masks="elementwise",
+    )
+    torch.testing.assert_close(terms["cc"], cc)
+    torch.testing.assert_close(terms["bc"], bc)
+
+
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "vit"])
+def test_the_papers_deviation_reaches_every_loss(method: str) -> None:
+    """With K instead of K-1 the loss is the plain loss of logits standardised beforehand.
+
+    True of MLKD too, whose masks are of raw logits: their means are 1/2 for four samples without ties.
+    """
+    student, teacher, y = logits(14, 10), logits(15, 10), torch.arange(4)
+    z, v = (x.sub(x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True, correction=0) for x in (student, teacher))
+    calls = {
+        "kd": lambda s, t, **k: kd_loss(s, t, temperature=2.0, **k),
+        "dkd": lambda s, t, **k: dkd_loss(s, t, y, **k),
+        "mlkd": lambda s, t, **k: mlkd_terms(s, s, t, t, y, temperature=2.0, kd_weight=9.0, **k)["kd"],
+        "vit": lambda s, t, **k: vit_logit_terms(s, s, t, y, temperature=2.0, weight=1.0, **k)["kd"],
+    }
+    paper = calls[method](student, teacher, standardize=True, correction=0)
+    torch.testing.assert_close(paper, calls[method](z, v), rtol=1e-6, atol=0)
+    assert not torch.isclose(paper, calls[method](student, teacher, standardize=True), rtol=1e-3)
+
+
+def test_locality_guidance_adds_its_maps_and_learns_its_projections() -> None:
+    module = LocalityGuidance([6, 5], [4, 3])
+    student = [torch.randn(2, 6, 7, 7), torch.randn(2, 5, 3, 4)]
+    teacher = [torch.randn(2, 4, 8, 8), torch.randn(2, 3, 3, 4)]
+    loss = module(student, teacher)
+    expected = sum(
+        locality_guidance_loss(project(s), t)
+        for project, s, t in zip(module.projections, student, teacher, strict=True)
+    )
+    torch.testing.assert_close(loss, 2.5 * expected)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_objectives_compute_half_precision_in_float32(dtype: torch.dtype) -> None:
+    x = [logits(seed, 10, rows=6).to(dtype) for seed in range(4)]
+    for method, own in {
+        "plain": {},
+        "kd": {"temperature": 2.0, "kd_weight": 9.0},
+        "dkd": {},
+        "ctkd": {"kd_weight": 9.0},
+        "mlkd": {"temperature": 2.0, "kd_weight": 9.0},
+    }.items():
+        objective = create_objective(method, **own)
+        half = objective(Logits(x[0], torch.arange(6), *x[1:]))
+        full = objective(Logits(x[0].float(), torch.arange(6), *(v.float() for v in x[1:])))
+        for key, value in half.items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, full[key])
 
 
 def test_the_adversarial_temperature_ascends_the_loss() -> None:
