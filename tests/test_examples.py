@@ -124,3 +124,8 @@ def test_example_takes_the_steps_of_the_reference(
             logits["student"], logits["teacher"], labels, alpha=9, beta=72, temperature=2, standardize=True
         )
         torch.testing.assert_close(torch.load(tmp_path / "result.dkd"), expected)
+
+
+def test_the_chapter_shows_every_example() -> None:
+    chapter = (ROOT / "book" / "use.md").read_text(encoding="utf-8")
+    assert [name for name in PACKAGES if f"../../examples/{name}.py" not in chapter] == []
