@@ -7,7 +7,7 @@ from typing import Any
 
 from lskd.recipes import Recipe
 
-__all__ = ["duration", "markdown_table", "recipe_text", "run_table", "run_text", "settings_text"]
+__all__ = ["duration", "markdown_table", "recipe_text", "run_table", "run_text", "settings_text", "signed"]
 
 SYMBOLS = {
     "temperature": "T",
@@ -34,6 +34,11 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, a
 
 def _cell(content: object) -> str:
     return str(content).replace("|", r"\|")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, plus or a true minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

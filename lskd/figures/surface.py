@@ -91,6 +91,10 @@ def maps(
                 look: dict[str, Any] = {"cmap": diverging, "vmin": -reach, "vmax": reach, "fmt": "+.1f"}
             else:
                 look = {"cmap": theme.heat, "vmin": low - 0.4 * (high - low), "vmax": high, "fmt": ".1f"}
+            look |= {
+                k: [f"{v:g}" for v in names]
+                for k, names in (("xticklabels", grid.columns), ("yticklabels", grid.index))
+            }
             sns.heatmap(grid, ax=ax, annot=True, cbar=False, annot_kws={"size": 9}, linewidths=1.5,
                         linecolor=theme.paper, **look)  # fmt: skip
             _finish(ax, title, first=key == "without")
@@ -121,7 +125,5 @@ def _finish(ax: Axes, title: str, *, first: bool) -> None:
     ax.set_title(title)
     ax.set_xlabel("weight of the KD term")
     ax.set_ylabel("temperature" if first else "")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticklabels([f"{float(t.get_text()):g}" for t in axis.get_ticklabels()])
     ax.tick_params(length=0)
-    ax.tick_params(axis="y", rotation=0)
+    ax.tick_params(axis="y", rotation=0, labelleft=first)
