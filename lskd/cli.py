@@ -93,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
         "--teacher-logits", default="live", choices=("auto", "live", "table"), help="auto: what needs fewer forwards"
     )
     train.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
+    train.add_argument(
+        "--precision", default="auto", choices=("auto", "float32", "tf32", "bf16"), help="of a GPU; a CPU has float32"
+    )
+    train.add_argument("--no-fused", action="store_true", help="several kernels an optimiser step, on a GPU")
     train.add_argument("--log", choices=("jsonl", "tensorboard"), help="write each epoch as it ends")
     train.set_defaults(call=_train)
 
@@ -196,6 +200,7 @@ def _train(given: argparse.Namespace) -> int:
     settings = parse_settings(given.set)
     options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
     options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
+    options |= {"precision": given.precision, "fused": not given.no_fused}
     if given.out:
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:

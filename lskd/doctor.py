@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 import lskd
@@ -62,6 +62,10 @@ def report() -> Iterator[str]:
     yield f"{'!' if old else ' '} python     {platform.python_version()} at {sys.executable}{'; needs 3.11' * old}"
     yield f"  lskd       {lskd.__version__} at {Path(lskd.__file__).parent}"
     yield from _torch()
+    free = shutil.disk_usage(Path.cwd()).free
+    yield f"{'!' if free < 2**30 else ' '} disk       {free / 2**30:.1f} GiB free here"
+    log = "yes" if util.find_spec("tensorboard") else "no, only jsonl; pip install tensorboard"
+    yield f"  log        tensorboard: {log}"
     wrong = list(_packages())
     yield from wrong
     if not wrong:
@@ -81,7 +85,11 @@ def _torch() -> Iterator[str]:
     yield f"  torch      {torch.__version__}, {torch.get_num_threads()} thread(s) on {os.cpu_count()} core(s)"
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
-            yield f"  device     cuda:{i} {torch.cuda.get_device_name(i)}"
+            free, total = torch.cuda.mem_get_info(i)
+            yield (
+                f"  device     cuda:{i} {torch.cuda.get_device_name(i)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB "
+                f"free, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+            )
     else:
         yield f"  device     cpu ({platform.machine()}); no CUDA device"
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lskd import evidence
+from lskd.cli import main
 from lskd.data import load_dataset
 from lskd.data.draws import epoch_order, epoch_strong, epoch_views
 from lskd.data.views import Views, normalize
@@ -32,6 +33,7 @@ from lskd.objectives import DKD, Logits, create_objective
 from lskd.recipes import load_recipe
 from lskd.records import load_record
 from lskd.trainer.cohort import Cohort, evaluate
+from lskd.trainer.execution import Execution
 from lskd.trainer.run import publish, select_device, train, train_cached
 from lskd.trainer.schedule import step_learning_rate
 
@@ -515,6 +517,39 @@ def test_steps_of_the_learning_rate_are_the_released_ones() -> None:
         np.testing.assert_array_equal(found, g[key])
 
 
+def test_a_cpu_computes_in_one_way_and_the_record_says_so(whole: Path, runs: Path, tmp_path: Path) -> None:
+    record = run(tmp_path, runs, members=["kd"], precision="bf16", fused=True)
+    assert record["execution"] == {"precision": "float32", "fused": False, "channels_last": True}
+    assert weights(tmp_path, "kd") == weights(whole, "kd")
+    assert record["command"].endswith("--precision bf16")
+    with pytest.raises(LskdError, match="precision is 'half'; expected auto, float32, tf32, bf16"):
+        run(tmp_path, runs, precision="half")
+
+
+def test_switches_of_precision_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
+    gpu = torch.device("cuda")
+    assert Execution.choose(gpu) == Execution("tf32", fused=True)
+    assert Execution.choose(gpu, precision="float32", fused=False) == Execution()
+    with pytest.raises(LskdError, match="precision bf16: an old card has none"):
+        Execution.choose(gpu, precision="bf16")
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    for precision, products, convolutions in (("float32", "highest", False), ("tf32", "high", True)):
+        with Execution(precision).active():
+            assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (products, convolutions)
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+
+
+def test_the_command_names_who_stopped(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ["epochs=1", "milestones=[]", "data={train_size = 320, test_size = 100}", "learning_rate=1e30"]
+    given = [word for change in changes for word in ("--set", change)]
+    arguments = ["train", "--recipe", "digit-pairs", "--members", "alone", "--out", str(tmp_path), "--runs", str(runs)]
+    teacher = ["--set", "teacher.network=resnet8", "--set", "teacher.settings={epochs = 1, milestones = []}"]
+    assert main([*arguments, *given, *teacher, "--device", "cpu"]) == 1
+    assert "alone        stopped in epoch 1, batch 2: its logits are not finite" in capsys.readouterr().out
+
+
 def test_devices_are_checked() -> None:
     assert select_device("cpu").type == "cpu"
     with pytest.raises(LskdError, match="expected auto"):
@@ -522,3 +557,18 @@ def test_devices_are_checked() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(LskdError, match="finds no CUDA"):
             select_device("cuda")
+
+
+def test_the_doctor_says_what_is_there_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lskd import doctor
+
+    class Usage:
+        free = 2**20
+
+    assert not any(line.startswith("! disk") for line in doctor.report())
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage)
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
+    lines = list(doctor.report())
+    assert "! disk       0.0 GiB free here" in lines
+    assert "  log        tensorboard: no, only jsonl; pip install tensorboard" in lines
+    assert any(line.startswith(f"  torch      {torch.__version__}") for line in lines)

@@ -26,6 +26,7 @@ from lskd.objectives import Logits, Objective, create_objective
 from lskd.recipes import Recipe
 from lskd.trainer.batches import Batch, Batches
 from lskd.trainer.checkpoint import Checkpoint
+from lskd.trainer.execution import Execution
 from lskd.trainer.schedule import step_learning_rate
 from lskd.trainer.table import LogitTable
 
@@ -58,6 +59,7 @@ class Cohort:
         teacher: network in eval mode, or None when no objective needs one.
         device: where everything lives: images, networks, draws.
         table: the teacher's logits for weak views, instead of its forward passes.
+        execution: how the device computes.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Cohort:
         teacher: nn.Module | None,
         device: torch.device,
         table: LogitTable | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.recipe = recipe
         self.dataset = dataset
@@ -77,6 +80,7 @@ class Cohort:
         self.step = 0
         self.teacher = None if teacher is None else _placed(teacher, device).eval().requires_grad_(False)
         self.table = table
+        self.execution = execution or Execution.choose(device)
         self.batches = Batches(dataset, seed=seed, size=recipe.batch_size, device=device)
         self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
@@ -174,7 +178,7 @@ class Cohort:
             lr=self.recipe.learning_rate,
             momentum=self.recipe.momentum,
             weight_decay=self.recipe.weight_decay,
-            fused=self.device.type == "cuda",
+            fused=self.execution.fused,
         )
         return Member(name, model, objective, optimizer)
 
@@ -189,9 +193,9 @@ class Cohort:
             member.objective.start_epoch(batch.epoch)
             for group in member.optimizer.param_groups:
                 group["lr"] = rate
-            logits = member.model(batch.inputs)
+            logits = self._forward(member.model, batch.inputs)
             # The second pass moves running statistics a second time, as the released code does (protocol 1.5).
-            strong = member.model(batch.strong) if member.objective.needs_strong else None
+            strong = self._forward(member.model, batch.strong) if member.objective.needs_strong else None
             watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
             if self.device.type == "cpu" and self._not_finite(member, batch, watched):
                 continue  # losses would refuse them, for all members
@@ -209,8 +213,14 @@ class Cohort:
         """Of the weak and the strong views. Two passes, so that those of weak views are the same with and without."""
         if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
             return None, None
-        weak = self.teacher(batch.inputs) if self.table is None else self.table(batch.index, batch.view)
-        return weak, self.teacher(batch.strong) if self._needs_strong() else None
+        weak = self._forward(self.teacher, batch.inputs) if self.table is None else self.table(batch.index, batch.view)
+        return weak, self._forward(self.teacher, batch.strong) if self._needs_strong() else None
+
+    def _forward(self, model: nn.Module, inputs: Tensor | None) -> Tensor:
+        """Logits in float32, whatever the network computed in."""
+        with self.execution.autocast():
+            logits: Tensor = model(inputs)
+        return logits.float()
 
     def _learning_rate(self, epoch: int) -> float:
         recipe = self.recipe

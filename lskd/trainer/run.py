@@ -42,6 +42,7 @@ from lskd.records import SCHEMA, describe_device, load_record, now, summarize, v
 from lskd.trainer import checkpoint as checkpoints
 from lskd.trainer import table as tables
 from lskd.trainer.cohort import Cohort, Member, evaluate
+from lskd.trainer.execution import Execution
 from lskd.trainer.folder import append_line, claim, locked, read_lines
 from lskd.trainer.log import Log
 
@@ -64,6 +65,7 @@ class Options:
             rounding, so the kind is part of what a run is; on strong views the teacher is always live.
         table_dtype: "float32" or "float16".
         log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
+        precision, fused: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
     """
 
     device: str = "auto"
@@ -73,6 +75,8 @@ class Options:
     teacher_logits: str = "live"
     table_dtype: str = "float32"
     log: str | None = None
+    precision: str = "auto"
+    fused: bool = True
 
 
 def train(
@@ -167,7 +171,21 @@ def _train(
     recipe: Recipe, place: Any, *, seed: int, overrides: dict[str, Any], options: Options
 ) -> tuple[Path, dict[str, Any]]:
     device = select_device(options.device)
+    execution = Execution.choose(device, precision=options.precision, fused=options.fused)
     Log.check(options.log)
+    with execution.active():
+        return _train_on(recipe, place, seed, overrides, options, device, execution)
+
+
+def _train_on(
+    recipe: Recipe,
+    place: Any,
+    seed: int,
+    overrides: dict[str, Any],
+    options: Options,
+    device: torch.device,
+    execution: Execution,
+) -> tuple[Path, dict[str, Any]]:
     dataset = load_dataset(recipe.dataset, **recipe.data)
     teacher, teacher_facts = _teacher(recipe, dataset, device, options)
     kind, reason = _teacher_logits(recipe, dataset, options) if teacher else (None, None)
@@ -184,6 +202,7 @@ def _train(
         },
         "teacher": teacher_facts,
         "teacher_logits": kind,
+        "execution": execution.facts(),
         "source_digest": sources.digest(sources.closure("lskd.trainer.run")),
     }
     identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
@@ -199,7 +218,7 @@ def _train(
             if kind["source"] == "table":
                 table = _open_table(recipe, dataset, teacher, device, options)
                 _say(options, f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
-        cohort = Cohort(recipe, dataset, seed=seed, teacher=teacher, device=device, table=table)
+        cohort = Cohort(recipe, dataset, seed=seed, teacher=teacher, device=device, table=table, execution=execution)
         found = checkpoints.load_newest(folder / "checkpoints", identity=identity)
         clock = _Clock(folder / "sessions.jsonl", found)
         if found:
@@ -446,4 +465,7 @@ def _command(name: str, seed: int, overrides: Mapping[str, Any], options: Option
             words += ["--set", f"{key}={json.dumps(value)}"]
     if options.teacher_logits != "live":
         words += ["--teacher-logits", options.teacher_logits, "--table-dtype", options.table_dtype]
+    if options.precision != "auto":
+        words += ["--precision", options.precision]
+    words += ["--no-fused"] * (not options.fused)
     return shlex.join(words)

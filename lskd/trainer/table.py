@@ -10,10 +10,12 @@ A table is a folder::
     logits.bin     [images, views, classes], memory-mapped when read
     blocks.jsonl   sha256 of each finished block of images; what is not listed is computed when the build goes on
 
-Exactness: the numbers are the teacher's, but a matrix product rounds differently in batches of another size or
-order, so a float32 table differs from live logits by some 1e-6 of their spread (:meth:`LogitTable.deviation`
-measures it), and a run from a table has other bits than one with a live teacher, as another number of threads
-would give. Each kind reproduces itself bit for bit, and a record names the kind.
+Exactness: the numbers are the teacher's, but libraries choose how to sum by the size of a batch, and a table is
+made in other batches than it is used in. Measured with torch 2.13 on an x86 CPU (ResNets, a wide ResNet, VGG,
+ShuffleNet): batches of 16 to 512 gave the same bits, one image alone differed by 1e-6 of the logits' standard
+deviation; other devices and versions promise nothing. So a float32 table may equal live logits to the bit and is
+not relied on to: each kind reproduces itself, the record names the kind and the deviation found
+(:meth:`LogitTable.deviation`). Float16 deviates by about 2e-3 and moves losses of short runs in the fourth digit.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ FORWARD_ROWS = 512
 SAMPLE = 256
 # Largest deviation from the live teacher, in standard deviations of its logits.
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
+TOLERANCE_GPU = 1e-2  # of either: tf32 keeps three digits
 
 
 def choose(asked: str, *, epochs: int, train_size: int, views: int) -> tuple[str, str]:
@@ -194,10 +197,11 @@ def open_table(
         )
     table = LogitTable(folder, header, device)
     deviation = table.deviation(teacher, dataset)
-    if not deviation <= TOLERANCE[header["dtype"]]:
+    limit = TOLERANCE_GPU if device.type == "cuda" else TOLERANCE[header["dtype"]]
+    if not deviation <= limit:
         raise LskdError(
             f"{folder}: logits differ from the live teacher's by {deviation:.2g} of their standard deviation, "
-            f"expected at most {TOLERANCE[header['dtype']]}; delete the folder and build the table again"
+            f"expected at most {limit}; delete the folder and build the table again"
         )
     table.checked = deviation
     return table

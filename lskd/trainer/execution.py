@@ -1,0 +1,69 @@
+"""How a device computes: precision and optimiser kernel. On a CPU there is one way, and the record says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from lskd.errors import LskdError
+
+__all__ = ["PRECISIONS", "Execution"]
+
+PRECISIONS = ("auto", "float32", "tf32", "bf16")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What is really used; part of what a run is, because it changes bits.
+
+    Attributes:
+        precision: "float32"; "tf32", products of 10-bit mantissas in convolutions and matrix products; "bf16",
+            forward passes under autocast, with logits, losses, weights and updates in float32.
+        fused: one kernel for an optimiser step instead of several per parameter.
+    """
+
+    precision: str = "float32"
+    fused: bool = False
+
+    @classmethod
+    def choose(cls, device: torch.device, *, precision: str = "auto", fused: bool = True) -> Execution:
+        """From what is asked for to what the device does.
+
+        A CPU computes in float32 whatever is asked for (bf16 is 50 to 100 times slower where it has no units for
+        it); a GPU takes tf32 for "auto".
+
+        Raises:
+            LskdError: unknown precision, or bf16 on a GPU without it.
+        """
+        if precision not in PRECISIONS:
+            raise LskdError(f"precision is {precision!r}; expected {', '.join(PRECISIONS)}")
+        if device.type != "cuda":
+            return cls()
+        if precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise LskdError(f"precision bf16: {torch.cuda.get_device_name(device)} has none; use tf32 or float32")
+        return cls("tf32" if precision == "auto" else precision, fused)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Around forward passes; what leaves them goes through ``.float()``."""
+        return torch.autocast("cuda", torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Global switches of PyTorch as this run wants them; restored at the end."""
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        exact = self.precision == "float32"
+        try:
+            torch.set_float32_matmul_precision("highest" if exact else "high")
+            torch.backends.cudnn.allow_tf32 = not exact
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before[0])
+            torch.backends.cudnn.allow_tf32 = before[1]
+
+    def facts(self) -> dict[str, Any]:
+        """For a record."""
+        return {**asdict(self), "channels_last": True}
