@@ -53,7 +53,7 @@ def test_the_summary_compares_each_at_its_best() -> None:
 
 
 def test_a_setting_without_its_twin_is_an_error() -> None:
-    with pytest.raises(LskdError, match="one without and one with LS"):
+    with pytest.raises(LskdError, match="a member without and one with LS"):
         surface.cells([record({k: v for k, v in MEMBERS.items() if k != "b_ls"})])
     wrong = record(MEMBERS)
     wrong["members"]["a"]["method"] = "dkd"
