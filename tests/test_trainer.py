@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,37 @@ def test_a_term_that_is_not_finite_stops_its_member_before_the_update(
     assert weights(tmp_path, "alone") == weights(whole, "alone")
 
 
+def test_where_looking_costs_time_the_first_bad_step_is_still_the_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of a GPU: noted on the device at once, read at the end of the epoch."""
+    forward, calls = DKD.forward, 0
+
+    def dying(self: DKD, logits: Logits) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        terms = forward(self, logits)
+        return terms | ({"nckd": torch.tensor(float("inf"))} if calls in (3, 4) else {})
+
+    monkeypatch.setattr(DKD, "forward", dying)
+    recipe = load_recipe("digit-pairs", settings={**SETTINGS, "epochs": 1, "milestones": []}, members=["dkd", "alone"])
+    teacher = create_model("resnet8").eval()
+    cohort = Cohort(recipe, load_dataset("digit_pairs", **DATA), seed=0, teacher=teacher, device=torch.device("cpu"))
+    monkeypatch.setattr(cohort, "device", types.SimpleNamespace(type="cuda"))
+    stopped: list[str] = []
+    cohort.run(on_failure=lambda member, tensors: stopped.append(f"{member.name} {len(tensors['batch/index'])}"))
+    dkd, alone = sorted(cohort.members, key=lambda member: member.name != "dkd")
+    assert calls == 5
+    assert dkd.failure is not None
+    assert {k: dkd.failure[k] for k in ("epoch", "step", "batch", "term")} == {
+        "epoch": 1,
+        "step": 3,
+        "batch": 3,
+        "term": "nckd",
+    }
+    assert stopped == ["dkd 64"]
+    assert dkd.history == []
+    assert len(alone.history) == 1
+
+
 def test_a_run_whose_members_all_fail_ends_with_a_record(runs: Path, tmp_path: Path) -> None:
     record = run(tmp_path, runs, settings={**SETTINGS, "learning_rate": 1e30}, members=["alone", "kd"])
     assert [set(m) & {"weights", "failure"} for m in record["members"].values()] == [{"failure"}] * 2
@@ -492,6 +524,33 @@ def test_the_log_has_every_epoch_once_and_agrees_with_the_record(runs: Path, tmp
     assert [(r["member"], r["epoch"]) for r in rows] == [("alone", 1), ("kd", 1), ("alone", 2), ("kd", 2)]
     for row in rows:
         assert {k: v for k, v in row.items() if k != "member"} == histories(tmp_path)[row["member"]][row["epoch"] - 1]
+
+
+def test_tensorboard_is_given_every_number_of_every_epoch(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points: dict[tuple[str, int], float] = {}
+
+    class SummaryWriter:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, name: str, value: float, epoch: int) -> None:
+            points[name, epoch] = value
+
+        def close(self) -> None:
+            points["closed", 0] = 1.0
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    record = run(tmp_path, runs, members=["ctkd"], log="tensorboard")
+    for row in record["members"]["ctkd"]["epochs"]:
+        for key in ("train_loss", "test_accuracy", "temperature", "learning_rate"):
+            assert points[f"{key}/ctkd", row["epoch"]] == row[key]
+        assert points["terms/kd/ctkd", row["epoch"]] == row["terms"]["kd"]
+    assert points["closed", 0]
 
 
 def test_a_log_that_cannot_be_written_is_refused_before_training(
