@@ -14,7 +14,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --r
 PARALLEL := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint lab doctor clean
+.PHONY: help book pdf test lint lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -26,6 +26,9 @@ help: ## print this
 
 book: $(VENV)/.book ## train, draw, build the pages; again: redo what a change touches
 	@$(RUN) -m lskd.cli workflow --preset $(PRESET)
+
+pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
+	@$(RUN) -m lskd.cli book pdf
 
 test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or installed)
 	@$(RUN) -m lskd.doctor --install-browser

@@ -18,7 +18,7 @@ from typing import Any
 from lskd.errors import LskdError
 from lskd.files import read_json
 
-__all__ = ["assemble", "build", "included", "pages"]
+__all__ = ["assemble", "build", "included", "pages", "run_jupyter_book", "with_facts"]
 
 StrPath = str | os.PathLike[str]
 
@@ -54,19 +54,10 @@ def build(
     final, fresh = output / "_build", output.with_name(f".{output.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    settings = _with_facts(Path(config), Path(facts), fresh / "_config.yml")
-    command = ["build", str(output), "--path-output", str(fresh), "--config", str(settings)]
-    command += ["--all", "-W", "--keep-going", "-n"]
-    done = subprocess.run(
-        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *command],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONUTF8="1", NO_COLOR="1"),
-        check=False,
-    )
-    log = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    settings = with_facts(Path(config), Path(facts), fresh / "_config.yml")
+    status, log = run_jupyter_book(output, fresh, settings, "-W", "--keep-going", "-n")
     index = fresh / "_build" / "html" / "index.html"
-    if done.returncode or not index.is_file():
+    if status or not index.is_file():
         (output / "build.log").write_text(log, encoding="utf-8")
         told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
@@ -82,6 +73,19 @@ def build(
     (fresh / "_build").replace(final)
     shutil.rmtree(fresh, ignore_errors=True)
     return final / "html" / "index.html"
+
+
+def run_jupyter_book(sources: Path, output: Path, settings: Path, *options: str) -> tuple[int, str]:
+    """Build assembled sources afresh; returns the exit status and all that was said, without colours."""
+    command = ["build", str(sources), "--path-output", str(output), "--config", str(settings), "--all", *options]
+    done = subprocess.run(
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *command],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONUTF8="1", NO_COLOR="1"),
+        check=False,
+    )
+    return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
 
 
 def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
@@ -164,7 +168,7 @@ def check_executed(path: Path) -> None:
             raise LskdError(f"{path}: cell {number} was not executed; run it with: lskd notebook run {path.stem}")
 
 
-def _with_facts(config: Path, facts: Path, target: Path) -> Path:
+def with_facts(config: Path, facts: Path, target: Path) -> Path:
     """A copy of the configuration in which the facts are MyST substitutions."""
     import yaml
 

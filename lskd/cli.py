@@ -169,6 +169,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--config", default="_config.yml", metavar="FILE")
     build.add_argument("-o", "--output", default="build/book", metavar="DIR")
     build.set_defaults(call=_book_build)
+    pdf = steps.add_parser("pdf", help="print the built book")
+    pdf.add_argument("--sources", default="build/book", metavar="DIR", help="what `book build` assembled")
+    pdf.add_argument("--facts", default="build/default/facts.json", metavar="FILE", help="values by name")
+    pdf.add_argument("--config", default="_config.yml", metavar="FILE")
+    pdf.add_argument("-o", "--output", default="build/lskd.pdf", metavar="FILE")
+    pdf.set_defaults(call=_book_pdf)
     facts = steps.add_parser("facts", help="the values that chapters show, from records and evidence")
     facts.add_argument("--teacher", default="build/default/teacher", metavar="DIR")
     facts.add_argument("--students", default="build/default/students", metavar="DIR")
@@ -330,6 +336,13 @@ def _book_build(given: argparse.Namespace) -> int:
     places = {name: getattr(given, name) for name in ("book", "notebooks", "figures", "facts", "config", "output")}
     index = book.build(**places)
     print(f"the book opens at {_short(index)}")
+    return 0
+
+
+def _book_pdf(given: argparse.Namespace) -> int:
+    from lskd import pdf
+
+    print(_short(pdf.build(sources=given.sources, facts=given.facts, config=given.config, output=given.output)))
     return 0
 
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from lskd.book import pages as notebook_pages
+from lskd.errors import LskdError
 from lskd.sources import ROOT
 
 pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
@@ -198,3 +199,22 @@ def test_pages_are_accessible(chromium: Any, book: Path, chapters: list[Path], l
                 wrong.append(f"{path.name}: {violation['id']} ({len(violation['nodes'])}): {where['html'][:160]}")
     context.close()
     assert wrong == []
+
+
+@pytest.mark.browser
+def test_the_book_is_printed_with_its_code_and_still_pictures(
+    chromium: Any, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lskd import pdf
+
+    monkeypatch.chdir(ROOT)
+    given = {"sources": "build/tiny-book", "facts": "build/tiny/facts.json", "output": tmp_path / "book.pdf"}
+    printed = pdf.build(**given).read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert len(printed) > 500_000
+    assert not list(Path("build").glob(".pdf-*"))
+    with pytest.raises(LskdError, match="there is no assembled book; make it first: make book"):
+        pdf.build(sources=tmp_path, output=tmp_path / "other.pdf")
+    monkeypatch.setattr(pdf, "browser", lambda: None)
+    with pytest.raises(LskdError, match="printing needs a Chromium"):
+        pdf.build(**given)
