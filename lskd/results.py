@@ -29,7 +29,8 @@ from lskd.records import load_record
 __all__ = ["STORE", "Group", "add", "address", "compare", "content_digest", "find", "groups", "place", "rows"]
 
 STORE = Path("results")
-ABOUT = ("name", "config", "seed", "dataset", "teacher", "source_digest")  # what a run's identity is made of
+# What a run's identity is made of, see lskd.trainer.run; records made before a key existed do not have it.
+ABOUT = ("name", "config", "seed", "dataset", "teacher", "teacher_logits", "execution", "source_digest")
 
 
 @dataclass

@@ -50,7 +50,8 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     for sidecar in sidecars:
         report.problems += _sidecar(sidecar, root)
     report.checked.append(f"{len(sidecars)} figures: their inputs and files")
-    if (root / front_page.RECORDS).is_dir() and not report.problems:
+    drawn = [root / front_page.RECORDS, root / front_page.PICTURES, root / "README.md"]
+    if all(path.exists() for path in drawn) and not report.problems:
         report.problems += _redrawn(root, report)
         report.checked.append("the README's table and figure, drawn again from the records")
     return report
@@ -70,7 +71,7 @@ def _record(path: Path, report: Report) -> None:
 
 
 def _problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    about = {key: record[key] for key in ABOUT}
+    about = {key: record[key] for key in ABOUT if key in record}
     identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     if identity != record["identity"]:
         found = f"configuration, seed, data, teacher and source give {identity[:12]}"

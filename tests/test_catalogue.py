@@ -14,7 +14,7 @@ from lskd import catalogue, cli, published
 from lskd.data import Dataset
 from lskd.errors import LskdError
 from lskd.models import create_model
-from lskd.recipes import list_recipes, load_recipe
+from lskd.recipes import doubts, list_recipes, load_recipe
 from lskd.trainer.cohort import Cohort
 
 # Protocol 4.1, typed from the table: temperature and weight of KD; temperature, weight and beta of DKD; temperature
@@ -212,6 +212,7 @@ def test_what_the_protocol_doubts_is_said() -> None:
         ("pycls-ResNet-56 -> PiT-Tiny, kd, ls", "vit-only-deit-works"),
     ):
         assert any(text.startswith(f"{doubt}: ") for text in cell(name).doubts), (name, doubt)
+    assert {text.partition(":")[0] for c in catalogue.cells() for text in c.doubts} == set(doubts())
     assert all(c.sources for c in catalogue.cells() if "/" in c.recipe)
     assert all(c.doubts for c in catalogue.cells() if c.standardize and c.published is not None)
 

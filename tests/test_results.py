@@ -17,13 +17,14 @@ from lskd import analysis, cli, results
 from lskd.errors import LskdError
 from lskd.files import sha256_file
 from lskd.results import ABOUT
+from lskd.trainer import run as trainer
 from lskd.verify import verify
 
 
 def run(members: dict[str, tuple[float, float]], **options: Any) -> dict[str, Any]:
     """A record as a training run writes it, with its identity."""
     record = synthetic.record(members, **options) | {"source_digest": "s" * 64}
-    about = {key: record[key] for key in ABOUT}
+    about = {key: record[key] for key in ABOUT if key in record}
     return record | {"identity": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
 
 
@@ -234,6 +235,15 @@ def test_a_changed_record_is_found(
     assert all(any(problem in line for line in found) for problem in problems), found
     assert cli.main(["results", "verify", "--store", str(store)]) == 1
     assert problems[0] in capsys.readouterr().out
+
+
+def test_what_the_trainer_writes_passes(tmp_path: Path) -> None:
+    settings = {"epochs": 1, "batch_size": 50, "data.train_size": 100, "data.test_size": 100}
+    trainer.train("digit-pairs-teacher", tmp_path / "run", settings=settings, device="cpu", progress=False)
+    path, new = results.add(tmp_path / "run", tmp_path / "results")
+    assert new
+    assert path.parent == tmp_path / "results" / "digit_pairs" / "wrn_16_2"
+    assert verify(tmp_path / "results", tmp_path).problems == []
 
 
 def test_damage_and_doubled_records_are_found(tmp_path: Path) -> None:
