@@ -357,7 +357,8 @@ def _book_facts(given: argparse.Namespace) -> int:
         for name, member in record["members"].items():
             if member.get("evidence"):
                 packs["teacher" if record is teacher else name] = evidence.load(folder / member["evidence"]["file"])
-    write_json(given.output, facts.toy_facts() | facts.experiment_facts(teacher, students, packs))
+    found = facts.toy_facts() | facts.published_facts() | facts.experiment_facts(teacher, students, packs)
+    write_json(given.output, found)
     return 0
 
 

@@ -61,6 +61,8 @@ CHAPTER = """\
 FACTS = """\
 def toy_facts():
     return {"toy": "1.5 % (n = 3)"}
+def published_facts():
+    return {}
 def experiment_facts(teacher, students, packs):
     return {"recipe": students["about"]}
 """
