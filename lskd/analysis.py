@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ __all__ = [
     "results",
     "settings_of",
     "summarize",
+    "without_places",
     "z_scores",
 ]
 
@@ -191,7 +192,7 @@ def _check_alike(first_path: Path, first: dict[str, Any], second_path: Path, sec
 
 def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
     """All that has to be equal between records that are averaged."""
-    config = {k: v for k, v in record["config"].items() if k != "members"}
+    config = {k: v for k, v in without_places(record["config"]).items() if k != "members"}
     settings = {m: record["config"].get("members", {}).get(m) for m in members}
     teacher = record.get("teacher") or {}
     return {
@@ -200,6 +201,16 @@ def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
         "dataset": record["dataset"],
         "teacher": {k: teacher.get(k) for k in ("network", "digest")},
     }
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the folders of one machine: digests of data and weights say what lay there."""
+    out = dict(config)
+    if (out.get("teacher") or {}).get("checkpoint"):
+        out["teacher"] = {**out["teacher"], "checkpoint": PurePath(out["teacher"]["checkpoint"]).name}
+    if out.get("data"):
+        out["data"] = {k: v for k, v in out["data"].items() if k not in ("path", "cache")}
+    return out
 
 
 def differences(a: Any, b: Any, place: str = "") -> list[tuple[str, Any, Any]]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lskd.analysis import accuracies, differences, members_of, order, protocol, settings_of, summarize
+from lskd.analysis import accuracies, differences, members_of, order, protocol, settings_of, summarize, without_places
 from lskd.errors import LskdError
 from lskd.files import write_json
 from lskd.recipes import nearest
@@ -68,7 +68,8 @@ class Group:
 def address(record: Mapping[str, Any]) -> str:
     """SHA-256 over all that decides a run's result except the code: configuration, seed, data, teacher's weights."""
     teacher = (record.get("teacher") or {}).get("digest")
-    deciding = {"config": record["config"], "seed": record["seed"], "data": record["dataset"]["digest"]}
+    config = without_places(record["config"])
+    deciding = {"config": config, "seed": record["seed"], "data": record["dataset"]["digest"]}
     return _sha(deciding | {"teacher": teacher})
 
 

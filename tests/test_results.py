@@ -85,6 +85,19 @@ def test_the_address_depends_on_what_decides_a_result_alone() -> None:
         assert results.address(other) != results.address(record)
 
 
+def test_where_files_lay_on_a_machine_makes_no_other_experiment(tmp_path: Path) -> None:
+    for seed, place in enumerate(("/home/a", "/data/b", "C:/c")):
+        record = run({"kd": (70.0 + seed, 72.0)}, seed=seed)
+        record["config"] |= {"teacher": {"checkpoint": f"{place}/t.pth"}, "data": {"path": place, "size": 32}}
+        results.add(put(tmp_path / f"run-{seed}", record), tmp_path / "store")
+    (group,) = results.groups(tmp_path / "store")
+    assert [r["seed"] for r in group.records] == [0, 1, 2]
+    moved = group.records[0] | {"config": group.records[0]["config"] | {"data": {"path": "elsewhere", "size": 32}}}
+    assert results.address(moved) == results.address(group.records[0])
+    resized = group.records[0] | {"config": group.records[0]["config"] | {"data": {"path": "/home/a", "size": 64}}}
+    assert results.address(resized) != results.address(group.records[0])
+
+
 def _add(source: Path, store: Path, start: Any, out: Any) -> None:
     start.wait()
     try:
