@@ -120,6 +120,8 @@ def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
         try:
             write_json(whole, stored)
             os.link(whole, final)  # unlike a rename, this never replaces a file
+        except FileExistsError:  # where locks do not reach, as on some network disks
+            raise LskdError(f"{final}: another process put it there meanwhile; nothing was changed") from None
         finally:
             whole.unlink(missing_ok=True)
     return final, True
