@@ -297,8 +297,8 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
         alt=f"Test accuracy over epochs of 57 released runs in four panels; {pair} is drawn strong. All rise in steps "
         "at epochs 150, 180 and 210, where the learning rate falls, and are flat afterwards.",
         caption=f"<b>Learning curves of the released runs</b>, coloured for {pair}, grey for other pairs (every third "
-        "epoch); the first epochs lie below the panels. Upright lines are decays of the learning rate; MLKD trains on for 270 or 750 "
-        f"epochs at a thousandth of it. n = 1 run a line. {SOURCE}",
+        "epoch); the first epochs lie below the panels. Upright lines are decays of the learning rate; MLKD trains on "
+        f"for 270 or 750 epochs at a thousandth of it. n = 1 run a line. {SOURCE}",
         inputs=[published.CURVES],
         data=chosen[columns],
         n=1,
