@@ -14,7 +14,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --r
 PARALLEL := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lint lab doctor clean
+.PHONY: help book pdf test bench lint lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -33,6 +33,9 @@ pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
 test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or installed)
 	@$(RUN) -m lskd.doctor --install-browser
 	@$(RUN) -m pytest $(PARALLEL) $(PYTEST)
+
+bench: $(VENV)/.dev ## measure the trainer against a plain baseline (minutes, on a quiet machine)
+	@$(RUN) benchmarks/cpu.py
 
 lint: $(VENV)/.dev ## check style and types
 	@$(VENV)/bin/ruff check --quiet .
@@ -63,7 +66,7 @@ $(VENV)/.book: $(VENV)/bin/activate pyproject.toml
 
 $(VENV)/.dev: $(VENV)/bin/activate pyproject.toml
 	@echo "installing the book's and the tests' packages (minutes, once)"
-	@$(PIP) --editable '.[book,dev]'
+	@$(PIP) --editable '.[book,dev,integrations]'
 	@touch $@ $(VENV)/.book
 
 $(VENV)/.lab: $(VENV)/.book

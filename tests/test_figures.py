@@ -1,0 +1,170 @@
+"""Figures from networks that were never trained: what is drawn, said and written beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+
+from lskd.data import load_dataset
+from lskd.errors import LskdError
+from lskd.figures import (
+    data_samples,
+    embedding,
+    inputs,
+    learning_curves,
+    live_networks,
+    live_toy,
+    logit_gap,
+    logit_statistics,
+    network_table,
+    results,
+    tsne,
+)
+from lskd.figures.publish import Published, publish
+from lskd.figures.style import DARK, LIGHT
+from lskd.files import read_json, sha256_file
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return synthetic.write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def networks(run: tuple[Path, Path]) -> inputs.Networks:
+    return inputs.load(*run)
+
+
+Draw = Callable[[inputs.Networks, Path], Published]
+DRAWINGS: dict[str, Draw] = {
+    "bars": lambda networks, folder: logit_statistics.bars(networks, folder=folder),
+    "spread": lambda networks, folder: logit_statistics.spread(networks, folder=folder),
+    "mean_and_deviation": lambda networks, folder: logit_statistics.mean_and_deviation(networks, folder=folder),
+    "heatmaps": lambda networks, folder: logit_gap.heatmaps(networks, folder=folder),
+    "curves": lambda networks, folder: learning_curves.figure(
+        networks.record, folder=folder, source=networks.files["kd"].parent / "record.json"
+    ),
+    "dots": lambda networks, folder: results.dots([networks.record], folder=folder, files=networks.paths()),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_brings_both_looks_its_data_and_its_origin(
+    networks: inputs.Networks, tmp_path: Path, name: str
+) -> None:
+    drawn = DRAWINGS[name](networks, tmp_path)
+    light, dark, data, sidecar = drawn.paths
+    assert light.read_text().count("<svg") == dark.read_text().count("<svg") == 1
+    assert light.read_bytes() != dark.read_bytes()
+    assert LIGHT.ink in light.read_text()
+    assert DARK.ink in dark.read_text()
+    assert len(data.read_text().splitlines()) > 2
+    about = read_json(sidecar)
+    assert about["files"] == {path.name: sha256_file(path) for path in (light, dark, data)}
+    assert about["inputs"]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) for item in about["inputs"])
+    assert "synthetic" in about["caption"]
+    assert len(about["alt"]) > 40
+    assert "<" not in about["alt"]
+    html = drawn.to_html()
+    assert f'id="figure-{drawn.name}"' in html
+    assert html.count("<img ") == 2
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_same_evidence_gives_the_same_bytes(networks: inputs.Networks, tmp_path: Path, name: str) -> None:
+    first, second = (DRAWINGS[name](networks, tmp_path / place) for place in ("a", "b"))
+    assert [p.read_bytes() for p in first.paths[:3]] == [p.read_bytes() for p in second.paths[:3]]
+
+
+def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, tmp_path: Path) -> None:
+    """Students with LS were made with a smaller scale."""
+    drawn = logit_statistics.spread(networks, folder=tmp_path)
+    for plain, standardized in networks.methods:
+        assert networks.packs[standardized].logit_std.mean() < 0.5 * networks.packs[plain].logit_std.mean()
+        label = networks.look(standardized, LIGHT).label
+        assert label in drawn.alt
+
+
+def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
+    import pandas as pd
+
+    def draw(theme: Any) -> Any:
+        raise AssertionError("not reached")
+
+    with pytest.raises(ValueError, match="alt text and caption are both needed"):
+        publish(draw, "x", folder=tmp_path, alt=" ", caption="x", inputs=[], data=pd.DataFrame())
+
+
+def test_networks_that_do_not_belong_together_are_refused(run: tuple[Path, Path], tmp_path: Path) -> None:
+    teacher, students = tmp_path / "teacher", tmp_path / "students"
+    shutil.copytree(run[0], teacher)
+    shutil.copytree(run[1], students)
+    record = read_json(students / "record.json")
+    record["teacher"]["digest"] = "weights of another"
+    (students / "record.json").write_text(json.dumps(record))
+    with pytest.raises(LskdError, match="were taught by a network with weights weights of"):
+        inputs.load(teacher, students)
+    with pytest.raises(LskdError, match="a teacher's folder holds exactly one network"):
+        inputs.load(students, students)
+
+
+def test_members_that_failed_are_left_out(run: tuple[Path, Path], tmp_path: Path) -> None:
+    students = tmp_path / "students"
+    shutil.copytree(run[1], students)
+    record = read_json(students / "record.json")
+    record["members"]["dkd"]["evidence"] = None
+    (students / "record.json").write_text(json.dumps(record))
+    assert "dkd" not in inputs.load(run[0], students).packs
+
+
+def test_embeddings_are_repeatable_and_counted_in_the_original_space(networks: inputs.Networks, tmp_path: Path) -> None:
+    packs = {k: networks.packs[k] for k in ("teacher", "kd")}
+    first = embedding.embed_all(packs, perplexity=10, jobs=1, progress=False)
+    again = embedding.embed(packs["kd"], perplexity=10)
+    np.testing.assert_array_equal(first["kd"].points, again.points)
+    assert 0 <= first["kd"].neighbors <= 100
+    drawn = tsne.panels(
+        networks, {k: first.get(k, again) for k in networks.packs}, folder=tmp_path, perplexity=10, seed=0
+    )
+    assert drawn.paths[0].is_file()
+    with pytest.raises(ValueError, match="below the 120 images"):
+        embedding.embed(packs["kd"], perplexity=200)
+
+
+def test_neighbors_by_hand() -> None:
+    features = np.array([[0.0], [0.1], [0.25], [5.0], [5.1], [5.25]])
+    assert embedding.neighbor_accuracy(features, np.array([0, 0, 0, 1, 1, 1]), k=2) == 100
+    assert embedding.neighbor_accuracy(features, np.array([0, 0, 1, 1, 1, 0]), k=1) == pytest.approx(
+        100 * 3 / 6, abs=17
+    )
+
+
+def test_live_figures_hold_every_network_and_no_address(networks: inputs.Networks) -> None:
+    points = {k: embedding.Embedding(np.zeros((120, 2), np.float32), 0, 0, 0) for k in networks.packs}
+    for figure in (live_networks.sample(networks, None), live_networks.features(networks, points, None)):
+        assert set(figure.data["networks"]) == set(networks.packs)
+        html = figure.to_html()
+        assert "https://" not in html
+        json.loads(html.partition('type="application/json">')[2].partition("</script>")[0])
+        assert html.count("<label") == len(figure.controls)
+
+
+def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
+    dataset = load_dataset("digit_pairs", train_size=200, test_size=100)
+    assert data_samples.classes(dataset, folder=tmp_path).paths[0].is_file()
+    assert data_samples.views(dataset, folder=tmp_path).n == 9
+    assert dataset.digest in data_samples.facts(dataset)
+    still = live_toy.still(tmp_path)
+    assert len(still.paths[2].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
+    families = dict(network_table.by_family(network_table.networks()))
+    assert any("resnet8x4" in text for text in families.values())
