@@ -18,7 +18,7 @@ def test_all_numbers_are_there() -> None:
     assert len(rows) == 665
     assert all(0 < n.value < 100 for n in rows)
     assert all(n.source for n in rows)
-    assert len(published.find(source="seed README (= paper Tables 1-2")) == 112
+    assert len(published.find(source="released README (= paper Tables 1-2")) == 112
 
 
 def test_names_are_those_of_the_project() -> None:

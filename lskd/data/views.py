@@ -52,10 +52,15 @@ class Views:
         """uint8 ``[batch, 3, H, W]``: view ``view[i]`` of image ``index[i]``."""
         if view.device.type == "cpu" and view.numel() and not 0 <= int(view.min()) <= int(view.max()) < self.count:
             raise ValueError(f"views: indices {int(view.min())}..{int(view.max())}; there are 0..{self.count - 1}")
-        position = view % self.side**2
-        batch = self._windows[index, position // self.side, position % self.side]
-        mirrored = view >= self.side**2
-        return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+        position, mirrored = view % self.side**2, view >= self.side**2
+        row, column = position // self.side, position % self.side
+        if view.device.type != "cpu":
+            batch = self._windows[index, row, column]
+            return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+        # One small copy an image: a gather is shared between threads, and their meeting costs more than so little work.
+        places = zip(index.tolist(), row.tolist(), column.tolist(), mirrored.tolist(), strict=True)
+        crops = [self._windows[i, r, c].flip(-1) if m else self._windows[i, r, c] for i, r, c, m in places]
+        return torch.stack(crops)
 
 
 def normalize(images: Tensor, dataset: Dataset) -> Tensor:

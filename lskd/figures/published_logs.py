@@ -91,7 +91,7 @@ def runs() -> pd.DataFrame:
             method=str(method),
             standardize=True,
             metric="top1_test",
-            source="seed README",
+            source="released README",
         )
         rows.append(
             {
@@ -177,7 +177,7 @@ def gains() -> dict[str, float]:
             {
                 (n.teacher, n.student): n.value
                 for n in published.find(
-                    method=method, standardize=ls, metric="top1_test", source="seed README (= paper"
+                    method=method, standardize=ls, metric="top1_test", source="released README (= paper"
                 )
             }
             for ls in (False, True)
