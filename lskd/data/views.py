@@ -54,7 +54,7 @@ class Views:
             raise ValueError(f"views: indices {int(view.min())}..{int(view.max())}; there are 0..{self.count - 1}")
         position, mirrored = view % self.side**2, view >= self.side**2
         row, column = position // self.side, position % self.side
-        if view.device.type != "cpu":
+        if view.device.type != "cpu" or not len(view):
             batch = self._windows[index, row, column]
             return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
         # One small copy an image: a gather is shared between threads, and their meeting costs more than so little work.
