@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
+from lskd.data.views import normalize
 from lskd.files import atomic_path
 from lskd.losses import standardize
 
 __all__ = ["Evidence", "collect", "load", "save"]
 
 WHOLE_ROWS = 200
+BATCH = 500  # images of one forward pass
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,12 @@ def collect(
     whole_rows: int = WHOLE_ROWS,
 ) -> Evidence:
     """Measure a network on the test set, in eval mode; the model stays where it is."""
-    from lskd.trainer.cohort import EVALUATION_BATCH, normalize
-
     model.eval()
     logit_parts: list[Tensor] = []
     feature_parts: list[Tensor] = []
     with torch.no_grad():
-        for start in range(0, len(dataset.test_images), EVALUATION_BATCH):
-            images = dataset.test_images[start : start + EVALUATION_BATCH].to(device)
+        for start in range(0, len(dataset.test_images), BATCH):
+            images = dataset.test_images[start : start + BATCH].to(device)
             features, logits = model.forward_with_features(normalize(images, dataset))  # type: ignore[operator]
             feature_parts.append(features.half().cpu())
             logit_parts.append(logits.float().cpu())

@@ -107,6 +107,7 @@ def train(
     return _train(
         load_recipe(recipe, settings=settings, members=members),
         lambda identity: Path(out),
+        called=recipe,
         seed=seed,
         overrides=_overrides(settings, members),
         options=Options(**options),
@@ -131,6 +132,7 @@ def train_cached(
     return _train(
         resolved,
         lambda identity: Path(Options(**options).runs) / f"{resolved.name}-seed{seed}-{identity[:12]}",
+        called=recipe,
         seed=seed,
         overrides=_overrides(settings, members),
         options=Options(**options),
@@ -168,18 +170,19 @@ def _overrides(settings: Mapping[str, Any] | None, members: Iterable[str] | None
 
 
 def _train(
-    recipe: Recipe, place: Any, *, seed: int, overrides: dict[str, Any], options: Options
+    recipe: Recipe, place: Any, *, called: str, seed: int, overrides: dict[str, Any], options: Options
 ) -> tuple[Path, dict[str, Any]]:
     device = select_device(options.device)
     execution = Execution.choose(device, precision=options.precision, fused=options.fused)
     Log.check(options.log)
     with execution.active():
-        return _train_on(recipe, place, seed, overrides, options, device, execution)
+        return _train_on(recipe, place, called, seed, overrides, options, device, execution)
 
 
 def _train_on(
     recipe: Recipe,
     place: Any,
+    called: str,
     seed: int,
     overrides: dict[str, Any],
     options: Options,
@@ -229,7 +232,7 @@ def _train_on(
             **about,
             "identity": identity,
             "overrides": overrides,
-            "command": _command(recipe.name, seed, overrides, options),
+            "command": _command(called if called.endswith(".toml") else recipe.name, seed, overrides, options),
             "teacher_logits_reason": reason,
             "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
             "device": describe_device(device),
