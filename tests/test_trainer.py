@@ -36,7 +36,7 @@ from lskd.records import load_record
 from lskd.trainer.cohort import Cohort, evaluate
 from lskd.trainer.execution import Execution
 from lskd.trainer.run import publish, select_device, train, train_cached
-from lskd.trainer.schedule import step_learning_rate
+from lskd.trainer.schedule import cosine_learning_rate, step_learning_rate
 
 GOLDEN = Path(__file__).parent / "golden"
 DATA = {"train_size": 320, "test_size": 100}
@@ -631,3 +631,16 @@ def test_the_doctor_says_what_is_there_and_what_is_missing(monkeypatch: pytest.M
     assert "! disk       0.0 GiB free here" in lines
     assert "  log        tensorboard: no, only jsonl; pip install tensorboard" in lines
     assert any(line.startswith(f"  torch      {torch.__version__}") for line in lines)
+
+
+def test_cosine_schedules_equal_the_released_ones() -> None:
+    g = np.load(GOLDEN / "schedule_vit.npz")
+    student = {"epochs": 300, "minimum": 5e-6, "warmup": 20, "warmup_start": 5e-7}
+    ours = [cosine_learning_rate(5e-4, epoch, **student) for epoch in range(1, 301)]  # type: ignore[arg-type]
+    np.testing.assert_allclose(ours, g["lr_adamw"], rtol=1e-12)
+    teacher = [cosine_learning_rate(0.1, epoch, epochs=300) for epoch in range(1, 301)]
+    np.testing.assert_allclose(teacher, g["lr_teacher_sgd"], rtol=1e-9)
+    with pytest.raises(ValueError, match="epochs count from 1"):
+        cosine_learning_rate(0.1, 0, epochs=3)
+    with pytest.raises(ValueError, match="warmup 4; expected 0 to 3"):
+        cosine_learning_rate(0.1, 1, epochs=3, warmup=4)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-__all__ = ["step_learning_rate"]
+__all__ = ["cosine_learning_rate", "step_learning_rate"]
 
 
 def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, decay: float = 0.1) -> float:
@@ -15,3 +16,21 @@ def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, de
     if epoch < 1:
         raise ValueError(f"step_learning_rate: epoch {epoch}; epochs count from 1")
     return float(base * decay ** sum(m < epoch for m in milestones))
+
+
+def cosine_learning_rate(
+    base: float, epoch: int, *, epochs: int, minimum: float = 0.0, warmup: int = 0, warmup_start: float = 0.0
+) -> float:
+    """Rate of epoch 1, 2, ...: half a cosine from ``base`` to ``minimum`` in ``epochs``, as for vision transformers.
+
+    The first ``warmup`` epochs rise linearly from ``warmup_start`` towards ``base`` instead; the cosine does not wait
+    for them, so the rate drops a little where it sets in (protocol 4.4).
+    """
+    if epoch < 1:
+        raise ValueError(f"cosine_learning_rate: epoch {epoch}; epochs count from 1")
+    if not 0 <= warmup <= epochs:
+        raise ValueError(f"cosine_learning_rate: warmup {warmup}; expected 0 to {epochs} epochs")
+    done = epoch - 1
+    if done < warmup:
+        return float(warmup_start + done * (base - warmup_start) / warmup)
+    return float(minimum + 0.5 * (base - minimum) * (1 + math.cos(math.pi * min(done, epochs) / epochs)))
