@@ -17,25 +17,28 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def tree_memory(session: int) -> int:
-    """Bytes in use by all processes of a session."""
-    total = 0
+def tree_memory(root: int) -> int:
+    """Bytes in use by a process and all that descend from it; notebooks' kernels have sessions of their own."""
+    children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) != session:
-                continue
-            rollup = (entry / "smaps_rollup").read_text()
-        except OSError:
-            continue  # it has ended
-        total += next((int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+        if entry.name.isdigit():
+            with suppress(OSError):  # it has ended
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    total, waiting = 0, [root]
+    while waiting:
+        number = waiting.pop()
+        waiting += children.get(number, [])
+        with suppress(OSError):
+            for line in Path(f"/proc/{number}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
     return total
 
 
@@ -43,10 +46,10 @@ def measure(command: list[str], folder: Path) -> dict[str, float]:
     """Run a command in a session of its own; seconds and peak bytes."""
     peak, ended = 0, threading.Event()
 
-    def watch(session: int) -> None:
+    def watch(root: int) -> None:
         nonlocal peak
         while not ended.wait(0.25):
-            peak = max(peak, tree_memory(session))
+            peak = max(peak, tree_memory(root))
 
     start = time.perf_counter()
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "LSKD_CACHE")}
