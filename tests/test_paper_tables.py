@@ -1,0 +1,258 @@
+"""The paper's tables: every printed cell once, released logs in their cell, and our runs in theirs and nowhere else."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+
+from lskd import catalogue, paper_tables, published, results
+from lskd.errors import LskdError
+from lskd.figures.paper_tables import FEW, left_out_table, table, write_csv
+from lskd.recipes import load_recipe
+
+RECIPE = "cifar100/resnet32x4-resnet8x4"
+NAME = "resnet32x4 -> resnet8x4, kd, ls"
+SHOWN = ("ours, best", "ours, last", "ours − published")
+
+
+def run(values: dict[str, tuple[float, float]], *, recipe: str = RECIPE, seed: int = 0) -> dict[str, Any]:
+    """The record of a whole run of a recipe's members, (last, best) each."""
+    resolved = load_recipe(recipe, members=values)
+    record = synthetic.record(values, seed=seed, name=recipe, epochs=resolved.epochs)
+    record["config"] = resolved.config()
+    record["dataset"] |= {"name": "cifar100", "classes": 100, "train_size": 50_000, "test_size": 10_000}
+    for name, member in record["members"].items():
+        settings = dict(resolved.members[name])
+        member |= {"method": settings.pop("method"), "standardize": settings.get("standardize", False)}
+        member["settings"] = settings
+    return record
+
+
+def store(tmp_path: Path, *records: dict[str, Any]) -> Path:
+    for i, record in enumerate(records):
+        folder = tmp_path / f"run-{i}"
+        folder.mkdir()
+        (folder / "record.json").write_text(json.dumps(record))
+        results.add(folder, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def filled(folder: Path) -> dict[tuple[int, str], dict[str, Any]]:
+    """Statistics of all cells that show something of ours, by table and name."""
+    return {(n, e.cell.name): e.ours for n in paper_tables.TABLES for e in paper_tables.entries(n, folder) if e.ours}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def line(number: int, name: str, folder: Path) -> dict[str, str]:
+    shown = table(number, paper_tables.entries(number, folder))
+    (row,) = [row for row in shown.rows if row[0] == name]
+    return dict(zip(shown.headings, row, strict=True))
+
+
+# --- cells, published numbers, logs ----------------------------------------------------------------------------------
+
+
+def test_tables_have_the_printed_cells_once() -> None:
+    found = {n: paper_tables.entries(n, "no such folder") for n in paper_tables.TABLES}
+    distilled = {n: [e for e in entries if e.cell.teacher] for n, entries in found.items()}
+    assert {n: len(e) for n, e in distilled.items()} == {1: 7 * 8, 2: 7 * 8, 3: 2 * 8, 4: 7 * 4, 5: 6 * 4}
+    for entries in found.values():
+        assert len({e.cell.name for e in entries}) == len(entries)
+        assert all(e.published == e.cell.published for e in entries)
+        assert all(catalogue.find(e.cell.name) == e.cell for e in entries)  # the row's name is what --recipe takes
+    pairs = {n: {(e.cell.teacher, e.cell.student) for e in distilled[n]} for n in (1, 2)}
+    assert not pairs[1] & pairs[2]
+    with pytest.raises(LskdError, match="no table 6; there are 1, 2"):
+        paper_tables.entries(6)
+
+
+def test_numbers_typed_from_the_paper() -> None:
+    def one(number: int, name: str) -> paper_tables.Entry:
+        (entry,) = [e for e in paper_tables.entries(number, "no such folder") if e.cell.name == name]
+        return entry
+
+    assert one(1, NAME).published == 76.62
+    assert one(2, "ResNet50 -> MobileNetV2, mlkd, ls").published == 71.19
+    imagenet = one(3, "ResNet34 -> ResNet18, ctkd, ls")
+    assert (imagenet.published, imagenet.published_top5) == (71.81, 90.46)
+    assert one(4, "resnet32x4 -> resnet8x4, kd, weight 18, minus mean").published == 61.31
+    assert one(5, "wrn_16_4 -> wrn_16_2, dkd").published == 76.00
+    assert one(5, "wrn_28_4, alone").published == 78.60
+
+
+def test_every_released_log_is_in_its_cell() -> None:
+    found = [e for n in (1, 2) for e in paper_tables.entries(n, "no such folder")]
+    for run_ in published.logs()["logs"]:
+        if run_["dataset"] != "CIFAR-100":
+            continue
+        (entry,) = [
+            e
+            for e in found
+            if (e.cell.teacher, e.cell.student, e.cell.method, e.cell.standardize)
+            == (run_["teacher"], run_["student"], run_["method"].lower(), True)
+        ]
+        assert run_["best_test_acc"] in entry.log_best
+        assert run_["last_test_acc"] in entry.log_last
+    assert sum(len(e.log_best) for e in found) == 57
+    assert all(e.cell.standardize for e in found if e.log_best)
+    ablation = [e.cell.name for e in paper_tables.entries(4, "no such folder") if e.log_best]
+    assert ablation == ["resnet32x4 -> resnet8x4, kd, weight 9, z"]  # the one cell of Table 4 at a log's settings
+
+
+# --- ours ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_records_ours_is_empty_and_has_a_command(tmp_path: Path) -> None:
+    assert filled(tmp_path) == {}
+    for number in paper_tables.TABLES:
+        entries = paper_tables.entries(number, tmp_path)
+        shown = table(number, entries)
+        places = [list(shown.headings).index(h) for h in SHOWN]
+        assert {row[i] for row in shown.rows for i in places} == {"–"}
+        assert f"0 of {len(entries)} cells" in shown.caption
+        rows = read(write_csv(number, entries, tmp_path / "out"))
+        assert {row["n"] for row in rows} == {"0"}
+        assert {row["best_mean"] + row["last_mean"] + row["difference_mean"] + row["few"] for row in rows} == {""}
+        assert all(row["command"].startswith("lskd train --recipe ") != bool(row["obstacles"]) for row in rows)
+        assert ("lskd train" in shown.caption) == any(row["command"] for row in rows)
+
+
+def test_three_seeds_show_mean_interval_and_difference(tmp_path: Path) -> None:
+    last, best = (76.0, 76.3, 76.6), (76.4, 76.5, 76.9)
+    folder = store(tmp_path, *(run({"kd_ls": (last[s], best[s])}, seed=s) for s in range(3)))
+    assert set(filled(folder)) == {(1, NAME)}
+    # by hand: t(0.975, 2 degrees of freedom) = 4.3027; sd of the best ones sqrt(0.07)
+    half = 4.3027 * math.sqrt(0.07) / math.sqrt(3)
+    row = line(1, NAME, folder)
+    assert row["ours, best"] == f"76.60 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
+    assert row["ours, last"] == f"76.30 ± {4.3027 * 0.3 / math.sqrt(3):.2f} (n = 3)".replace(" ", "\u00a0")
+    assert row["ours − published"] == f"−0.02 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
+    entries = paper_tables.entries(1, folder)
+    assert "†" not in table(1, entries).caption
+    (data,) = [r for r in read(write_csv(1, entries, tmp_path)) if r["n"] != "0"]
+    assert (data["cell"], data["n"], data["seeds"], data["few"]) == (NAME, "3", "0; 1; 2", "False")
+    assert float(data["difference_high"]) - float(data["difference_low"]) == pytest.approx(2 * half, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fewer_than_three_seeds_are_marked_everywhere(tmp_path: Path, n: int) -> None:
+    folder = store(tmp_path, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(n)))
+    row = line(1, NAME, folder)
+    for heading in SHOWN:
+        assert row[heading].endswith(f"(n\u00a0=\u00a0{n}){FEW}")
+        assert "±" not in row[heading]
+    assert "n below 3: no interval" in table(1, paper_tables.entries(1, folder)).caption
+
+
+def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
+    folder = store(tmp_path, run({"kd_ls": (75.0, 75.5), "ctkd_ls": (75, 76)}, recipe="cifar100/wrn_40_2-wrn_16_2"))
+    pair = "wrn_40_2 -> wrn_16_2"
+    assert set(filled(folder)) == {(1, f"{pair}, kd, ls"), (1, f"{pair}, ctkd, ls"), (5, f"{pair}, kd, ls")}
+
+
+def _epochs(record: dict[str, Any]) -> None:
+    record["config"]["epochs"] = 8
+
+
+def _temperature(record: dict[str, Any]) -> None:
+    record["config"]["members"]["kd_ls"]["temperature"] = 4.0
+
+
+def _default_made_explicit(record: dict[str, Any]) -> None:
+    record["config"]["members"]["kd_ls"]["standardize"] = False
+
+
+def _teacher(record: dict[str, Any]) -> None:
+    record["config"]["teacher"] |= {"recipe": None, "checkpoint": "elsewhere/teacher.pth"}
+
+
+def _subset(record: dict[str, Any]) -> None:
+    record["config"]["data"] = {"train_size": 1000}
+
+
+def _small(record: dict[str, Any]) -> None:
+    record["dataset"]["train_size"] = 1000
+
+
+def _interrupted(record: dict[str, Any]) -> None:
+    record["members"]["kd_ls"]["last"]["epoch"] = 100
+
+
+def _failed(record: dict[str, Any]) -> None:
+    record["members"]["kd_ls"]["failure"] = "the loss is not a number"
+
+
+def _student(record: dict[str, Any]) -> None:
+    record["config"]["student"] = "resnet20"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_epochs, "epochs is 8, 240 in the recipe"),
+        (_temperature, "kd_ls.temperature is 4.0, 2.0 in the recipe"),
+        (_default_made_explicit, "kd_ls.standardize is False, True in the recipe"),
+        (_teacher, "teacher.checkpoint is 'teacher.pth', None in the recipe"),
+        (_subset, "data.train_size is 1000, None in the recipe"),
+        (_small, "it is of 100 classes, 1,000 and 10,000 images"),
+        (_interrupted, "it has 100 epochs of 240"),
+        (_failed, "it stopped early"),
+        (_student, "student is 'resnet20', 'resnet8x4' in the recipe"),
+    ],
+)
+def test_another_experiment_is_in_no_cell_and_the_reason_is_told(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    record = copy.deepcopy(run({"kd_ls": (76.0, 76.4)}))
+    change(record)
+    folder = store(tmp_path, record)
+    assert filled(folder) == {}
+    (found,) = paper_tables.left_out(folder)
+    assert (found.recipe, found.member) == (RECIPE, "kd_ls")
+    assert reason in found.reason
+    assert found.reason in left_out_table([found]).rows[0]
+
+
+def test_other_recipes_are_in_no_cell(tmp_path: Path) -> None:
+    short = run({"kd_ls": (40.0, 41.0)}, recipe="cifar100-resnet56-resnet20-short-8")
+    digits = run({"kd_ls": (87.0, 88.0)}, recipe="digit-pairs")
+    like = run({"kd_like_for_like": (73.0, 74.0)})
+    folder = store(tmp_path, short, digits, like)
+    assert len(results.groups(folder)) == 3
+    assert filled(folder) == {}
+    assert paper_tables.left_out(folder) == []
+
+
+def test_the_committed_records_of_other_data_are_in_no_cell() -> None:
+    committed = Path(__file__).parent.parent / "results" / "digit_pairs"
+    assert len(results.groups(committed)) == 2
+    assert filled(committed) == {}
+
+
+def test_a_changed_run_does_not_hide_a_whole_one(tmp_path: Path) -> None:
+    changed = run({"kd_ls": (10.0, 11.0)}, seed=1)
+    _temperature(changed)
+    folder = store(tmp_path, run({"kd_ls": (76.0, 76.4)}), changed)
+    assert line(1, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a01){FEW}"
+    assert len(paper_tables.left_out(folder)) == 1
+
+
+def test_runs_of_another_teacher_s_weights_are_not_averaged(tmp_path: Path) -> None:
+    other = run({"kd_ls": (70.0, 70.4)}, seed=7)
+    other["teacher"]["digest"] = "other weights"
+    folder = store(tmp_path, other, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(2)))
+    assert line(1, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a02){FEW}"
+    (found,) = paper_tables.left_out(folder)
+    assert found.reason == "other weights of the teacher"
+    assert "seed-7" in found.path.name
