@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="auto", choices=("auto", "float32", "tf32", "bf16"), help="of a GPU; a CPU has float32"
     )
     train.add_argument("--no-fused", action="store_true", help="several kernels an optimiser step, on a GPU")
+    train.add_argument("--no-graph", action="store_true", help="launch kernel by kernel, on a GPU, not a CUDA graph")
+    train.add_argument("--no-streams", action="store_true", help="one member after the other, on a GPU")
     train.add_argument("--log", choices=("jsonl", "tensorboard"), help="write each epoch as it ends")
     train.set_defaults(call=_train)
 
@@ -207,6 +209,7 @@ def _train(given: argparse.Namespace) -> int:
     options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
     options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
     options |= {"precision": given.precision, "fused": not given.no_fused}
+    options |= {"graph": not given.no_graph, "streams": not given.no_streams}
     if given.out:
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:

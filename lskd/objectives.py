@@ -62,6 +62,10 @@ class Objective(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Prepare for epoch 1, 2, ..."""
 
+    def epoch_constants(self) -> tuple[float, ...]:
+        """The numbers that ``start_epoch`` has set; a CUDA graph of a step is good for as long as they are the same."""
+        return ()
+
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         raise TypeError(f"{type(self).__name__} computes no terms; choose one of {', '.join(METHODS)}")
 
@@ -147,6 +151,9 @@ class DKD(Objective):
     def start_epoch(self, epoch: int) -> None:
         self.factor = min(epoch / self.warmup, 1.0)
 
+    def epoch_constants(self) -> tuple[float, ...]:
+        return (self.factor,)
+
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         tckd, nckd = dkd_terms(
             logits.student,
@@ -189,6 +196,9 @@ class CTKD(Objective):
 
     def start_epoch(self, epoch: int) -> None:
         self.reversal = curriculum_reversal(epoch, loops=self.loops)
+
+    def epoch_constants(self) -> tuple[float, ...]:
+        return (self.reversal,)
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         kd = kd_loss(

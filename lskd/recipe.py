@@ -81,6 +81,8 @@ class Recipe:
     """A resolved recipe. Epochs count from 1; ``milestones`` are the last epochs before each decay.
 
     ``optimization`` is empty for what the trainer does: SGD with steps. ``about`` has an entry for every member.
+    ``threads`` is what one network computes with on a CPU. It decides the order of sums, hence bits; members are
+    trained side by side on the threads there are, so more than 1 is for a network that is trained alone.
     """
 
     name: str
@@ -97,13 +99,15 @@ class Recipe:
     decay: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    threads: int = 1
     optimization: dict[str, Any] = field(default_factory=dict)
     about: dict[str, About] = field(default_factory=dict)
 
     def config(self) -> dict[str, Any]:
         """Everything that decides a run's result, as plain JSON values."""
         out = json.loads(json.dumps(dataclasses.asdict(self)))
-        for key in ("description", "about", *(["optimization"] if not self.optimization else [])):
+        usual = [key for key, value in (("optimization", {}), ("threads", 1)) if out[key] == value]
+        for key in ("description", "about", *usual):
             del out[key]
         own = {name: source_digest(name) for name in self._external()}
         return out | ({"external": own} if own else {})

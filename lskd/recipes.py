@@ -186,8 +186,8 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
             if key not in settings and key not in known:
                 raise LskdError(f"{place}: assumed names {key!r}, which it does not set{_near(key, settings)}")
         values["members"] = values["members"] | {member: settings}
-    for key in ("epochs", "batch_size", "learning_rate"):
-        if not values[key] > 0:
+    for key in ("epochs", "batch_size", "learning_rate", "threads"):
+        if not values.get(key, 1) > 0:
             raise LskdError(f"recipe {name}: {key} is {values[key]}; it must be positive")
     milestones = values.get("milestones", ())
     if list(milestones) != sorted(set(milestones)) or any(m < 1 for m in milestones):
@@ -282,6 +282,7 @@ _TYPES: dict[str, type] = {
     "decay": float,
     "momentum": float,
     "weight_decay": float,
+    "threads": int,
     "milestones": tuple,
     "members": dict,
     "data": dict,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lskd.data.dataset import Dataset
 
-__all__ = ["Views", "normalize", "view_count", "weak_view"]
+__all__ = ["Normalize", "Views", "normalize", "view_count", "weak_view"]
 
 
 def view_count(*, pad: int = 4, flip: bool = True) -> int:
@@ -65,8 +65,17 @@ class Views:
 
 def normalize(images: Tensor, dataset: Dataset) -> Tensor:
     """uint8 ``[batch, 3, H, W]`` to float32, scaled to [0, 1], then mean 0 and deviation 1 by channel."""
-    shape = (1, 3, 1, 1)
-    mean = torch.tensor(dataset.mean, device=images.device).view(shape)
-    std = torch.tensor(dataset.std, device=images.device).view(shape)
-    x = images.to(torch.float32, memory_format=torch.channels_last)
-    return x.div_(255).sub_(mean).div_(std)
+    return Normalize(dataset, images.device)(images)
+
+
+class Normalize:
+    """:func:`normalize` with its constants on the device, for who calls it often."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        shape = (1, 3, 1, 1)
+        self._mean = torch.tensor(dataset.mean, device=device).view(shape)
+        self._std = torch.tensor(dataset.std, device=device).view(shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        x = images.to(torch.float32, memory_format=torch.channels_last)
+        return x.div_(255).sub_(self._mean).div_(self._std)

@@ -1,17 +1,19 @@
-"""The training loop: students that differ only in their objective, in lockstep behind one teacher.
+"""The training loop: students that differ only in their objective, behind one teacher.
 
 Every batch is gathered once and goes through the teacher once, whatever the number of members. Members
 share nothing else: model, objective and optimiser are their own, so a member's bits are the same alone and
 in any cohort. Draws are pure functions of (seed, epoch, position), see :mod:`lskd.data.draws`. Strong views
 are made, and seen by the teacher, only while an objective needs them.
+
+On a CPU members are trained side by side, while the next batches are prepared (:mod:`lskd.trainer.lanes`).
+On a GPU a step of all members is one CUDA graph with a stream a member (:mod:`lskd.trainer.graph`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,35 +22,27 @@ from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
 from lskd.data.draws import derive
-from lskd.data.views import normalize
+from lskd.data.views import Normalize, normalize
 from lskd.models import create_model
-from lskd.objectives import Logits, Objective, create_objective
+from lskd.objectives import create_objective
 from lskd.recipes import Recipe
-from lskd.trainer.batches import Batch, Batches
+from lskd.trainer.batches import Batch, Batches, Draw
 from lskd.trainer.checkpoint import Checkpoint
 from lskd.trainer.execution import Execution
+from lskd.trainer.graph import StepGraph
+from lskd.trainer.lanes import Lanes
+from lskd.trainer.member import Member
 from lskd.trainer.schedule import step_learning_rate
 from lskd.trainer.table import LogitTable
 
 __all__ = ["Cohort", "Member", "evaluate", "normalize", "seeded"]
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
 WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
+WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
+TEACHER_ROWS = 32  # of a batch in one unit of a lane's work
 
-
-@dataclass
-class Member:
-    """One student: its network, its objective, its optimiser, and what has been measured of it."""
-
-    name: str
-    model: nn.Module
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    history: list[dict[str, Any]] = field(default_factory=list)
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    failure: dict[str, Any] | None = None
-    watched: tuple[str, ...] = ()
-    first_bad: Tensor | None = None
+Prepared = tuple[Batch, Tensor | None, Tensor | None]
 
 
 class Cohort:
@@ -81,6 +75,7 @@ class Cohort:
         self.teacher = None if teacher is None else _placed(teacher, device).eval().requires_grad_(False)
         self.table = table
         self.execution = execution or Execution.choose(device)
+        self.lanes = Lanes(recipe.threads)
         self.batches = Batches(dataset, seed=seed, size=recipe.batch_size, device=device)
         self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
@@ -88,6 +83,9 @@ class Cohort:
         self.steps_per_epoch = self.batches.per_epoch
         self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
         self._on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None
+        self._window = 1  # steps
+        self._graph: StepGraph | None = None
+        self._streams: dict[str, torch.cuda.Stream] = {}
 
     @property
     def total_steps(self) -> int:
@@ -103,64 +101,53 @@ class Cohort:
         after_step: Callable[[], None] = lambda: None,
         after_epoch: Callable[[], None] = lambda: None,
         on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None,
+        window: int = WINDOW,
     ) -> None:
         """Train from the current step to the last.
 
         Args:
-            after_step: sees a state that can be checkpointed.
+            after_step: sees a state that can be checkpointed; on a CPU it is called once for several steps.
             after_epoch: is called after the epoch's test and its last ``after_step``.
+            window: images between two calls of ``after_step`` on a CPU with several lanes, at least a batch.
             on_failure: is handed a member whose numbers are no longer finite, with its weights and the batch.
         """
         self._on_failure = on_failure
-        while self.step < self.total_steps and self.running:
-            epoch, first = divmod(self.step, self.steps_per_epoch)
-            for batch in self.batches.epoch(epoch + 1, first, strong=self._needs_strong):
-                self._train_step(batch)
-                self.step += 1
-                if self.step % self.steps_per_epoch == 0:
-                    self._finish_epoch(epoch + 1)
-                    after_step()
-                    after_epoch()
-                else:
-                    after_step()
-                if not self.running:
-                    return
+        on_cpu = self.device.type == "cpu"
+        self._window = max(1, window // self.recipe.batch_size) if self.lanes.count > 1 else 1
+        advance = self._side_by_side if on_cpu else self._on_device
+        with self.lanes if on_cpu else nullcontext():
+            while self.step < self.total_steps and self.running:
+                epoch, first = divmod(self.step, self.steps_per_epoch)
+                for steps in advance(self.batches.draws(epoch + 1, first, strong=self._needs_strong)):
+                    self.step += steps
+                    if self.step % self.steps_per_epoch == 0:
+                        self._finish_epoch(epoch + 1)
+                        after_step()
+                        after_epoch()
+                    else:
+                        after_step()
+                    if not self.running:
+                        return
+
+    def launch(self) -> dict[str, Any]:
+        """How work is handed out, for a record: what decides time and not bits."""
+        if self.device.type == "cpu":
+            return {"lanes": self.lanes.count, "threads": self.lanes.threads}
+        return {"graph": self.execution.graph, "streams": self.execution.streams}
 
     def state(self) -> Checkpoint:
         """Everything that a resumed run needs."""
         self._look()
-        tensors: dict[str, Tensor] = {}
-        for member in self.members:
-            parts: dict[str, Mapping[str, Tensor]] = {
-                "model": member.model.state_dict(),
-                "objective": member.objective.state_dict(),
-                "sums": member.sums,
-                "momentum": {
-                    str(i): member.optimizer.state[p]["momentum_buffer"]
-                    for i, p in enumerate(_parameters(member))
-                    if member.optimizer.state[p].get("momentum_buffer") is not None
-                },
-            }
-            for part, values in parts.items():
-                tensors.update({f"{member.name}/{part}/{key}": value for key, value in values.items()})
+        tensors = {f"{m.name}/{key}": value for m in self.members for key, value in m.tensors().items()}
         facts = {m.name: {"history": m.history, "failure": m.failure} for m in self.members}
         return Checkpoint(self.step, tensors, {"members": facts})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same run."""
         for member in self.members:
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "sums": {}, "momentum": {}}
-            for key, value in checkpoint.tensors.items():
-                name, part, rest = key.split("/", 2)
-                if name == member.name:
-                    parts[part][rest] = value
-            member.model.load_state_dict(parts["model"])
-            member.objective.load_state_dict(parts["objective"])
-            member.sums = {k: v.to(self.device) for k, v in parts["sums"].items()}
-            for i, p in enumerate(_parameters(member)):
-                if str(i) in parts["momentum"]:
-                    buffer = torch.empty_like(p, memory_format=torch.preserve_format)
-                    member.optimizer.state[p]["momentum_buffer"] = buffer.copy_(parts["momentum"][str(i)])
+            prefix = f"{member.name}/"
+            own = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+            member.restore(own)
             member.history = checkpoint.values["members"][member.name]["history"]
             member.failure = checkpoint.values["members"][member.name]["failure"]
         self.step = checkpoint.step
@@ -180,47 +167,106 @@ class Cohort:
             weight_decay=self.recipe.weight_decay,
             fused=self.execution.fused,
         )
-        return Member(name, model, objective, optimizer)
+        return Member(name, model, objective, optimizer, look_later=self.device.type != "cpu")
 
     def _needs_strong(self) -> bool:
         return any(m.objective.needs_strong for m in self.running)
 
-    def _train_step(self, batch: Batch) -> None:
-        teacher, teacher_strong = self._teacher_logits(batch)
-        rate = self._learning_rate(batch.epoch)
+    def _side_by_side(self, draws: Iterator[Draw]) -> Iterator[int]:
+        """Train on all draws, window after window; yields how many steps each had."""
+        ready: list[Prepared] = []
+        self.lanes.run([self._prepare(draws, self._window, ready)])
+        while ready:
+            now, ready = ready, []
+            stopped: dict[str, tuple[int, str]] = {}
+            members = [self._steps(member, now, stopped) for member in self.running]
+            self.lanes.run([*members, self._prepare(draws, self._window, ready)])
+            for member in self.running:
+                if member.name in stopped:
+                    self._fail(member, *stopped[member.name])
+            yield len(now)
+
+    def _prepare(self, draws: Iterator[Draw], steps: int, ready: list[Prepared]) -> Iterator[None]:
+        """A job of the lanes: batches and what the teacher says of them."""
+        for _ in range(steps):
+            draw = next(draws, None)
+            if draw is None:
+                return
+            batch = self.batches.load(draw)
+            weak: list[Tensor] = []
+            strong: list[Tensor] = []
+            for rows in self._teacher_rows(batch):
+                yield
+                part = self._teacher_logits(batch, rows)
+                weak += [] if part[0] is None else [part[0]]
+                strong += [] if part[1] is None else [part[1]]
+            ready.append((batch, torch.cat(weak) if weak else None, torch.cat(strong) if strong else None))
+            yield
+
+    def _steps(self, member: Member, prepared: list[Prepared], stopped: dict[str, tuple[int, str]]) -> Iterator[None]:
+        """A job of the lanes: a member's steps, up to the first with a value that is not finite."""
+        for batch, teacher, teacher_strong in prepared:
+            member.start_epoch(batch.epoch, self._learning_rate(batch.epoch))
+            bad = member.train_step(batch, teacher, teacher_strong, self.execution)
+            if bad is not None:
+                stopped[member.name] = int(batch.step), bad
+                return
+            yield
+
+    def _on_device(self, draws: Iterator[Draw]) -> Iterator[int]:
+        """Train on all draws, on a GPU; yields after every step."""
+        streams = self.execution.streams
+        graph = self._graph = self._graph or StepGraph(self.device, enabled=self.execution.graph)
+        for draw in draws:
+            rate = self._learning_rate(draw.epoch)
+            for member in self.running:
+                member.start_epoch(draw.epoch, rate)
+            constants = (rate, *((m.name, m.objective.epoch_constants()) for m in self.running))
+            graph(lambda given: self._device_step(given, streams=streams), draw, constants)
+            if (int(draw.step) + 1) % WATCH_EVERY == 0:
+                self._look()
+            yield 1
+
+    def _device_step(self, draw: Draw, *, streams: bool) -> None:
+        """One step of all members, nothing of which waits for the device; can be captured."""
+        batch = self.batches.load(draw)
+        teacher, teacher_strong = self._teacher_logits(batch, slice(None))
         for member in self.running:
-            member.model.train()
-            member.objective.start_epoch(batch.epoch)
-            for group in member.optimizer.param_groups:
-                group["lr"] = rate
-            logits = self._forward(member.model, batch.inputs)
-            # The second pass moves running statistics a second time, as the released code does (protocol 1.5).
-            strong = self._forward(member.model, batch.strong) if member.objective.needs_strong else None
-            watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
-            if self.device.type == "cpu" and self._not_finite(member, batch, watched):
-                continue  # losses would refuse them, for all members
-            terms = member.objective(Logits(logits, batch.target, teacher, strong, teacher_strong))
-            loss = torch.stack(list(terms.values())).sum()
-            if self._not_finite(member, batch, {**watched, **terms, "loss": loss}):
-                continue
-            member.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            member.optimizer.step()
-            _accumulate(member.sums, terms, loss, logits, batch.target)
+            with self._stream(member) if streams else nullcontext():
+                member.train_step(batch, teacher, teacher_strong, self.execution)
+        # What was made on the main stream is not given back before all members have read it.
+        for member in self.running if streams else ():
+            torch.cuda.current_stream(self.device).wait_stream(self._streams[member.name])
+
+    @contextmanager
+    def _stream(self, member: Member) -> Iterator[None]:
+        """A member's own stream, behind what has been launched so far."""
+        if member.name not in self._streams:
+            self._streams[member.name] = torch.cuda.Stream(self.device)
+        own = self._streams[member.name]
+        own.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(own):
+            yield
+
+    def _teacher_rows(self, batch: Batch) -> list[slice]:
+        """Parts of a batch that the teacher sees at once on a CPU; its bits follow from them."""
+        if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
+            return []
+        if self.table is not None and batch.strong is None:
+            return [slice(None)]
+        return [slice(i, i + TEACHER_ROWS) for i in range(0, len(batch.index), TEACHER_ROWS)]
 
     @torch.no_grad()
-    def _teacher_logits(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    def _teacher_logits(self, batch: Batch, rows: slice) -> tuple[Tensor | None, Tensor | None]:
         """Of the weak and the strong views. Two passes, so that those of weak views are the same with and without."""
         if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
             return None, None
-        weak = self._forward(self.teacher, batch.inputs) if self.table is None else self.table(batch.index, batch.view)
-        return weak, self._forward(self.teacher, batch.strong) if self._needs_strong() else None
-
-    def _forward(self, model: nn.Module, inputs: Tensor | None) -> Tensor:
-        """Logits in float32, whatever the network computed in."""
-        with self.execution.autocast():
-            logits: Tensor = model(inputs)
-        return logits.float()
+        forward = self.execution.forward
+        if self.table is not None:
+            weak = self.table(batch.index[rows], batch.view[rows])
+        else:
+            weak = forward(self.teacher, batch.inputs[rows])
+        return weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows])
 
     def _learning_rate(self, epoch: int) -> float:
         recipe = self.recipe
@@ -228,13 +274,13 @@ class Cohort:
 
     def _finish_epoch(self, epoch: int) -> None:
         self._look()
+        tests = self._test_all()
         for member in self.running:
-            test_loss, test_accuracy = evaluate(member.model, self.test_images, self.test_labels, self.dataset)
+            test_loss, test_accuracy = tests[member.name]
             if not math.isfinite(test_loss):  # the epoch's last update was one too many
                 self._fail(member, self.step - 1, "test loss")
                 continue
-            sums = {key: float(value) for key, value in member.sums.items()}
-            member.sums = {}
+            sums = member.take_sums()
             count = sums.pop("count")
             member.history.append(
                 {
@@ -249,33 +295,27 @@ class Cohort:
                 }
             )
 
-    @torch.no_grad()
-    def _not_finite(self, member: Member, batch: Batch, watched: dict[str, Tensor]) -> bool:
-        """Note the first of the named values that is NaN or infinite; True when the member stops before its update.
+    def _test_all(self) -> dict[str, tuple[float, float]]:
+        """Test loss and accuracy of every running member."""
+        found: dict[str, tuple[float, float]] = {}
 
-        On a GPU the note stays there and is read every ``WATCH_EVERY`` steps and before anything is saved, because
-        reading it waits for the device; until then the member goes on.
-        """
-        member.watched = tuple(watched)
-        finite = torch.stack([torch.isfinite(value).all() for value in watched.values()])
+        def test(member: Member) -> Iterator[None]:
+            found[member.name] = evaluate(member.model, self.test_images, self.test_labels, self.dataset)
+            yield
+
+        jobs = [test(member) for member in self.running]
         if self.device.type == "cpu":
-            if bool(finite.all()):
-                return False
-            self._fail(member, batch.step, member.watched[int(finite.int().argmin())])
-            return True
-        code = torch.where(finite.all(), -1, batch.step * len(watched) + finite.int().argmin())
-        known = member.first_bad
-        member.first_bad = code if known is None else torch.where(known < 0, code, known)
-        if (batch.step + 1) % WATCH_EVERY == 0:
-            self._look()
-        return member.failure is not None
+            self.lanes.run(jobs)
+        else:
+            for job in jobs:
+                next(job)
+        return found
 
     def _look(self) -> None:
         """Read what a GPU has noted."""
         for member in self.running:
-            if member.first_bad is not None and (code := int(member.first_bad)) >= 0:
-                step, which = divmod(code, len(member.watched))
-                self._fail(member, step, member.watched[which])
+            if (bad := member.look()) is not None:
+                self._fail(member, *bad)
 
     def _fail(self, member: Member, step: int, term: str) -> None:
         """Stop a member. ``step`` counts from 0; what is recorded counts from 1, as epochs do."""
@@ -300,9 +340,10 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset)
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        target = labels[start : start + EVALUATION_BATCH]
-        logits = model(normalize(images[start : start + EVALUATION_BATCH], dataset))
+    prepare, size = Normalize(dataset, images.device), EVALUATION_BATCH.get(images.device.type, 500)
+    for start in range(0, len(images), size):
+        target = labels[start : start + size]
+        logits = model(prepare(images[start : start + size]))
         loss += F.cross_entropy(logits, target, reduction="sum").double()
         correct += (logits.argmax(dim=-1) == target).sum()
     return float(loss) / len(images), 100 * float(correct) / len(images)
@@ -319,20 +360,3 @@ def seeded(seed: int, *labels: object) -> Iterator[None]:
 def _placed(model: nn.Module, device: torch.device) -> nn.Module:
     # channels_last is what both CPU and GPU convolutions are fastest in.
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _parameters(member: Member) -> list[Tensor]:
-    return [p for group in member.optimizer.param_groups for p in group["params"]]
-
-
-@torch.no_grad()
-def _accumulate(
-    sums: dict[str, Tensor], terms: dict[str, Tensor], loss: Tensor, logits: Tensor, target: Tensor
-) -> None:
-    """Add a batch to the sums of the epoch, on the device, without waiting for it."""
-    size = len(target)
-    values = {"loss": loss * size, "correct": (logits.argmax(dim=-1) == target).sum(), "count": torch.tensor(size)}
-    values.update({f"term/{key}": value * size for key, value in terms.items()})
-    for key, value in values.items():
-        value = value.detach().double()
-        sums[key] = sums[key] + value if key in sums else value

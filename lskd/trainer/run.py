@@ -41,7 +41,7 @@ from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, describe_device, load_record, now, summarize, versions
 from lskd.trainer import checkpoint as checkpoints
 from lskd.trainer import table as tables
-from lskd.trainer.cohort import Cohort, Member, evaluate
+from lskd.trainer.cohort import WINDOW, Cohort, Member, evaluate
 from lskd.trainer.execution import Execution
 from lskd.trainer.folder import append_line, claim, locked, read_lines
 from lskd.trainer.log import Log
@@ -58,14 +58,15 @@ class Options:
     Attributes:
         device: "auto" takes a GPU when there is one.
         runs: where a teacher and its table are looked for, and made if they are not there yet.
-        checkpoint_seconds: time between checkpoints within an epoch; there is one at every epoch's end.
+        checkpoint_seconds: time between checkpoints within an epoch, 0 for one after every step; there is always one
+            at an epoch's end.
         progress: show a progress bar and what was chosen on standard error.
         teacher_logits: "live" passes every batch through the teacher, "table" reads what it said of each view
             (:mod:`lskd.trainer.table`), "auto" takes the one that needs fewer forwards. Live and table differ by
             rounding, so the kind is part of what a run is; on strong views the teacher is always live.
         table_dtype: "float32" or "float16".
         log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
-        precision, fused: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
+        precision, fused, graph, streams: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
     """
 
     device: str = "auto"
@@ -77,6 +78,8 @@ class Options:
     log: str | None = None
     precision: str = "auto"
     fused: bool = True
+    graph: bool = True
+    streams: bool = True
 
 
 def train(
@@ -173,7 +176,9 @@ def _train(
     recipe: Recipe, place: Any, *, called: str, seed: int, overrides: dict[str, Any], options: Options
 ) -> tuple[Path, dict[str, Any]]:
     device = select_device(options.device)
-    execution = Execution.choose(device, precision=options.precision, fused=options.fused)
+    execution = Execution.choose(
+        device, precision=options.precision, fused=options.fused, graph=options.graph, streams=options.streams
+    )
     Log.check(options.log)
     with execution.active():
         return _train_on(recipe, place, called, seed, overrides, options, device, execution)
@@ -222,6 +227,13 @@ def _train_on(
                 table = _open_table(recipe, dataset, teacher, device, options)
                 _say(options, f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
         cohort = Cohort(recipe, dataset, seed=seed, teacher=teacher, device=device, table=table, execution=execution)
+        idle = cohort.lanes.count - len(cohort.members) - (teacher is not None)
+        if device.type == "cpu" and idle > 0:
+            threads = cohort.lanes.count // (len(cohort.members) + (teacher is not None))
+            _say(
+                options,
+                f"{idle} of {cohort.lanes.count} lanes stay idle; faster, with other bits: --set threads={threads}",
+            )
         found = checkpoints.load_newest(folder / "checkpoints", identity=identity)
         clock = _Clock(folder / "sessions.jsonl", found)
         if found:
@@ -236,6 +248,7 @@ def _train_on(
             "teacher_logits_reason": reason,
             "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
             "device": describe_device(device),
+            "launch": cohort.launch(),
             "versions": versions(),
             "started": clock.started,
             "finished": now(),
@@ -395,9 +408,12 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
         file=sys.stderr,
         mininterval=1.0 if sys.stderr.isatty() else 10.0,
     ) as bar:
+        shown = cohort.step
 
         def after_step() -> None:
-            bar.update(images)
+            nonlocal shown
+            bar.update((cohort.step - shown) * images)
+            shown = cohort.step
             ended = cohort.step % cohort.steps_per_epoch == 0  # then it is saved below
             if not ended and time.monotonic() - saved_at >= options.checkpoint_seconds:
                 save()
@@ -420,7 +436,8 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
                 file=sys.stderr,
             )
 
-        cohort.run(after_step=after_step, after_epoch=after_epoch, on_failure=on_failure)
+        window = WINDOW if options.checkpoint_seconds > 0 else 1
+        cohort.run(after_step=after_step, after_epoch=after_epoch, on_failure=on_failure, window=window)
         log.close()
 
 
@@ -470,5 +487,6 @@ def _command(name: str, seed: int, overrides: Mapping[str, Any], options: Option
         words += ["--teacher-logits", options.teacher_logits, "--table-dtype", options.table_dtype]
     if options.precision != "auto":
         words += ["--precision", options.precision]
-    words += ["--no-fused"] * (not options.fused)
+    for name in ("fused", "graph", "streams"):
+        words += [f"--no-{name}"] * (not getattr(options, name))
     return shlex.join(words)

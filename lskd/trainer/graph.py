@@ -1,0 +1,89 @@
+"""A training step as a CUDA graph: hundreds of small kernels of all members become one launch.
+
+What a step reads lies in tensors that stay where they are and are overwritten before each launch. Numbers that
+Python knows (learning rate, warm-up of DKD, curriculum of CTKD, who is still running) are frozen into a graph, so
+a graph is made again when one of them changes: about thirty times in 240 epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+from lskd.errors import LskdError
+from lskd.trainer.batches import Draw
+
+__all__ = ["StepGraph"]
+
+WARM_UP = 3  # steps of a shape that are launched kernel by kernel: they make what later steps overwrite
+
+
+class StepGraph:
+    """Carries out steps; from the fourth of a shape on by replaying a graph.
+
+    Args:
+        device: a GPU.
+        enabled: False launches kernel by kernel, always.
+    """
+
+    def __init__(self, device: torch.device, *, enabled: bool = True) -> None:
+        self.device = device
+        self.enabled = enabled
+        self.captures = 0
+        self._warm: dict[Hashable, int] = {}
+        self._constants: Hashable = None
+        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Draw]] = {}
+
+    def __call__(self, step: Callable[[Draw], None], draw: Draw, constants: Hashable) -> None:
+        """One step.
+
+        Args:
+            step: what to do with a draw; must not wait for the device.
+            draw: the batch; its shape and whether it has strong views select the graph.
+            constants: everything else that decides what ``step`` launches.
+
+        Raises:
+            LskdError: the step cannot be captured; names the option that goes without.
+        """
+        if constants != self._constants:
+            self._graphs.clear()
+            self._constants = constants
+        shape = (len(draw.index), draw.strong is not None)
+        if not self.enabled or self._warm.get(shape, 0) < WARM_UP:
+            self._warm[shape] = self._warm.get(shape, 0) + 1
+            step(draw)
+            return
+        if shape not in self._graphs:
+            self._graphs[shape] = self._capture(step, draw)
+        graph, inputs = self._graphs[shape]
+        assert isinstance(inputs.step, Tensor)
+        inputs.step.fill_(draw.step)
+        inputs.index.copy_(draw.index)
+        inputs.view.copy_(draw.view)
+        if inputs.strong is not None and draw.strong is not None:
+            inputs.strong.copy_(draw.strong)
+        graph.replay()
+
+    def _capture(self, step: Callable[[Draw], None], draw: Draw) -> tuple[torch.cuda.CUDAGraph, Draw]:
+        """Record the launches of a step, without carrying them out."""
+        inputs = Draw(
+            epoch=draw.epoch,
+            step=torch.zeros((), dtype=torch.int64, device=self.device),
+            index=draw.index.clone(),
+            view=draw.view.clone(),
+            strong=None if draw.strong is None else draw.strong.clone(),
+        )
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize(self.device)
+        try:
+            with torch.cuda.graph(graph):
+                step(inputs)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise LskdError(
+                f"this cohort's step cannot be made a CUDA graph: {reason}; go on with --no-graph"
+            ) from error
+        self.captures += 1
+        return graph, inputs

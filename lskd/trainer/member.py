@@ -1,0 +1,153 @@
+"""A member of a cohort: a student, its objective, its optimiser; one step of it, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lskd.objectives import Logits, Objective
+from lskd.trainer.batches import Batch
+from lskd.trainer.execution import Execution
+
+__all__ = ["Member", "parameters"]
+
+
+@dataclass
+class Member:
+    """One student: its network, its objective, its optimiser, and what has been measured of it.
+
+    Attributes:
+        history: a line of the record for every epoch that is over.
+        sums: float64 scalars, of the epoch that goes on: loss, correct, count, one a term.
+        failure: why it stopped, or None.
+        look_later: on a GPU, whether values are finite is noted there and read now and then, because reading waits.
+        watched: names of the values whose finiteness a step looks at, in order.
+        first_bad: int64 scalar, ``step · len(watched) + which`` of the first value that was not finite,
+            below 0 while there is none; read by :meth:`look`.
+    """
+
+    name: str
+    model: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    history: list[dict[str, Any]] = field(default_factory=list)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None
+    look_later: bool = False
+    watched: tuple[str, ...] = ()
+    first_bad: Tensor | None = None
+
+    def start_epoch(self, epoch: int, rate: float) -> None:
+        """Set what the epoch decides. Cheap, so it is called before every step."""
+        self.model.train()
+        self.objective.start_epoch(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("scale", 1.0)
+
+    def train_step(
+        self, batch: Batch, teacher: Tensor | None, teacher_strong: Tensor | None, execution: Execution
+    ) -> str | None:
+        """Forward, backward, update.
+
+        Returns:
+            The name of the first value that is not finite; the member is as it was before the update then. With
+            ``look_later`` always None.
+        """
+        logits = execution.forward(self.model, batch.inputs)
+        # The second pass moves running statistics a second time, as the released code does (protocol 1.5).
+        strong = execution.forward(self.model, batch.strong) if self.objective.needs_strong else None
+        watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
+        if not self.look_later and (bad := _first_bad(watched)):  # losses would refuse them, for all members
+            return bad
+        terms = self.objective(Logits(logits, batch.target, teacher, strong, teacher_strong))
+        loss = torch.stack(list(terms.values())).sum()
+        watched |= {**terms, "loss": loss}
+        if not self.look_later and (bad := _first_bad(watched)):
+            return bad
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.look_later:
+            self._note(batch.step, watched)
+        self._accumulate(terms, loss, logits, batch.target)
+        return None
+
+    @torch.no_grad()
+    def _note(self, step: int | Tensor, watched: Mapping[str, Tensor]) -> None:
+        """Keep the first step and value that was not finite, without waiting for the device."""
+        self.watched = tuple(watched)
+        finite = torch.stack([torch.isfinite(value).all() for value in watched.values()])
+        code = torch.where(finite.all(), -1, step * len(watched) + finite.int().argmin())
+        if self.first_bad is None:
+            self.first_bad = torch.full_like(code, -1)
+        self.first_bad.copy_(torch.where(self.first_bad < 0, code, self.first_bad))
+
+    def look(self) -> tuple[int, str] | None:
+        """Step and name of the first value that was noted as not finite. Waits for the device."""
+        if self.first_bad is None or (code := int(self.first_bad)) < 0:
+            return None
+        step, which = divmod(code, len(self.watched))
+        return step, self.watched[which]
+
+    @torch.no_grad()
+    def _accumulate(self, terms: Mapping[str, Tensor], loss: Tensor, logits: Tensor, target: Tensor) -> None:
+        """Add a batch to the sums of the epoch, in place and on the device, without waiting for it."""
+        size = len(target)
+        values = {"loss": loss * size, "correct": (logits.argmax(dim=-1) == target).sum()}
+        values.update({f"term/{key}": value * size for key, value in terms.items()})
+        values["count"] = torch.full_like(loss, size)
+        for key, value in values.items():
+            if key not in self.sums:
+                self.sums[key] = torch.zeros((), dtype=torch.float64, device=loss.device)
+            self.sums[key] += value.detach().double()
+
+    def take_sums(self) -> dict[str, float]:
+        """The sums as numbers; what follows starts from zero."""
+        out = {key: float(value) for key, value in self.sums.items()}
+        for value in self.sums.values():
+            value.zero_()
+        return out
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs beside history and failure, by ``part/key``."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "sums": self.sums,
+        }
+        out = {f"{part}/{key}": value for part, values in parts.items() for key, value in values.items()}
+        for i, parameter in enumerate(parameters(self.optimizer)):
+            for key, value in self.optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    out[f"optimizer/{key}/{i}"] = value
+        return out
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """What :meth:`tensors` gave, put back where it was, on the device of the weights."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "sums": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            part, rest = key.split("/", 1)
+            parts[part][rest] = value
+        self.model.load_state_dict(parts["model"])
+        self.objective.load_state_dict(parts["objective"])
+        owned = parameters(self.optimizer)
+        self.sums = {k: v.to(owned[0].device) for k, v in parts["sums"].items()}
+        for key, value in parts["optimizer"].items():
+            what, number = key.rsplit("/", 1)
+            parameter = owned[int(number)]
+            if value.shape == parameter.shape:  # in the parameter's own memory format
+                value = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
+            self.optimizer.state[parameter][what] = value
+
+
+def parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All that an optimiser moves, in order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _first_bad(watched: Mapping[str, Tensor]) -> str | None:
+    return next((name for name, value in watched.items() if not bool(torch.isfinite(value).all())), None)

@@ -1,0 +1,115 @@
+"""Lanes: units of a job in order, jobs side by side, the same bits whatever the number of lanes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lskd.data import load_dataset
+from lskd.models import create_model, state_digest
+from lskd.recipes import load_recipe
+from lskd.trainer.cohort import Cohort
+from lskd.trainer.lanes import Lanes
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_units_of_a_job_keep_their_order_and_every_job_ends(most: int, three_threads: None) -> None:
+    seen: dict[str, list[int]] = {"a": [], "b": [], "c": [], "d": []}
+
+    def job(name: str, units: int) -> Iterator[None]:
+        for unit in range(units):
+            seen[name].append(unit)
+            yield
+
+    with Lanes(most=most) as lanes:
+        assert lanes.count == most
+        lanes.run([job("a", 5), job("b", 0), job("c", 7), job("d", 2)])
+    assert seen == {"a": list(range(5)), "b": [], "c": list(range(7)), "d": [0, 1]}
+
+
+def test_jobs_run_side_by_side(three_threads: None) -> None:
+    meeting = threading.Barrier(3, timeout=20)  # broken when the three are not there at once
+
+    def job() -> Iterator[None]:
+        meeting.wait()
+        yield
+
+    with Lanes() as lanes:
+        lanes.run([job() for _ in range(3)])
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_an_error_in_a_job_comes_out_and_the_lanes_close(most: int, three_threads: None) -> None:
+    def job() -> Iterator[None]:
+        yield
+        raise ValueError("a unit went wrong")
+
+    def endless() -> Iterator[None]:
+        while True:
+            yield
+
+    with pytest.raises(ValueError, match="a unit went wrong"), Lanes(most=most) as lanes:
+        lanes.run([endless(), job(), endless()])
+    assert not [t for t in threading.enumerate() if t.name.startswith("lane")]
+
+
+def test_threads_of_a_lane_hold_inside_and_are_put_back(three_threads: None) -> None:
+    found = []
+
+    def job() -> Iterator[None]:
+        found.append(torch.get_num_threads())
+        yield
+
+    with Lanes(1) as lanes:
+        lanes.run([job() for _ in range(3)])
+        assert torch.get_num_threads() == 1
+    assert found == [1, 1, 1]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("method", ["kd", "mlkd"])
+def test_bits_do_not_depend_on_the_number_of_lanes_or_the_window(method: str, three_threads: None) -> None:
+    members: dict[str, Any] = {
+        "one": {"method": method, "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
+        "two": {"method": "plain"},
+        "three": {"method": method, "temperature": 4.0, "kd_weight": 0.9},
+    }
+    recipe = load_recipe("digit-pairs", settings={"epochs": 1, "milestones": [], "members": members})
+    dataset = load_dataset("digit_pairs", train_size=320, test_size=100)
+
+    def trained(lanes: int, window: int) -> dict[str, Any]:
+        torch.manual_seed(0)
+        cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8", num_classes=100), device=CPU)
+        cohort.lanes = Lanes(recipe.threads, most=lanes)
+        seen: list[int] = []
+        cohort.run(after_step=lambda: seen.append(cohort.step), window=window)
+        assert seen == ([5] if lanes > 1 and window > 64 else [1, 2, 3, 4, 5])
+        return {m.name: (state_digest(m.model.state_dict()), m.history) for m in cohort.members}
+
+    alone = trained(1, 512)
+    assert trained(3, 512) == alone
+    assert trained(3, 1) == alone
+
+
+def test_a_recipe_says_how_many_threads_a_network_computes_with(tmp_path: Path) -> None:
+    recipe = load_recipe("digit-pairs")
+    assert recipe.threads == 1
+    assert "threads" not in recipe.config()
+    assert load_recipe("digit-pairs", settings={"threads": 2}).config()["threads"] == 2
+    with pytest.raises(Exception, match="threads is 0; it must be positive"):
+        load_recipe("digit-pairs", settings={"threads": 0})
