@@ -26,8 +26,8 @@ from lskd.results import STORE, Group, groups, rows
 __all__ = ["TABLES", "Entry", "LeftOut", "entries", "frame", "left_out"]
 
 TABLES = {  # what each table is about, and where its numbers are printed
-    1: ("CIFAR-100, teacher and student of one architecture", "released README (= paper Tables 1-2"),
-    2: ("CIFAR-100, teacher and student of different architectures", "released README (= paper Tables 1-2"),
+    1: ("CIFAR-100, teacher and student of different architectures", "released README (= paper Tables 1-2"),
+    2: ("CIFAR-100, teacher and student of one architecture", "released README (= paper Tables 1-2"),
     3: ("ImageNet", "paper Table 3 "),
     4: (
         "CIFAR-100, resnet32x4 -> resnet8x4, KD: weight of the distillation loss, and parts of the Z-score",

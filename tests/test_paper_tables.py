@@ -15,7 +15,7 @@ import synthetic
 
 from lskd import catalogue, paper_tables, published, results
 from lskd.errors import LskdError
-from lskd.figures.paper_tables import FEW, left_out_table, table, write_csv
+from lskd.figures.paper_tables import FEW, left_out_table, overview, table, write_csv
 from lskd.recipes import load_recipe
 
 RECIPE = "cifar100/resnet32x4-resnet8x4"
@@ -73,6 +73,18 @@ def test_tables_have_the_printed_cells_once() -> None:
         assert all(catalogue.find(e.cell.name) == e.cell for e in entries)  # the row's name is what --recipe takes
     pairs = {n: {(e.cell.teacher, e.cell.student) for e in distilled[n]} for n in (1, 2)}
     assert not pairs[1] & pairs[2]
+    # The paper's Table 1 has pairs of different architectures, its Table 2 those of one; both in this order.
+    columns = {n: list(dict.fromkeys((e.cell.teacher, e.cell.student) for e in distilled[n])) for n in (1, 2)}
+    assert columns[1] == [
+        ("resnet32x4", "ShuffleV2"), ("resnet32x4", "wrn_16_2"), ("resnet32x4", "wrn_40_2"), ("wrn_40_2", "resnet8x4"),
+        ("wrn_40_2", "MobileNetV2"), ("vgg13", "MobileNetV2"), ("ResNet50", "MobileNetV2"),
+    ]  # fmt: skip
+    assert columns[2] == [
+        ("resnet32x4", "resnet8x4"), ("vgg13", "vgg8"), ("wrn_40_2", "wrn_40_1"), ("wrn_40_2", "wrn_16_2"),
+        ("resnet56", "resnet20"), ("resnet110", "resnet32"), ("resnet110", "resnet20"),
+    ]  # fmt: skip
+    assert "different architectures" in table(1, found[1]).caption
+    assert "of one architecture" in table(2, found[2]).caption
     with pytest.raises(LskdError, match="no table 6; there are 1, 2"):
         paper_tables.entries(6)
 
@@ -82,8 +94,8 @@ def test_numbers_typed_from_the_paper() -> None:
         (entry,) = [e for e in paper_tables.entries(number, "no such folder") if e.cell.name == name]
         return entry
 
-    assert one(1, NAME).published == 76.62
-    assert one(2, "ResNet50 -> MobileNetV2, mlkd, ls").published == 71.19
+    assert one(2, NAME).published == 76.62
+    assert one(1, "ResNet50 -> MobileNetV2, mlkd, ls").published == 71.19
     imagenet = one(3, "ResNet34 -> ResNet18, ctkd, ls")
     assert (imagenet.published, imagenet.published_top5) == (71.81, 90.46)
     assert one(4, "resnet32x4 -> resnet8x4, kd, weight 18, minus mean").published == 61.31
@@ -110,6 +122,33 @@ def test_every_released_log_is_in_its_cell() -> None:
     assert ablation == ["resnet32x4 -> resnet8x4, kd, weight 9, z"]  # the one cell of Table 4 at a log's settings
 
 
+def test_the_overview_has_the_paper_s_rows_columns_and_differences(tmp_path: Path) -> None:
+    def rows(number: int, folder: Path | str = "no such folder") -> dict[str, list[str]]:
+        shown = overview(number, paper_tables.entries(number, folder))
+        assert all(len(row) == len(shown.headings) for row in shown.rows)
+        return {name: cells for name, *cells in ([c.replace("\u00a0", " ") for c in row] for row in shown.rows)}
+
+    methods = [
+        f"{start}{m}{end}"
+        for m in ("KD", "CTKD", "DKD", "MLKD")
+        for start, end in (("", ""), ("", " + LS"), ("Δ ", ""))
+    ]
+    for number in (1, 2):
+        assert list(rows(number)) == ["teacher alone", "student alone", *methods]
+    # typed from the paper's Tables 1 to 5
+    assert rows(1)["Δ KD"][3] == "+3.14 / –"
+    assert rows(2)["student alone"] == [
+        f"{v} / –" for v in ["72.50", "70.36", "71.98", "73.26", "69.06", "71.14", "69.06"]
+    ]
+    assert rows(2)["Δ MLKD"] == [f"+{v} / –" for v in ["1.20", "0.04", "0.21", "0.32", "0.14", "0.21", "0.38"]]
+    assert rows(3)["Δ DKD"] == ["+0.18 / –", "+0.80 / –"]
+    assert rows(4)["12"] == ["68.29 / –", "71.56 / –", "76.49 / –", "76.56 / –"]
+    assert len(rows(5)["KD"]) == 6
+    folder = store(tmp_path, run({"kd": (73.0, 73.5), "kd_ls": (76.0, 76.4)}))
+    assert rows(2, folder)["KD + LS"][0] == f"76.62 / 76.40{FEW}".replace("\u00a0", " ")
+    assert rows(2, folder)["Δ KD"][0] == f"+3.29 / +2.90{FEW}".replace("\u00a0", " ")
+
+
 # --- ours ------------------------------------------------------------------------------------------------------------
 
 
@@ -131,16 +170,16 @@ def test_without_records_ours_is_empty_and_has_a_command(tmp_path: Path) -> None
 def test_three_seeds_show_mean_interval_and_difference(tmp_path: Path) -> None:
     last, best = (76.0, 76.3, 76.6), (76.4, 76.5, 76.9)
     folder = store(tmp_path, *(run({"kd_ls": (last[s], best[s])}, seed=s) for s in range(3)))
-    assert set(filled(folder)) == {(1, NAME)}
+    assert set(filled(folder)) == {(2, NAME)}
     # by hand: t(0.975, 2 degrees of freedom) = 4.3027; sd of the best ones sqrt(0.07)
     half = 4.3027 * math.sqrt(0.07) / math.sqrt(3)
-    row = line(1, NAME, folder)
+    row = line(2, NAME, folder)
     assert row["ours, best"] == f"76.60 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
     assert row["ours, last"] == f"76.30 ± {4.3027 * 0.3 / math.sqrt(3):.2f} (n = 3)".replace(" ", "\u00a0")
     assert row["ours − published"] == f"−0.02 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
-    entries = paper_tables.entries(1, folder)
-    assert "†" not in table(1, entries).caption
-    (data,) = [r for r in read(write_csv(1, entries, tmp_path)) if r["n"] != "0"]
+    entries = paper_tables.entries(2, folder)
+    assert "†" not in table(2, entries).caption
+    (data,) = [r for r in read(write_csv(2, entries, tmp_path)) if r["n"] != "0"]
     assert (data["cell"], data["n"], data["seeds"], data["few"]) == (NAME, "3", "0; 1; 2", "False")
     assert float(data["difference_high"]) - float(data["difference_low"]) == pytest.approx(2 * half, abs=1e-4)
 
@@ -148,17 +187,17 @@ def test_three_seeds_show_mean_interval_and_difference(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [1, 2])
 def test_fewer_than_three_seeds_are_marked_everywhere(tmp_path: Path, n: int) -> None:
     folder = store(tmp_path, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(n)))
-    row = line(1, NAME, folder)
+    row = line(2, NAME, folder)
     for heading in SHOWN:
         assert row[heading].endswith(f"(n\u00a0=\u00a0{n}){FEW}")
         assert "±" not in row[heading]
-    assert "n below 3: no interval" in table(1, paper_tables.entries(1, folder)).caption
+    assert "n below 3: no interval" in table(2, paper_tables.entries(2, folder)).caption
 
 
 def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
     folder = store(tmp_path, run({"kd_ls": (75.0, 75.5), "ctkd_ls": (75, 76)}, recipe="cifar100/wrn_40_2-wrn_16_2"))
     pair = "wrn_40_2 -> wrn_16_2"
-    assert set(filled(folder)) == {(1, f"{pair}, kd, ls"), (1, f"{pair}, ctkd, ls"), (5, f"{pair}, kd, ls")}
+    assert set(filled(folder)) == {(2, f"{pair}, kd, ls"), (2, f"{pair}, ctkd, ls"), (5, f"{pair}, kd, ls")}
 
 
 def _epochs(record: dict[str, Any]) -> None:
@@ -244,7 +283,7 @@ def test_a_changed_run_does_not_hide_a_whole_one(tmp_path: Path) -> None:
     changed = run({"kd_ls": (10.0, 11.0)}, seed=1)
     _temperature(changed)
     folder = store(tmp_path, run({"kd_ls": (76.0, 76.4)}), changed)
-    assert line(1, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a01){FEW}"
+    assert line(2, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a01){FEW}"
     assert len(paper_tables.left_out(folder)) == 1
 
 
@@ -252,7 +291,7 @@ def test_runs_of_another_teacher_s_weights_are_not_averaged(tmp_path: Path) -> N
     other = run({"kd_ls": (70.0, 70.4)}, seed=7)
     other["teacher"]["digest"] = "other weights"
     folder = store(tmp_path, other, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(2)))
-    assert line(1, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a02){FEW}"
+    assert line(2, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a02){FEW}"
     (found,) = paper_tables.left_out(folder)
     assert found.reason == "other weights of the teacher"
     assert "seed-7" in found.path.name

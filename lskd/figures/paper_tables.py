@@ -12,7 +12,7 @@ from lskd.figures.tables import Table, mean_text
 from lskd.files import atomic_write
 from lskd.paper_tables import TABLES, Entry, LeftOut, frame
 
-__all__ = ["FEW", "left_out_table", "table", "write_csv"]
+__all__ = ["FEW", "left_out_table", "overview", "table", "write_csv"]
 
 FEW = "\u00a0†"  # marks every number of ours from fewer than three seeds
 
@@ -34,6 +34,71 @@ def table(number: int, entries: list[Entry]) -> Table:
     headings = ["cell", "published", *(["published, top five"] if top5 else []), "log, best", "log, last"]
     headings += ["ours, best", "ours, last", "ours − published"]
     return Table(headings, rows, _caption(number, entries))
+
+
+def overview(number: int, entries: list[Entry]) -> Table:
+    """A table in the paper's layout: its columns, its rows, every cell "published / ours" at the best epoch.
+
+    Columns are pairs of networks, in Table 4 the parts of the Z-score; Δ is LS minus without, of published values and
+    of ours where both were run.
+    """
+    value: dict[tuple[str, str], Entry] = {}
+    columns: list[str] = []
+    rows: list[str] = []
+    for entry in (e for e in entries if e.cell.teacher):
+        column, row = _place(entry)
+        columns += [column] * (column not in columns)
+        rows += [row] * (row not in rows)
+        value[column, row] = entry
+    out = []
+    alone = {e.cell.student: e for e in entries if not e.cell.teacher}
+    for name, index in (("teacher alone", 0), ("student alone", 1)):
+        known = [alone.get(column.split(" → ")[index]) for column in columns] if number != 4 else []
+        if any(known):
+            out.append([name, *(_both(e) for e in known)])
+    for row in rows:
+        out.append([row, *(_both(value.get((column, row))) for column in columns)])
+        if row.endswith(" + LS"):
+            twins = [(value.get((c, row)), value.get((c, row.removesuffix(" + LS")))) for c in columns]
+            if any(all(pair) for pair in twins):
+                out.append([f"Δ {row.removesuffix(' + LS')}", *(_gain(*pair) for pair in twins)])
+    few = any(e.ours and e.ours["few"] for e in entries)
+    caption = (
+        f'<b class="lskd-overview">Table {number}, as the paper lays it out.</b> Test accuracy at the best epoch, '
+        "percent: published / ours" + ("; Δ is LS minus without, points" if number != 4 else "")
+    )
+    caption += f"; † fewer than {ENOUGH_SEEDS} seeds." if few else "; a dash where nothing was run."
+    names = [[row[0].replace(" ", "\u00a0"), *row[1:]] for row in out]
+    return Table(["weight" if number == 4 else "method", *columns], names, caption)
+
+
+def _place(entry: Entry) -> tuple[str, str]:
+    """Column and row of a cell in the paper's layout."""
+    cell = entry.cell
+    if cell.member.startswith("weight_"):
+        return cell.name.rpartition(", ")[2], f"{cell.kd_weight:g}"
+    networks = [(name or "").removeprefix("imagenet/") for name in (cell.teacher, cell.student)]
+    return " → ".join(networks), cell.method.upper() + " + LS" * cell.standardize
+
+
+def _both(entry: Entry | None) -> str:
+    if entry is None:
+        return "–"
+    return f"{entry.published:.2f} / {_mean(entry)}".replace(" ", "\u00a0")
+
+
+def _mean(entry: Entry) -> str:
+    return f"{entry.ours['best']['mean']:.2f}" + FEW * bool(entry.ours["few"]) if entry.ours else "–"
+
+
+def _gain(on: Entry | None, off: Entry | None) -> str:
+    if on is None or off is None:
+        return "–"
+    ours = "–"
+    if on.ours and off.ours:
+        few = on.ours["few"] or off.ours["few"]
+        ours = f"{on.ours['best']['mean'] - off.ours['best']['mean']:+.2f}" + FEW * bool(few)
+    return f"{on.published - off.published:+.2f} / {ours}".replace("-", "−").replace(" ", "\u00a0")
 
 
 def _caption(number: int, entries: list[Entry]) -> str:

@@ -34,7 +34,9 @@ class Table:
             rest = (f'<{kind}{scope} style="text-align:right">{html.escape(c)}</{kind}>' for c in cells[1:])
             return f"<tr>{first}{''.join(rest)}</tr>"
 
-        caption = f'<caption style="caption-side:top;text-align:left">{self.caption}</caption>' if self.caption else ""
+        # A block inside the caption, so that a page can keep its words in view while a wide table scrolls under them.
+        words = f'<div class="lskd-caption">{self.caption}</div>'
+        caption = f'<caption style="caption-side:top;text-align:left">{words}</caption>' if self.caption else ""
         body = "".join(line(row, "td") for row in self.rows)
         return (
             f'<table class="dataframe lskd-table" border="0">{caption}'
