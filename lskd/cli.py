@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     deeds = results.add_subparsers(title="actions", metavar="ACTION", required=True)
     add = deeds.add_parser("add", help="put records of finished runs into the store; nothing is overwritten")
     add.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder or record.json")
+    add.add_argument("--evidence", action="store_true", help="compact evidence too, beside the record (takes a while)")
     add.set_defaults(call=_results_add)
     stored = deeds.add_parser("list", help="experiments with their number of seeds")
     stored.set_defaults(call=_results_list)
@@ -150,6 +151,26 @@ def _parser() -> argparse.ArgumentParser:
         deed.add_argument("--store", default="results", metavar="DIR")
     for deed in (stored, one, pair):
         deed.add_argument("--json", action="store_true")
+
+    packs = commands.add_parser("evidence", help="what figures are drawn from: of a checkpoint, or made small")
+    measures = packs.add_subparsers(title="actions", metavar="ACTION", required=True)
+    collect = measures.add_parser("collect", help="measure a checkpoint, such as a published teacher, on test images")
+    collect.add_argument("--network", metavar="NAME")
+    collect.add_argument("--checkpoint", metavar="FILE", help=".safetensors, or a published .pth")
+    collect.add_argument("--dataset", metavar="NAME")
+    collect.add_argument("--data", action="append", default=[], metavar="KEY=VALUE", help="such as mean, std")
+    collect.add_argument("--recipe", metavar="NAME", help="whose teacher and data count for what is not given")
+    collect.add_argument("--full", action="store_true", help="with all features, as training writes it")
+    collect.add_argument("--device", default="auto")
+    collect.add_argument("--out", required=True, metavar="FILE")
+    collect.set_defaults(call=_evidence_collect)
+    smaller = measures.add_parser("compact", help="a run's packs without features, with a view of them instead")
+    smaller.add_argument("run", metavar="RUN", help="a finished run's folder")
+    smaller.add_argument("--out", required=True, metavar="DIR")
+    smaller.set_defaults(call=_evidence_compact)
+    for measure in (collect, smaller):
+        measure.add_argument("--perplexity", type=float, default=30.0, help="of t-SNE")
+        measure.add_argument("--view-seed", type=int, default=0, metavar="SEED", help="of t-SNE")
 
     notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -274,7 +295,40 @@ def _results_add(given: argparse.Namespace) -> int:
     for source in given.runs:
         path, new = results.add(source, given.store)
         print(f"{path}: {'added' if new else 'was there already'}")
+        if given.evidence:
+            from lskd import compaction
+
+            folder = Path(source).parent if Path(source).is_file() else Path(source)
+            _say_packs(compaction.compact_run(folder, path.with_suffix("")))
     return 0
+
+
+def _evidence_collect(given: argparse.Namespace) -> int:
+    from lskd import compaction, evidence
+    from lskd.recipes import parse_settings
+    from lskd.trainer.run import select_device
+
+    source = {key: getattr(given, key) for key in ("network", "checkpoint", "dataset", "recipe")}
+    device = str(select_device(given.device))
+    pack = compaction.collect_checkpoint(**source, data=parse_settings(given.data), device=device)
+    if not given.full:
+        pack = compaction.compact(pack, perplexity=given.perplexity, seed=given.view_seed)
+    evidence.save(pack, Path(given.out))
+    print(f"test accuracy {pack.meta['test_accuracy']:.2f} % of {len(pack.label)} images")
+    _say_packs([Path(given.out)])
+    return 0
+
+
+def _evidence_compact(given: argparse.Namespace) -> int:
+    from lskd import compaction
+
+    _say_packs(compaction.compact_run(given.run, given.out, perplexity=given.perplexity, seed=given.view_seed))
+    return 0
+
+
+def _say_packs(paths: Sequence[Path]) -> None:
+    for path in paths:
+        print(f"{path}: {path.stat().st_size / 1000:.0f} KB")
 
 
 def _results_list(given: argparse.Namespace) -> int:

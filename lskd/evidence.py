@@ -1,7 +1,8 @@
 """Evidence: what figures need to know of a trained network, measured once on the whole test set.
 
 Figures never load weights. An evidence pack is one ``.npz`` without pickled objects; :class:`Evidence` says
-what is in it.
+what is in it. Training writes full packs; :func:`lskd.compaction.compact` makes the small ones that are kept with
+records, with a two-dimensional view in place of the features.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ __all__ = ["Evidence", "collect", "load", "save"]
 
 WHOLE_ROWS = 200
 BATCH = 500  # images of one forward pass
+# What a compact pack stores in float16, and how finely it keeps the places of its view.
+HALF = ("logit_mean", "logit_std", "logit_min", "logit_max", "class_mean_logits", "class_mean_z", "logits")
+STEPS = np.float32(100)  # to one unit of a t-SNE axis
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,12 @@ class Evidence:
             the population's (divided by K), as in the paper's figures.
         class_mean_logits: float32 ``[K, K]``; row = true class, mean over its test images.
         class_mean_z: the same of Z-scores (K-1 form, :func:`lskd.losses.standardize`).
-        features: float16 ``[n, F]``, pooled features.
+        features: float16 ``[n, F]``, pooled features; None in a compact pack.
         logits: float32 ``[m, K]``, whole rows of the images ``logits_index``.
         class_names, superclass, superclass_names: of the data set.
-        meta: network, recipe, member, seed, test accuracy in percent, digests of data and weights.
+        meta: network, recipe, member, seed, test accuracy in percent, digests of data and weights. In a compact
+            pack also ``embedding``: how the view was made, and what was measured in the features before they went.
+        embedding: float32 ``[n, 2]``, the view; None in a full pack.
     """
 
     label: np.ndarray
@@ -50,13 +56,24 @@ class Evidence:
     logit_max: np.ndarray
     class_mean_logits: np.ndarray
     class_mean_z: np.ndarray
-    features: np.ndarray
+    features: np.ndarray | None
     logits: np.ndarray
     logits_index: np.ndarray
     class_names: np.ndarray
     superclass: np.ndarray
     superclass_names: np.ndarray
     meta: dict[str, Any]
+    embedding: np.ndarray | None = None
+
+    @property
+    def compact(self) -> bool:
+        """Whether the features were left out."""
+        return self.features is None
+
+    @property
+    def feature_count(self) -> int:
+        """F, also where the features themselves were left out."""
+        return int(self.meta["embedding"]["features"]) if self.features is None else self.features.shape[1]
 
     @property
     def correct(self) -> np.ndarray:
@@ -115,14 +132,17 @@ def collect(
 
 
 def save(evidence: Evidence, path: Path) -> None:
-    """Write a pack, whole or not at all."""
-    arrays = {k: v for k, v in vars(evidence).items() if k != "meta"}
+    """Write a pack, whole or not at all. Equal packs give equal bytes: nothing of time or place goes in."""
+    arrays = {k: v for k, v in vars(evidence).items() if k != "meta" and v is not None}
+    if evidence.compact:
+        arrays |= {name: arrays[name].astype(np.float16) for name in HALF}
+        arrays["embedding"] = np.rint(arrays["embedding"] * STEPS).astype(np.int16)
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, meta=np.array(json.dumps(evidence.meta)), **arrays)
 
 
 def load(path: Path | str) -> Evidence:
-    """Read a pack.
+    """Read a pack, full or compact.
 
     Raises:
         ValueError: the file is damaged or is no evidence pack; says what is missing.
@@ -135,11 +155,17 @@ def load(path: Path | str) -> Evidence:
             arrays = {name: stored[name] for name in stored.files}
     except Exception as error:  # any way in which a damaged zip can fail to read
         raise ValueError(f"{path}: cannot be read ({error}); delete it and run the training again") from None
-    missing = sorted(set(Evidence.__dataclass_fields__) - set(arrays))
+    space = "embedding" if "embedding" in arrays else "features"
+    names = set(Evidence.__dataclass_fields__) - {"embedding", "features"} | {space}
+    missing = sorted(names - set(arrays))
     if missing:
         raise ValueError(f"{path}: no evidence pack, {', '.join(missing)} missing")
     meta = json.loads(str(arrays.pop("meta")))
-    return Evidence(meta=meta, **{k: arrays[k] for k in Evidence.__dataclass_fields__ if k != "meta"})
+    found: dict[str, Any] = {k: arrays[k] for k in names if k != "meta"}
+    if space == "embedding":
+        found |= {name: found[name].astype(np.float32) for name in HALF}
+        found |= {"embedding": found["embedding"].astype(np.float32) / STEPS, "features": None}
+    return Evidence(meta=meta, **found)
 
 
 def _class_means(values: Tensor, label: Tensor, classes: int) -> np.ndarray:

@@ -36,6 +36,7 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
     """t-SNE (Barnes-Hut, scikit-learn) of a network's pooled features, started from their PCA.
 
     The paper used scikit-learn's defaults of its time, perplexity 30 and no seed (protocol section 7, Fig. 4).
+    A compact pack has its view already, and the numbers that were measured in the features before they went.
 
     Args:
         pack: at least five images.
@@ -43,8 +44,11 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
         seed: of the few random draws that are left after a PCA start.
 
     Raises:
-        ValueError: the perplexity does not fit the number of images.
+        ValueError: the perplexity does not fit the number of images, or a compact pack has a view that was made
+            with another perplexity or seed.
     """
+    if pack.features is None:
+        return _stored(pack, perplexity, seed)
     features = pack.features.astype(np.float32)
     if not 1 <= perplexity < len(features):
         raise ValueError(
@@ -60,6 +64,18 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
         silhouette=class_silhouette(features, pack.label),
         divergence=float(model.kl_divergence_),
     )
+
+
+def _stored(pack: Evidence, perplexity: float, seed: int) -> Embedding:
+    made = pack.meta["embedding"]
+    if (made["perplexity"], made["seed"]) != (perplexity, seed):
+        raise ValueError(
+            f"embed: the pack of {pack.meta.get('member')} is compact, its only view has perplexity "
+            f"{made['perplexity']:g} and seed {made['seed']}; asked for {perplexity:g} and {seed}. Use those, or the "
+            "full pack that training wrote"
+        )
+    assert pack.embedding is not None
+    return Embedding(pack.embedding, made["neighbors"], made["silhouette"], made["divergence"])
 
 
 def embed_all(

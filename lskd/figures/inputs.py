@@ -23,13 +23,13 @@ class Networks:
     Attributes:
         packs: by member, the teacher first, in the order of :func:`lskd.analysis.order`.
         record: of the students' run.
-        teacher_record: of the teacher's run.
+        teacher_record: of the teacher's run; None when the teacher came as a checkpoint.
         files: of each pack.
     """
 
     packs: dict[str, Evidence]
     record: dict[str, Any]
-    teacher_record: dict[str, Any]
+    teacher_record: dict[str, Any] | None
     files: dict[str, Path]
 
     @property
@@ -69,22 +69,31 @@ class Networks:
 
 
 def load(teacher: Path | str, students: Path | str) -> Networks:
-    """Read both folders.
+    """Read what figures are drawn from.
 
     Members that failed have no evidence and are left out.
+
+    Args:
+        teacher: a run's folder, or a record of the store, with one network; or an evidence pack alone (``.npz``),
+            which is all there is of a teacher that came as a checkpoint.
+        students: a run's folder, or a record of the store (``.json``), whose packs lie in the folder beside it that
+            has its name.
 
     Raises:
         LskdError: a folder holds no record, the teacher's folder holds several networks, no student finished, or
             the networks were measured on different test images.
     """
-    teacher_record, record = load_record(teacher), load_record(students)
-    if len(teacher_record["members"]) != 1:
-        found = ", ".join(teacher_record["members"])
-        raise LskdError(f"{teacher}: holds {found}; a teacher's folder holds exactly one network")
+    teacher, record = Path(teacher), load_record(students)
+    teacher_record = None if teacher.suffix == ".npz" else load_record(teacher)
+    if teacher_record is not None:
+        if len(teacher_record["members"]) != 1:
+            found = ", ".join(teacher_record["members"])
+            raise LskdError(f"{teacher}: holds {found}; a teacher's folder holds exactly one network")
+        teacher = _packs(teacher) / next(iter(teacher_record["members"].values()))["evidence"]["file"]
     files = {
-        "teacher": Path(teacher) / next(iter(teacher_record["members"].values()))["evidence"]["file"],
+        "teacher": teacher,
         **{
-            name: Path(students) / member["evidence"]["file"]
+            name: _packs(students) / member["evidence"]["file"]
             for name, member in record["members"].items()
             if member.get("evidence")
         },
@@ -104,3 +113,11 @@ def load(teacher: Path | str, students: Path | str) -> Networks:
             f"holds {found_digest[:12]}; publish the teacher that taught them"
         )
     return Networks(packs, record, teacher_record, {name: files[name] for name in packs})
+
+
+def _packs(source: Path | str) -> Path:
+    """The folder of a record's packs: that of the run, or, in the store, the one beside the record."""
+    source = Path(source)
+    if source.name == "record.json":
+        return source.parent
+    return source.with_suffix("") if source.suffix == ".json" else source

@@ -71,8 +71,8 @@ def panels(
                 "image": np.arange(networks.n),
                 "class": networks.teacher.class_names[networks.packs[member].label],
                 "prediction": networks.teacher.class_names[networks.packs[member].prediction],
-                "x": e.points[:, 0].round(2),
-                "y": e.points[:, 1].round(2),
+                "x": e.points[:, 0].round(2) + 0,  # no -0.0
+                "y": e.points[:, 1].round(2) + 0,
             }
         )
         for member, e in embeddings.items()
@@ -101,7 +101,7 @@ def table(networks: Networks, embeddings: Mapping[str, Embedding]) -> pd.DataFra
         {
             "member": name,
             "label": label(name),
-            "features": networks.packs[name].features.shape[1],
+            "features": networks.packs[name].feature_count,
             "test_accuracy": 100 * float(networks.packs[name].correct.mean()),
             "neighbors": e.neighbors,
             "silhouette": e.silhouette,
