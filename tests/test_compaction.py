@@ -74,7 +74,7 @@ def test_a_network_of_cifar100_takes_under_300_kilobytes(tmp_path: Path, monkeyp
     monkeypatch.setattr("lskd.compaction.embed", lambda *_, **__: view)
     full = large()
     evidence.save(compact(full), tmp_path / "kd.npz")
-    assert (tmp_path / "kd.npz").stat().st_size < 300_000
+    assert (tmp_path / "kd.npz").stat().st_size < 200_000  # the promise is 300
     found = evidence.load(tmp_path / "kd.npz")
     for exact in ("label", "prediction", "logits_index", "class_names", "superclass"):
         np.testing.assert_array_equal(getattr(found, exact), getattr(full, exact))
