@@ -34,77 +34,19 @@
     const p = softmax(v, t), q = softmax(z, t), g = q.map((x, k) => t * (x - p[k]));
     if (!standardize) return g;
     const m = mean(student), s = deviation(student), n = student.length, gm = mean(g);
+    if (!(s > 0)) return g.map(x => x - gm);
     const dot = g.reduce((a, x, k) => a + x * (student[k] - m), 0);
     return g.map((x, k) => (x - gm) / (s + EPS) - ((student[k] - m) * dot) / ((s + EPS) ** 2 * (n - 1) * s));
   };
   const argmax = x => x.indexOf(Math.max(...x));
   const number = (x, digits) => x.toFixed(digits).replace("-", "−");
 
-  const kinds = {
-    toy(figure, at, data) {
-      const t = figure.value("temperature"), on = figure.value("standardize"), scale = figure.value("scale");
-      const rows = { teacher: data.teacher, s1: data.s1, s2: data.s2.map(v => v * scale) };
-      const seen = name => (on ? zscore(rows[name]) : rows[name]);
-      const loss = {};
-      for (const name of ["teacher", "s1", "s2"]) {
-        at("input").source(name, { y: seen(name) });
-        at("probability").source(name, { y: softmax(seen(name), t) });
-        if (name === "teacher") continue;
-        loss[name] = kdLoss(seen(name), seen("teacher"), t);
-        at("gradient").source(name, { y: kdGradient(rows[name], rows.teacher, t, on).map(v => -v) });
-      }
-      at("input").label(on ? "Z-score" : "logit");
-      const equal = Math.abs(loss.s1 - loss.s2) < 5e-5;
-      const better = loss.s1 < loss.s2 ? "student 1, which is wrong" : "student 2, which is right";
-      figure.say({
-        s1: number(Math.abs(loss.s1), 4),
-        s2: number(Math.abs(loss.s2), 4),
-        verdict: equal ? "This loss cannot tell them apart." : `This loss prefers ${better}.`,
-      });
-    },
-    sample(figure, at, data) {
-      const t = figure.value("temperature"), i = figure.value("image"), name = figure.value("network");
-      const mode = figure.value("show"), pack = data.networks[name];
-      const row = p => Array.from(p.rows.slice(i * data.classes, (i + 1) * data.classes));
-      const student = row(pack), teacher = row(data.networks.teacher);
-      const show = x => (mode === "logits" ? x : mode === "z" ? zscore(x) : softmax(mode === "p" ? x : zscore(x), t));
-      at("row").source("student", { y: show(student) });
-      at("row").source("teacher", { y: show(teacher) });
-      at("row").label({ logits: "logit", z: "Z-score", p: "probability", pz: "probability of Z-scores" }[mode]);
-      at("row").color("student", pack.color);
-      const truth = data.label[i];
-      at("row").source("truth", { x: [truth, truth], y: [0, 0] });
-      figure.say({
-        truth: data.names[truth],
-        teacher: data.names[argmax(teacher)],
-        student: data.names[argmax(student)],
-        spread_teacher: number(deviation(teacher, 0), 2),
-        spread_student: number(deviation(student, 0), 2),
-        plain: number(Math.abs(kdLoss(student, teacher, t)), 3),
-        standardized: number(Math.abs(kdLoss(zscore(student), zscore(teacher), t)), 3),
-      });
-      figure.picture(i, data.side);
-    },
-    features(figure, at, data) {
-      const pack = data.networks[figure.value("network")], group = figure.value("group"), wrong = figure.value("wrong");
-      const keep = [];
-      for (let i = 0; i < data.label.length; i++) {
-        const inside = group < 0 || data.superclass[data.label[i]] === group;
-        if (inside && !(wrong && pack.prediction[i] === data.label[i])) keep.push(i);
-      }
-      at("points").source("points", {
-        x: keep.map(i => pack.points[2 * i]),
-        y: keep.map(i => pack.points[2 * i + 1]),
-        label: keep.map(i => data.names[data.label[i]]),
-        prediction: keep.map(i => data.names[pack.prediction[i]]),
-        left: keep.map(i => `${-(i % data.columns) * data.side * 3}px`),
-        top: keep.map(i => `${-Math.floor(i / data.columns) * data.side * 3}px`),
-        group: keep.map(i => String(data.superclass[data.label[i]])),
-      });
-      const right = keep.filter(i => pack.prediction[i] === data.label[i]).length;
-      figure.say({ shown: keep.length.toLocaleString("en"), right: right.toLocaleString("en") });
-    },
-  };
+  /* Logits of image i by one of a figure's networks. */
+  const row = (data, name, i) => Array.from(data.networks[name].rows.slice(i * data.classes, (i + 1) * data.classes));
+
+  /* What the figures' own scripts (lskd-live-*.js) use, and where they put their functions. These may load first. */
+  const live = (window.lskdLive ??= { kinds: {} });
+  Object.assign(live, { row, EPS, mean, deviation, zscore, softmax, logSoftmax, kdLoss, kdGradient, argmax, number });
 
   /* base64 of little-endian arrays, as lskd.figures.live writes them */
   const decode = value => {
@@ -112,7 +54,8 @@
     if (!value || typeof value !== "object") return value;
     if (value.dtype) {
       const bytes = Uint8Array.from(atob(value.base64), c => c.charCodeAt(0));
-      return new { float32: Float32Array, int16: Int16Array }[value.dtype](bytes.buffer);
+      const whole = new { float32: Float32Array, int16: Int16Array }[value.dtype](bytes.buffer);
+      return value.scale === undefined ? whole : Float64Array.from(whole, v => v * value.scale);
     }
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, decode(v)]));
   };
@@ -133,7 +76,9 @@
       else if (m.type === "Legend") {
         m.setv({ label_text_color: ink, background_fill_alpha: 0, border_line_alpha: 0 });
       } else if (m.type === "Span") m.setv({ line_color: muted });
-      else if (m.type === "CategoricalColorMapper") m.setv({ palette: m.tags[0][isDark() ? "dark" : "light"] });
+      else if (m.type === "ColorBar") {
+        m.setv({ title_text_color: ink, major_label_text_color: ink, bar_line_color: null, major_tick_line_color: line });
+      } else if (m.type.endsWith("ColorMapper")) m.setv({ palette: m.tags[0][isDark() ? "dark" : "light"] });
       else if (m.tags?.[0]?.light) color(m, m.tags[0]);
     }
   };
@@ -142,6 +87,15 @@
     glyph.tags = [pair];
     if (glyph.attributes.line_color !== undefined) glyph.setv({ line_color: c });
     if (glyph.attributes.fill_color !== undefined) glyph.setv({ fill_color: c });
+  };
+
+  /* Where a plot was clicked or touched, in its own units. */
+  const pointed = (model, tell) => {
+    const view = [...Bokeh.index.roots].find(v => v.model === model);
+    view.el.addEventListener("click", event => {
+      const box = view.el.getBoundingClientRect();
+      tell(view.frame.x_scale.invert(event.clientX - box.x), view.frame.y_scale.invert(event.clientY - box.y));
+    });
   };
 
   const start = async root => {
@@ -157,16 +111,36 @@
           source.data = { ...source.data, ...columns };
         },
         label: text => (document.get_model_by_name("y").axis_label = text),
+        ticks: names => {
+          const axis = document.get_model_by_name("x");
+          axis.major_label_overrides = new Map(names.map((text, place) => [place, text]));
+          axis.ticker.ticks = names.map((_, place) => place);
+        },
+        model: name => document.get_model_by_name(name),
+        onPoint: tell => pointed(model, tell),
         color: (key, pair) => color(document.get_model_by_name(`${key}-glyph`), pair),
       };
     }
     const inputs = [...root.querySelectorAll("[data-control]")];
+    let begun = false;
+    const boxes = [...root.querySelectorAll("[data-group]")];
     const figure = {
       value: name => {
         const input = inputs.find(i => i.dataset.control === name);
         if (input.type === "checkbox") return input.checked;
         const value = input.type === "range" || input.dataset.number !== undefined ? Number(input.value) : input.value;
         return input.dataset.log === undefined ? value : 10 ** value;
+      },
+      chosen: name => boxes.filter(box => box.dataset.group === name && box.checked).map(box => box.value),
+      set: values => {
+        for (const input of inputs) {
+          if (input.dataset.control in values) input.value = String(values[input.dataset.control]);
+        }
+        update();
+      },
+      once: act => {
+        if (!begun) act();
+        begun = true;
       },
       say: values => {
         for (const [name, text] of Object.entries(values)) {
@@ -182,21 +156,26 @@
     const update = () => {
       for (const input of inputs) {
         const shown = root.querySelector(`output[for='${input.id}']`);
-        if (shown) shown.textContent = number(figure.value(input.dataset.control), Number(input.dataset.digits));
+        if (!shown) continue;
+        shown.textContent = number(figure.value(input.dataset.control), Number(input.dataset.digits));
+        if (input.dataset.log !== undefined) input.setAttribute("aria-valuetext", shown.textContent);
       }
-      kinds[given.kind](figure, name => plots[name], given.data);
+      for (const label of root.querySelectorAll("[data-when]")) {
+        const [name, value] = label.dataset.when.split("=");
+        label.hidden = String(figure.value(name)) !== value;
+      }
+      live.kinds[given.kind](figure, name => plots[name], given.data, live);
     };
     const repaint = () => {
       for (const plot of Object.values(plots)) paint(plot.models());
       update();
     };
-    for (const input of inputs) input.addEventListener("input", update);
+    for (const input of [...inputs, ...boxes]) input.addEventListener("input", update);
     new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     repaint();
     root.classList.add("lskd-on");
   };
 
-  window.lskdLive = { zscore, softmax, kdLoss, kdGradient, deviation };
   document.addEventListener("DOMContentLoaded", () => {
     const figures = document.querySelectorAll(".lskd-live");
     if (!figures.length) return;

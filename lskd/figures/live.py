@@ -13,76 +13,45 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bokeh.embed import json_item
-from bokeh.models import CategoricalColorMapper, ColumnDataSource, CustomJSTickFormatter, FixedTicker, HoverTool
+from bokeh.models import (
+    CategoricalColorMapper,
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    LinearColorMapper,
+)
+from bokeh.models.annotations import ColorBar
 from bokeh.plotting import figure as bokeh_figure
 from PIL import Image
 
+from lskd.figures.live_controls import Check, Choice, Control, Entry, Several, Slider, key
 from lskd.figures.style import DARK, LIGHT
 
-__all__ = ["Check", "Choice", "Live", "Slider", "bars", "pack", "pair", "plot", "points", "scatter", "sprite", "zero"]
-
-
-@dataclass(frozen=True)
-class Slider:
-    """A range input. ``log`` says that the value is a power of ten of what the slider shows."""
-
-    name: str
-    label: str
-    low: float
-    high: float
-    step: float
-    value: float
-    digits: int = 1
-    log: bool = False
-
-    def to_html(self, prefix: str) -> str:
-        identity = f"{prefix}-{self.name}"
-        log = " data-log" if self.log else ""
-        return (
-            f'<label for="{identity}">{html.escape(self.label)} <input type="range" id="{identity}" '
-            f'data-control="{self.name}" data-digits="{self.digits}" min="{self.low:g}" max="{self.high:g}" '
-            f'step="{self.step:g}" value="{self.value:g}"{log}><output for="{identity}"></output></label>'
-        )
-
-
-@dataclass(frozen=True)
-class Check:
-    """A checkbox."""
-
-    name: str
-    label: str
-    value: bool = False
-
-    def to_html(self, prefix: str) -> str:
-        identity = f"{prefix}-{self.name}"
-        checked = " checked" if self.value else ""
-        return (
-            f'<label for="{identity}"><input type="checkbox" id="{identity}" data-control="{self.name}"{checked}> '
-            f"{html.escape(self.label)}</label>"
-        )
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A drop-down list: (value, text) pairs, the first one chosen; ``numbers`` makes values numbers."""
-
-    name: str
-    label: str
-    options: Sequence[tuple[str, str]]
-    numbers: bool = False
-
-    def to_html(self, prefix: str) -> str:
-        identity = f"{prefix}-{self.name}"
-        options = "".join(f'<option value="{html.escape(v)}">{html.escape(t)}</option>' for v, t in self.options)
-        number = " data-number" if self.numbers else ""
-        return (
-            f'<label for="{identity}">{html.escape(self.label)} <select id="{identity}" '
-            f'data-control="{self.name}"{number}>{options}</select></label>'
-        )
+__all__ = [
+    "Check",
+    "Choice",
+    "Control",
+    "Entry",
+    "Live",
+    "Several",
+    "Slider",
+    "bars",
+    "curve",
+    "heat",
+    "key",
+    "pack",
+    "pair",
+    "plot",
+    "points",
+    "scatter",
+    "sprite",
+    "zero",
+]
 
 
 @dataclass(frozen=True)
@@ -99,17 +68,19 @@ class Live:
         caption: HTML; says n and source.
         still: HTML that stands in where scripts do not run.
         sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
+        files: of the still picture, for a notebook to declare.
     """
 
     name: str
     kind: str
-    controls: Sequence[Slider | Check | Choice]
+    controls: Sequence[Control | Several]
     plots: Mapping[str, Any]
     data: Mapping[str, Any]
     readout: str
     caption: str
     still: str
     sprites: str = ""
+    files: Sequence[Path] = ()
 
     def to_html(self) -> str:
         """One ``<figure>``; its script is data only, the page brings the code."""
@@ -137,16 +108,25 @@ class Live:
         return {"text/html": self.to_html(), "text/plain": f"Live figure {self.name}"}
 
 
-def pack(values: Any, dtype: str = "float32") -> dict[str, str]:
+def pack(values: Any, dtype: str = "float32") -> dict[str, Any]:
     """An array for ``lskd-live.js``: base64 of little-endian values, row by row.
 
+    Args:
+        dtype: float32; int16 for whole numbers; "scaled" for real numbers in 16 bits, true to 1/65534 of the
+            largest of them.
+
     Raises:
-        ValueError: another type than float32 or int16.
+        ValueError: another type.
     """
-    if dtype not in ("float32", "int16"):
-        raise ValueError(f"pack: dtype is {dtype!r}; expected float32 or int16")
+    if dtype not in ("float32", "int16", "scaled"):
+        raise ValueError(f"pack: dtype is {dtype!r}; expected float32, int16 or scaled")
+    scale: dict[str, float] = {}
+    if dtype == "scaled":
+        values = np.asarray(values, dtype=np.float64)
+        scale["scale"] = float(np.abs(values).max(initial=0)) / 32767 or 1.0
+        values, dtype = np.rint(values / scale["scale"]), "int16"
     stored = np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<"))
-    return {"dtype": dtype, "base64": base64.b64encode(stored.tobytes()).decode("ascii")}
+    return {"dtype": dtype, "base64": base64.b64encode(stored.tobytes()).decode("ascii"), **scale}
 
 
 def pair(member: str, *, method: str = "", standardize: bool | None = None) -> dict[str, str]:
@@ -164,7 +144,7 @@ def plot(x_label: str, y_label: str, *, height: int = 260, ticks: Sequence[str] 
     options.setdefault("tools", "")
     made = bokeh_figure(height=height, sizing_mode="stretch_width", toolbar_location=None, **options)
     made.xaxis.axis_label, made.yaxis.axis_label = x_label, y_label
-    made.yaxis[0].name = "y"
+    made.xaxis[0].name, made.yaxis[0].name = "x", "y"
     made.background_fill_color = made.border_fill_color = made.outline_line_color = None
     for axis in (made.xaxis, made.yaxis):
         axis.axis_label_text_font_style = "normal"
@@ -172,23 +152,54 @@ def plot(x_label: str, y_label: str, *, height: int = 260, ticks: Sequence[str] 
     made.xgrid.visible = False
     if ticks is not None:
         made.xaxis.ticker = FixedTicker(ticks=list(range(len(ticks))))
-        names = json.dumps(list(ticks))
-        made.xaxis.formatter = CustomJSTickFormatter(code=f"return ({names})[tick] ?? ''")
+        made.xaxis.major_label_overrides = {place: str(name) for place, name in enumerate(ticks)}
     return made
 
 
 def bars(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], *, width: float) -> None:
     """Bars whose heights ``lskd-live.js`` sets."""
-    source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
-    drawn = made.vbar(x="x", top="y", width=width, source=source, line_width=0)
-    drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [dict(colors)]
-    drawn.nonselection_glyph = None
+    drawn = made.vbar(x="x", top="y", width=width, source=_source(name, x), line_width=0)
+    _colored(drawn, name, colors)
 
 
 def points(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], **look: Any) -> None:
     """Markers whose heights ``lskd-live.js`` sets."""
-    source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
-    drawn = made.scatter(x="x", y="y", source=source, **{"size": 7, "marker": "diamond", **look})
+    drawn = made.scatter(x="x", y="y", source=_source(name, x), **{"size": 7, "marker": "diamond", **look})
+    _colored(drawn, name, colors)
+
+
+def curve(made: Any, name: str, colors: Mapping[str, str], *, tooltips: str = "", **look: Any) -> None:
+    """A line whose points ``lskd-live.js`` sets; ``tooltips`` are shown where the pointer is above it."""
+    drawn = made.line(x="x", y="y", source=_source(name, []), **{"line_width": 2, **look})
+    _colored(drawn, name, colors)
+    if tooltips:
+        made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, mode="mouse", line_policy="nearest"))
+
+
+def heat(made: Any, name: str, side: int, palettes: Mapping[str, Sequence[str]], title: str, tooltips: str) -> None:
+    """A square of ``side`` by ``side`` coloured cells with a colour bar; ``lskd-live.js`` fills in all columns.
+
+    Columns: x, y (centre of the cell), y also counts from below, value, and what ``tooltips`` name.
+    """
+    source = ColumnDataSource({"x": [], "y": [], "value": []}, name=name)
+    mapper = LinearColorMapper(palette=list(palettes["light"]), low=0, high=1, name=f"{name}-mapper")
+    mapper.tags = [{k: list(v) for k, v in palettes.items()}]
+    color = {"field": "value", "transform": mapper}
+    drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color)
+    drawn.nonselection_glyph = None
+    made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips))
+    bar = ColorBar(color_mapper=mapper, title=title, width=10, background_fill_color=None, padding=4, name="bar")
+    made.add_layout(bar, "right")
+    made.x_range.update(start=-0.5, end=side - 0.5)
+    made.y_range.update(start=-0.5, end=side - 0.5)
+
+
+def _source(name: str, x: Sequence[float]) -> ColumnDataSource:
+    return ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
+
+
+def _colored(drawn: Any, name: str, colors: Mapping[str, str]) -> None:
+    """The glyph takes one of two colours, by the page's mode."""
     drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [dict(colors)]
     drawn.nonselection_glyph = None
 

@@ -13,6 +13,7 @@ from lskd.errors import LskdError
 from lskd.figures import live
 from lskd.figures.embedding import Embedding
 from lskd.figures.inputs import Networks
+from lskd.figures.live_rows import rows
 from lskd.figures.style import DARK, LIGHT, group_colors
 
 __all__ = ["features", "images", "sample"]
@@ -45,7 +46,6 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
     """
     teacher = networks.teacher
     index = teacher.logits_index[:most]
-    label = teacher.label[index]
     classes = len(teacher.class_names)
     students = networks.students
     looks = {
@@ -87,16 +87,7 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
             live.Slider("temperature", "T", 0.5, 8, 0.1, 2),
         ],
         plots={"row": made},
-        data={
-            "classes": classes,
-            "names": [str(n) for n in teacher.class_names],
-            "label": label.tolist(),
-            "side": side,
-            "networks": {
-                name: {"rows": live.pack(e.logits[:most]), "color": looks.get(name, live.pair("teacher"))}
-                for name, e in networks.packs.items()
-            },
-        },
+        data={**rows(networks, range(len(index)), list(students)), "side": side, "colors": looks},
         readout=(
             f'{thumb}True class <b data-say="truth"></b>, teacher says <b data-say="teacher"></b>, student says '
             '<b data-say="student"></b>.<br>Standard deviation of the logits: teacher '

@@ -76,10 +76,6 @@ def toy(picture: Published) -> live.Live:
         live.zero(made)
         return made
 
-    def key(name: str, text: str) -> str:
-        colors = COLORS[name]
-        return f'<span class="lskd-key" style="--light:{colors["light"]};--dark:{colors["dark"]}">{text}</span>'
-
     everyone, students = ("teacher", "s1", "s2"), ("s1", "s2")
     return live.Live(
         name="toy",
@@ -96,9 +92,9 @@ def toy(picture: Published) -> live.Live:
         },
         data={name: list(row) for name, row in TOY.items()},
         readout=(
-            key("teacher", "teacher")
-            + key("s1", "student 1: sees a bird")
-            + key("s2", "student 2: sees a dog, as the teacher")
+            live.key(COLORS["teacher"], "teacher")
+            + live.key(COLORS["s1"], "student 1: sees a bird")
+            + live.key(COLORS["s2"], "student 2: sees a dog, as the teacher")
             + '<br>Loss of student 1: <b data-say="s1"></b>, of student 2: <b data-say="s2"></b>. '
             '<b data-say="verdict"></b>'
         ),

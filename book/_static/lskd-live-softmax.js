@@ -1,0 +1,105 @@
+/* Live figures of the softmax and its temperature: the toy case, soft labels, the factor T², a shared temperature.
+   They are called with (figure, at, data, m): m holds the formulas of lskd-live.js. */
+(() => {
+  "use strict";
+  const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
+
+
+  /* Numbers that a reader brings: separated by spaces, commas or semicolons. */
+  const parse = text => text.split(/[\s,;]+/).filter(Boolean).map(word => Number(word.replace("−", "-")));
+  const complaint = (teacher, student) => {
+    if (![...teacher, ...student].every(Number.isFinite)) return "Numbers only, please, such as: 2.5, 0, -1.";
+    if (teacher.length !== student.length) {
+      return `The teacher has ${teacher.length} logits and the student ${student.length}; give both as many.`;
+    }
+    return teacher.length < 2 ? "A softmax needs at least two logits." : "";
+  };
+
+  const SHOWN = 10;
+  /* The teacher's ten largest, the student's choice among them; the indices of all others come last. */
+  const leading = (teacher, student, m) => {
+    const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]);
+    if (order.length <= SHOWN + 1) return [order, []];
+    const first = order.slice(0, SHOWN), choice = m.argmax(student);
+    if (!first.includes(choice)) first[SHOWN - 1] = choice;
+    return [first, order.filter(k => !first.includes(k))];
+  };
+
+  kinds.distillation = (figure, at, data, m) => {
+    const name = figure.value("network"), own = name === "own", i = figure.value("image");
+    const t = figure.value("temperature"), ts = figure.value("shared") ? t : figure.value("student_temperature");
+    const teacher = own ? parse(figure.value("teacher")) : m.row(data, "teacher", i);
+    const student = own ? parse(figure.value("student")) : m.row(data, name, i);
+    const problem = own ? complaint(teacher, student) : "";
+    figure.say({ problem });
+    if (problem) return;
+    const names = own ? teacher.map((_, k) => `no. ${k + 1}`) : data.names;
+    const p = m.softmax(teacher, t), q = m.softmax(student, ts);
+    const factor = figure.value("factor") ? ts * ts : 1;
+    const gradient = q.map((v, k) => (factor * (v - p[k])) / ts);
+    const [first, rest] = leading(teacher, student, m);
+    const sum = x => rest.reduce((a, k) => a + x[k], 0);
+    const pick = x => [...first.map(k => x[k]), ...(rest.length ? [sum(x)] : [])];
+    const ticks = [...first.map(k => names[k]), ...(rest.length ? ["others"] : [])];
+    const places = shift => ticks.map((_, place) => place + shift);
+    at("probability").source("teacher", { x: places(-0.2), y: pick(p) });
+    at("probability").source("student", { x: places(0.2), y: pick(q) });
+    at("push").source("push", { x: places(0), y: pick(gradient).map(v => -v) });
+    at("probability").ticks(ticks);
+    at("push").ticks(ticks);
+    const kl = Math.abs(m.kdLoss(student.map(v => v / ts), teacher.map(v => v / t), 1)), top = m.argmax(teacher);
+    figure.say({
+      truth: own ? "unknown" : data.names[data.label[i]],
+      top: names[top],
+      top_p: m.number(p[top], 3),
+      wrong_p: m.number(1 - p[top], 3),
+      answer: names[m.argmax(student)],
+      kl: m.number(kl, 4),
+      loss: m.number(factor * kl, 4),
+      length: m.number(Math.hypot(...gradient), 4),
+    });
+  };
+
+  const powers = (low, high, count) =>
+    Array.from({ length: count }, (_, i) => low * (high / low) ** (i / (count - 1)));
+
+  kinds.factor = (figure, at, data, m) => {
+    const t = figure.value("temperature"), i = figure.value("image");
+    const teacher = m.row(data, "teacher", i), student = m.row(data, figure.value("network"), i);
+    const apart = tau => {
+      const p = m.softmax(teacher, tau), q = m.softmax(student, tau);
+      return Math.hypot(...q.map((v, k) => v - p[k]));
+    };
+    const x = powers(0.5, 100, 90), mz = m.mean(student), mv = m.mean(teacher);
+    const limit = Math.hypot(...student.map((v, k) => v - mz - teacher[k] + mv)) / student.length;
+    at("size").source("with", { x, y: x.map(tau => tau * apart(tau)) });
+    at("size").source("without", { x, y: x.map(tau => apart(tau) / tau) });
+    at("size").source("limit", { x: [x[0], x.at(-1)], y: [limit, limit] });
+    at("size").source("here", { x: [t, t], y: [t * apart(t), apart(t) / t] });
+    figure.say({
+      with: m.number(t * apart(t), 4),
+      without: m.number(apart(t) / t, 4),
+      limit: m.number(limit, 4),
+    });
+  };
+
+  kinds.spread = (figure, at, data, m) => {
+    const i = figure.value("image"), t = figure.value("temperature"), ts = figure.value("student_temperature");
+    const a = figure.value("spread"), teacher = m.row(data, "teacher", i);
+    const plain = s => Math.abs(m.kdLoss(teacher.map(v => (s * v) / ts), teacher.map(v => v / t), 1));
+    const z = m.zscore(teacher);
+    const standardized = s => Math.abs(m.kdLoss(m.zscore(teacher.map(v => s * v)), z, t)) / (t * t);
+    const x = powers(0.1, 10, 121);
+    at("loss").source("plain", { x, y: x.map(plain) });
+    at("loss").source("standardized", { x, y: x.map(standardized) });
+    at("loss").source("best", { x: [ts / t], y: [0] });
+    at("loss").source("here", { x: [a, a], y: [plain(a), standardized(a)] });
+    figure.say({
+      sigma_teacher: m.number(m.deviation(teacher, 0), 2),
+      sigma_student: m.number(a * m.deviation(teacher, 0), 2),
+      plain: m.number(plain(a), 4),
+      standardized: m.number(standardized(a), 4),
+      best: m.number(ts / t, 2),
+    });
+  };
+})();

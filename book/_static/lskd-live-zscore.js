@@ -1,0 +1,139 @@
+/* Live figures of the Z-score: where a temperature comes from, what standardisation forgets and keeps, two classes,
+   reduced precision. They are called with (figure, at, data, m): m holds the formulas of lskd-live.js. */
+(() => {
+  "use strict";
+  const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
+  const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0);
+  const entropy = p => -p.reduce((a, v) => a + (v > 0 ? v * Math.log(v) : 0), 0);
+
+  kinds.entropy = (figure, at, data, m) => {
+    const scale = figure.value("scale"), c = figure.value("average"), aside = figure.value("aside");
+    const z = data.logits.map(v => v * scale), s = m.deviation(z), wanted = m.mean(z) + c * s;
+    let low = 0, high = 1e3 / s; // of 1/T; the average logit rises with it
+    for (let i = 0; i < 200; i++) {
+      const middle = (low + high) / 2;
+      if (dot(m.softmax(z, 1 / middle), z) < wanted) low = middle;
+      else high = middle;
+    }
+    const t = 2 / (low + high), q = m.softmax(z, t);
+    /* data.aside sums to zero, weighted by the logits too: a step along it changes no constraint. */
+    const room = Math.min(...q.flatMap((v, k) => (data.aside[k] * aside < 0 ? [v / Math.abs(data.aside[k])] : [])), 1);
+    const other = q.map((v, k) => v + aside * room * data.aside[k]);
+    at("probability").source("softmax", { y: q });
+    at("probability").source("other", { y: other });
+    const x = Array.from({ length: 80 }, (_, i) => 0.05 * 4000 ** (i / 79));
+    at("temperature").source("average", { x, y: x.map(tau => dot(m.softmax(z, tau), z)) });
+    at("temperature").source("here", { x: [t], y: [wanted] });
+    figure.say({
+      temperature: m.number(t, 3),
+      sigma: m.number(s, 3),
+      ratio: m.number(t / s, 3),
+      average: m.number(dot(other, z), 3),
+      entropy: m.number(entropy(q), 4),
+      other: m.number(entropy(other), 4),
+    });
+  };
+
+  kinds.invariance = (figure, at, data, m) => {
+    const i = figure.value("image"), t = figure.value("temperature");
+    const shift = figure.value("shift"), scale = figure.value("scale");
+    const teacher = m.row(data, "teacher", i), raw = m.row(data, figure.value("network"), i);
+    const center = m.mean(raw), student = raw.map(v => center + scale * (v - center) + shift);
+    at("raw").source("student", { y: student });
+    at("raw").source("teacher", { y: teacher });
+    at("z").source("student-z", { y: m.zscore(student) });
+    at("z").source("teacher-z", { y: m.zscore(teacher) });
+    const mz = m.mean(student), ray = student.map(v => v - mz), told = {};
+    for (const [name, on] of [["plain", false], ["standardized", true]]) {
+      const see = x => (on ? m.zscore(x) : x), g = m.kdGradient(student, teacher, t, on);
+      told[name] = m.number(Math.abs(m.kdLoss(see(student), see(teacher), t)), 4);
+      told[`${name}_length`] = m.number(Math.hypot(...g), 4);
+      told[`${name}_shift`] = m.number(Math.abs(dot(g, g.map(() => 1))) / Math.sqrt(g.length), 4);
+      told[`${name}_spread`] = m.number(Math.abs(dot(g, ray)) / Math.hypot(...ray), 4);
+    }
+    figure.say({ ...told, sigma: m.number(m.deviation(student, 0), 2) });
+  };
+
+  const shapes = {
+    normal: x => x,
+    heavy: x => x.map(v => v ** 3),
+    halves: x => x.map((_, k) => (2 * k < x.length ? 1 : -1)),
+    one: x => x.map((_, k) => (k === 0 ? 1 : 0)),
+    ends: x => x.map((_, k) => (k === 0 ? 1 : k === 1 ? -1 : 0)),
+  };
+
+  kinds.bound = (figure, at, data, m) => {
+    const K = figure.value("classes"), draw = figure.value("draw"), t = figure.value("temperature");
+    const noise = Array.from(data.noise.slice(draw * data.most, draw * data.most + K));
+    const logits = shapes[figure.value("shape")](noise), top = Math.max(...logits.map(Math.abs));
+    const population = figure.value("population"), factor = population ? Math.sqrt(K / (K - 1)) : 1;
+    const z = m.zscore(logits).map(v => v * factor), x = logits.map(v => v / top);
+    const bound = (factor * (K - 1)) / Math.sqrt(K), gap = factor * Math.sqrt(2 * (K - 1));
+    at("scores").source("scores", { x, y: z });
+    at("scores").source("upper", { x: [-1.05, 1.05], y: [bound, bound] });
+    at("scores").source("lower", { x: [-1.05, 1.05], y: [-bound, -bound] });
+    const by = y => y.map((_, k) => k).sort((i, j) => y[i] - y[j] || i - j);
+    const kept = by(logits).every((k, place) => k === by(z)[place]);
+    figure.say({
+      largest: m.number(Math.max(...z.map(Math.abs)), 3),
+      bound: m.number(bound, 3),
+      apart: m.number(Math.max(...z) - Math.min(...z), 3),
+      gap: m.number(gap, 3),
+      order: kept ? "kept" : "changed",
+      probability: m.number(Math.max(...m.softmax(z, t)), 3),
+      most: m.number(1 / (1 + (K - 1) * Math.exp((-factor * Math.sqrt(K)) / t)), 3),
+    });
+  };
+
+  kinds.two_classes = (figure, at, data, m) => {
+    const t = figure.value("temperature"), v = figure.value("teacher"), d = figure.value("student");
+    const row = margin => [margin / 2, -margin / 2], teacher = row(v);
+    const loss = (margin, on) => {
+      const see = x => (on ? m.zscore(x) : x);
+      return Math.abs(m.kdLoss(see(row(margin)), see(teacher), t));
+    };
+    const x = Array.from({ length: 161 }, (_, i) => (i - 80) / 10);
+    at("loss").source("plain", { x, y: x.map(margin => loss(margin, false)) });
+    at("loss").source("standardized", { x, y: x.map(margin => (margin ? loss(margin, true) : NaN)) });
+    at("loss").source("here", { x: [d, d], y: [loss(d, false), loss(d, true)] });
+    const slope = on => {
+      const g = m.kdGradient(row(d), teacher, t, on);
+      return m.number(Math.abs(g[0] - g[1]) / 2, 4);
+    };
+    figure.say({
+      z: m.number(m.zscore(row(d))[0], 4),
+      z_teacher: m.number(m.zscore(teacher)[0], 4),
+      plain: m.number(loss(d, false), 4),
+      standardized: m.number(loss(d, true), 4),
+      plain_slope: slope(false),
+      standardized_slope: slope(true),
+    });
+  };
+
+  const FORMATS = { float32: [24, -126], bfloat16: [8, -126], float16: [11, -14] }; // digits, smallest exponent
+  /* The nearest number of a format, ties to even, by way of float32 as PyTorch converts. */
+  const stored = (value, format) => {
+    const [digits, lowest] = FORMATS[format], x = Math.fround(value);
+    if (x === 0) return 0;
+    let e = Math.floor(Math.log2(Math.abs(x)));
+    if (2 ** e > Math.abs(x)) e--;
+    if (2 ** (e + 1) <= Math.abs(x)) e++;
+    const unit = 2 ** (Math.max(e, lowest) - digits + 1), n = x / unit, below = Math.floor(n), rest = n - below;
+    return unit * (rest > 0.5 || (rest === 0.5 && below % 2 !== 0) ? below + 1 : below);
+  };
+
+  kinds.precision = (figure, at, data, m) => {
+    const i = figure.value("image"), format = figure.value("format");
+    const shift = figure.value("shift"), scale = figure.value("scale");
+    const exact = m.row(data, "teacher", i).map(v => v * scale + shift);
+    const kept = exact.map(v => stored(v, format)), z = m.zscore(exact), rounded = m.zscore(kept);
+    at("z").source("exact", { y: z });
+    at("z").source("rounded", { y: rounded });
+    figure.say({
+      error: m.number(Math.max(...z.map((v, k) => Math.abs(v - rounded[k]))), 4),
+      distinct: String(new Set(kept).size),
+      classes: String(exact.length),
+      loss: m.number(Math.abs(m.kdLoss(rounded, z, 2)), 5),
+    });
+  };
+})();

@@ -1,0 +1,128 @@
+"""Controls of live figures: labelled form fields that work with a pointer, a finger, a keyboard and a screen reader."""
+
+from __future__ import annotations
+
+import html
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Check", "Choice", "Control", "Entry", "Several", "Slider", "key"]
+
+
+@dataclass(frozen=True)
+class Control(ABC):
+    """A labelled form field. ``lskd-live.js`` finds it by ``data-control`` and reads its value.
+
+    Attributes:
+        name: of the value in the script.
+        label: what a reader sees and a screen reader says.
+        when: ``"CONTROL=VALUE"``: shown only while another control has this value (a checkbox: true or false).
+    """
+
+    name: str
+    label: str
+    when: str = field(default="", kw_only=True)
+
+    def to_html(self, prefix: str) -> str:
+        """The field inside its label; ``prefix`` makes identities unique on a page."""
+        identity = f"{prefix}-{self.name}"
+        shown = f' data-when="{html.escape(self.when)}"' if self.when else ""
+        found = self._field(f'id="{identity}" data-control="{self.name}"')
+        return f'<label for="{identity}"{shown}>{self._order(html.escape(self.label), found, identity)}</label>'
+
+    @abstractmethod
+    def _field(self, attributes: str) -> str:
+        """The element that carries ``attributes``."""
+
+    def _order(self, text: str, found: str, identity: str) -> str:
+        return f"{text} {found}"
+
+
+@dataclass(frozen=True)
+class Slider(Control):
+    """A range input. ``log`` says that the value is a power of ten of what the slider shows."""
+
+    low: float
+    high: float
+    step: float
+    value: float
+    digits: int = 1
+    log: bool = False
+
+    def _field(self, attributes: str) -> str:
+        log = " data-log" if self.log else ""
+        return (
+            f'<input type="range" {attributes} data-digits="{self.digits}" min="{self.low:g}" max="{self.high:g}" '
+            f'step="{self.step:g}" value="{self.value:g}"{log}>'
+        )
+
+    def _order(self, text: str, found: str, identity: str) -> str:
+        return f'{text} {found}<output for="{identity}"></output>'
+
+
+@dataclass(frozen=True)
+class Check(Control):
+    """A checkbox."""
+
+    value: bool = False
+
+    def _field(self, attributes: str) -> str:
+        return f'<input type="checkbox" {attributes}{" checked" if self.value else ""}>'
+
+    def _order(self, text: str, found: str, identity: str) -> str:
+        return f"{found} {text}"
+
+
+@dataclass(frozen=True)
+class Choice(Control):
+    """A drop-down list: (value, text) pairs, the first one chosen; ``numbers`` makes values numbers."""
+
+    options: Sequence[tuple[str, str]]
+    numbers: bool = False
+
+    def _field(self, attributes: str) -> str:
+        options = "".join(f'<option value="{html.escape(v)}">{html.escape(t)}</option>' for v, t in self.options)
+        return f"<select {attributes}{' data-number' if self.numbers else ''}>{options}</select>"
+
+
+@dataclass(frozen=True)
+class Entry(Control):
+    """A line of text, such as numbers that a reader brings."""
+
+    value: str
+
+    def _field(self, attributes: str) -> str:
+        return (
+            f'<input type="text" {attributes} value="{html.escape(self.value)}" spellcheck="false" autocomplete="off">'
+        )
+
+
+@dataclass(frozen=True)
+class Several:
+    """Checkboxes under one name: (value, text, colours) each, those in ``chosen`` ticked."""
+
+    name: str
+    label: str
+    options: Sequence[tuple[str, str, Mapping[str, str]]]
+    chosen: Sequence[str]
+
+    def to_html(self, prefix: str) -> str:
+        """A group of labelled boxes, each with its colour."""
+        boxes = []
+        for number, (value, text, colors) in enumerate(self.options):
+            identity = f"{prefix}-{self.name}-{number}"
+            ticked = " checked" if value in self.chosen else ""
+            boxes.append(
+                f'<label for="{identity}"><input type="checkbox" id="{identity}" data-group="{self.name}" '
+                f'value="{html.escape(value)}"{ticked}> {key(colors, text)}</label>'
+            )
+        label = html.escape(self.label)
+        return f'<div class="lskd-several" role="group" aria-label="{label}">{"".join(boxes)}</div>'
+
+
+def key(colors: Mapping[str, str], text: str) -> str:
+    """A patch of colour and what it stands for, HTML."""
+    return (
+        f'<span class="lskd-key" style="--light:{colors["light"]};--dark:{colors["dark"]}">{html.escape(text)}</span>'
+    )
