@@ -23,7 +23,7 @@ from lskd.published import Number
 from lskd.recipes import load_recipe
 from lskd.results import STORE, Group, groups, rows
 
-__all__ = ["TABLES", "Entry", "LeftOut", "entries", "frame", "left_out"]
+__all__ = ["TABLES", "Entry", "LeftOut", "entries", "frame", "left_out", "printed"]
 
 TABLES = {  # what each table is about, and where its numbers are printed
     1: ("CIFAR-100, teacher and student of different architectures", "released README (= paper Tables 1-2"),
@@ -71,6 +71,17 @@ class LeftOut:
 
 
 # --- the tables' cells -----------------------------------------------------------------------------------------------
+
+
+def printed(table: int) -> list[Cell]:
+    """The cells of a paper table, in the order in which they are printed.
+
+    Raises:
+        LskdError: there is no such table, or a printed number belongs to no cell.
+    """
+    if table not in TABLES:
+        raise LskdError(f"there is no table {table!r}; there are {', '.join(map(str, TABLES))}")
+    return [cell for cell, _ in _printed(table)]
 
 
 def entries(table: int, store: Path | str = STORE) -> list[Entry]:
