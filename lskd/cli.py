@@ -172,6 +172,14 @@ def _parser() -> argparse.ArgumentParser:
         measure.add_argument("--perplexity", type=float, default=30.0, help="of t-SNE")
         measure.add_argument("--view-seed", type=int, default=0, metavar="SEED", help="of t-SNE")
 
+    data = commands.add_parser("data", help="bring a data set to this machine")
+    errands = data.add_subparsers(title="actions", metavar="ACTION", required=True)
+    get = errands.add_parser("get", help="download, check and extract; goes on where an earlier call stopped")
+    get.add_argument("name", choices=("cifar100",))
+    get.add_argument("--mirror", metavar="URL", help="of the archive or its folder (or LSKD_MIRROR)")
+    get.add_argument("--out", metavar="DIR", help="default: LSKD_DATA, or the cache folder")
+    get.set_defaults(call=_data_get)
+
     notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="execute one, strictly: wrong parameters are errors before it starts")
@@ -221,12 +229,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(given: argparse.Namespace) -> int:
     from lskd import catalogue
-    from lskd.recipes import parse_settings
+    from lskd.data import obtain
+    from lskd.recipes import load_recipe, parse_settings
     from lskd.trainer import run
 
     members = [name.strip() for name in given.members.split(",")] if given.members else None
     recipe, members = catalogue.target(given.recipe, members)
     settings = parse_settings(given.set)
+    obtain.ensure(load_recipe(recipe, settings=settings, members=members).dataset)
     options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
     options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
     options |= {"precision": given.precision, "fused": not given.no_fused}
@@ -300,6 +310,17 @@ def _results_add(given: argparse.Namespace) -> int:
 
             folder = Path(source).parent if Path(source).is_file() else Path(source)
             _say_packs(compaction.compact_run(folder, path.with_suffix("")))
+    return 0
+
+
+def _data_get(given: argparse.Namespace) -> int:
+    from lskd.data import obtain
+    from lskd.data.cifar100 import data_root
+
+    found = obtain.get_cifar100(given.out, mirror=given.mirror)
+    print(f"CIFAR-100 is in {found}")
+    if found.parent.resolve() != data_root().resolve():
+        print(f"to use it: export LSKD_DATA={found.parent.resolve()}")
     return 0
 
 

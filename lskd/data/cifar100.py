@@ -1,17 +1,29 @@
-"""CIFAR-100 (Krizhevsky 2009), read from the folder that ``LSKD_DATA`` names."""
+"""CIFAR-100 (Krizhevsky 2009), read from one file or from the files of the official archive. Never downloads."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lskd.data.dataset import Dataset
 
-__all__ = ["cifar100"]
+__all__ = ["cifar100", "data_root", "find"]
+
+ONE_FILE = "cifar100.npz"
+EXTRACTED = "cifar-100-python"
+# MD5 of the archive's files, the same that torchvision has; they are pickles, so nothing else is ever opened.
+MD5 = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
+}
 
 # Protocol 3.1: the statistics that the released code, and the code before it, normalises with.
 MEAN = (0.5071, 0.4867, 0.4408)
@@ -41,6 +53,19 @@ SUPERCLASSES: dict[str, str] = {
 }
 
 
+def data_root() -> Path:
+    """Where data sets lie: ``LSKD_DATA``, or the cache (``LSKD_CACHE``, or ``~/.cache/lskd``)."""
+    named = os.environ.get("LSKD_DATA") or os.environ.get("LSKD_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "lskd"
+
+
+def find(root: Path) -> Path | None:
+    """The copy in a folder: its ``cifar100.npz``, or its folder of extracted files when all three are there."""
+    if (root / ONE_FILE).is_file():
+        return root / ONE_FILE
+    return root / EXTRACTED if all((root / EXTRACTED / name).is_file() for name in MD5) else None
+
+
 def cifar100(
     *,
     pad: int = 4,
@@ -56,23 +81,26 @@ def cifar100(
         train_size, test_size: keep only the first so many images (for quick trials).
         mean, std: of the three channels, what images are normalised with: those that the teacher was trained with.
 
+    Two layouts are read, ``cifar100.npz`` (arrays ``train_images`` uint8 [n, 32, 32, 3], ``train_labels``, the same
+    for ``test``, ``class_names``) and ``cifar-100-python``, the extracted archive, as torchvision leaves it. Training
+    images are in the official order, test images in the order of classes, official within a class, so both
+    layouts are the same data with the same digest.
+
     Raises:
-        ValueError: ``mean`` or ``std`` are not three numbers.
-        FileNotFoundError: ``LSKD_DATA`` is not set, or names no folder with ``cifar100.npz`` in it (arrays
-            ``train_images`` uint8 [n, 32, 32, 3], ``train_labels``, the same for ``test``, ``class_names``).
+        ValueError: ``mean`` or ``std`` are not three numbers, or a file is damaged.
+        FileNotFoundError: neither layout is in :func:`data_root`; ``lskd data get cifar100`` brings it there.
     """
     for key, values in (("mean", mean), ("std", std)):
         if len(values) != 3 or not all(isinstance(v, float) and v > 0 for v in values):
             raise ValueError(f"CIFAR-100: {key} is {values!r}; expected three positive numbers, one a channel")
-    folder = os.environ.get("LSKD_DATA")
-    path = Path(folder or ".") / "cifar100.npz"
-    if not folder or not path.is_file():
+    root = data_root()
+    found = find(root)
+    if found is None:
         raise FileNotFoundError(
-            f"CIFAR-100: LSKD_DATA is {folder!r} and {path} does not exist; "
-            "set LSKD_DATA to a folder that holds cifar100.npz"
+            f"CIFAR-100: {root} holds neither {ONE_FILE} nor {EXTRACTED}; get it with `lskd data get cifar100`, or "
+            f"set LSKD_DATA to a folder that holds {ONE_FILE} or {EXTRACTED}"
         )
-    with np.load(path) as stored:
-        arrays = {k: stored[k] for k in ("train_images", "train_labels", "test_images", "test_labels", "class_names")}
+    arrays = _one_file(found) if found.suffix == ".npz" else _extracted(found)
     names = tuple(str(n) for n in arrays["class_names"])
     group_of = {fine: i for i, members in enumerate(SUPERCLASSES.values()) for fine in members.split()}
 
@@ -93,3 +121,35 @@ def cifar100(
         pad=pad,
         flip=True,
     )
+
+
+def _one_file(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as handle, np.load(handle) as stored:
+            names = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
+            return {name: stored[name] for name in names}
+    except Exception as error:  # any way in which a damaged zip can fail to read
+        raise ValueError(f"{path}: cannot be read ({error}); delete it and bring it anew") from None
+
+
+def _extracted(folder: Path) -> dict[str, np.ndarray]:
+    out = {"class_names": np.array(_unpickled(folder / "meta")["fine_label_names"])}
+    for split in ("train", "test"):
+        content = _unpickled(folder / split)
+        labels = np.array(content["fine_labels"], dtype=np.int64)
+        images = np.asarray(content["data"]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        order = np.argsort(labels, kind="stable") if split == "test" else slice(None)
+        out |= {f"{split}_images": images[order], f"{split}_labels": labels[order]}
+    return out
+
+
+def _unpickled(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != MD5[path.name]:
+        raise ValueError(
+            f"{path}: md5 is {found}, that of the official file is {MD5[path.name]} (file damaged, or another one); "
+            f"delete {path.parent} and call `lskd data get cifar100`"
+        )
+    loaded: dict[str, Any] = pickle.loads(content, encoding="latin1")
+    return loaded
