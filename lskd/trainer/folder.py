@@ -17,15 +17,18 @@ __all__ = ["append_line", "claim", "differences", "locked", "read_lines"]
 
 
 @contextmanager
-def locked(folder: Path, *, doing: str = "training") -> Iterator[None]:
+def locked(folder: Path, *, doing: str = "training", wait: bool = False) -> Iterator[None]:
     """Hold the folder against other processes; the lock goes with the process, however it ends.
+
+    Args:
+        wait: until another process lets go of it, instead of raising.
 
     Raises:
         LskdError: another process holds it.
     """
     with (folder / ".lock").open("w") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise LskdError(
                 f"{folder}: another process is {doing} here; wait for it or choose another folder"

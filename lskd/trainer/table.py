@@ -129,11 +129,11 @@ def build(
     """Compute what is missing of a table; blocks that are there and whole are kept, damaged ones made again.
 
     Raises:
-        LskdError: the folder holds another table (shows the difference) or is being built by another process; the
-            disk is full; the teacher gives logits that the table's dtype cannot hold.
+        LskdError: the folder holds another table (shows the difference); the disk is full; the teacher gives logits
+            that the table's dtype cannot hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, doing="building a table"):
+    with locked(folder, wait=True):  # cohorts of one teacher start together; all need the same table
         claim(folder / "header.json", header, kind="table of logits")
         _allocate(folder / "logits.bin", _size(header))
         missing = damaged_blocks(folder, header)
