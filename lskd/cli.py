@@ -221,6 +221,23 @@ def _parser() -> argparse.ArgumentParser:
     workflow.add_argument("-n", "--dry-run", action="store_true", help="only say what would be made, and why")
     workflow.set_defaults(call=_workflow)
 
+    plan = commands.add_parser("plan", help="the jobs that fill the paper's tables, what they share and cost")
+    tables = commands.add_parser("tables", help="run them, here or on a cluster, and draw the tables; `make tables`")
+    for word in (plan, tables):
+        word.add_argument("--plan", default="paper", metavar="NAME", help="workflow/tables/NAME.yaml: paper, rehearsal")
+        word.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="change it: tables=[1], seeds=1, pairs=..."
+        )
+    plan.add_argument("--json", action="store_true", help="every job with all that is known")
+    plan.set_defaults(call=_plan)
+    tables.add_argument("--profile", default="local", help="local, slurm, kubernetes, or a folder of one's own")
+    tables.add_argument("--gpus", type=int, metavar="N", help="jobs that hold a GPU at once (default: as many as here)")
+    tables.add_argument("-n", "--dry-run", action="store_true", help="only list the jobs")
+    tables.add_argument("--job", metavar="NAME", help="carry out one job of the plan in --folder; the workflow's call")
+    tables.add_argument("--folder", metavar="DIR", help="with --job: where plan.json lies")
+    tables.add_argument("more", nargs="*", metavar="-- WORD", help="further words for Snakemake")
+    tables.set_defaults(call=_tables)
+
     doctor = commands.add_parser("doctor", help="what this machine has and what is missing")
     doctor.add_argument("--browser", action="store_true", help="print the browser that page tests use, or fail")
     doctor.set_defaults(call=_doctor)
@@ -444,6 +461,29 @@ def _workflow(given: argparse.Namespace) -> int:
     from lskd import workflow
 
     return workflow.start(Path.cwd(), given.preset, given.targets, cores=given.cores, dry_run=given.dry_run)
+
+
+def _plan(given: argparse.Namespace) -> int:
+    from lskd import tables
+    from lskd.recipes import parse_settings
+
+    print(tables.overview(Path.cwd(), {"plan": given.plan, **parse_settings(given.set)}, as_json=given.json))
+    return 0
+
+
+def _tables(given: argparse.Namespace) -> int:
+    from lskd import tables
+
+    if (given.job is None) != (given.folder is None):
+        raise LskdError("--job and --folder belong together: a job's name, and the folder of its plan.json")
+    if given.job:
+        print(tables.carry_out(Path(given.folder), given.job))
+        return 0
+    from lskd.recipes import parse_settings
+
+    config = {"plan": given.plan, **parse_settings(given.set)}
+    options = {"profile": given.profile, "slots": given.gpus, "extra": given.more, "dry_run": given.dry_run}
+    return tables.start(Path.cwd(), config, **options)
 
 
 def _doctor(given: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ class Job:
     """One thing that a machine does in one go.
 
     Attributes:
-        name: of the recipe and seed, ending in a digest of all that decides what the job does.
+        name: kind, recipe and seed, ending in a digest of all that decides what the job does.
         kind: "network" trains one without a teacher, "logits" computes a teacher's table, "cohort" trains students.
         members: of the recipe; empty for a table.
         settings: changes to the recipe; only a rehearsal has any, and a teacher whose recipe names other data.
@@ -247,12 +247,14 @@ def _add_table(
     )
     config = recipe.config()
     deciding = [config["teacher"], config["dataset"], config["data"], wanted.table_dtype, wanted.device, list(after)]
-    return _put(jobs, job, f"{recipe.teacher.recipe or plain(recipe.teacher.network)}/logits", deciding)
+    return _put(
+        jobs, job, f"{recipe.teacher.recipe or plain(recipe.teacher.network)}/seed-{recipe.teacher.seed}", deciding
+    )
 
 
 def _put(jobs: dict[str, Job], job: Job, name: str, deciding: list[Any]) -> str:
     """Name a job by what it does; one of that name gets what this one serves."""
-    name = f"{name}-{hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]}"
+    name = f"{job.kind}/{name}-{hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]}"
     before = jobs.get(name)
     serves = before.serves if before else ()
     serves += tuple(table for table in job.serves if table not in serves)

@@ -40,7 +40,6 @@ class Wanted:
     threads: int
     memory_mb: int
     minutes: int
-    retries: int
 
     def json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -121,8 +120,8 @@ def _checked(name: str, raw: dict[str, Any]) -> dict[str, Any]:
     for key in ("device", "runs", "folder", "store"):
         if not isinstance(raw[key], str) or not raw[key]:
             raise wrong(key, "a name")
-    for key in ("threads", "memory_mb", "minutes", "retries"):
-        if type(raw[key]) is not int or raw[key] < (key != "retries"):
+    for key in ("threads", "memory_mb", "minutes"):
+        if type(raw[key]) is not int or raw[key] < 1:
             raise wrong(key, "a whole number")
     return out
 

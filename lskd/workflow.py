@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lskd.errors import LskdError
 
-__all__ = ["command", "environment", "start"]
+__all__ = ["command", "environment", "run_alone", "start"]
 
 TRAINING = ("teacher", "students")
 
@@ -47,7 +47,7 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
         raise LskdError(f"unknown preset {preset!r}; there are {', '.join(known)}")
     whole = dry_run or bool(set(targets) & set(TRAINING))
     extra = ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]
-    with _alone(root) as handle:
+    with _alone(root / "build" / ".workflow.lock") as handle:
         for names in [targets] if whole else [TRAINING, targets]:
             told = root / "build" / ".workflow.errors"
             told.unlink(missing_ok=True)
@@ -80,11 +80,17 @@ def environment(root: Path) -> dict[str, str]:
     return {**defaults, **os.environ, **told, "XDG_CACHE_HOME": os.fspath(cache), "PYTHONPATH": path}
 
 
+def run_alone(call: list[str], root: Path, folder: Path) -> int:
+    """Run another Snakemake call of the project, one at a time for ``folder``; returns its exit status."""
+    with _alone(root / folder / ".workflow.lock") as handle:
+        return _call(call, root, handle)
+
+
 @contextmanager
-def _alone(root: Path) -> Iterator[int]:
-    """Hold the project's lock, waiting for whoever has it; the system lets go of it when all holders have ended."""
-    (root / "build").mkdir(exist_ok=True)
-    handle = os.open(root / "build" / ".workflow.lock", os.O_RDWR | os.O_CREAT, 0o644)
+def _alone(lock: Path) -> Iterator[int]:
+    """Hold a lock, waiting for whoever has it; the system lets go of it when all holders have ended."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
