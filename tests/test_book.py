@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
 BUILD = ROOT / "build" / "tiny"
 FIGURES = {
     "toy": {"toy"},
+    "temperature": {"distillation", "factor", "spread"},
+    "zscore": {"entropy", "invariance", "bound", "two_classes", "precision"},
     "data": {"classes", "views"},
     "train_teacher": {"learning_curves"},
     "train_students": {"learning_curves"},
@@ -185,7 +187,7 @@ def test_search_finds_a_page_without_a_server(chromium: Any, book: Path) -> None
     page.goto((book / "search.html").as_uri() + "?q=temperature")
     page.wait_for_selector("#search-results li a", timeout=60_000)
     found = page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.getAttribute('href'))")
-    assert any(target.startswith("idea.html") for target in found)
+    assert any(target.startswith("notebooks/temperature.html") for target in found)
     page.close()
 
 

@@ -15,8 +15,8 @@
     return teacher.length < 2 ? "A softmax needs at least two logits." : "";
   };
 
-  const SHOWN = 10;
-  /* The teacher's ten largest, the student's choice among them; the indices of all others come last. */
+  const SHOWN = 8;
+  /* The teacher's largest, the student's choice among them; the indices of all others come last. */
   const leading = (teacher, student, m) => {
     const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]);
     if (order.length <= SHOWN + 1) return [order, []];

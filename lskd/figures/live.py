@@ -24,6 +24,9 @@ from bokeh.models import (
     FixedTicker,
     HoverTool,
     LinearColorMapper,
+    LogAxis,
+    LogTicker,
+    NumeralTickFormatter,
 )
 from bokeh.models.annotations import ColorBar
 from bokeh.plotting import figure as bokeh_figure
@@ -149,6 +152,9 @@ def plot(x_label: str, y_label: str, *, height: int = 260, ticks: Sequence[str] 
     for axis in (made.xaxis, made.yaxis):
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_font_size, axis.major_label_text_font_size = "12px", "11px"
+        if isinstance(axis[0], LogAxis):
+            axis.ticker = LogTicker(mantissas=[1, 2, 5] if axis[0] is made.xaxis[0] else [1], min_interval=0)
+            axis.formatter = NumeralTickFormatter(format="0.[000000]")
     made.xgrid.visible = False
     if ticks is not None:
         made.xaxis.ticker = FixedTicker(ticks=list(range(len(ticks))))
@@ -176,7 +182,7 @@ def curve(made: Any, name: str, colors: Mapping[str, str], *, tooltips: str = ""
         made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, mode="mouse", line_policy="nearest"))
 
 
-def heat(made: Any, name: str, side: int, palettes: Mapping[str, Sequence[str]], title: str, tooltips: str) -> None:
+def heat(made: Any, name: str, side: int, palettes: Mapping[str, Sequence[str]], tooltips: str) -> None:
     """A square of ``side`` by ``side`` coloured cells with a colour bar; ``lskd-live.js`` fills in all columns.
 
     Columns: x, y (centre of the cell), y also counts from below, value, and what ``tooltips`` name.
@@ -185,11 +191,12 @@ def heat(made: Any, name: str, side: int, palettes: Mapping[str, Sequence[str]],
     mapper = LinearColorMapper(palette=list(palettes["light"]), low=0, high=1, name=f"{name}-mapper")
     mapper.tags = [{k: list(v) for k, v in palettes.items()}]
     color = {"field": "value", "transform": mapper}
-    drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color)
+    drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color, dilate=True)
     drawn.nonselection_glyph = None
     made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips))
-    bar = ColorBar(color_mapper=mapper, title=title, width=10, background_fill_color=None, padding=4, name="bar")
+    bar = ColorBar(color_mapper=mapper, width=10, background_fill_color=None, padding=4)
     made.add_layout(bar, "right")
+    made.update(sizing_mode="scale_width", aspect_ratio=1.1, max_width=640)
     made.x_range.update(start=-0.5, end=side - 0.5)
     made.y_range.update(start=-0.5, end=side - 0.5)
 

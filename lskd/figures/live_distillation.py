@@ -20,11 +20,14 @@ from lskd.figures.live_rows import (
     image_slider,
     of_all_kinds,
     rows,
+    source,
     still,
     student_choice,
 )
 from lskd.figures.style import Theme, figure
 from lskd.losses import kd_loss
+
+SHOWN = 8  # classes; lskd-live-softmax.js shows as many
 
 __all__ = ["distillation", "factor", "members", "push_sizes", "spread", "spread_losses"]
 
@@ -47,7 +50,7 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
     """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits."""
     shown, images = members(networks), of_all_kinds(networks)
     student, teacher = middle(networks, shown[0])
-    first = torch.argsort(teacher[0], descending=True)[:10]
+    first = torch.argsort(teacher[0], descending=True)[:SHOWN]
     names = [str(networks.teacher.class_names[k]) for k in first.tolist()]
 
     def draw(theme: Theme) -> Figure:
@@ -63,16 +66,19 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
     picture = still(
         draw, "distillation", networks, folder, pd.DataFrame({"class": names, "teacher": teacher[0, first],
         "student": student[0, first]}),
-        alt="Bars: probabilities of teacher and student for ten classes at three temperatures. The higher the "
+        alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
         "temperature, the more alike the bars.",
         caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",
     )  # fmt: skip
-    probability = live.plot("class", "probability", height=280, ticks=names, y_range=(0, 1))
+    probability = live.plot("class", "probability", height=280, ticks=[*names, "others"], y_range=(0, 1))
     live.bars(probability, "teacher", [], TEACHER, width=0.38)
     live.bars(probability, "student", [], STUDENT, width=0.38)
-    push = live.plot("class", "push on the student's logit", height=280, ticks=names)
+    push = live.plot("class", "push on the student's logit", height=280, ticks=[*names, "others"])
     live.bars(push, "push", [], PLAIN, width=0.6)
     live.zero(push)
+    if max(map(len, names)) > 4:
+        for made in (probability, push):
+            made.xaxis.major_label_orientation = "vertical"
     return live.Live(
         name="distillation",
         kind="distillation",
@@ -96,9 +102,9 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
             '<b data-say="answer"></b>.<br>Divergence <b data-say="kl"></b>, loss <b data-say="loss"></b>, length of '
             'its gradient <b data-say="length"></b>.'
         ),
-        caption="<b>What the student is shown.</b> Left: softened probabilities of the teacher's ten first classes. "
+        caption="<b>What the student is shown.</b> Left: softened probabilities of the teacher's first classes. "
         "Right: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
-        f"<i>numbers of your own</i> to type logits. {networks.source}",
+        f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
     )
@@ -160,7 +166,7 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
             'Here: with <b data-say="with"></b>, without <b data-say="without"></b>; limit <b data-say="limit"></b>.'
         ),
         caption="<b>Why the factor.</b> Length of the gradient with respect to the student's logits. Both axes are "
-        f"logarithmic. {networks.source}",
+        f"logarithmic. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
     )
@@ -225,7 +231,7 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
         ),
         caption="<b>A student that knows everything the teacher knows.</b> Its logits are the teacher's, times a "
         "number; the circles are at that number. The triangle is where the plain divergence is zero. "
-        f"{networks.source}",
+        f"{source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
     )

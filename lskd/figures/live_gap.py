@@ -30,7 +30,7 @@ def gap(networks: Networks) -> live.Live:
     palettes: dict[str, list[str]] = {t.name: [to_hex(t.heat(i / 95)) for i in range(96)] for t in (LIGHT, DARK)}
     side = len(order)
     made = live.plot("logit of", "true class", height=480, x_range=(0, 1), y_range=(0, 1))
-    live.heat(made, "cells", side, palettes, "difference", TOOLTIPS)
+    live.heat(made, "cells", side, palettes, TOOLTIPS)
     chosen = {"size": 11, "marker": "square", "fill_alpha": 0, "line_width": 2.5}
     live.points(made, "cell", [0], live.pair("kd"), **chosen)
     counts = np.bincount(teacher.superclass, minlength=len(teacher.superclass_names))

@@ -16,7 +16,18 @@ from lskd.figures.inputs import Networks
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import LIGHT, Theme
 
-__all__ = ["PLAIN", "STANDARD", "STUDENT", "TEACHER", "image_slider", "of_all_kinds", "rows", "still", "student_choice"]
+__all__ = [
+    "PLAIN",
+    "STANDARD",
+    "STUDENT",
+    "TEACHER",
+    "image_slider",
+    "of_all_kinds",
+    "rows",
+    "source",
+    "still",
+    "student_choice",
+]
 
 TEACHER, STUDENT = live.pair("teacher"), live.pair("kd")
 PLAIN, STANDARD = live.pair("dkd"), live.pair("ctkd")  # the two losses, wherever both are drawn
@@ -44,10 +55,19 @@ def of_all_kinds(networks: Networks, count: int = 24) -> np.ndarray:
     return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
 
 
+def source(networks: Networks, images: np.ndarray) -> str:
+    """The end of a caption, HTML: which run the logits are from."""
+    run = networks.record
+    return (
+        f"One of {len(images)} test images at a time; n = 1 run of each network (recipe <code>{run['name']}</code>, "
+        f"seed {run['seed']}, {run['config']['epochs']} epochs)."
+    )
+
+
 def image_slider(images: np.ndarray, **options: Any) -> live.Slider:
     """Chooses one of ``images``; starts where the teacher is neither sure nor lost."""
     last = len(images) - 1
-    return live.Slider("image", "image, from the teacher's surest on", 0, last, 1, last // 2, digits=0, **options)
+    return live.Slider("image", "image, surest first", 0, last, 1, last // 2, digits=0, **options)
 
 
 def student_choice(networks: Networks, members: Sequence[str], *more: tuple[str, str]) -> live.Choice:

@@ -23,6 +23,7 @@ from lskd.figures.live_rows import (
     image_slider,
     of_all_kinds,
     rows,
+    source,
     still,
     student_choice,
 )
@@ -74,9 +75,9 @@ def entropy(folder: Path | str) -> live.Live:
         name="entropy",
         kind="entropy",
         controls=[
-            live.Slider("average", "average logit, in deviations above the mean", 0.05, 1.1, 0.05, 0.6, digits=2),
+            live.Slider("average", "average, in deviations", 0.05, 1.1, 0.05, 0.6, digits=2),
             live.Slider("scale", "all logits, times", -1, 1, 0.05, 0, digits=2, log=True),
-            live.Slider("aside", "another distribution with this average", -1, 1, 0.05, 0, digits=2),
+            live.Slider("aside", "step aside", -1, 1, 0.05, 0, digits=2),
         ],
         plots={"probability": probability, "temperature": temperature},
         data={"logits": list(TOY["teacher"]), "aside": list(ASIDE)},
@@ -139,8 +140,8 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         name="invariance",
         kind="invariance",
         controls=[
-            live.Slider("shift", "add to every logit of the student", -10, 10, 0.1, 0),
-            live.Slider("scale", "stretch them, times", -1, 1, 0.02, 0, digits=2, log=True),
+            live.Slider("shift", "add to the student's logits", -10, 10, 0.1, 0),
+            live.Slider("scale", "stretch them, times", -1, 1, 0.02, -0.5, digits=2, log=True),
             live.Slider("temperature", "temperature", 0.5, 8, 0.1, 2),
             student_choice(networks, shown),
             image_slider(images),
@@ -155,7 +156,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
             f"{row('standardised', 'standardized')}</tbody></table>"
         ),
         caption="<b>Move the first two sliders.</b> Left: logits; right: Z-scores. The table has the loss, the length "
-        f"of its gradient, and the length of the gradient's parts along two directions. {networks.source}",
+        f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
     )
@@ -198,11 +199,11 @@ def bound(folder: Path | str) -> live.Live:
                 "shape",
                 "logits",
                 [
-                    ("normal", "drawn from a normal distribution"),
-                    ("heavy", "the same, cubed"),
-                    ("halves", "half of them high, half low"),
-                    ("one", "one class apart, all others equal"),
-                    ("ends", "one up, one down, all others equal"),
+                    ("normal", "random, normal"),
+                    ("heavy", "random, normal cubed"),
+                    ("halves", "half high, half low"),
+                    ("one", "one class apart"),
+                    ("ends", "one up, one down"),
                 ],
             ),
             live.Slider("draw", "draw number", 0, DRAWS - 1, 1, 0, digits=0),
@@ -334,7 +335,7 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
             '<b data-say="classes"></b> classes. Loss between the two rows at temperature 2: <b data-say="loss"></b>.'
         ),
         caption="<b>Standardise before you round.</b> The teacher's logits of one image, shifted, stretched, stored "
-        f"and standardised. {networks.source}",
+        f"and standardised. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
     )
