@@ -34,7 +34,7 @@ from lskd.losses import dkd_loss, kd_loss
 from lskd.models import create_model, model_info
 from lskd.recipes import Recipe
 from lskd.trainer.batches import AHEAD
-from lskd.trainer.cohort import Cohort
+from lskd.trainer.cohort import WINDOW, Cohort
 from lskd.trainer.table import LogitTable, describe
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
@@ -101,22 +101,24 @@ def matrix_product_rate() -> float:
 
 
 def cohort_rate(dataset: Dataset, members: dict[str, dict[str, Any]], steps: int, **options: Any) -> float:
-    """Student-images a second of a cohort, data included. The first step is not counted."""
-    batch = options.pop("batch", BATCH)
+    """Student-images a second of a cohort, data included. The first window of steps is not counted."""
+    batch, window = options.pop("batch", BATCH), options.pop("window", WINDOW)
     recipe = Recipe("bench", "random", STUDENT, 1, batch, 0.05, members)
     cohort = Cohort(recipe, dataset, seed=0, device=CPU, **options)
-    stamps: list[float] = []
+    stamps: list[tuple[int, float]] = []
 
     def after_step() -> None:
-        stamps.append(time.perf_counter())
-        if len(stamps) == steps + 1:
+        stamps.append((cohort.step, time.perf_counter()))
+        # The last window prepares no other, so it would look too fast.
+        if stamps[-1][0] - stamps[0][0] >= steps and cohort.step < cohort.total_steps:
             raise _Enough
 
     try:
-        cohort.run(after_step=after_step)
+        cohort.run(after_step=after_step, window=window)
     except _Enough:
-        return steps * batch * len(members) / (stamps[-1] - stamps[0])
-    raise ValueError(f"{len(dataset.train_images)} images are too few for {steps + 1} steps of {batch}")
+        (first, start), (last, end) = stamps[0], stamps[-1]
+        return (last - first) * batch * len(members) / (end - start)
+    raise ValueError(f"{len(dataset.train_images)} images are too few for {steps} timed steps of {batch}")
 
 
 def baseline_rate(
@@ -209,7 +211,7 @@ def networks(repeats: int) -> dict[str, dict[str, float]]:
 
 def table_fraction(repeats: int, steps: int) -> dict[str, float]:
     """KD+LS from a mapped table of logits against the same student without any teacher."""
-    dataset = data(1024)
+    dataset = data(2048)
     teacher = create_model(TEACHER, 100).eval()
     header = describe(teacher, TEACHER, dataset, dtype="float16")
     with tempfile.TemporaryDirectory() as folder:
@@ -245,6 +247,15 @@ def losses_by_classes() -> dict[str, dict[str, float]]:
     return out
 
 
+def classes_rates(steps: int) -> dict[str, float]:
+    """Student-images a second of a whole step, KD+LS, as the problem has more classes."""
+    out = {}
+    for classes in (10, 100, 1000):
+        teacher = create_model(TEACHER, classes).eval()
+        out[str(classes)] = cohort_rate(data(2048, classes), {"kd_ls": MEMBERS["kd_ls"]}, steps, teacher=teacher)
+    return out
+
+
 def measure(repeats: int, steps: int) -> dict[str, Any]:
     """Everything that cpu.json holds."""
     dataset = data(4096)
@@ -271,6 +282,7 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
             str(n): cohort_rate(dataset, {"kd_ls": MEMBERS["kd_ls"]}, steps, teacher=teacher, batch=n)
             for n in (16, 64, 256)
         },
+        "classes": classes_rates(steps),
         "loss_microseconds_by_classes": losses_by_classes(),
     }
     # Multiply-adds of one student-image of the cohort: a sixth of a teacher's forward, three of the student's.

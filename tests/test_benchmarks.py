@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-baseline, cpu = load("baseline"), load("cpu")
+baseline, cpu, gpu = load("baseline"), load("cpu"), load("gpu")
 
 
 @pytest.mark.parametrize("name", cpu.MEMBERS)
@@ -69,13 +69,13 @@ def test_every_operation_of_the_baseline_runs() -> None:
 
 
 def test_rates_and_the_table_of_results() -> None:
-    dataset = cpu.data(48, classes=10)
+    dataset = cpu.data(64, classes=10)
     member = {"kd_ls": cpu.MEMBERS["kd_ls"]}
     teacher = cpu.create_model("resnet8", 10).eval()
-    assert cpu.cohort_rate(dataset, member, 1, teacher=teacher, batch=16) > 0
+    assert cpu.cohort_rate(dataset, member, 1, teacher=teacher, batch=16, window=16) > 0
     assert cpu.baseline_rate(dataset, teacher, ["kd_ls"], 1, 0, batch=16) > 0
-    with pytest.raises(ValueError, match="48 images are too few for 5 steps of 16"):
-        cpu.cohort_rate(dataset, member, 4, teacher=teacher, batch=16)
+    with pytest.raises(ValueError, match="64 images are too few for 4 timed steps of 16"):
+        cpu.cohort_rate(dataset, member, 4, teacher=teacher, batch=16, window=16)
     sides = {"ours": 30.0, "workers 0": 10.0, "workers 2": 20.0}
     result = {
         **cpu.GOALS,
@@ -94,3 +94,31 @@ def test_rates_and_the_table_of_results() -> None:
     assert "goal missed: cohort6_ratio is 1.50, 60 % of it" in text
     assert text.count("goal missed") == 1
     assert "0.95" in text
+
+
+def test_a_missed_check_of_the_gpu_is_told_from_one_that_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a CPU, with little data: all calls run, a deviation and an exception are failures, the others are seen."""
+    monkeypatch.setattr(gpu, "NETWORKS", dict(gpu.REHEARSED))
+    monkeypatch.setattr(gpu, "PIECES", {"fused": gpu.PIECES["fused"]})
+    monkeypatch.setattr(gpu, "check_epochs", lambda device: 1 / 0)
+    found = gpu.checks(gpu.CPU, little=True)
+    assert [c["check"] for c in found if not c["passed"]] == ["epochs"]
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    monkeypatch.setattr(gpu, "PIECES", {"another rate": (gpu.PLAIN, -1.0)})
+    changed = [c for c in gpu.check_pieces(gpu.CPU, 4) if c[1] > c[2]]
+    assert [name for name, _, _ in changed] == ["six members: another rate", "MLKD: another rate"]
+
+
+def test_goals_of_the_gpu_are_computed_from_its_rates() -> None:
+    rates = {
+        f"{n} from a table, tf32, {how}": 10.0 * i for n, i in (("six", 6), ("one", 2)) for how in ("all", "fused")
+    }
+    found = gpu.summary(
+        {"student_images_per_s": rates, "test_images_per_s": 1000.0, "multiply_adds_per_s": {"tf32": 1e12}}
+    )
+    assert found["cohort6_student_images_per_s"] == 60.0
+    trained, tested = 240 * 782 * 6 * 64 / 60, 240 * 6 * 10_000 / 1000
+    assert found["cohort6_240_epochs_minutes"] == pytest.approx((trained + tested) / 60)
+    assert found["cohort6_to_one_ratio"] == 3.0

@@ -1,0 +1,445 @@
+"""Check every piece of the fast path on a GPU against the plain one, then measure it. Under eight minutes.
+
+    python benchmarks/gpu.py                  checks, then speed; writes benchmarks/results/gpu.json
+    python benchmarks/gpu.py --only checks    correctness alone
+    python benchmarks/gpu.py --rehearse       the same calls on a CPU with little data, to see that they run
+
+The plain path is float32, kernel by kernel, one member after the other, an optimiser step in several kernels. A
+piece is right when a run with it leaves the plain one no further than rounding explains: the plain run repeated
+(sums on a GPU come in any order) gives the scale, and the change of the weights is what deviations are shares of.
+Exit status 1 when a check fails; what was measured is written all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lskd import records
+from lskd.data.dataset import Dataset
+from lskd.data.draws import epoch_strong, epoch_views
+from lskd.data.randaugment import strong_view
+from lskd.data.views import Views, normalize
+from lskd.files import write_json
+from lskd.losses import dkd_loss, kd_loss
+from lskd.models import create_model, model_info
+from lskd.recipe import Recipe
+from lskd.trainer.cohort import Cohort, evaluate
+from lskd.trainer.execution import Execution
+from lskd.trainer.table import LogitTable, build, describe
+
+CPU = torch.device("cpu")
+BATCH = 64
+NETWORKS = {"teacher": "resnet32x4", "student": "resnet8x4", "small": "resnet20"}
+REHEARSED = dict.fromkeys(NETWORKS, "resnet8")
+STEPS_PER_EPOCH, EPOCHS, TRAIN_IMAGES = 782, 240, 50_000  # CIFAR-100, batch 64
+GOALS = {"cohort6_student_images_per_s": 80_000.0, "cohort6_240_epochs_minutes": 15.0}
+MEMBERS: dict[str, dict[str, Any]] = {
+    "kd": {"method": "kd", "temperature": 2.0, "kd_weight": 9.0},
+    "kd_ls": {"method": "kd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
+    "dkd": {"method": "dkd", "temperature": 2.0, "kd_weight": 9.0},
+    "dkd_ls": {"method": "dkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
+    "ctkd": {"method": "ctkd", "kd_weight": 9.0},
+    "ctkd_ls": {"method": "ctkd", "kd_weight": 9.0, "standardize": True},
+}
+MLKD = {"mlkd_ls": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}}
+PLAIN = Execution()
+# What is switched on beside the plain path, and the largest share of the weights' change that it may move them by.
+PIECES: dict[str, tuple[Execution, float]] = {
+    "fused": (Execution(fused=True), 0.02),
+    "streams": (Execution(streams=True), 0.02),
+    "graph": (Execution(graph=True), 0.02),
+    "graph and streams": (Execution(graph=True, streams=True), 0.02),
+    "tf32": (Execution("tf32"), 0.1),
+    "bf16": (Execution("bf16"), 0.5),
+    "all, tf32": (Execution("tf32", True, True, True), 0.1),
+    "all, bf16": (Execution("bf16", True, True, True), 0.5),
+}
+
+
+class _Enough(Exception):
+    """Raised from the trainer's callback: the steps that are wanted are done."""
+
+
+def data(images: int, classes: int = 100) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (images, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(classes, (images,), generator=generator)
+    names = tuple(f"class {i}" for i in range(classes))
+    group = torch.zeros(classes, dtype=torch.int64)
+    mean, std = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+    return Dataset("random", pixels, labels, pixels[:512], labels[:512], names, group, ("all",), mean, std, 4, True)
+
+
+def network(name: str, device: torch.device) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = create_model(name, 100)
+    return model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+
+
+def cohort(
+    dataset: Dataset, members: dict[str, dict[str, Any]], device: torch.device, how: Execution, **options: Any
+) -> Cohort:
+    student, epochs = options.pop("student", NETWORKS["student"]), options.pop("epochs", 1)
+    recipe = Recipe("bench", "random", student, epochs, BATCH, options.pop("rate", 0.01), members)
+    return Cohort(recipe, dataset, seed=0, device=device, execution=how, **options)
+
+
+def steps_of(chosen: Cohort, steps: int) -> float:
+    """Train for ``steps`` steps; seconds from the end of the first quarter to the end, device included."""
+    start, warm = 0.0, chosen.step + max(1, steps // 4)
+    end = chosen.step + steps
+    synchronize = torch.cuda.synchronize if chosen.device.type == "cuda" else lambda: None
+
+    def after_step() -> None:
+        nonlocal start
+        if start == 0.0 and chosen.step >= warm:
+            synchronize()
+            start = time.perf_counter()
+        if chosen.step >= end:
+            synchronize()
+            raise _Enough
+
+    with chosen.execution.active():
+        try:
+            chosen.run(after_step=after_step, window=BATCH)
+        except _Enough:
+            return (time.perf_counter() - start) / (steps - max(1, steps // 4))
+    raise ValueError(f"{chosen.total_steps} steps are too few for {steps}")
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().double().cpu().reshape(-1) for p in model.parameters()])
+
+
+# ---------------------------------------------------------------- checks
+
+
+def check_views(device: torch.device, images: int) -> Iterator[tuple[str, float, float]]:
+    """Weak and strong views are the same bits as on the CPU."""
+    dataset = data(images)
+    rows, crops = torch.arange(images), epoch_views(0, 1, images, 162)
+    here = Views(dataset.train_images, pad=4, flip=True)(rows, crops)
+    there = Views(dataset.train_images.to(device), pad=4, flip=True)(rows.to(device), crops.to(device))
+    yield "weak views, share of bytes that differ", float((here != there.cpu()).double().mean()), 0.0
+    draws = epoch_strong(0, 1, images)
+    strong = strong_view(here, draws), strong_view(there, draws).cpu()
+    yield "strong views, share of bytes that differ", float((strong[0] != strong[1]).double().mean()), 0.0
+    a, b = normalize(here, dataset), normalize(there, dataset).cpu()
+    yield "normalised views, largest difference", float((a - b).abs().max()), 1e-6
+
+
+def check_losses(device: torch.device) -> Iterator[tuple[str, float, float]]:
+    """Values and gradients of float32 on the device against float64 on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    z, v = (4 * torch.randn(BATCH, 100, generator=generator, dtype=torch.float64) for _ in range(2))
+    y = torch.randint(100, (BATCH,), generator=generator)
+    losses: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+        "KD": lambda z, v, y: kd_loss(z, v, temperature=2.0),
+        "KD + LS": lambda z, v, y: kd_loss(z, v, temperature=2.0, standardize=True),
+        "DKD + LS": lambda z, v, y: dkd_loss(z, v, y, temperature=2.0, standardize=True),
+    }
+    for name, loss in losses.items():
+        found = []
+        for place, dtype in ((CPU, torch.float64), (device, torch.float32)):
+            x = z.detach().clone().to(place, dtype).requires_grad_()
+            value = loss(x, v.to(place, dtype), y.to(place))
+            value.backward()
+            assert x.grad is not None
+            found.append((value.item(), x.grad.double().cpu()))
+        yield f"{name}, relative difference of the value", abs(found[1][0] / found[0][0] - 1), 1e-5
+        scale = found[0][1].norm()
+        yield f"{name}, relative difference of the gradient", float((found[1][1] - found[0][1]).norm() / scale), 1e-5
+
+
+def trained(dataset: Dataset, device: torch.device, how: Execution, members: dict[str, Any], steps: int) -> Any:
+    """Weights by member after some steps, and what was summed up of the epoch."""
+    chosen = cohort(dataset, members, device, how, teacher=network(NETWORKS["small"], device))
+    before = {m.name: weights(m.model) for m in chosen.members}
+    steps_of(chosen, steps)
+    after = {m.name: weights(m.model) for m in chosen.members}
+    return before, after, {m.name: float(m.sums["loss"]) for m in chosen.members}
+
+
+def deviation(reference: Any, other: Any) -> float:
+    """Largest over members: distance of the weights as a share of their change."""
+    before, after, _ = reference
+    return max(float((other[1][m] - after[m]).norm() / (after[m] - before[m]).norm()) for m in after)
+
+
+def pieces(device: torch.device) -> dict[str, tuple[Execution, float]]:
+    """Those that the device has."""
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return {name: piece for name, piece in PIECES.items() if bf16 or piece[0].precision != "bf16"}
+
+
+def check_pieces(device: torch.device, steps: int) -> Iterator[tuple[str, float, float]]:
+    """Six members and MLKD: the plain path, itself again, and every piece."""
+    dataset = data(BATCH * (steps + 4) + 16)
+    for label, members in (("six members", MEMBERS), ("MLKD", MLKD)):
+        reference = trained(dataset, device, PLAIN, members, steps)
+        floor = deviation(reference, trained(dataset, device, PLAIN, members, steps))
+        yield f"{label}: plain, again", floor, 0.02
+        for name, (how, limit) in pieces(device).items():
+            yield f"{label}: {name}", deviation(reference, trained(dataset, device, how, members, steps)), limit
+
+
+def check_epochs(device: torch.device) -> Iterator[tuple[str, float, float]]:
+    """Two epochs with a last batch that is smaller, graphs made anew as DKD and CTKD warm up, tests in between."""
+    dataset = data(BATCH * 6 + 16)
+    found = []
+    for how in (PLAIN, Execution(fused=True, graph=True, streams=True)):
+        chosen = cohort(dataset, MEMBERS, device, how, teacher=network(NETWORKS["small"], device), epochs=3)
+        with how.active():
+            chosen.run()
+        found.append({m.name: m.history for m in chosen.members})
+    pairs = [(found[0][m][e], found[1][m][e]) for m in found[0] for e in range(3)]
+    yield (
+        "three epochs: training loss, relative",
+        max(abs(b["train_loss"] / a["train_loss"] - 1) for a, b in pairs),
+        2e-2,
+    )
+    yield "three epochs: test loss, relative", max(abs(b["test_loss"] / a["test_loss"] - 1) for a, b in pairs), 0.1
+    counts = max(abs(len(found[1][m]) - 3) for m in found[1])
+    yield "three epochs: lines of history missing", float(counts), 0.0
+
+
+def check_resume(device: torch.device) -> Iterator[tuple[str, float, float]]:
+    """Checkpoint and restore in the middle of a run with everything on."""
+    how = Execution("float32", True, True, True)
+    dataset = data(BATCH * 16)
+    teacher = network(NETWORKS["small"], device)
+    whole = cohort(dataset, MEMBERS, device, how, teacher=teacher)
+    before = {m.name: weights(m.model) for m in whole.members}
+    steps_of(whole, 12)
+    first = cohort(dataset, MEMBERS, device, how, teacher=teacher)
+    steps_of(first, 6)
+    second = cohort(dataset, MEMBERS, device, how, teacher=teacher)
+    second.restore(first.state())
+    steps_of(second, 6)
+    after = {m.name: weights(m.model) for m in whole.members}
+    resumed = None, {m.name: weights(m.model) for m in second.members}, None
+    yield "resumed after six of twelve steps", deviation((before, after, None), resumed), 0.02
+
+
+def check_failure(device: torch.device) -> Iterator[tuple[str, float, float]]:
+    """A member whose loss explodes stops, is named, and its neighbour goes on."""
+    members: dict[str, dict[str, Any]] = {
+        "bad": {"method": "kd", "temperature": 2.0, "kd_weight": 1e38},
+        "good": {"method": "plain"},
+    }
+    how = Execution("float32", True, True, True)
+    chosen = cohort(data(BATCH * 60), members, device, how, teacher=network(NETWORKS["small"], device))
+    with how.active():
+        chosen.run()
+    bad, good = chosen.members
+    yield "a failing member is not stopped", float(bad.failure is None), 0.0
+    yield "its neighbour is stopped", float(good.failure is not None), 0.0
+    yield "epochs of its neighbour missing", float(1 - len(good.history)), 0.0
+
+
+def check_table(device: torch.device) -> Iterator[tuple[str, float, float]]:
+    """Logits from a table are those of the live teacher, float16 as close as its rounding."""
+    dataset, teacher = data(64), network(NETWORKS["small"], device)
+    for dtype, limit in (("float32", 1e-3), ("float16", 5e-3)):
+        with tempfile.TemporaryDirectory() as folder:
+            header = describe(teacher, NETWORKS["small"], dataset, dtype=dtype)
+            build(Path(folder), header, teacher, dataset, device=device, progress=False)
+            table = LogitTable(Path(folder), header, device)
+            rows = torch.arange(64, device=device)
+            views = epoch_views(0, 1, 64, 162).to(device)
+            with torch.no_grad():
+                images = Views(dataset.train_images.to(device), pad=4, flip=True)(rows, views)
+                live = teacher(normalize(images, dataset))
+            scale = live.std()
+            yield f"table, {dtype}: largest difference", float((table(rows, views) - live).abs().max() / scale), limit
+
+
+def checks(device: torch.device, *, little: bool) -> list[dict[str, Any]]:
+    """All checks; one that raises is a failed one, so that the others are still seen."""
+    steps = 6 if little else 24
+    groups: dict[str, Callable[[], Iterator[tuple[str, float, float]]]] = {
+        "views": lambda: check_views(device, 64 if little else 2048),
+        "losses": lambda: check_losses(device),
+        "table": lambda: check_table(device),
+        "pieces": lambda: check_pieces(device, steps),
+        "epochs": lambda: check_epochs(device),
+        "resume": lambda: check_resume(device),
+        "failure": lambda: check_failure(device),
+    }
+    out = []
+    for group, run in groups.items():
+        try:
+            with PLAIN.active():
+                for name, found, limit in run():
+                    out.append({"check": name, "found": found, "limit": limit, "passed": found <= limit})
+                    print(
+                        f"{'ok  ' if found <= limit else 'FAIL'} {name:58} {found:10.2e}  (at most {limit:g})",
+                        flush=True,
+                    )
+        except Exception as error:  # a piece that cannot run is a finding
+            out.append({"check": group, "error": f"{type(error).__name__}: {error}", "passed": False})
+            print(f"FAIL {group}: {type(error).__name__}: {error}", flush=True)
+    return out
+
+
+# ---------------------------------------------------------------- speed
+
+
+def product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Multiply-adds a second of a square matrix product: what the device could do at best."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(12):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return size**3 / statistics.median(times)
+
+
+@contextmanager
+def made_up_table(teacher: nn.Module, dataset: Dataset, device: torch.device) -> Iterator[LogitTable]:
+    """A float16 table of numbers that nobody said: reading costs the same, building it costs nothing."""
+    header = describe(teacher, NETWORKS["teacher"], dataset, dtype="float16")
+    with tempfile.TemporaryDirectory() as folder:
+        rows, path = header["images"] * header["views"], Path(folder) / "logits.bin"
+        block = torch.randn(4096, 100).half().numpy().tobytes()
+        with path.open("wb") as stream:
+            for start in range(0, rows, 4096):
+                stream.write(block[: 200 * min(4096, rows - start)])
+        yield LogitTable(Path(folder), header, device)
+
+
+def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
+    """Student-images a second with pieces switched on one after the other, and parts by themselves."""
+    steps = 8 if little else 300
+    dataset = data(BATCH * (steps + 8) if little else TRAIN_IMAGES)
+    teacher = network(NETWORKS["teacher"], device)
+    out: dict[str, Any] = {"student_images_per_s": {}}
+    ways = {
+        "plain": PLAIN,
+        "tf32": Execution("tf32"),
+        "tf32, fused": Execution("tf32", True),
+        "tf32, fused, streams": Execution("tf32", True, streams=True),
+        "tf32, fused, graph": Execution("tf32", True, graph=True),
+        "tf32, all": Execution("tf32", True, True, True),
+        "bf16, all": Execution("bf16", True, True, True),
+    }
+    if device.type != "cuda" or not torch.cuda.is_bf16_supported():
+        del ways["bf16, all"]
+    with made_up_table(teacher, dataset, device) as table:
+        for name, how in ways.items():
+            plain = steps if how.graph or little else steps // 5
+            for label, members in (("six from a table", MEMBERS), ("one from a table", {"kd_ls": MEMBERS["kd_ls"]})):
+                seconds = steps_of(cohort(dataset, members, device, how, teacher=teacher, table=table), plain)
+                rate = len(members) * BATCH / seconds
+                out["student_images_per_s"][f"{label}, {name}"] = rate
+                print(f"{label}, {name:24} {rate:12,.0f} student-images/s", flush=True)
+        best = ways["tf32, all"]
+        start = time.perf_counter()
+        graphed = cohort(dataset, MEMBERS, device, best, teacher=teacher, table=table)
+        steps_of(graphed, 8)
+        out["first_eight_steps_seconds"] = time.perf_counter() - start
+    live = steps_of(cohort(dataset, MEMBERS, device, best, teacher=teacher), steps)
+    out["student_images_per_s"]["six, live teacher, tf32, all"] = len(MEMBERS) * BATCH / live
+    strong = steps_of(cohort(dataset, MLKD, device, best, teacher=teacher), steps // 4)
+    out["student_images_per_s"]["MLKD, live teacher, tf32, all"] = BATCH / strong
+    images = dataset.train_images[: min(10_000, len(dataset.train_images))].to(device)
+    labels = dataset.train_labels[: len(images)].to(device)
+    member = graphed.members[0].model
+    evaluate(member, images, labels, dataset)
+    start = time.perf_counter()
+    evaluate(member, images, labels, dataset)
+    out["test_images_per_s"] = len(images) / (time.perf_counter() - start)
+    draws, crops = epoch_strong(0, 1, len(images)), epoch_views(0, 1, len(images), 162).to(device)
+    weak = Views(images, pad=4, flip=True)(torch.arange(len(images), device=device), crops)
+    strong_view(weak[:1024], draws[:1024])
+    start = time.perf_counter()
+    for i in range(0, len(weak) - 1023, 1024):
+        strong_view(weak[i : i + 1024], draws[i : i + 1024])
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    out["strong_views_per_s"] = (len(weak) // 1024) * 1024 / (time.perf_counter() - start)
+    with best.active():
+        size = 512 if little else 8192
+        out["multiply_adds_per_s"] = {"tf32": product_rate(device, torch.float32, size)}
+        if not little:
+            out["multiply_adds_per_s"]["bf16"] = product_rate(device, torch.bfloat16, size)
+    return out
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that goals are set for."""
+    rates = found["student_images_per_s"]
+    six = max(rates.get(f"six from a table, {precision}, all", 0.0) for precision in ("tf32", "bf16"))
+    steps = EPOCHS * STEPS_PER_EPOCH * len(MEMBERS) * BATCH / six
+    tests = EPOCHS * len(MEMBERS) * 10_000 / found["test_images_per_s"]
+    work = 3 * model_info(NETWORKS["student"]).multiply_adds
+    return {
+        "cohort6_student_images_per_s": six,
+        "cohort6_240_epochs_minutes": (steps + tests) / 60,
+        "cohort6_share_of_matrix_product_rate": rates["six from a table, tf32, all"]
+        * work
+        / found["multiply_adds_per_s"]["tf32"],
+        "graph_and_streams_ratio": rates["six from a table, tf32, all"] / rates["six from a table, tf32, fused"],
+        "cohort6_to_one_ratio": rates["six from a table, tf32, all"] / rates["one from a table, tf32, all"],
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "gpu.json")
+    parser.add_argument("--only", choices=("checks", "speed"))
+    parser.add_argument("--rehearse", action="store_true", help="on a CPU, with little data; nothing is written")
+    chosen = parser.parse_args(arguments)
+    if not chosen.rehearse and not torch.cuda.is_available():
+        print("no CUDA device here; --rehearse runs the same calls on a CPU", file=sys.stderr)
+        return 2
+    device = CPU if chosen.rehearse else torch.device("cuda")
+    if chosen.rehearse:
+        NETWORKS.update(REHEARSED)
+    started = time.perf_counter()
+    result: dict[str, Any] = {
+        "schema": 1,
+        "networks": dict(NETWORKS),
+        "batch": BATCH,
+        "members": list(MEMBERS),
+        "goals": GOALS,
+        "machine": records.describe_device(device),
+        "versions": records.versions(),
+    }
+    if chosen.only != "speed":
+        result["checks"] = checks(device, little=chosen.rehearse)
+    if chosen.only != "checks":
+        found = speeds(device, little=chosen.rehearse)
+        result |= {**summary(found), "rates": found}
+        for key in ("cohort6_student_images_per_s", "cohort6_240_epochs_minutes"):
+            print(f"{key}: {result[key]:,.1f} (goal {GOALS[key]:,.0f})")
+    failed = [check["check"] for check in result.get("checks", []) if not check["passed"]]
+    result |= {"finished": records.now(), "wall_seconds": time.perf_counter() - started}
+    if chosen.rehearse:
+        print("a rehearsal on a CPU: nothing is written, and rates mean nothing")
+    else:
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(chosen.output, result)
+        print(f"written to {chosen.output}, {result['wall_seconds']:.0f} s")
+    if failed:
+        print(f"{len(failed)} checks failed: {'; '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The logic around CUDA graphs, with a stand-in that replays in Python; `benchmarks/gpu.py` checks the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from lskd.data import load_dataset
+from lskd.errors import LskdError
+from lskd.models import create_model, state_digest
+from lskd.recipes import load_recipe
+from lskd.trainer import graph
+from lskd.trainer.batches import Draw
+from lskd.trainer.cohort import Cohort
+from lskd.trainer.graph import WARM_UP, StepGraph
+
+CPU = torch.device("cpu")
+
+
+class Replayed(StepGraph):
+    """Keeps the step and the tensors it was recorded with, and runs it on them."""
+
+    def _capture(self, step: Callable[[Draw], None], draw: Draw) -> Any:
+        inputs = Draw(
+            epoch=draw.epoch,
+            step=torch.tensor(-1),
+            index=torch.zeros_like(draw.index),
+            view=torch.zeros_like(draw.view),
+            strong=None if draw.strong is None else torch.zeros_like(draw.strong),
+        )
+        self.captures += 1
+        # What Python knew at this time stays in the recording: weights of terms, learning rate.
+        frozen = type("Recording", (), {"replay": lambda self: step(inputs)})()
+        return frozen, inputs
+
+
+# Curricula change with every epoch; MLKD has none and meets the lower rate of epoch 3.
+@pytest.mark.parametrize(("members", "captures"), [(["alone", "kd", "dkd_ls", "ctkd"], 3), (["mlkd"], 2)])
+def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"epochs": 3, "milestones": [2]}
+    if members == ["mlkd"]:
+        settings["members.mlkd"] = {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}
+    else:
+        settings["members.dkd_ls.warmup"] = 20
+    recipe = load_recipe("digit-pairs", settings=settings, members=members)
+    dataset = load_dataset("digit_pairs", train_size=600, test_size=100)  # nine batches of 64 and one of 24
+
+    def trained(made: StepGraph | None) -> dict[str, Any]:
+        torch.manual_seed(0)
+        cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8").eval(), device=CPU)
+        if made is not None:
+            cohort._graph = made
+            monkeypatch.setattr(cohort, "_side_by_side", cohort._on_device)
+        cohort.run(window=1)
+        return {m.name: (state_digest(m.model.state_dict()), m.history) for m in cohort.members}
+
+    plain = trained(StepGraph(CPU, enabled=False))
+    replayed = Replayed(CPU)
+    assert trained(replayed) == plain
+    assert replayed.captures == captures  # and the small batch would be warm from epoch 4 on
+    side = trained(None)
+    for name, (_, history) in side.items():  # the teacher saw other batch sizes: rounding
+        assert history[-1]["train_loss"] == pytest.approx(plain[name][1][-1]["train_loss"], rel=1e-3)
+
+
+def draw(step: int, size: int = 4) -> Draw:
+    return Draw(epoch=1, step=step, index=torch.full((size,), step), view=torch.full((size,), -step))
+
+
+def test_a_graph_is_made_after_the_warm_up_and_anew_when_a_constant_changes() -> None:
+    seen: list[tuple[int, int]] = []
+    replayed = Replayed(CPU)
+
+    def step(given: Draw) -> None:
+        seen.append((int(given.step), int(given.index[0])))
+
+    for number in range(6):
+        replayed(step, draw(number), "first")
+    assert replayed.captures == 1
+    replayed(step, draw(6), "second")
+    assert replayed.captures == 2
+    replayed(step, draw(7, size=3), "second")  # another shape is warmed up by itself
+    assert replayed.captures == 2
+    assert seen == [(n, n) for n in range(8)]
+    assert WARM_UP == 3
+
+
+def test_a_graph_that_is_switched_off_is_never_made() -> None:
+    replayed, seen = Replayed(CPU, enabled=False), []
+    for number in range(6):
+        replayed(lambda given: seen.append(given.step), draw(number), "same")
+    assert (replayed.captures, seen) == (0, list(range(6)))
+
+
+def test_a_step_that_cannot_be_captured_names_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> object:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    made = graph.StepGraph(CPU)
+    for number in range(WARM_UP):
+        made(lambda given: None, draw(number), "same")
+    with pytest.raises(LskdError, match="operation not permitted when stream is capturing; go on with --no-graph"):
+        made(lambda given: None, draw(3), "same")
