@@ -27,7 +27,7 @@ class Cell:
 
     ``temperature`` to ``beta`` are None where the method has no such setting (CTKD learns its temperature);
     ``settings`` has all of the method's. With LS, DKD multiplies ``alpha`` and ``beta`` by ``kd_weight``.
-    ``obstacles`` say why this version cannot train it; then ``command`` is None.
+    ``obstacles`` say why it cannot be trained with what is installed; then ``command`` is None.
     """
 
     name: str
@@ -269,7 +269,7 @@ def describe(cell: Cell) -> str:
     ):
         lines += [f"\n{title}", *(f"  - {text}" for text in texts)] if texts else []
     if cell.obstacles:
-        lines += ["\nthis version cannot run it", *(f"  - {reason}" for reason in cell.obstacles)]
+        lines += ["\nit cannot be trained here", *(f"  - {reason}" for reason in cell.obstacles)]
     else:
         lines += ["\nrun it", f"  {cell.command}"]
     return "\n".join(lines)

@@ -99,8 +99,9 @@ def collect(
     logit_parts: list[Tensor] = []
     feature_parts: list[Tensor] = []
     with torch.no_grad():
-        for start in range(0, len(dataset.test_images), BATCH):
-            images = dataset.test_images[start : start + BATCH].to(device)
+        size = BATCH if max(dataset.test_images.shape[2:]) <= 64 else BATCH // 10
+        for start in range(0, len(dataset.test_images), size):
+            images = dataset.test_images[start : start + size].to(device)
             features, logits = model.forward_with_features(normalize(images, dataset))  # type: ignore[operator]
             feature_parts.append(features.half().cpu())
             logit_parts.append(logits.float().cpu())

@@ -34,6 +34,7 @@ __all__ = [
     "KD",
     "METHODS",
     "MLKD",
+    "Locality",
     "LocalityGuidance",
     "Logits",
     "Objective",
@@ -44,20 +45,40 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Logits:
-    """What a step hands to an objective; ``*_strong`` only for objectives with ``needs_strong``."""
+    """What a step hands to an objective.
+
+    Attributes:
+        student, teacher: logits ``[batch, classes]``; target: int64 ``[batch]``.
+        student_strong, teacher_strong: of strong views, only for objectives with ``needs_strong``.
+        student_distilled: of a distillation head, where the student has one: compared with the teacher in place of
+            the class head's, which face the labels (protocol 1.6).
+        student_stages, teacher_stages: feature maps, only for objectives with ``needs_stages``.
+    """
 
     student: Tensor
     target: Tensor
     teacher: Tensor | None = None
     student_strong: Tensor | None = None
     teacher_strong: Tensor | None = None
+    student_distilled: Tensor | None = None
+    student_stages: Sequence[Tensor] = ()
+    teacher_stages: Sequence[Tensor] = ()
+
+    @property
+    def facing_teacher(self) -> Tensor:
+        """The student's logits that are compared with the teacher's."""
+        return self.student if self.student_distilled is None else self.student_distilled
 
 
 class Objective(nn.Module):
-    """Base class. ``needs_teacher`` and ``needs_strong`` tell the trainer which logits to compute."""
+    """Base class. ``needs_*`` tell the trainer what to compute: teacher, strong views, stages' feature maps."""
 
     needs_teacher = True
     needs_strong = False
+    needs_stages = False
+
+    def attach(self, student: nn.Module, teacher: nn.Module | None, image: Tensor) -> None:
+        """Make what depends on the two networks, once, before training; ``image`` is ``[1, 3, H, W]``."""
 
     def start_epoch(self, epoch: int) -> None:
         """Prepare for epoch 1, 2, ..."""
@@ -108,7 +129,7 @@ class KD(Objective):
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         kd = kd_loss(
-            logits.student,
+            logits.facing_teacher,
             _teacher(self, logits),
             temperature=self.temperature,
             standardize=self.standardize,
@@ -156,7 +177,7 @@ class DKD(Objective):
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         tckd, nckd = dkd_terms(
-            logits.student,
+            logits.facing_teacher,
             _teacher(self, logits),
             logits.target,
             temperature=self.temperature,
@@ -202,7 +223,7 @@ class CTKD(Objective):
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         kd = kd_loss(
-            logits.student,
+            logits.facing_teacher,
             _teacher(self, logits),
             temperature=self.temperature(self.reversal),
             standardize=self.standardize,
@@ -288,7 +309,57 @@ class LocalityGuidance(nn.Module):
         return self.weight * torch.stack(terms).sum()
 
 
-METHODS: dict[str, type[Objective]] = {"plain": Plain, "kd": KD, "dkd": DKD, "ctkd": CTKD, "mlkd": MLKD}
+class Locality(Objective):
+    """``CE + guidance_weight · Σ`` over maps (protocol 1.6); :class:`LocalityGuidance` is optimised with the student.
+
+    Args:
+        guidance_weight: factor on the sum.
+        blocks: layers of the student, from 0, whose maps are compared with the teacher's stages, one each; by
+            default those that the network names.
+    """
+
+    needs_stages = True
+
+    def __init__(
+        self, *, guidance_weight: float = 2.5, ce_weight: float = 1.0, blocks: list[int] | None = None
+    ) -> None:
+        super().__init__()
+        self.guidance_weight = guidance_weight
+        self.ce_weight = ce_weight
+        self.blocks = blocks
+        self.guidance: LocalityGuidance | None = None
+
+    def attach(self, student: nn.Module, teacher: nn.Module | None, image: Tensor) -> None:
+        if teacher is None or not hasattr(student, "guided"):
+            raise ValueError(f"locality: needs a teacher and a vision transformer; {type(student).__name__} is none")
+        if self.blocks is not None:
+            setattr(student, "guided", tuple(self.blocks))  # noqa: B010 (it is no module)
+        channels = []
+        for network in (student, teacher):
+            training = network.training
+            with torch.no_grad():
+                channels.append([m.shape[1] for m in network.eval().stage_features(image)])  # type: ignore[operator]
+            network.train(training)
+        if len(channels[0]) != len(channels[1]):
+            raise ValueError(f"locality: {len(channels[0])} blocks, and the teacher has {len(channels[1])} stages")
+        self.guidance = LocalityGuidance(*channels, weight=self.guidance_weight)
+
+    def forward(self, logits: Logits) -> dict[str, Tensor]:
+        if self.guidance is None:
+            raise ValueError("locality: call attach with the two networks first; its projections depend on both")
+        ce = cross_entropy(logits.student, logits.target)
+        guidance = self.guidance(logits.student_stages, logits.teacher_stages)
+        return {"ce": self.ce_weight * ce, "guidance": guidance}
+
+
+METHODS: dict[str, type[Objective]] = {
+    "plain": Plain,
+    "kd": KD,
+    "dkd": DKD,
+    "ctkd": CTKD,
+    "mlkd": MLKD,
+    "locality": Locality,
+}
 
 
 def create_objective(method: str, **settings: Any) -> Objective:

@@ -8,22 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from importlib import util
 from typing import Any
 
-from lskd.data import DATASETS
 from lskd.external import is_external, source_digest
-from lskd.objectives import METHODS
 
-__all__ = ["LATER_DATASETS", "LATER_METHODS", "OPTIMIZATION", "About", "Recipe", "Teacher"]
+__all__ = ["OPTIMIZATION", "OPTIMIZATION_CHOICES", "About", "Recipe", "Teacher"]
 
-# What recipes can say and the trainer cannot do yet. Known here, so that a misspelt name is still an error.
-LATER_DATASETS = {
-    "imagenet": "the data set ImageNet cannot be read",
-    "cifar100_224": "CIFAR-100 enlarged to 224 x 224 with RandAugment and erasing cannot be made",
-}
-LATER_METHODS = {
-    "locality": ("locality guidance is not among the objectives", {"guidance_weight": "float", "blocks": "list"}),
-}
+# What data sets need beside torch and NumPy. torchvision has ImageNet's networks too.
+PACKAGES = {"imagenet": ("torchvision", "PIL"), "cifar100_224": ("PIL",), "folder": ("PIL",)}
+# What the table [optimization] may say.
 OPTIMIZATION = {
     "optimizer": "str",
     "betas": "list",
@@ -36,6 +30,11 @@ OPTIMIZATION = {
     "drop_path": "float",
     "exempt_from_decay": "list",
 }
+OPTIMIZATION_CHOICES = {
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("steps", "cosine"),
+    "exempt_from_decay": ("biases", "norms", "class token", "position embedding", "distillation token"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,10 @@ class Teacher:
         recipe: name of the recipe that trains it.
         seed: the seed of that run; one teacher serves the students of all seeds.
         settings: changes to that recipe, dotted keys.
-        checkpoint: path of a ``.safetensors`` or published ``.pth`` file, used instead of ``recipe``.
+        checkpoint: path of a ``.safetensors`` or published ``.pth`` file, used instead of ``recipe``; for
+            ImageNet ResNets also "torchvision:" and the name of its weights, such as ``torchvision:IMAGENET1K_V1``.
+        input_size: height and width of the images that it sees, resized from the students' (bilinear, protocol
+            1.6); None: the students' own. A recipe that trains it gets the same number as ``data.size``.
     """
 
     network: str
@@ -55,6 +57,7 @@ class Teacher:
     seed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
+    input_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class About:
 class Recipe:
     """A resolved recipe. Epochs count from 1; ``milestones`` are the last epochs before each decay.
 
-    ``optimization`` is empty for what the trainer does: SGD with steps. ``about`` has an entry for every member.
+    ``optimization`` is empty for SGD with steps (:mod:`lskd.trainer.optimization`). ``about`` has an entry for every
+    member.
     ``threads`` is what one network computes with on a CPU. It decides the order of sums, hence bits; members are
     trained side by side on the threads there are, so more than 1 is for a network that is trained alone.
     """
@@ -109,6 +113,8 @@ class Recipe:
         usual = [key for key, value in (("optimization", {}), ("threads", 1)) if out[key] == value]
         for key in ("description", "about", *usual):
             del out[key]
+        if self.teacher is not None and self.teacher.input_size is None:
+            del out["teacher"]["input_size"]
         own = {name: source_digest(name) for name in self._external()}
         return out | ({"external": own} if own else {})
 
@@ -118,13 +124,6 @@ class Recipe:
         return sorted({name for name in names if is_external(name)})
 
     def obstacles(self) -> list[str]:
-        """Why the trainer cannot run this recipe, one reason each; empty when it can."""
-        reasons = []
-        if self.dataset in LATER_DATASETS and self.dataset not in DATASETS:
-            reasons.append(LATER_DATASETS[self.dataset])
-        if self.optimization:
-            asked = [self.optimization.get(k) for k in ("optimizer", "schedule")]
-            named = ", ".join(str(word) for word in asked if word) or ", ".join(self.optimization)
-            reasons.append(f"the trainer has SGD with learning rates in steps; this asks for {named}")
-        methods = dict.fromkeys(settings["method"] for settings in self.members.values())
-        return reasons + [LATER_METHODS[method][0] for method in methods if method not in METHODS]
+        """Why the recipe cannot be trained with what is installed, one reason each; empty when it can."""
+        missing = [package for package in PACKAGES.get(self.dataset, ()) if util.find_spec(package) is None]
+        return [f"{self.dataset} needs {package}, which is not installed" for package in missing]

@@ -7,8 +7,8 @@ objective each. Files live in ``recipes/`` and its folders; a name is the file's
 A member also says what is known about it, which decides nothing: its published value, where the settings come
 from, which of them are assumed, and where sources disagree (names explained in ``recipes/doubts.toml``).
 
-Recipes may describe more than the trainer runs (ImageNet, vision transformers): such a file is checked like any
-other, and training it is refused with the reason.
+A recipe may need packages that are not installed (:meth:`Recipe.obstacles`): it is read and checked all the same, and
+training it is refused with the reason.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import torch
 from lskd.data import DATASETS
 from lskd.errors import LskdError
 from lskd.external import is_external, load_function
-from lskd.models import create_model
+from lskd.models import create_model, list_models
 from lskd.objectives import METHODS, create_objective
-from lskd.recipe import LATER_DATASETS, LATER_METHODS, OPTIMIZATION, About, Recipe, Teacher
+from lskd.recipe import OPTIMIZATION, OPTIMIZATION_CHOICES, About, Recipe, Teacher
 
 __all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "nearest", "parse_settings"]
 
@@ -80,7 +80,7 @@ def load_recipe(
         settings: changes by dotted key, such as ``{"epochs": 2, "members.kd.temperature": 3.0}``. A teacher's
             ``checkpoint`` takes the place of its ``recipe``, and the other way round.
         members: keep only these, in the file's order.
-        for_training: refuse what this version cannot train; False to read about it.
+        for_training: refuse what cannot be trained with the packages that are here; False to read about it.
 
     Raises:
         LskdError: unknown recipe, key or member, wrong type, impossible value; names the nearest valid choice.
@@ -100,7 +100,7 @@ def load_recipe(
         raw["members"] = {k: v for k, v in raw["members"].items() if k in wanted}
     recipe = _checked(_name(path), raw)
     if for_training and (reasons := recipe.obstacles()):
-        raise LskdError(f"recipe {recipe.name} cannot be trained by this version: {'; '.join(reasons)}")
+        raise LskdError(f"recipe {recipe.name} cannot be trained here: {'; '.join(reasons)}")
     return recipe
 
 
@@ -153,20 +153,16 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
     for key, expected in _TYPES.items():
         if key in values:
             values[key] = _typed(name, key, values[key], expected)
-    dataset, all_datasets = values["dataset"], [*DATASETS, *LATER_DATASETS]
+    dataset = values["dataset"]
     if is_external(dataset):
         load_function(dataset)
-    elif dataset not in all_datasets:
-        raise LskdError(f"recipe {name}: unknown data set {dataset!r}{_near(dataset, all_datasets)}")
-    for key in values.get("optimization", {}):
-        if key not in OPTIMIZATION:
-            raise LskdError(f"recipe {name}: unknown key optimization.{key}{_near(key, OPTIMIZATION)}")
-    _check_types(f"recipe {name}", values.get("optimization", {}), OPTIMIZATION, "optimization.")
+    elif dataset not in DATASETS:
+        raise LskdError(f"recipe {name}: unknown data set {dataset!r}{_near(dataset, DATASETS)}")
+    _check_optimization(name, values.get("optimization", {}))
     if values.get("teacher") is not None:
         values["teacher"] = _teacher(name, values["teacher"])
-    if values["dataset"] not in LATER_DATASETS:  # those networks may need packages that are not here
-        for network in (values["student"], getattr(values.get("teacher"), "network", None)):
-            _check_network(name, network)
+    for network in (values["student"], getattr(values.get("teacher"), "network", None)):
+        _check_network(name, network)
     if not values["members"]:
         raise LskdError(f"recipe {name}: it has no members; give at least one [members.NAME]")
     values["about"] = {}
@@ -201,14 +197,6 @@ def _check_member(place: str, settings: Mapping[str, Any]) -> bool:
     method = given.pop("method", None)
     if method is None:
         raise LskdError(f"{place}: missing method")
-    if method in LATER_METHODS and method not in METHODS:
-        for key in given:
-            if key not in LATER_METHODS[method][1]:
-                raise LskdError(
-                    f"{place}: method {method!r} has no setting {key!r}{_near(key, LATER_METHODS[method][1])}"
-                )
-        _check_types(place, given, LATER_METHODS[method][1])
-        return True
     if method in METHODS:
         types = {k: str(p.annotation) for k, p in inspect.signature(METHODS[method]).parameters.items()}
         _check_types(place, given, types)
@@ -227,9 +215,9 @@ def _check_member(place: str, settings: Mapping[str, Any]) -> bool:
 
 def _check_types(place: str, given: Mapping[str, Any], types: Mapping[str, str], prefix: str = "") -> None:
     for key, value in given.items():
-        found = type(value).__name__
-        if key in types and found != types[key] and (types[key], found) != ("float", "int"):
-            raise LskdError(f"{place}: {prefix}{key} is {value!r} ({found}); expected {types[key]}")
+        found, wanted = type(value).__name__, types.get(key, "").partition(" |")[0].partition("[")[0]
+        if key in types and found != wanted and (wanted, found) != ("float", "int"):
+            raise LskdError(f"{place}: {prefix}{key} is {value!r} ({found}); expected {wanted}")
 
 
 @functools.cache
@@ -246,8 +234,26 @@ def _exists(network: str) -> str | None:
 def _check_network(name: str, network: str | None) -> None:
     if network is not None and is_external(network):
         load_function(network)
-    elif network is not None and (reason := _exists(network)):
+    # Those of the paper need no trial: some come from torchvision, which whoever only reads a recipe may not have.
+    elif network is not None and network not in list_models() and (reason := _exists(network)):
         raise LskdError(f"recipe {name}: {reason}")
+
+
+def _check_optimization(name: str, given: Mapping[str, Any]) -> None:
+    for key in given:
+        if key not in OPTIMIZATION:
+            raise LskdError(f"recipe {name}: unknown key optimization.{key}{_near(key, OPTIMIZATION)}")
+    _check_types(f"recipe {name}", given, OPTIMIZATION, "optimization.")
+    for key, choices in OPTIMIZATION_CHOICES.items():
+        found = given.get(key, [])
+        for word in found if isinstance(found, list) else [found]:
+            if word not in choices:
+                raise LskdError(f"recipe {name}: optimization.{key} says {word!r}{_near(str(word), choices)}")
+    betas = given.get("betas", [0.9, 0.999])
+    if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
+        raise LskdError(f"recipe {name}: optimization.betas is {betas}; expected two numbers in [0, 1)")
+    if not 0 <= given.get("drop_path", 0.0) < 1:
+        raise LskdError(f"recipe {name}: optimization.drop_path is {given['drop_path']}; expected a rate in [0, 1)")
 
 
 _ABOUT = {f.name for f in dataclasses.fields(About)}
@@ -308,6 +314,9 @@ def _teacher(name: str, raw: dict[str, Any]) -> Teacher:
     for key in raw:
         if key not in known:
             raise LskdError(f"recipe {name}: unknown key teacher.{key}{_near(key, known)}")
+    side = raw.get("input_size")
+    if side is not None and (type(side) is not int or side < 8):
+        raise LskdError(f"recipe {name}: teacher.input_size is {side!r}; expected the side of an image, from 8")
     teacher = Teacher(**raw) if "network" in raw else None
     if teacher is None or (teacher.recipe is None) == (teacher.checkpoint is None):
         raise LskdError(f"recipe {name}: [teacher] needs a network and either a recipe or a checkpoint")

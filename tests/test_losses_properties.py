@@ -278,7 +278,7 @@ def test_bad_input_is_named(call, message: str) -> None:
         call(x, bad, torch.arange(4))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "locality"])  # which compares maps, not logits
 def test_compiles_without_graph_breaks_and_runs_under_autocast(method: str) -> None:
     required = {"kd": {"temperature": 2.0, "kd_weight": 9.0}, "ctkd": {"kd_weight": 9.0}}
     required["mlkd"] = required["kd"]

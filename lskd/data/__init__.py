@@ -1,4 +1,4 @@
-"""Data sets as tensors: uint8 images on any device, views as indices, no worker processes."""
+"""Data sets: uint8 images on any device or made when needed, views as indices, no worker processes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 from lskd.data.cifar100 import cifar100
+from lskd.data.cifar100_224 import cifar100_224
 from lskd.data.dataset import Dataset
 from lskd.data.digit_pairs import digit_pairs
 from lskd.data.folder import folder
+from lskd.data.imagenet import imagenet
 from lskd.data.own import own
 from lskd.external import is_external
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"digit_pairs": digit_pairs, "cifar100": cifar100, "folder": folder}
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digit_pairs": digit_pairs,
+    "cifar100": cifar100,
+    "cifar100_224": cifar100_224,
+    "imagenet": imagenet,
+    "folder": folder,
+}
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from lskd.data.pictures import PictureViews
+    from lskd.data.views import Views
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,24 @@ class Dataset:
     @property
     def classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def view_count(self) -> int | None:
+        """Number of weak views of an image; None when there are too many for a table."""
+        from lskd.data.views import view_count
+
+        return view_count(pad=self.pad, flip=self.flip)
+
+    def views(self, device: torch.device) -> Views | PictureViews:
+        """What makes batches of views of the training images, on a device."""
+        from lskd.data.views import Views
+
+        return Views(self.train_images.to(device), pad=self.pad, flip=self.flip)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of one image as networks see it: 3, height, width."""
+        return 3, self.test_images.shape[2], self.test_images.shape[3]
 
     @functools.cached_property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["StrongDraws", "derive", "epoch_order", "epoch_strong", "epoch_views"]
+__all__ = ["StrongDraws", "derive", "epoch_drops", "epoch_order", "epoch_strong", "epoch_views"]
 
 
 def derive(seed: int, *labels: object) -> int:
@@ -31,6 +31,11 @@ def epoch_views(seed: int, epoch: int, size: int, count: int, *, stream: str = "
     """View index of every position of an epoch, int64 ``[size]``, uniform over ``count`` views."""
     generator = torch.Generator().manual_seed(derive(seed, "views", stream, epoch))
     return torch.randint(count, (size,), generator=generator)
+
+
+def epoch_drops(seed: int, epoch: int, size: int, columns: int) -> Tensor:
+    """Numbers in [0, 1) that decide which residual branches every position drops, float32 ``[size, columns]``."""
+    return torch.rand(size, columns, generator=torch.Generator().manual_seed(derive(seed, "drop path", epoch)))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from lskd.errors import LskdError
 from lskd.models.base import Family, Network
 
-__all__ = ["FAMILIES", "ImageNetResNet", "import_torchvision"]
+__all__ = ["FAMILIES", "ImageNetResNet", "import_torchvision", "load_torchvision"]
 
 DEPTHS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -58,6 +59,7 @@ class ImageNetResNet(Network):
 
     def __init__(self, depth: int, num_classes: int) -> None:
         super().__init__()
+        self.depth = depth
         published = getattr(import_torchvision().models, f"resnet{depth}")(num_classes=num_classes)
         for name, module in published.named_children():
             self.add_module(name, module)
@@ -72,6 +74,32 @@ class ImageNetResNet(Network):
 
     def classify(self, features: Tensor) -> Tensor:
         return self.fc(features)
+
+
+def load_torchvision(network: nn.Module, weights: str) -> None:
+    """Put published weights into a ResNet, from torch's cache of downloads or, the first time, from the network.
+
+    Args:
+        network: an :class:`ImageNetResNet` with 1000 classes.
+        weights: such as "IMAGENET1K_V1", the files that the paper's teachers are.
+
+    Raises:
+        LskdError: not such a network, no such weights, or they are neither in the cache nor to be had.
+    """
+    torchvision = import_torchvision()
+    if not isinstance(network, ImageNetResNet):
+        raise LskdError(f"torchvision:{weights}: torchvision's weights are for ImageNet ResNets, not for this network")
+    choices = {w.name: w for w in torchvision.models.get_model_weights(f"resnet{network.depth}")}
+    if weights not in choices:
+        raise LskdError(f"torchvision:{weights}: resnet{network.depth} has {', '.join(choices)}")
+    try:
+        network.load_state_dict(choices[weights].get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise LskdError(
+            f"torchvision:{weights}: the weights of resnet{network.depth} are not in the cache and cannot be used from "
+            f"{choices[weights].url} ({error}); put that file into {torch.hub.get_dir()}/checkpoints, or name a copy "
+            "of it with --set teacher.checkpoint=FILE"
+        ) from None
 
 
 def _build(match: re.Match[str], num_classes: int) -> ImageNetResNet:

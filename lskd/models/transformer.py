@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ __all__ = [
     "MLP",
     "Layer",
     "TokenNetwork",
+    "drop_path_columns",
     "drop_path_rates",
+    "dropping",
     "init_transformer",
     "layer_norm",
     "to_map",
@@ -61,18 +64,47 @@ def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 class DropPath(nn.Module):
-    """In training, zero a sample's residual branch with probability ``rate`` and scale up what is kept."""
+    """In training, zero a sample's residual branch with probability ``rate`` and scale up what is kept.
+
+    Which samples comes from torch's global generator, or inside :func:`dropping` from numbers that are given.
+    ``share`` is the rate as a share of the largest that networks have by default.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
+        self.share = rate / DROP_PATH
+        self.given: Iterator[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
         keep = 1 - self.rate
-        mask = x.new_empty(x.shape[0], *[1] * (x.dim() - 1)).bernoulli_(keep)
+        shape = x.shape[0], *[1] * (x.dim() - 1)
+        if self.given is None:
+            mask = x.new_empty(shape).bernoulli_(keep)
+        else:
+            mask = (next(self.given) < keep).view(shape).to(x.dtype)
         return x * mask / keep
+
+
+def drop_path_columns(network: nn.Module) -> int:
+    """How many numbers decide what a sample drops: two a layer, for attention and MLP."""
+    return 2 * sum(isinstance(part, DropPath) and part.rate > 0 for part in network.modules())
+
+
+@contextmanager
+def dropping(network: nn.Module, uniform: Tensor | None) -> Iterator[None]:
+    """Decide by ``uniform``, in [0, 1), ``[batch, drop_path_columns]``, what one pass of each sample drops."""
+    paths = [] if uniform is None else [part for part in network.modules() if isinstance(part, DropPath)]
+    columns = iter(()) if uniform is None else iter(uniform.unbind(1))
+    for path in paths:
+        path.given = columns
+    try:
+        yield
+    finally:
+        for path in paths:
+            path.given = None
 
 
 class Attention(nn.Module):

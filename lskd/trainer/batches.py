@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 
 from lskd.data.dataset import Dataset
-from lskd.data.draws import StrongDraws, epoch_order, epoch_strong, epoch_views
+from lskd.data.draws import StrongDraws, epoch_drops, epoch_order, epoch_strong, epoch_views
+from lskd.data.pictures import PictureViews
 from lskd.data.randaugment import strong_view
-from lskd.data.views import Normalize, Views
+from lskd.data.views import Normalize
+from lskd.errors import LskdError
 
 __all__ = ["Batch", "Batches", "Draw"]
 
+PREFETCH = 3  # batches that worker threads make before they are needed
 AHEAD = 1024  # strong views made at once: operations are shared by some 70 images then, not by four
 
 
@@ -26,14 +30,20 @@ class Draw:
     Attributes:
         epoch: from 1. step: of the whole run, from 0; a scalar tensor inside a CUDA graph.
         index, view: int64 ``[n]``, which image and which weak view of it.
+        images: ``[n, 3, H, W]``, the weak views where worker threads make them, uint8 or normalised; None where a
+            gather from tensors makes them.
         strong: uint8 ``[n, 3, H, W]``, the strong views; None when nobody needs them.
+        drops: float32 ``[n, columns]`` in [0, 1), which residual branches of each image are dropped; None for
+            networks without drop path.
     """
 
     epoch: int
     step: int | Tensor
     index: Tensor
     view: Tensor
+    images: Tensor | None = None
     strong: Tensor | None = None
+    drops: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Batch:
     """One batch of n images; a :class:`Draw` carried out.
 
     Attributes:
-        epoch, step, index, view: see there.
+        epoch, step, index, view, drops: see there.
         inputs: float32 ``[n, 3, H, W]``, the weak views, normalised.
         target: int64 ``[n]``.
         strong: like ``inputs``, the strong views; None when nobody needs them.
@@ -54,20 +64,38 @@ class Batch:
     inputs: Tensor
     target: Tensor
     strong: Tensor | None = None
+    drops: Tensor | None = None
 
 
 class Batches:
-    """Batches of ``size`` training images; the last of an epoch is smaller when the size does not divide them."""
+    """Batches of ``size`` training images; the last of an epoch is smaller when the size does not divide them.
 
-    def __init__(self, dataset: Dataset, *, seed: int, size: int, device: torch.device) -> None:
+    Args:
+        drop_last: leave that smaller batch out.
+        columns: numbers for drop path that every position of an epoch gets.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        size: int,
+        device: torch.device,
+        drop_last: bool = False,
+        columns: int = 0,
+    ) -> None:
+        self.columns = columns
         self.dataset = dataset
         self.seed = seed
         self.size = size
         self.device = device
-        self.views = Views(dataset.train_images.to(device), pad=dataset.pad, flip=dataset.flip)
+        self.views = dataset.views(device)
         self._normalize = Normalize(dataset, device)
         self.labels = dataset.train_labels.to(device)
-        self.per_epoch = math.ceil(len(self.labels) / size)
+        self.per_epoch = len(self.labels) // size if drop_last else math.ceil(len(self.labels) / size)
+        if self.per_epoch == 0:
+            raise LskdError(f"batch_size is {size} and there are {len(self.labels)} training images: no whole batch")
 
     def epoch(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch; ``strong`` is asked whether strong views are needed."""
@@ -80,30 +108,71 @@ class Batches:
             step=draw.step,
             index=draw.index,
             view=draw.view,
-            inputs=self._normalize(self.views(draw.index, draw.view)),
+            inputs=self._inputs(self.views(draw.index, draw.view) if draw.images is None else draw.images),
             target=self.labels[draw.index],
             strong=None if draw.strong is None else self._normalize(draw.strong),
+            drops=draw.drops,
         )
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        if images.is_floating_point():
+            return images.contiguous(memory_format=torch.channels_last)
+        return self._normalize(images)
 
     def draws(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[Draw]:
         """What :meth:`epoch` is made from."""
         total = len(self.labels)
-        order = epoch_order(self.seed, epoch, total).to(self.device)
-        views = epoch_views(self.seed, epoch, total, self.views.count).to(self.device)
+        order = epoch_order(self.seed, epoch, total)
+        views = epoch_views(self.seed, epoch, total, self.views.count)
+        drops = epoch_drops(self.seed, epoch, total, self.columns).to(self.device) if self.columns else None
+        images = self._ahead(order, views, range(first, self.per_epoch))
+        order, views = order.to(self.device), views.to(self.device)
+        extra = self._strong(epoch, order)
+        for number in range(first, self.per_epoch):
+            rows = self._rows(number)
+            yield Draw(
+                epoch=epoch,
+                step=(epoch - 1) * self.per_epoch + number,
+                index=order[rows],
+                view=views[rows],
+                images=next(images, None),
+                strong=extra(number) if strong() else None,
+                drops=None if drops is None else drops[rows],
+            )
+
+    def _rows(self, number: int, count: int = 1) -> slice:
+        """Positions of an epoch that make up ``count`` batches."""
+        return slice(number * self.size, min((number + count) * self.size, len(self.labels)))
+
+    def _ahead(self, order: Tensor, views: Tensor, numbers: range) -> Iterator[Tensor]:
+        """Images of batch after batch, some of which are being made while one waits for the first."""
+        if not isinstance(self.views, PictureViews):
+            return
+        waiting: deque[Callable[[], Tensor]] = deque()
+        for number in numbers:
+            while len(waiting) < PREFETCH and (next_one := number + len(waiting)) < numbers.stop:
+                rows = self._rows(next_one)
+                waiting.append(self.views.start(order[rows], views[rows]))
+            yield waiting.popleft()()
+
+    def _strong(self, epoch: int, order: Tensor) -> Callable[[int], Tensor]:
+        """Strong views of a batch, of which several are made at once; batches are asked for in order."""
+        together = 1 if isinstance(self.views, PictureViews) else max(1, AHEAD // self.size)
         draws: tuple[Tensor, StrongDraws] | None = None
         made, made_from = None, 0
-        for number in range(first, self.per_epoch):
-            start, end = number * self.size, min((number + 1) * self.size, total)
-            images = None
-            if strong():
-                if draws is None:
-                    crops = epoch_views(self.seed, epoch, total, self.views.count, stream="strong")
-                    draws = crops.to(self.device), epoch_strong(self.seed, epoch, total)
-                if made is None or end > made_from + len(made):
-                    rows = slice(start, start + max(1, AHEAD // self.size) * self.size)
-                    # A crop and mirror of their own, then the rest.
-                    made = strong_view(self.views(order[rows], draws[0][rows]), draws[1][rows])
-                    made_from = start
-                images = made[start - made_from : end - made_from]
-            step = (epoch - 1) * self.per_epoch + number
-            yield Draw(epoch=epoch, step=step, index=order[start:end], view=views[start:end], strong=images)
+
+        def images(number: int) -> Tensor:
+            nonlocal draws, made, made_from
+            rows = self._rows(number)
+            if draws is None:
+                total = len(self.labels)
+                crops = epoch_views(self.seed, epoch, total, self.views.count, stream="strong")
+                draws = crops.to(self.device), epoch_strong(self.seed, epoch, total)
+            if made is None or rows.stop > made_from + len(made):
+                whole = self._rows(number, together)
+                # A crop and mirror of their own, then the rest.
+                made = strong_view(self.views(order[whole], draws[0][whole]), draws[1][whole])
+                made_from = rows.start
+            return made[rows.start - made_from : rows.stop - made_from]
+
+        return images

@@ -24,6 +24,7 @@ from lskd.data.dataset import Dataset
 from lskd.data.draws import derive
 from lskd.data.views import Normalize, normalize
 from lskd.models import create_model
+from lskd.models.transformer import drop_path_columns
 from lskd.objectives import create_objective
 from lskd.recipes import Recipe
 from lskd.trainer.batches import Batch, Batches, Draw
@@ -32,17 +33,18 @@ from lskd.trainer.execution import Execution
 from lskd.trainer.graph import StepGraph
 from lskd.trainer.lanes import Lanes
 from lskd.trainer.member import Member
-from lskd.trainer.schedule import step_learning_rate
+from lskd.trainer.optimization import create_optimizer, learning_rate, set_drop_path
+from lskd.trainer.step import Teaching, joined
 from lskd.trainer.table import LogitTable
 
 __all__ = ["Cohort", "Member", "evaluate", "normalize", "seeded"]
 
-EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
+EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}  # images of up to 64 x 64, a tenth of larger ones
 WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
 TEACHER_ROWS = 32  # of a batch in one unit of a lane's work
 
-Prepared = tuple[Batch, Tensor | None, Tensor | None]
+Prepared = tuple[Batch, Teaching]
 
 
 class Cohort:
@@ -76,12 +78,19 @@ class Cohort:
         self.table = table
         self.execution = execution or Execution.choose(device)
         self.lanes = Lanes(recipe.threads)
-        self.batches = Batches(dataset, seed=seed, size=recipe.batch_size, device=device)
+        self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
+        self.batches = Batches(
+            dataset,
+            seed=seed,
+            size=recipe.batch_size,
+            device=device,
+            drop_last=recipe.optimization.get("drop_last_batch", False),
+            columns=max(drop_path_columns(m.model) for m in self.members),
+        )
         self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
         self.test_labels = dataset.test_labels.to(device)
         self.steps_per_epoch = self.batches.per_epoch
-        self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
         self._on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None
         self._window = 1  # steps
         self._graph: StepGraph | None = None
@@ -158,14 +167,14 @@ class Cohort:
             raise ValueError(f"member {name}: its objective needs a teacher and the cohort has none")
         with seeded(self.seed, "init", self.recipe.student):
             fresh = create_model(self.recipe.student, num_classes=self.dataset.classes)
+        if "drop_path" in self.recipe.optimization:
+            set_drop_path(fresh, self.recipe.optimization["drop_path"], name=self.recipe.student)
         model = _placed(fresh, self.device)
+        with seeded(self.seed, "objective"):
+            objective.attach(model, self.teacher, torch.zeros(1, *self.dataset.image_shape, device=self.device))
         objective = objective.to(self.device)
-        optimizer = torch.optim.SGD(
-            [*model.parameters(), *objective.parameters()],
-            lr=self.recipe.learning_rate,
-            momentum=self.recipe.momentum,
-            weight_decay=self.recipe.weight_decay,
-            fused=self.execution.fused,
+        optimizer = create_optimizer(
+            self.recipe, model, objective, fused=self.execution.fused, graph=self.execution.graph
         )
         return Member(name, model, objective, optimizer, look_later=self.device.type != "cpu")
 
@@ -193,21 +202,18 @@ class Cohort:
             if draw is None:
                 return
             batch = self.batches.load(draw)
-            weak: list[Tensor] = []
-            strong: list[Tensor] = []
+            parts: list[Teaching] = []
             for rows in self._teacher_rows(batch):
                 yield
-                part = self._teacher_logits(batch, rows)
-                weak += [] if part[0] is None else [part[0]]
-                strong += [] if part[1] is None else [part[1]]
-            ready.append((batch, torch.cat(weak) if weak else None, torch.cat(strong) if strong else None))
+                parts.append(self._teaching(batch, rows))
+            ready.append((batch, joined(parts) if parts else Teaching()))
             yield
 
     def _steps(self, member: Member, prepared: list[Prepared], stopped: dict[str, tuple[int, str]]) -> Iterator[None]:
         """A job of the lanes: a member's steps, up to the first with a value that is not finite."""
-        for batch, teacher, teacher_strong in prepared:
+        for batch, teaching in prepared:
             member.start_epoch(batch.epoch, self._learning_rate(batch.epoch))
-            bad = member.train_step(batch, teacher, teacher_strong, self.execution)
+            bad = member.train_step(batch, teaching, self.execution)
             if bad is not None:
                 stopped[member.name] = int(batch.step), bad
                 return
@@ -230,10 +236,10 @@ class Cohort:
     def _device_step(self, draw: Draw, *, streams: bool) -> None:
         """One step of all members, nothing of which waits for the device; can be captured."""
         batch = self.batches.load(draw)
-        teacher, teacher_strong = self._teacher_logits(batch, slice(None))
+        teaching = self._teaching(batch, slice(None))
         for member in self.running:
             with self._stream(member) if streams else nullcontext():
-                member.train_step(batch, teacher, teacher_strong, self.execution)
+                member.train_step(batch, teaching, self.execution)
         # What was made on the main stream is not given back before all members have read it.
         for member in self.running if streams else ():
             torch.cuda.current_stream(self.device).wait_stream(self._streams[member.name])
@@ -252,25 +258,30 @@ class Cohort:
         """Parts of a batch that the teacher sees at once on a CPU; its bits follow from them."""
         if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
             return []
-        if self.table is not None and batch.strong is None:
+        if self.table is not None and batch.strong is None and not self._needs_stages():
             return [slice(None)]
         return [slice(i, i + TEACHER_ROWS) for i in range(0, len(batch.index), TEACHER_ROWS)]
 
+    def _needs_stages(self) -> bool:
+        return any(m.objective.needs_stages for m in self.running)
+
     @torch.no_grad()
-    def _teacher_logits(self, batch: Batch, rows: slice) -> tuple[Tensor | None, Tensor | None]:
-        """Of the weak and the strong views. Two passes, so that those of weak views are the same with and without."""
+    def _teaching(self, batch: Batch, rows: slice) -> Teaching:
+        """What the teacher says. Strong views are a second pass, so that what it says of weak ones is the same."""
         if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
-            return None, None
-        forward = self.execution.forward
+            return Teaching()
+        forward, inputs = self.execution.forward, batch.inputs[rows]
+        stages: tuple[Tensor, ...] = ()
+        if self._needs_stages():
+            stages, weak = self.execution.with_stages(self.teacher, inputs)
+        elif self.table is None:
+            weak = forward(self.teacher, inputs)
         if self.table is not None:
             weak = self.table(batch.index[rows], batch.view[rows])
-        else:
-            weak = forward(self.teacher, batch.inputs[rows])
-        return weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows])
+        return Teaching(weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows]), stages)
 
     def _learning_rate(self, epoch: int) -> float:
-        recipe = self.recipe
-        return step_learning_rate(recipe.learning_rate, epoch, recipe.milestones, decay=recipe.decay)
+        return learning_rate(self.recipe, epoch)
 
     def _finish_epoch(self, epoch: int) -> None:
         self._look()
@@ -341,6 +352,8 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset)
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
     prepare, size = Normalize(dataset, images.device), EVALUATION_BATCH.get(images.device.type, 500)
+    if max(images.shape[2:]) > 64:
+        size //= 10
     for start in range(0, len(images), size):
         target = labels[start : start + size]
         logits = model(prepare(images[start : start + size]))

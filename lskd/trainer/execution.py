@@ -70,6 +70,18 @@ class Execution:
             logits: Tensor = model(inputs)
         return logits.float()
 
+    def with_stages(self, model: nn.Module, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Feature maps of the stages, and logits in float32."""
+        with self.autocast():
+            stages, logits = model.forward_with_stages(inputs)  # type: ignore[operator]
+        return tuple(stages), logits.float()
+
+    def heads(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits in float32 of the class head and of the distillation head."""
+        with self.autocast():
+            logits, distilled = model.forward_heads(inputs)  # type: ignore[operator]
+        return logits.float(), distilled.float()
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Global switches of PyTorch as this run wants them; restored at the end."""

@@ -8,6 +8,8 @@ a graph is made again when one of them changes: about thirty times in 240 epochs
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from lskd.trainer.batches import Draw
 
 __all__ = ["StepGraph"]
 
+READ = tuple(f.name for f in fields(Draw) if f.name not in ("epoch", "step"))
 WARM_UP = 3  # steps of a shape that are launched kernel by kernel: they make what later steps overwrite
 
 
@@ -60,20 +63,20 @@ class StepGraph:
         graph, inputs = self._graphs[shape]
         assert isinstance(inputs.step, Tensor)
         inputs.step.fill_(draw.step)
-        inputs.index.copy_(draw.index)
-        inputs.view.copy_(draw.view)
-        if inputs.strong is not None and draw.strong is not None:
-            inputs.strong.copy_(draw.strong)
+        for name in READ:
+            place, value = getattr(inputs, name), getattr(draw, name)
+            if place is not None:
+                place.copy_(value)
         graph.replay()
 
     def _capture(self, step: Callable[[Draw], None], draw: Draw) -> tuple[torch.cuda.CUDAGraph, Draw]:
         """Record the launches of a step, without carrying them out."""
+        given = {name: getattr(draw, name) for name in READ}
+        copies: dict[str, Any] = {name: None if value is None else value.clone() for name, value in given.items()}
         inputs = Draw(
             epoch=draw.epoch,
             step=torch.zeros((), dtype=torch.int64, device=self.device),
-            index=draw.index.clone(),
-            view=draw.view.clone(),
-            strong=None if draw.strong is None else draw.strong.clone(),
+            **copies,
         )
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lskd.objectives import Logits, Objective
+from lskd.objectives import Objective
 from lskd.trainer.batches import Batch
 from lskd.trainer.execution import Execution
+from lskd.trainer.step import Step, Teaching
 
 __all__ = ["Member", "parameters"]
 
@@ -28,6 +29,7 @@ class Member:
         watched: names of the values whose finiteness a step looks at, in order.
         first_bad: int64 scalar, ``step · len(watched) + which`` of the first value that was not finite,
             below 0 while there is none; read by :meth:`look`.
+        module: student and objective as one, :class:`lskd.trainer.step.Step`.
     """
 
     name: str
@@ -40,6 +42,10 @@ class Member:
     look_later: bool = False
     watched: tuple[str, ...] = ()
     first_bad: Tensor | None = None
+    module: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.module = Step(self.model, self.objective)
 
     def start_epoch(self, epoch: int, rate: float) -> None:
         """Set what the epoch decides. Cheap, so it is called before every step."""
@@ -48,32 +54,22 @@ class Member:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
 
-    def train_step(
-        self, batch: Batch, teacher: Tensor | None, teacher_strong: Tensor | None, execution: Execution
-    ) -> str | None:
+    def train_step(self, batch: Batch, teaching: Teaching, execution: Execution) -> str | None:
         """Forward, backward, update.
 
         Returns:
             The name of the first value that is not finite; the member is as it was before the update then. With
             ``look_later`` always None.
         """
-        logits = execution.forward(self.model, batch.inputs)
-        # The second pass moves running statistics a second time, as the released code does (protocol 1.5).
-        strong = execution.forward(self.model, batch.strong) if self.objective.needs_strong else None
-        watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
-        if not self.look_later and (bad := _first_bad(watched)):  # losses would refuse them, for all members
-            return bad
-        terms = self.objective(Logits(logits, batch.target, teacher, strong, teacher_strong))
-        loss = torch.stack(list(terms.values())).sum()
-        watched |= {**terms, "loss": loss}
-        if not self.look_later and (bad := _first_bad(watched)):
-            return bad
+        found = self.module(batch, teaching, execution, look=not self.look_later)
+        if found.bad is not None:
+            return found.bad
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        found.loss.backward()
         self.optimizer.step()
         if self.look_later:
-            self._note(batch.step, watched)
-        self._accumulate(terms, loss, logits, batch.target)
+            self._note(batch.step, found.watched)
+        self._accumulate(found.terms, found.loss, found.logits, batch.target)
         return None
 
     @torch.no_grad()
@@ -141,13 +137,11 @@ class Member:
             parameter = owned[int(number)]
             if value.shape == parameter.shape:  # in the parameter's own memory format
                 value = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
+            elif not isinstance(self.optimizer, torch.optim.SGD) and self.optimizer.defaults.get("capturable"):
+                value = value.to(parameter.device)  # the count of steps, read by the kernel that updates
             self.optimizer.state[parameter][what] = value
 
 
 def parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """All that an optimiser moves, in order."""
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _first_bad(watched: Mapping[str, Tensor]) -> str | None:
-    return next((name for name, value in watched.items() if not bool(torch.isfinite(value).all())), None)

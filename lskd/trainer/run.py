@@ -32,10 +32,11 @@ from tqdm import tqdm
 
 from lskd import evidence, sources
 from lskd.data import Dataset, load_dataset
-from lskd.data.views import view_count
 from lskd.errors import LskdError
 from lskd.files import atomic_path, sha256_file, write_json
 from lskd.models import create_model, load_checkpoint, save_checkpoint, state_digest
+from lskd.models.imagenet import load_torchvision
+from lskd.models.resized import Resized
 from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, describe_device, load_record, now, summarize, versions
@@ -273,11 +274,15 @@ def _teacher_logits(recipe: Recipe, dataset: Dataset, options: Options) -> tuple
     """Where logits of weak views come from, for the run's identity, and why; None when no member uses any."""
     if not any(METHODS[settings["method"]].needs_teacher for settings in recipe.members.values()):
         return None, "no member uses a teacher"
+    if dataset.view_count is None:
+        if options.teacher_logits == "table":
+            raise LskdError(f"{dataset.name} has more views than a table can hold; take --teacher-logits live")
+        return {"source": "live", "dtype": "float32"}, f"{dataset.name} has more views than a table can hold"
     source, reason = tables.choose(
         options.teacher_logits,
         epochs=recipe.epochs,
         train_size=len(dataset.train_labels),
-        views=view_count(pad=dataset.pad, flip=dataset.flip),
+        views=dataset.view_count,
     )
     return {"source": source, "dtype": options.table_dtype if source == "table" else "float32"}, reason
 
@@ -339,14 +344,19 @@ def _teacher(
     if source is None:
         return None, None
     model = create_model(source.network, num_classes=dataset.classes)
-    if source.checkpoint is not None:
+    kind, _, published = (source.checkpoint or "").partition(":")
+    if kind == "torchvision":
+        load_torchvision(model, published)
+        facts: dict[str, Any] = {"checkpoint": source.checkpoint}
+    elif source.checkpoint is not None:
         load_checkpoint(model, source.checkpoint)
-        facts: dict[str, Any] = {"checkpoint": Path(source.checkpoint).name}
+        facts = {"checkpoint": Path(source.checkpoint).name}
     else:
         assert source.recipe is not None
         # The teacher sees the students' data, whatever its own recipe says of it.
         given = load_recipe(source.recipe, settings=source.settings)
-        wanted = {"student": source.network, "dataset": recipe.dataset, "data": dict(recipe.data)}
+        own = {} if source.input_size is None else {"size": source.input_size}
+        wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}
         settings = source.settings | {k: v for k, v in wanted.items() if getattr(given, k) != v}
         folder, record = train_cached(
             source.recipe,
@@ -362,11 +372,14 @@ def _teacher(
             raise LskdError(f"{folder}: the teacher {name} failed: {member['failure']['reason']}; change its recipe")
         load_checkpoint(model, folder / member["weights"]["file"])
         facts = {"recipe": source.recipe, "seed": source.seed, "run": record["identity"]}
+    digest = state_digest(model.state_dict())
+    if source.input_size is not None:
+        model = Resized(model, source.input_size)
     model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     _, accuracy = evaluate(model, dataset.test_images.to(device), dataset.test_labels.to(device), dataset)
     return model, {
         "network": source.network,
-        "digest": state_digest(model.state_dict()),
+        "digest": digest,
         "test_accuracy": accuracy,
         **facts,
     }

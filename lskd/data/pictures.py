@@ -1,0 +1,127 @@
+"""Images that are made when they are needed: files to decode, or pictures too large to keep as one tensor.
+
+A view is still an index, one of 2^62: it seeds everything that chance decides about the view, so a batch is a pure
+function of (image, view) here too, whoever makes it and in whatever order. Worker threads make images ahead of the
+training; Pillow and PyTorch compute without Python's lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from lskd.data.dataset import Dataset
+
+__all__ = ["VIEWS", "PictureDataset", "PictureViews", "Pictures", "pictures", "workers"]
+
+VIEWS = 1 << 62
+
+
+class Pictures:
+    """n images as trainer and evidence use a tensor of them: length, shape, slices, a device.
+
+    Args:
+        make: from a position to uint8 ``[3, side, side]``; called in several threads.
+        count: n.
+        side: height and width.
+    """
+
+    dtype = torch.uint8
+    ndim = 4
+
+    def __init__(
+        self, make: Callable[[int], Tensor], count: int, side: int, *, device: torch.device | str = "cpu"
+    ) -> None:
+        self.make = make
+        self.shape = torch.Size((count, 3, side, side))
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return started(self.make, range(len(self))[rows])().to(self.device)
+
+    def to(self, device: torch.device | str) -> Pictures:
+        """The same images, handed out on another device."""
+        return Pictures(self.make, len(self), self.shape[2], device=device)
+
+
+def pictures(make: Callable[[int], Tensor], count: int, side: int) -> Tensor:
+    """:class:`Pictures`, in the place of a data set's tensor."""
+    return cast(Tensor, Pictures(make, count, side))
+
+
+@dataclass(frozen=True)
+class PictureDataset(Dataset):
+    """A data set whose images are made when they are needed; ``train_images`` and ``test_images`` without chance.
+
+    Attributes:
+        view: from an image's position and the number of a view to uint8 ``[3, H, W]``, or to float32 that is
+            normalised already.
+        fingerprint: stands for the content in the digest.
+    """
+
+    view: Callable[[int, int], Tensor]
+    fingerprint: str
+
+    @property
+    def view_count(self) -> int | None:
+        return None
+
+    def views(self, device: torch.device) -> PictureViews:
+        return PictureViews(self.view, device)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        return self.fingerprint
+
+
+class PictureViews:
+    """Views of a data set's training images, as :class:`lskd.data.views.Views` has them, made by worker threads."""
+
+    count = VIEWS
+
+    def __init__(self, view: Callable[[int, int], Tensor], device: torch.device) -> None:
+        self._view = view
+        self._device = device
+
+    def start(self, index: Tensor, view: Tensor) -> Callable[[], Tensor]:
+        """Begin a batch; the call that is returned waits for it, ``[batch, 3, H, W]`` on the device."""
+        pairs = list(zip(index.tolist(), view.tolist(), strict=True))
+        wait = started(lambda i: self._view(*pairs[i]), range(len(pairs)))
+
+        def finished() -> Tensor:
+            images = wait()
+            if self._device.type == "cuda":
+                images = images.pin_memory()
+            return images.to(self._device, non_blocking=True)
+
+        return finished
+
+    def __call__(self, index: Tensor, view: Tensor) -> Tensor:
+        return self.start(index, view)()
+
+
+def workers() -> int:
+    """Threads that make images: this process's share of the processors."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers(), "picture", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def started(make: Callable[[int], Tensor], positions: Sequence[int]) -> Callable[[], Tensor]:
+    """Have images made, in order of being asked for; the call that is returned waits and stacks them."""
+    futures: list[Future[Tensor]] = [_pool().submit(make, i) for i in positions]
+    return lambda: torch.stack([future.result() for future in futures])

@@ -1,0 +1,87 @@
+"""What moves the weights: optimiser, parameter groups and learning rates, as a recipe's ``[optimization]`` says.
+
+Without that table it is SGD with learning rates in steps (protocol section 2); vision transformers and their teacher
+have AdamW or SGD with Nesterov's momentum, half a cosine, and parameters without decay (protocol 4.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from lskd.errors import LskdError
+from lskd.models.transformer import DropPath
+from lskd.recipe import Recipe
+from lskd.trainer.schedule import cosine_learning_rate, step_learning_rate
+
+__all__ = ["create_optimizer", "exempt", "learning_rate", "set_drop_path"]
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distillation token": "distill_token"}
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Rate of epoch 1, 2, ..."""
+    asked = recipe.optimization
+    if asked.get("schedule", "steps") == "steps":
+        return step_learning_rate(recipe.learning_rate, epoch, recipe.milestones, decay=recipe.decay)
+    return cosine_learning_rate(
+        recipe.learning_rate,
+        epoch,
+        epochs=recipe.epochs,
+        minimum=asked.get("final_rate", 0.0),
+        warmup=asked.get("warmup_epochs", 0),
+        warmup_start=asked.get("first_rate", 0.0),
+    )
+
+
+def create_optimizer(
+    recipe: Recipe, model: nn.Module, objective: nn.Module, *, fused: bool = False, graph: bool = False
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser on a student and what its objective owns.
+
+    Args:
+        fused: one kernel for a step, on a GPU.
+        graph: the step will be captured in a CUDA graph.
+    """
+    asked = recipe.optimization
+    owned = [*model.named_parameters(), *((f"objective.{name}", p) for name, p in objective.named_parameters())]
+    without = exempt(model, asked.get("exempt_from_decay", ()))
+    without |= {f"objective.{name}" for name in exempt(objective, asked.get("exempt_from_decay", ()))}
+    groups: list[dict[str, Any]] = [{"params": [p for name, p in owned if name not in without]}]
+    if without:
+        groups.append({"params": [p for name, p in owned if name in without], "weight_decay": 0.0})
+    common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
+    if asked.get("optimizer", "sgd") == "adamw":
+        first, second = asked.get("betas", (0.9, 0.999))
+        return torch.optim.AdamW(groups, betas=(first, second), capturable=graph, **common)
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=asked.get("nesterov", False), **common)
+
+
+def exempt(module: nn.Module, kinds: list[str] | tuple[str, ...]) -> set[str]:
+    """Names of the parameters of these kinds: "biases", "norms" (weights and biases), or tokens by name."""
+    found: set[str] = set()
+    if "biases" in kinds:
+        found |= {name for name, _ in module.named_parameters() if name.rpartition(".")[2] == "bias"}
+    if "norms" in kinds:
+        for place, part in module.named_modules():
+            if isinstance(part, NORMS):
+                found |= {f"{place}.{name}".lstrip(".") for name, _ in part.named_parameters(recurse=False)}
+    starts = tuple(TOKENS[kind] for kind in kinds if kind in TOKENS)
+    return found | {name for name, _ in module.named_parameters() if starts and name.startswith(starts)}
+
+
+def set_drop_path(model: nn.Module, largest: float, *, name: str) -> None:
+    """Scale the rates at which a network's residual branches are dropped, so that the largest is ``largest``.
+
+    Raises:
+        LskdError: the network has no such branches.
+    """
+    paths = [part for part in model.modules() if isinstance(part, DropPath)]
+    if not paths and largest > 0:
+        raise LskdError(f"{name}: optimization.drop_path is {largest}; this network has no drop path, leave it out")
+    for path in paths:
+        path.rate = path.share * largest
