@@ -8,7 +8,7 @@ number; nobody else's takes its place.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from lskd.published import Number
 from lskd.recipes import load_recipe
 from lskd.results import STORE, Group, groups, rows
 
-__all__ = ["TABLES", "Entry", "LeftOut", "entries", "frame", "left_out", "printed"]
+__all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]
 
 TABLES = {  # what each table is about, and where its numbers are printed
     1: ("CIFAR-100, teacher and student of different architectures", "released README (= paper Tables 1-2"),
@@ -39,6 +39,7 @@ METHODS = ("plain", "kd", "ctkd", "dkd", "mlkd")  # rows of other methods are no
 TRAINED_ALONE = ("cifar100",)  # the networks of ImageNet come trained, with torchvision or with earlier work
 VARIANTS = {"raw logits": "raw", "logits minus mean": "minus_mean", "logits over std": "over_std", "z-score": "z"}
 WHOLE = {"cifar100": (100, 50_000, 10_000), "imagenet": (1000, 1_281_167, 50_000)}  # classes, training, test images
+WHOLE["cifar100_224"] = WHOLE["cifar100"]  # enlarged
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,18 @@ def entries(table: int, store: Path | str = STORE) -> list[Entry]:
     return out
 
 
+def entries_of(chosen: Iterable[Cell], store: Path | str = STORE) -> list[Entry]:
+    """The same of cells that no numbered table prints; those without a published value are left out."""
+    chosen = [cell for cell in chosen if cell.published is not None]
+    ours = _ours(store, {(cell.recipe, cell.member) for cell in chosen})[0]
+    out = []
+    for cell in chosen:
+        best, last = (_logged(cell, f"top1_test_{epoch}_epoch") for epoch in ("best", "last"))
+        value = float(cell.published or 0.0)
+        out.append(Entry(cell, value, cell.published_top5, best, last, ours.get((cell.recipe, cell.member))))
+    return out
+
+
 @functools.cache
 def _printed(table: int) -> tuple[tuple[Cell, Number], ...]:
     numbers = [n for n in published.find(source=TABLES[table][1]) if n.metric in ("top1_test", "top1_val")]
@@ -150,7 +163,7 @@ def _logged(cell: Cell, metric: str) -> tuple[float, ...]:
     found = published.find(
         dataset=cell.dataset,
         teacher=cell.teacher or "",
-        student=cell.student,
+        student=cell.student.removesuffix("-distilled"),  # logs do not tell a transformer's second head
         method=cell.method,
         standardize=cell.standardize,
         metric=metric,
@@ -168,9 +181,15 @@ def left_out(store: Path | str = STORE) -> list[LeftOut]:
     return _ours(store)[1]
 
 
-def _ours(store: Path | str) -> tuple[dict[tuple[str, str], dict[str, Any]], list[LeftOut]]:
-    """Statistics by (recipe, member), from the experiment with most seeds; and what stays out."""
-    known = {(cell.recipe, cell.member) for table in TABLES for cell, _ in _printed(table)}
+def _ours(
+    store: Path | str, known: set[tuple[str, str]] | None = None
+) -> tuple[dict[tuple[str, str], dict[str, Any]], list[LeftOut]]:
+    """Statistics by (recipe, member), from the experiment with most seeds; and what stays out.
+
+    ``known`` are the cells that are asked for; by default those of all tables.
+    """
+    if known is None:
+        known = {(cell.recipe, cell.member) for table in TABLES for cell, _ in _printed(table)}
     shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
     out: list[LeftOut] = []
     for group in groups(store):

@@ -25,7 +25,7 @@ SHOWN = ("ours, best", "ours, last", "ours − published")
 
 def run(values: dict[str, tuple[float, float]], *, recipe: str = RECIPE, seed: int = 0) -> dict[str, Any]:
     """The record of a whole run of a recipe's members, (last, best) each."""
-    resolved = load_recipe(recipe, members=values)
+    resolved = load_recipe(recipe, members=values, for_training=False)
     record = synthetic.record(values, seed=seed, name=recipe, epochs=resolved.epochs)
     record["config"] = resolved.config()
     record["dataset"] |= {"name": "cifar100", "classes": 100, "train_size": 50_000, "test_size": 10_000}

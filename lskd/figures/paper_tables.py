@@ -17,12 +17,12 @@ __all__ = ["FEW", "left_out_table", "overview", "table", "write_csv"]
 FEW = "\u00a0†"  # marks every number of ours from fewer than three seeds
 
 
-def table(number: int, entries: list[Entry]) -> Table:
+def table(number: int | str, entries: list[Entry]) -> Table:
     """A row a cell, named as ``lskd train --recipe "CELL"`` takes it.
 
     Args:
-        number: of the paper's table.
-        entries: of :func:`lskd.paper_tables.entries`.
+        number: of the paper's table; or what a table that the paper does not number is about.
+        entries: of :func:`lskd.paper_tables.entries` or ``entries_of``.
     """
     top5 = any(entry.published_top5 is not None for entry in entries)
     rows = []
@@ -101,9 +101,10 @@ def _gain(on: Entry | None, off: Entry | None) -> str:
     return f"{on.published - off.published:+.2f} / {ours}".replace("-", "−").replace(" ", "\u00a0")
 
 
-def _caption(number: int, entries: list[Entry]) -> str:
+def _caption(number: int | str, entries: list[Entry]) -> str:
     done = [entry.ours for entry in entries if entry.ours]
-    parts = [f"<b>Table {number}. {html.escape(TABLES[number][0])}.</b> Test accuracy, percent; differences in points."]
+    title = f"Table {number}. {TABLES[number][0]}" if isinstance(number, int) else number
+    parts = [f"<b>{html.escape(title)}.</b> Test accuracy, percent; differences in points."]
     parts.append(f"{len(done)} of {len(entries)} cells were run here; the others have a dash.")
     if any(ours["few"] for ours in done):
         parts.append(f"<b>† n below {ENOUGH_SEEDS}: no interval, and no conclusion about the method.</b>")
