@@ -86,7 +86,7 @@ def make(wanted: Wanted) -> list[Job]:
     jobs: dict[str, Job] = {}
     for recipe, (members, tables) in _selected(wanted).items():
         for seed in wanted.seeds:
-            _add_run(jobs, wanted, recipe, seed, members, wanted.settings, tables, ())
+            _add_run(jobs, wanted, recipe, seed, members, _changes(recipe, wanted.settings), tables, ())
     return ordered(_merged(jobs.values()))
 
 
@@ -214,6 +214,15 @@ def _add_run(
         multiply_adds=_run_cost(recipe, logits),
     )
     return _put(jobs, job, f"{name}/seed-{seed}", [recipe.config(), seed, logits, wanted.table_dtype, wanted.device])
+
+
+def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A rehearsal's settings for a recipe: its teacher gets them too, and the students' data from the trainer."""
+    source = load_recipe(recipe, for_training=False).teacher
+    if not settings or source is None or source.recipe is None:
+        return settings
+    teacher = {k: v for k, v in settings.items() if k.partition(".")[0] not in ("dataset", "data")}
+    return {**settings, "teacher.settings": teacher}
 
 
 def _add_table(

@@ -92,6 +92,7 @@ def _checked(name: str, raw: dict[str, Any]) -> dict[str, Any]:
     def wrong(key: str, expected: str) -> LskdError:
         return LskdError(f"plan {name}: {key} is {raw[key]!r}; expected {expected}")
 
+    raw = {key: _numbers(value) for key, value in raw.items()}
     out = dict(raw)
     tables = raw["tables"] if isinstance(raw["tables"], list) else [raw["tables"]]
     if not tables or any(isinstance(t, bool) or t not in TABLES for t in tables):
@@ -124,6 +125,13 @@ def _checked(name: str, raw: dict[str, Any]) -> dict[str, Any]:
         if type(raw[key]) is not int or raw[key] < 1:
             raise wrong(key, "a whole number")
     return out
+
+
+def _numbers(value: Any) -> Any:
+    """Lists as Snakemake's ``--config tables=[1,2]`` gives them, of strings, to lists of numbers."""
+    if isinstance(value, list):
+        return [int(item) if isinstance(item, str) and item.strip().isdecimal() else item for item in value]
+    return value
 
 
 def _inside(path: Path, folder: Path) -> bool:

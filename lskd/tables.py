@@ -46,12 +46,13 @@ def opened(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         root: the project.
-        config: ``plan``, a name in ``workflow/tables/``, and changes to its keys.
+        config: ``plan``, a name in ``workflow/tables/``, and changes to its keys; or ``written`` (true) and
+            ``folder``, for a plan that lies there already.
 
     Raises:
         LskdError: a bad configuration, or a folder that another version of the trainer has results in.
     """
-    changes = {k: v for k, v in config.items() if k not in ("plan", "preset")}
+    changes = {k: v for k, v in config.items() if k not in ("plan", "preset", "written")}
     name = str(config.get("plan", "paper"))
     file = root / "workflow" / "tables" / f"{name}.yaml"
     path = Path(folder_of(root, config)) / "plan.json"
@@ -63,8 +64,8 @@ def opened(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"({found['source'][:12]}; here is {source[:12]}), and a table must not mix the two. Go on in a checkout "
             "of the version that began it (git worktree add), or begin anew: --set folder=build/tables-2"
         )
-    if found is not None and found["source"] == source and not file.is_file():
-        return dict(found)  # a job on another machine: planned where it was started
+    if found is not None and found["source"] == source and config.get("written"):
+        return dict(found)
     key = _sha([name, changes, file.read_text("utf-8") if file.is_file() else "", _inputs()])
     if found is not None and found["key"] == key and found["source"] == source:
         return dict(found)
@@ -224,10 +225,10 @@ def start(
         slots = max(1, len(gpus()))
     words = ["--profile", str(place), *(["--resources", f"gpu={slots}"] if slots else [])]
     words += ["--dry-run"] if dry_run else []
-    given = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in config.items()]
+    folder = plan["wanted"]["folder"]
     call = [sys.executable, "-m", "snakemake", "--nolock", *words, *extra]
-    call += [*(["--config", *given] if given else []), "--", "jobs"]
-    status = workflow.run_alone(call, root, Path(plan["wanted"]["folder"]))
+    call += ["--config", "written=true", f"folder={folder}", "--", "jobs"]
+    status = workflow.run_alone(call, root, Path(folder))
     if dry_run:
         return status
     return max(abs(status), settle(root, plan))
