@@ -137,24 +137,25 @@ def test_kd_of_two_heads_is_the_released_loss(standardize: bool) -> None:
 def test_two_steps_of_deit_by_hand(small: Dataset) -> None:
     """Nothing of the loop but its draws: two heads, AdamW written out, no step for the image that is left over."""
     found = recipe("vit/DeiT-Tiny-distilled")
-    found = dataclasses.replace(found, optimization=found.optimization | {"drop_path": 0.0, "warmup_epochs": 1})
+    found = dataclasses.replace(found, optimization=found.optimization | {"drop_path": 0.0, "warmup_epochs": 0})
     given = teacher()
     cohort = Cohort(found, small, seed=1, teacher=given, device=CPU)
     assert cohort.steps_per_epoch == 2  # the last, incomplete batch is dropped
+    model = cohort.members[0].model
+    # Heads start at zero, and so would all gradients but theirs; AdamW makes steps of rounding errors.
+    torch.manual_seed(0)
+    nn.init.normal_(model.get_parameter("head.weight"))
+    nn.init.normal_(model.get_parameter("distill_head.weight"))
     student = create_model("DeiT-Tiny-distilled", 10)
-    student.load_state_dict(cohort.members[0].model.state_dict())
+    student.load_state_dict(model.state_dict())
+    set_drop_path(student, 0.0, name="DeiT-Tiny-distilled")
     start = {k: v.detach().clone() for k, v in student.named_parameters()}
-    rate, state = learning_rate(found, 1), {k: (torch.zeros_like(v), torch.zeros_like(v)) for k, v in start.items()}
-    assert rate == 5e-7
-    found = dataclasses.replace(found, optimization=found.optimization | {"warmup_epochs": 0})
-    cohort = Cohort(found, small, seed=1, teacher=given, device=CPU)
+    state = {k: (torch.zeros_like(v), torch.zeros_like(v)) for k, v in start.items()}
     rate = learning_rate(found, 1)
-    assert rate == 5e-4
     for count, batch in enumerate(cohort.batches.epoch(1), start=1):
         of_class, distilled = student.train().forward_heads(batch.inputs)  # type: ignore[operator]
-        shown = F.interpolate(batch.inputs, (32, 32), mode="bilinear")
         with torch.no_grad():
-            said = given.eval()(shown)  # smaller already, so not resized again
+            said = given.eval()(F.interpolate(batch.inputs, (32, 32), mode="bilinear"))
         loss = 0.5 * F.cross_entropy(of_class, batch.target)
         loss = loss + 10 * kd_loss(distilled, said, temperature=3.0, standardize=True)
         student.zero_grad()
@@ -171,12 +172,12 @@ def test_two_steps_of_deit_by_hand(small: Dataset) -> None:
                 value.sub_(rate * (first / (1 - 0.9**count)) / denominator)
     with pytest.raises(Enough):
         cohort.run(after_epoch=enough)
-    found_by_loop = cohort.members[0].model.state_dict()
-    for key, value in student.state_dict().items():
-        trained = found_by_loop[key]
-        if (start[key] != trained).any():
-            moved = (trained - start[key]).abs().mean()
-            assert float((value - trained).abs().mean()) < 0.02 * float(moved), key
+    for key, value in student.named_parameters():
+        if "qkv_transform.bias" in key:  # that of the keys changes nothing: its gradient is rounding errors alone
+            continue
+        trained = model.get_parameter(key).detach()
+        moved, off = (trained - start[key]).abs().mean(), (value.detach() - trained).abs().mean()
+        assert float(off) < 1e-3 * float(moved), key
 
 
 class Enough(Exception):
