@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from controls import move, said
 
 from lskd import evidence
 from lskd.facts import TOY
@@ -19,40 +19,11 @@ from lskd.sources import ROOT
 pytestmark = [pytest.mark.book, pytest.mark.browser, pytest.mark.xdist_group("book")]
 
 
-@pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    """An empty page that fails its test on any message of the console."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(60_000)
-    opened = context.new_page()
-    wrong: list[str] = []
-    opened.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    yield opened
-    context.close()
-    assert wrong == []
-
-
 def show(page: Any, book: Path, name: str, figure: str) -> Any:
     """The live figure of a notebook's page, once it is up."""
     page.goto((book / "notebooks" / f"{name}.html").as_uri())
     page.wait_for_selector(f"#live-{figure}.lskd-on")
     return page.locator(f"#live-{figure}")
-
-
-def move(figure: Any, control: str, value: float | str | bool) -> None:
-    """Set a control as a person does: the element's value, and the event that follows."""
-    found = figure.locator(f"[data-control='{control}']")
-    if isinstance(value, bool):
-        found.set_checked(value)
-    elif isinstance(value, str):
-        found.select_option(value)
-    else:
-        found.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }", value)
-
-
-def said(figure: Any, name: str) -> str:
-    return str(figure.locator(f"[data-say='{name}']").inner_text()).replace("−", "-")
 
 
 def drawn(page: Any, source: str) -> np.ndarray:

@@ -37,7 +37,7 @@ def confidence_table(
 ) -> Table:
     """The largest probability that a standardised row can express."""
     rows = [[f"K = {k:,}", *(f"{largest_probability(k, t):.3f}" for t in temperatures)] for k in classes]
-    return Table(["largest probability", *(f"base temperature {t:g}" for t in temperatures)], rows)
+    return Table(["largest probability", *(f"τ = {t:g}" for t in temperatures)], rows)
 
 
 def constant_table(limits: pd.DataFrame) -> Table:

@@ -57,15 +57,15 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
         fig = figure(2.5)
         for ax, t in zip(fig.subplots(1, 3, sharey=True), (1, 2, 6), strict=True):
             for values, color, shift in ((teacher, TEACHER, -0.2), (student, STUDENT, 0.2)):
-                p = torch.softmax(values[0] / t, dim=-1)[first]
+                p = torch.softmax(values[0] / t, dim=-1)[first].numpy()
                 ax.bar(np.arange(len(first)) + shift, p, width=0.4, color=color[theme.name])
             ax.set_title(f"temperature {t}")
             ax.set_xticks(range(len(first)), labels=names, rotation=90)
         return fig
 
     picture = still(
-        draw, "distillation", networks, folder, pd.DataFrame({"class": names, "teacher": teacher[0, first],
-        "student": student[0, first]}),
+        draw, "distillation", networks, folder, pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(),
+        "student": student[0, first].numpy()}),
         alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
         "temperature, the more alike the bars.",
         caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",

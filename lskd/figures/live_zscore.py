@@ -53,7 +53,7 @@ def entropy(folder: Path | str) -> live.Live:
     def draw(theme: Theme) -> Figure:
         fig = figure(2.5)
         left, right = fig.subplots(1, 2)
-        left.bar(CLASSES, torch.softmax(logits, -1), color=TEACHER[theme.name])
+        left.bar(CLASSES, torch.softmax(logits, -1).numpy(), color=TEACHER[theme.name])
         left.set(ylabel="probability", title="temperature 1")
         right.semilogx(grid, average, color=TEACHER[theme.name])
         right.set(xlabel="temperature", ylabel="average logit")
@@ -87,8 +87,9 @@ def entropy(folder: Path | str) -> live.Live:
             '<b data-say="other"></b>.<br>Temperature <b data-say="temperature"></b>, deviation of the logits '
             '<b data-say="sigma"></b>, one divided by the other <b data-say="ratio"></b>.'
         ),
-        caption="<b>Where a temperature comes from.</b> The logits are those of the toy case's teacher. Fix an "
-        "average logit; the softmax of one temperature has it, and no other distribution with it has more entropy.",
+        caption="<b>Where a temperature comes from.</b> The logits are those of the toy case's teacher. Fix their "
+        "average, in deviations above the mean: the softmax of one temperature has it. <i>Step aside</i> leads to "
+        "other distributions with the same average; none has more entropy.",
         still=picture.to_html(),
         files=picture.paths,
     )
@@ -151,9 +152,9 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         readout=(
             f"{live.key(TEACHER, 'teacher (marks)')}{live.key(STUDENT, 'student (bars)')} Deviation of the student's "
             'logits: <b data-say="sigma"></b>.<table><thead><tr><th></th><th scope="col">loss</th>'
-            '<th scope="col">gradient</th><th scope="col">of it, along a shift</th>'
-            f'<th scope="col">along the spread</th></tr></thead><tbody>{row("plain", "plain")}'
-            f"{row('standardised', 'standardized')}</tbody></table>"
+            '<th scope="col">gradient</th><th scope="col">along shift</th>'
+            f'<th scope="col">along spread</th></tr></thead><tbody>{row("plain", "plain")}'
+            f"{row('with LS', 'standardized')}</tbody></table>"
         ),
         caption="<b>Move the first two sliders.</b> Left: logits; right: Z-scores. The table has the loss, the length "
         f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
@@ -323,7 +324,7 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
             live.Choice(
                 "format", "logits are stored as", [(name, name) for name in ("bfloat16", "float16", "float32")]
             ),
-            live.Slider("shift", "added to every logit", -1, 3, 0.05, 1.5, digits=1, log=True),
+            live.Slider("shift", "added to every logit", -1, 3, 0.05, 2.2, digits=1, log=True),
             live.Slider("scale", "all logits, times", -2, 1, 0.05, 0, digits=2, log=True),
             image_slider(images),
         ],

@@ -1,0 +1,65 @@
+"""What the chapters compute: the best spread, the largest probability, two classes, vanishing spreads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lskd.figures import chapter_tables
+from lskd.losses import kd_loss, standardize
+from lskd.standardization import best_spread, constant_rows, largest_probability, opposite_signs_loss
+
+
+def test_a_stretched_copy_of_the_teacher_owes_its_whole_loss_to_size() -> None:
+    teacher = torch.randn(6, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scale = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[:, None]
+    plain, best, factor = best_spread(scale * teacher, teacher, temperature=2.0, steps=2001)
+    assert plain.mean().item() == pytest.approx(kd_loss(scale * teacher, teacher, temperature=2.0).item())
+    torch.testing.assert_close(best, torch.zeros(6, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(factor, 1 / scale[:, 0], atol=0, rtol=0.002)
+    with pytest.raises(ValueError, match="steps is 4; it has to be odd"):
+        best_spread(teacher, teacher, temperature=1.0, steps=4)
+
+
+def test_the_best_spread_is_never_worse_than_none() -> None:
+    student, teacher = torch.randn(2, 50, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    plain, best, _ = best_spread(student, teacher, temperature=1.0)
+    assert (best <= plain + 1e-12).all()
+    assert (best < 0.9 * plain).any()
+
+
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize("classes", [3, 10, 100])
+def test_no_row_is_surer_than_the_bound(classes: int, correction: int) -> None:
+    most = largest_probability(classes, 2.0, correction=correction)
+    apart = torch.eye(classes, dtype=torch.float64)[:1]
+    reached = torch.softmax(standardize(apart, correction=correction) / 2.0, -1).max().item()
+    assert reached == pytest.approx(most, rel=1e-5)
+    rows = torch.randn(500, classes, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 5
+    assert torch.softmax(standardize(rows, correction=correction) / 2.0, -1).max().item() <= most
+
+
+@pytest.mark.filterwarnings("ignore:logit standardization with two classes")
+@pytest.mark.parametrize("correction", [0, 1])
+def test_two_classes_that_disagree(correction: int) -> None:
+    one, other = torch.tensor([[4.0, -1.0]]).double(), torch.tensor([[0.1, 0.2]]).double()
+    loss = kd_loss(one, other, temperature=2.5, standardize=True, correction=correction).item()
+    assert loss == pytest.approx(opposite_signs_loss(2.5, correction=correction), rel=1e-5)
+    assert opposite_signs_loss(2.5) == pytest.approx(math.sqrt(2) * 2.5 * math.tanh(1 / (math.sqrt(2) * 2.5)))
+
+
+def test_vanishing_spreads() -> None:
+    found = constant_rows((1.0, 1e-3, 1e-9, 0.0)).set_index("deviation")
+    assert found.gradient[1e-3] == pytest.approx(1000 * found.gradient[1.0], rel=1e-3)
+    assert found.gradient[1e-9] == pytest.approx(found.literal[1e-9], rel=1e-3)
+    assert found.z[1e-9] == pytest.approx(1e-9 / (1e-9 + 1e-7), rel=1e-3)
+    assert found.literal[0.0] == pytest.approx(1e7 * found.gradient[0.0], rel=1e-6)
+
+
+def test_tables_say_what_was_computed() -> None:
+    shown = chapter_tables.confidence_table((100,), (2.0,)).rows
+    assert shown == [["K = 100", f"{largest_probability(100, 2.0):.3f}"]]
+    limits = constant_rows((1.0, 1e-6))
+    assert [row[0] for row in chapter_tables.constant_table(limits).rows] == ["1", "1e-06"]
