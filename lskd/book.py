@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lskd import launch
 from lskd.errors import LskdError
 from lskd.files import read_json
 
@@ -51,6 +52,8 @@ def build(
     """
     output = Path(output).absolute()
     assemble(Path(book), Path(notebooks), Path(figures), output)
+    if place := launch.repository(Path(config)):
+        launch.add_links(output / "notebooks", place)
     final, fresh = output / "_build", output.with_name(f".{output.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -211,8 +211,10 @@ def shards() -> Table:
     halves = (slice(0, 32), slice(32, 64))
 
     def mlkd(part: slice) -> dict[str, float]:
-        four = (x[part] for x in (student, strong, teacher, teacher_strong))
-        found = mlkd_terms(*four, target[part], temperature=2.0, kd_weight=9.0, standardize=True)
+        found = mlkd_terms(
+            student[part], strong[part], teacher[part], teacher_strong[part], target[part],
+            temperature=2.0, kd_weight=9.0, standardize=True,
+        )  # fmt: skip
         return {name: value.item() for name, value in found.items()}
 
     def kd(part: slice) -> float:
