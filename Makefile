@@ -3,10 +3,12 @@
 #   make book PRESET=tiny           another preset of workflow/*.yaml
 #   make test PYTEST="-k losses"    pass options to pytest
 #   make book PYTHON=python3.12     the interpreter that the environment is made with
+#   make cifar100-gpu CAMPAIGN="--minutes 9"    options of `lskd campaign run`
 
 PYTHON ?= python3
 PRESET ?= default
 PYTEST ?=
+CAMPAIGN ?=
 VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv
@@ -14,13 +16,13 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --r
 PARALLEL := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test bench lint lab doctor clean
+.PHONY: help book pdf test bench cifar100-gpu lint lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
 	@echo "lskd: Logit Standardization in Knowledge Distillation, an executable book"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 	@echo
 	@echo "The first call makes an environment in $(VENV). Options: see the head of the Makefile."
 
@@ -36,6 +38,12 @@ test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or 
 
 bench: $(VENV)/.dev ## measure the trainer against a plain baseline (minutes, on a quiet machine)
 	@$(RUN) benchmarks/cpu.py
+
+# A machine with a GPU often has its own PyTorch, which nothing here should replace. 3: the time given was over.
+cifar100-gpu: ## measure the CIFAR-100 tables on a GPU; again: goes on from there (needs PyTorch, not the book)
+	@python=$$(command -v $(PYTHON)); \
+	"$$python" -c 'import torch, numpy, safetensors, tqdm' 2>/dev/null || { $(MAKE) --no-print-directory $(VENV)/.book && python=$(VENV)/bin/python; } && \
+	{ PYTHONPATH=. "$$python" -m lskd.cli campaign run $(CAMPAIGN) || [ $$? -eq 3 ]; }
 
 lint: $(VENV)/.dev ## check style and types
 	@$(VENV)/bin/ruff check --quiet .

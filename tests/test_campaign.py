@@ -23,6 +23,7 @@ from lskd.files import read_json, sha256_file
 from lskd.recipes import list_recipes, load_recipe
 from lskd.records import load_record
 from lskd.results import content_digest
+from lskd.sources import ROOT
 
 # Ends the process, without any chance to tidy up, when a checkpoint of a given run has just been written.
 KILLED = """
@@ -90,6 +91,16 @@ def test_time_over_stops_and_says_what_is_next(tmp_path: Path, capsys: pytest.Ca
     first = Campaign("tiny", tmp_path, device="cpu", progress=False)
     assert first.run(only="teacher-resnet56").failed == {}
     assert main([*call, "--only", "teacher-resnet56"]) == 0
+
+
+def test_one_command_of_make_runs_it(tmp_path: Path) -> None:
+    options = f"--preset tiny --device cpu --out {tmp_path} --only teacher-resnet56"
+    call = ["make", "cifar100-gpu", f"PYTHON={sys.executable}"]
+    for given in (f"{options} --minutes 0.0001", options):  # time that is over is no error
+        done = subprocess.run([*call, f"CAMPAIGN={given}"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert "done now: teacher-resnet56" in done.stdout
+    assert subprocess.run([*call, "CAMPAIGN=--preset tin"], cwd=ROOT, capture_output=True, timeout=120).returncode == 2
 
 
 def test_one_task_that_fails_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
