@@ -29,7 +29,8 @@ from tqdm import tqdm
 from lskd.data import obtain
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
-from lskd.recipes import Recipe, load_recipe, nearest
+from lskd.named import nearest
+from lskd.recipes import Recipe, load_recipe
 from lskd.records import load_record
 from lskd.trainer.folder import locked
 from lskd.trainer.run import Options, build_table, train_cached

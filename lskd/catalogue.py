@@ -16,7 +16,8 @@ from typing import Any
 
 from lskd import published
 from lskd.errors import LskdError
-from lskd.recipes import Recipe, doubts, list_recipes, load_recipe, nearest
+from lskd.named import nearest
+from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 
 __all__ = ["Cell", "cells", "describe", "find", "of_recipe", "select", "table", "target"]
 

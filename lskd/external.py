@@ -6,7 +6,6 @@ to a run's configuration, so a changed file is another run.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from lskd.errors import LskdError
+from lskd.named import nearest
 
 __dynamic_imports__ = ()  # what is named here is other people's, see lskd.sources
 
@@ -41,7 +41,7 @@ def load_function(name: str) -> Callable[..., Any]:
     found = getattr(module, function, None)
     if not callable(found):
         own = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
-        near = difflib.get_close_matches(function, own, n=1, cutoff=0)
+        near = nearest(function, own)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise LskdError(f"{name!r}: {place} has no function {function!r}{hint}")
     return found

@@ -9,8 +9,6 @@ Every class is constructed from keyword settings only, the same keys that a reci
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +25,7 @@ from lskd.losses import (
     locality_guidance_loss,
     mlkd_terms,
 )
+from lskd.named import check_keywords, pick
 
 __all__ = [
     "CTKD",
@@ -368,20 +367,9 @@ def create_objective(method: str, **settings: Any) -> Objective:
     Raises:
         ValueError: unknown method, unknown or missing setting; names the nearest valid one.
     """
-    if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0)
-        raise ValueError(f"unknown method {method!r}; did you mean {near[0]!r}? There are {', '.join(METHODS)}")
-    known = inspect.signature(METHODS[method]).parameters
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-            raise ValueError(
-                f"method {method!r} has no setting {key!r}; did you mean {near[0]!r}? It has {', '.join(known)}"
-            )
-    missing = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in settings]
-    if missing:
-        raise ValueError(f"method {method!r} needs the setting(s) {', '.join(missing)}")
-    return METHODS[method](**settings)
+    objective = pick("method", method, METHODS)
+    check_keywords(f"method {method!r}", "setting", objective, settings)
+    return objective(**settings)
 
 
 def _teacher(objective: Objective, logits: Logits) -> Tensor:

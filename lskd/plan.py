@@ -21,9 +21,10 @@ from lskd import paper_tables
 from lskd.catalogue import Cell, cells
 from lskd.errors import LskdError
 from lskd.models.registry import model_info
+from lskd.named import nearest
 from lskd.objectives import METHODS
 from lskd.plan_config import Wanted
-from lskd.recipes import Recipe, load_recipe, nearest
+from lskd.recipes import Recipe, load_recipe
 from lskd.trainer.table import choose
 
 __all__ = ["Job", "make", "ordered"]

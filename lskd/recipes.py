@@ -14,7 +14,6 @@ training it is refused with the reason.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import tomllib
@@ -28,10 +27,11 @@ from lskd.data import DATASETS
 from lskd.errors import LskdError
 from lskd.external import is_external, load_function
 from lskd.models import create_model, list_models
+from lskd.named import nearest
 from lskd.objectives import METHODS, create_objective
 from lskd.recipe import OPTIMIZATION, OPTIMIZATION_CHOICES, About, Recipe, Teacher
 
-__all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "nearest", "parse_settings"]
+__all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "parse_settings"]
 
 FOLDERS = (Path(__file__).resolve().parent.parent / "recipes", Path(__file__).resolve().parent / "_recipes")
 
@@ -321,12 +321,6 @@ def _teacher(name: str, raw: dict[str, Any]) -> Teacher:
     if teacher is None or (teacher.recipe is None) == (teacher.checkpoint is None):
         raise LskdError(f"recipe {name}: [teacher] needs a network and either a recipe or a checkpoint")
     return teacher
-
-
-def nearest(word: str, choices: Iterable[str], *, n: int = 1) -> list[str]:
-    """The ``n`` choices that look most like ``word``, nearest first, whatever their distance."""
-    folded = {choice.lower(): choice for choice in choices}
-    return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=n, cutoff=0)]
 
 
 def _near(word: str, choices: Iterable[str]) -> str:

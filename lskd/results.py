@@ -23,7 +23,7 @@ from typing import Any
 from lskd.analysis import accuracies, differences, members_of, order, protocol, settings_of, summarize, without_places
 from lskd.errors import LskdError
 from lskd.files import write_json
-from lskd.recipes import nearest
+from lskd.named import nearest
 from lskd.records import load_record
 
 __all__ = ["STORE", "Group", "add", "address", "compare", "content_digest", "find", "groups", "place", "rows"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +13,7 @@ from lskd.data.folder import folder
 from lskd.data.imagenet import imagenet
 from lskd.data.own import own
 from lskd.external import is_external
+from lskd.named import check_keywords, pick
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 
@@ -37,14 +36,6 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     """
     if is_external(name):
         return own(name, **options)
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)
-        raise ValueError(f"unknown data set {name!r}; did you mean {near[0]!r}? There are {', '.join(DATASETS)}")
-    known = inspect.signature(DATASETS[name]).parameters
-    for key in options:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-            raise ValueError(
-                f"data set {name!r} has no option {key!r}; did you mean {near[0]!r}? It has {', '.join(known)}"
-            )
-    return DATASETS[name](**options)
+    load = pick("data set", name, DATASETS)
+    check_keywords(f"data set {name!r}", "option", load, options)
+    return load(**options)

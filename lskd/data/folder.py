@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from lskd.data.dataset import Dataset
 from lskd.data.own import assemble, pixels
 from lskd.errors import LskdError
+from lskd.named import nearest
 
 __all__ = ["folder"]
 
@@ -49,7 +49,7 @@ def folder(
     known = {name: number for number, name in enumerate(classes)}
     for name in _classes(root / test):
         if name not in known:
-            near = difflib.get_close_matches(name, classes, n=1, cutoff=0)
+            near = nearest(name, classes)
             raise LskdError(f"{root / test / name}: no such class in {root / train}; did you mean {near[0]!r}?")
     parts = [_read(root / part, known, size) for part in (train, test)]
     return assemble(root.name, *parts, class_names=classes, pad=pad, flip=flip, mean=mean, std=std)

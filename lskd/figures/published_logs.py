@@ -24,7 +24,7 @@ from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme
 from lskd.figures.style import figure as canvas
 from lskd.figures.tables import Table
-from lskd.recipes import nearest
+from lskd.named import nearest
 
 __all__ = [
     "best_and_last",
