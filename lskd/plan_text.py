@@ -67,7 +67,7 @@ def _rows(jobs: Sequence[Job], rate: Rate | None, finished: set[str]) -> list[st
             (
                 (first.teacher or "") if first.kind == "logits" else first.networks,
                 f"seed{'s' if len(own) > 1 else ''} {seeds}" if seeds else "",
-                f"{first.epochs} epochs" if first.epochs else "",
+                f"{first.epochs} epoch{'s' if first.epochs > 1 else ''}" if first.epochs else "",
                 f"tables {','.join(map(str, first.serves))}" if len(first.serves) > 1 else f"table {first.serves[0]}",
                 _hours(own, rate),
                 f"{done} of {len(own)} done" if done else "",
@@ -92,7 +92,10 @@ def _members(names: Sequence[str]) -> str:
 
 
 def _hours(jobs: Sequence[Job], rate: Rate | None) -> str:
-    return f"{sum(rate.hours(job.multiply_adds) for job in jobs):,.1f} h" if rate else ""
+    if rate is None:
+        return ""
+    hours = sum(rate.hours(job.multiply_adds) for job in jobs)
+    return f"{hours:,.1f} h" if hours >= 0.05 else f"{3600 * hours:.0f} s"
 
 
 def _totals(jobs: Sequence[Job], rate: Rate | None, finished: set[str]) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def _summary(runnable: Sequence[Job], rate: Rate | None, finished: set[str]) -> 
     text = f"{totals['jobs']} jobs train {totals['students']} networks; {totals['done']} are done."
     if rate is None:
         return [text, "No estimate: benchmarks/results has neither gpu.json nor cpu.json."]
-    lines = [f"{text} Estimate: {totals['hours']:,.0f} {rate.unit}, {totals['hours_left']:,.0f} of them to go."]
+    lines = [f"{text} Estimate: {totals['hours']:,.1f} {rate.unit}, {totals['hours_left']:,.1f} of them to go."]
     if rate.note:
         lines.append(f"These are {rate.unit}, because {rate.note}.")
     lines.append(

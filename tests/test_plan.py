@@ -115,19 +115,25 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     assert slow is not None
     assert slow.unit == "CPU hours"
     assert "no GPU has been measured" in plan_text.listing(wanted(), paper, slow, [])
-    write_json(folder / "gpu.json", {"cohort6": six | {"ours": 50_000.0}, "machine": {"name": "a GPU"}})
+    gpu = {
+        "machine": {"name": "a GPU"},
+        "members": ["a"] * 6,
+        "networks": {"teacher": "resnet56", "student": "resnet20"},
+        "rates": {"student_images_per_s": {"six from a table, tf32, all": 50_000.0}},
+    }
+    write_json(folder / "gpu.json", gpu)
     fast = plan_cost.measured(tmp_path)
     assert fast is not None
     text = plan_text.listing(wanted(), paper, fast, [paper[0].name])
     assert "GPU hours" in text
     assert "1 are done" in text
     assert "CPU hours" not in text
-    assert fast.multiply_adds == pytest.approx(100 * slow.multiply_adds)
     # The cohort that was measured takes the time that was measured: 6 students, one epoch without tests.
     teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
+    assert fast.hours(50_000 * 18 * student) == pytest.approx(50_000 * 6 / 50_000 / 3600)
     assert slow.hours(50_000 * (teacher + 18 * student)) == pytest.approx(50_000 * 6 / 500 / 3600)
-    write_json(folder / "gpu.json", {"cohort6": {"ours": 1.0}})
-    with pytest.raises(LskdError, match="no cohort6 with teacher, student, members; run the benchmark again"):
+    write_json(folder / "gpu.json", {"rates": {}})
+    with pytest.raises(LskdError, match="it has no 'student_images_per_s', from which hours are estimated; run"):
         plan_cost.measured(tmp_path)
 
 
