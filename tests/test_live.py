@@ -164,10 +164,35 @@ def test_bokeh_is_shipped_once_and_loaded_only_where_it_is_used(page: Any, book:
         assert html.stat().st_size < 3_000_000, html.name
 
 
+PAGES = {
+    "toy": {"toy"},
+    "temperature": {"distillation", "factor", "spread"},
+    "zscore": {"entropy", "invariance", "bound", "two_classes", "precision"},
+    "logit_statistics": {"sample"},
+    "logit_gap": {"gap"},
+    "tsne": {"features"},
+    "results_table": {"curves"},
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_live_figure_comes_up_on_its_page(page: Any, book: Path, name: str) -> None:
+    """tests/test_live_figures.py holds what each of them shows."""
+    page.goto((book / "notebooks" / f"{name}.html").as_uri())
+    for figure in PAGES[name]:
+        page.wait_for_selector(f"#live-{figure}.lskd-on")
+    found = page.eval_on_selector_all(".lskd-live", "all => all.map(figure => figure.id)")
+    assert set(found) == {f"live-{figure}" for figure in PAGES[name]}
+    assert page.locator("#live-curves [data-control='record'] option").count() > 1 or name != "results_table"
+
+
 def test_arrays_are_packed_as_they_are() -> None:
     import base64
 
     stored = live.pack(np.arange(6).reshape(2, 3))
     assert np.frombuffer(base64.b64decode(stored["base64"]), "<f4").tolist() == [0, 1, 2, 3, 4, 5]
-    with pytest.raises(ValueError, match="expected float32 or int16"):
+    scaled = live.pack([[0.5, -2.0], [1.25, 0.0]], "scaled")
+    whole = np.frombuffer(base64.b64decode(scaled["base64"]), "<i2")
+    np.testing.assert_allclose(whole * scaled["scale"], [0.5, -2.0, 1.25, 0.0], atol=2 / 65534)
+    with pytest.raises(ValueError, match="expected float32, int16 or scaled"):
         live.pack([1], "float64")

@@ -151,7 +151,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         data=rows(networks, images, shown),
         readout=(
             f"{live.key(TEACHER, 'teacher (marks)')}{live.key(STUDENT, 'student (bars)')} Deviation of the student's "
-            'logits: <b data-say="sigma"></b>.<table><thead><tr><th></th><th scope="col">loss</th>'
+            'logits: <b data-say="sigma"></b>.<table><thead><tr><td></td><th scope="col">loss</th>'
             '<th scope="col">gradient</th><th scope="col">along shift</th>'
             f'<th scope="col">along spread</th></tr></thead><tbody>{row("plain", "plain")}'
             f"{row('with LS', 'standardized')}</tbody></table>"
