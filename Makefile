@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 PRESET ?= default
+PLAN ?= paper
 PYTEST ?=
 CAMPAIGN ?=
 VENV := .venv
@@ -16,7 +17,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --r
 PARALLEL := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test bench cifar100-gpu lint lab doctor clean
+.PHONY: help book tables pdf test bench cifar100-gpu lint lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -28,6 +29,9 @@ help: ## print this
 
 book: $(VENV)/.book ## train, draw, build the pages; again: redo what a change touches
 	@$(RUN) -m lskd.cli workflow --preset $(PRESET)
+
+tables: $(VENV)/.book ## run the paper's tables (GPU-days; first look at what: lskd plan)
+	@$(RUN) -m lskd.cli tables --plan $(PLAN)
 
 pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
 	@$(RUN) -m lskd.cli book pdf

@@ -58,8 +58,8 @@ def measured(root: Path) -> Rate | None:
         rate = images * work
         machine = found.get("machine", {}).get("name", "an unnamed machine")
         words = (
-            f"benchmarks/results/{kind}.json: a cohort of {members} ({networks}) made {images:,.0f} student-images/s on "
-            f"{machine}, that is {rate / 1e9:,.0f} billion multiply-adds/s"
+            f"benchmarks/results/{kind}.json: a cohort of {members} ({networks}) made {images:,.0f} student-images/s "
+            f"on {machine}, that is {rate / 1e9:,.0f} billion multiply-adds/s"
         )
         note = "" if kind == "gpu" else "no GPU has been measured (benchmarks/results/gpu.json is missing)"
         return Rate(rate, f"{kind.upper()} hours", words, note)

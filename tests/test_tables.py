@@ -86,8 +86,10 @@ TEACHER, STUDENT = "cifar100/alone/resnet56", "cifar100/alone/resnet20"
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "a project"
     root.mkdir()
-    for name in ("lskd", "workflow", "recipes"):
+    for name in ("lskd", "workflow", "recipes", "book"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
     (root / "lskd" / "trainer" / "run.py").write_text(TRAINER)
     (root / "notebooks").mkdir()
     (root / "notebooks" / "paper_tables.ipynb").write_text(json.dumps(NOTEBOOK))
@@ -184,7 +186,8 @@ def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) ->
 
 def test_snakemake_itself_knows_the_tables(project: Path) -> None:
     words = ["--config", "tables=[4]", "seeds=1", "--dry-run", "--", "tables"]
-    for given in (["--profile", "workflow/profiles/local", "--resources", "gpu=1"],):
+    bare = ["--cores", "1", "--resources", "gpu=1"]  # finds workflow/Snakefile, which includes the tables
+    for given in (["--profile", "workflow/profiles/local", "--resources", "gpu=1"], bare):
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", *given, *words],
             cwd=project,
