@@ -353,6 +353,10 @@ def test_the_gap_cell_by_cell(show: Any, networks: Networks, first: str, second:
     move(figure, "second", second)
     move(figure, "kind", kind)
     a, b = networks.packs[first], networks.packs[second]
+    start = gap_matrix(networks.teacher, networks.packs["kd_ls"], standardized=False)
+    names = networks.teacher.class_names
+    at = np.unravel_index(start.argmax(), start.shape)
+    assert [said(figure, "truth"), said(figure, "logit")] == [names[at[0]], names[at[1]]]
     expected = gap_matrix(b, a, standardized=kind == "z")
     order = np.argsort(a.superclass, kind="stable")
     shown = drawn(figure, "cells", "value").reshape(CLASSES, CLASSES)
@@ -418,6 +422,16 @@ def test_learning_curves(show: Any, records: list[tuple[str, dict[str, Any]]], q
             expected = pd.Series(values, dtype=float).rolling(window, min_periods=1).mean()
             np.testing.assert_allclose(drawn(figure, f"curve-{name}"), expected, rtol=1e-5)
     assert said(figure, "missing") == "Not in this record: KD, KD + LS."
+    move(figure, "record", "0")
+    move(figure, "start", 4)
+    late = pd.Series([e[quantity] for e in records[0][1]["members"]["kd"]["epochs"]]).rolling(window, min_periods=1)
+    np.testing.assert_allclose(drawn(figure, "curve-kd"), late.mean()[3:], rtol=1e-5)
+    assert drawn(figure, "curve-kd", "x").tolist() == [4, 5]
+    assert drawn(figure, "read", "x").tolist() == [5, 5]
+    move(figure, "epoch", 1)  # before the first that is shown
+    assert drawn(figure, "read", "x").tolist() == [4, 4]
+    move(figure, "start", 1)
+    move(figure, "record", "1")
     figure.get_by_label("CTKD + LS").set_checked(True)
     move(figure, "epoch", 2)
     members = records[1][1]["members"]
@@ -459,6 +473,7 @@ def test_a_figure_fits_a_phone_follows_the_mode_and_answers_to_keys(chromium: An
     unnamed = """() => [...document.querySelectorAll(".lskd-controls :is(input, select)")]
         .filter(e => !e.labels.length || !e.labels[0].textContent.trim()).map(e => e.id)"""
     assert page.evaluate(unnamed) == []
+    assert len(page.locator(".lskd-plots").get_attribute("aria-label")) > 40
     slider = page.locator("input[type=range]:visible").first
     if slider.count():
         before = json.dumps([slider.input_value(), page.locator("output").first.inner_text()])

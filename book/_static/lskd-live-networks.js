@@ -104,10 +104,10 @@
     const read = { x: [], y: [] }, told = [], epoch = figure.value("epoch");
     for (const name of data.members) {
       const member = chosen.includes(name) ? record.members[name] : undefined;
-      const values = member?.values[quantity] ?? [], x = values.length ? member.epochs : [];
-      const y = smooth(values, w);
+      const values = member?.values[quantity] ?? [], start = figure.value("start") - 1;
+      const x = values.length ? member.epochs.slice(start) : [], y = smooth(values, w).slice(start);
       at("curves").source(`curve-${name}`, { x, y, member: x.map(() => data.labels[name]) });
-      const place = Math.min(x.length, epoch) - 1;
+      const place = Math.min(x.length - 1, Math.max(0, epoch - 1 - start));
       if (place < 0 || Number.isNaN(y[place])) continue;
       read.x.push(x[place]);
       read.y.push(y[place]);

@@ -42,9 +42,9 @@ def confidence_table(
 
 def constant_table(limits: pd.DataFrame) -> Table:
     """:func:`lskd.standardization.constant_rows` for readers."""
-    rows = [
-        [f"{r.deviation:.0e}" if 0 < r.deviation < 0.1 else f"{r.deviation:g}", f"{r.z:.4f}", f"{r.gradient:,.2f}",
-         f"{r.literal:,.2f}"]
-        for r in limits.itertuples()
-    ]  # fmt: skip
+    rows = []
+    for values in limits.to_dict("records"):
+        s, z, here, literal = (float(values[name]) for name in ("deviation", "z", "gradient", "literal"))
+        shown = f"{s:.0e}" if 0 < s < 0.1 else f"{s:g}"
+        rows.append([shown, f"{z:.4f}", f"{here:,.2f}", f"{literal:,.2f}"])
     return Table(["deviation of the logits", "of the Z-scores", "gradient, here", "gradient, literal formula"], rows)

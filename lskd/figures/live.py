@@ -72,6 +72,7 @@ class Live:
         still: HTML that stands in where scripts do not run.
         sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
         files: of the still picture, for a notebook to declare.
+        alt: what the plots show, for who cannot see them.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Live:
     still: str
     sprites: str = ""
     files: Sequence[Path] = ()
+    alt: str = ""
 
     def to_html(self) -> str:
         """One ``<figure>``; its script is data only, the page brings the code."""
@@ -98,10 +100,11 @@ class Live:
         places = "".join(f'<div data-plot="{name}"></div>' for name in self.plots)
         sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
         title = html.escape(self.name.replace("_", " "))
+        alt = html.escape(self.alt or f"Plots of {self.name.replace('_', ' ')}", quote=True)
         return (
             f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}'
             f'<div class="lskd-stage"><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
-            f'{controls}</div><div class="lskd-plots">{places}</div>'
+            f'{controls}</div><div class="lskd-plots" role="group" aria-label="{alt}">{places}</div>'
             f'<div class="lskd-readout" role="status">{self.readout}</div></div>'
             f'<div class="lskd-still">{self.still}</div>'
             f'<script type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'

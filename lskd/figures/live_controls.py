@@ -76,13 +76,17 @@ class Check(Control):
 
 @dataclass(frozen=True)
 class Choice(Control):
-    """A drop-down list: (value, text) pairs, the first one chosen; ``numbers`` makes values numbers."""
+    """A drop-down list of (value, text) pairs; ``numbers`` makes values numbers, ``chosen`` is the first by default."""
 
     options: Sequence[tuple[str, str]]
     numbers: bool = False
+    chosen: str = ""
 
     def _field(self, attributes: str) -> str:
-        options = "".join(f'<option value="{html.escape(v)}">{html.escape(t)}</option>' for v, t in self.options)
+        options = "".join(
+            f'<option value="{html.escape(v)}"{" selected" if v == self.chosen else ""}>{html.escape(t)}</option>'
+            for v, t in self.options
+        )
         return f"<select {attributes}{' data-number' if self.numbers else ''}>{options}</select>"
 
 

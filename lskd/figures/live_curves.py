@@ -83,7 +83,8 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
         controls=[
             live.Choice("record", "record", [(str(i), text) for i, (text, _) in enumerate(records)], numbers=True),
             live.Choice("quantity", "quantity", [(q, text) for q, (text, _) in quantities.items()]),
-            live.Slider("smoothing", "mean of the last epochs", 1, max(2, min(20, longest)), 1, 1, digits=0),
+            live.Slider("start", "from epoch", 1, max(2, longest - 1), 1, 1, digits=0),
+            live.Slider("smoothing", "mean of epochs", 1, max(2, min(20, longest)), 1, 1, digits=0),
             live.Slider("epoch", "read at epoch", 1, max(2, longest), 1, longest, digits=0),
             live.Several(
                 "members", "networks", [(n, labels[n], live.pair(n, **shown[n])) for n in names], first or names[:3]
@@ -107,9 +108,11 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
             ],
         },
         readout='<b data-say="values"></b>. <span data-say="missing"></span> <span data-say="source"></span>',
-        caption="<b>Any curve of any record.</b> Solid: with LS; dashed: without; dotted: trained alone. One run of "
+        caption="<b>Any curve of any record.</b> <i>Mean of epochs</i> averages each epoch with those before it. "
+        "Solid: with LS; dashed: without; dotted: trained alone. One run of "
         "each network (n = 1): a difference between two curves is not yet a difference between two methods.",
         still="",
+        alt="One curve a network over the epochs of training; the values at the chosen epoch are in the text below.",
     )
 
 

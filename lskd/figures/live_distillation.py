@@ -107,6 +107,7 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
         f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
 
 
@@ -169,6 +170,7 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
         f"logarithmic. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
 
 
@@ -234,4 +236,5 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
         f"{source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )

@@ -46,6 +46,8 @@ def gap(networks: Networks) -> live.Live:
     made.ygrid.visible = False
     students, everyone = list(networks.students), list(networks.packs)
     first = next((b for _, b in networks.methods), students[0])
+    largest = gap_matrix(teacher, networks.packs[first], standardized=False)
+    worst = np.unravel_index(int(largest.argmax()), largest.shape)
     listed = [(str(k), names[k]) for k in order.tolist()]
     return live.Live(
         name="gap",
@@ -55,8 +57,8 @@ def gap(networks: Networks) -> live.Live:
             live.Choice("second", "second", [(m, labels[m]) for m in everyone]),
             live.Choice("kind", "logits", [("raw", "raw"), ("z", "standardised")]),
             live.Check("same", "one colour range for all students", True),
-            live.Choice("truth", "true class", listed, numbers=True),
-            live.Choice("logit", "logit of", [*listed[1:], listed[0]], numbers=True),
+            live.Choice("truth", "true class", listed, numbers=True, chosen=str(worst[0])),
+            live.Choice("logit", "logit of", listed, numbers=True, chosen=str(worst[1])),
         ],
         plots={"gap": made},
         data={
@@ -79,4 +81,5 @@ def gap(networks: Networks) -> live.Live:
         "touch it, or choose it in the lists. With <i>second</i> set to another student the picture shows where two "
         f"students differ. Values are stored in 16 bits. {networks.source}",
         still="",
+        alt=f"Heat map of {side} by {side} differences between the class-mean logits of two networks.",
     )

@@ -99,6 +99,7 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
         f"marks the true class. Move the image, choose the student and what is shown. {networks.source}",
         still="",
         sprites=sprites,
+        alt=f"All {classes} logits of one test image: a student's as bars, the teacher's as marks.",
     )
 
 
@@ -152,5 +153,6 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
         caption=f"<b>The feature space under the pointer.</b> Point at an image to see it with its class and the "
         f"network's answer; drag and zoom with the tools above. {networks.source}",
         still="",
+        alt="The feature space of one network in two dimensions, a point an image, coloured by superclass.",
         sprites="" if dataset is None else live.sprite(dataset.test_images.numpy(), COLUMNS),
     )

@@ -101,4 +101,5 @@ def toy(picture: Published) -> live.Live:
         caption="<b>Move the sliders.</b> Left: what enters the softmax. Middle: what comes out of it. Right: minus "
         "the gradient of the loss. The logits are those behind the paper's Fig. 2.",
         still=picture.to_html(),
+        alt=picture.alt,
     )

@@ -92,6 +92,7 @@ def entropy(folder: Path | str) -> live.Live:
         "other distributions with the same average; none has more entropy.",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
 
 
@@ -160,6 +161,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
 
 
@@ -223,6 +225,7 @@ def bound(folder: Path | str) -> live.Live:
         "no point leaves the strip between the dashed lines.",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
 
 
@@ -279,6 +282,7 @@ def two_classes(folder: Path | str) -> live.Live:
         caption="<b>A step has no slope.</b> The circles are at the student's margin; slopes are without sign.",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
 
 
@@ -339,4 +343,5 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         f"and standardised. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
+        alt=picture.alt,
     )
