@@ -230,6 +230,12 @@ class Campaign:
             raise LskdError(f"{self.out}: no run of this campaign is finished; `lskd campaign run` goes on with it")
         return found
 
+    @property
+    def benchmark(self) -> Path | None:
+        """What the benchmark measured, if it was part of this campaign."""
+        path = _script().parent / "results" / "gpu.json"
+        return path if BENCHMARK in self.done and path.is_file() else None
+
     def listing(self) -> list[str]:
         """A line a task: done with its time and accuracies, begun, or waiting."""
         done, lines = self.done, []
@@ -373,7 +379,7 @@ def _benchmark(device: str) -> None:
     Raises:
         _Unequal: a check failed; results would be worth nothing.
     """
-    script = Path(__file__).resolve().parent.parent / "benchmarks" / "gpu.py"
+    script = _script()
     if not script.is_file():
         raise LskdError(f"{script}: not there; it is part of the repository and not of the installed package")
     rehearse = ["--rehearse"] if device == "cpu" else []
@@ -382,6 +388,10 @@ def _benchmark(device: str) -> None:
             "campaign: benchmarks/gpu.py found that the fast path differs from the plain one on this machine, see "
             "above; results would say nothing of the methods. Single pieces run all the same with --only NAME"
         )
+
+
+def _script() -> Path:
+    return Path(__file__).resolve().parent.parent / "benchmarks" / "gpu.py"
 
 
 @contextmanager

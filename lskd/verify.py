@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lskd import front_page
+from lskd import evidence, front_page
 from lskd.errors import LskdError
 from lskd.figures import results as drawing
 from lskd.files import read_json, sha256_file
@@ -19,6 +19,10 @@ from lskd.records import load_record, summarize
 from lskd.results import ABOUT, STORE, address, content_digest, groups
 
 __all__ = ["Report", "verify"]
+
+TEACHER = (
+    "teacher.evidence.npz"  # of a teacher without a run of its own: beside the records it taught, or with the packs
+)
 
 
 @dataclass
@@ -39,9 +43,19 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     """
     report, root = Report(), Path(root)
     paths = sorted(Path(store).rglob("*.json"))
+    packs = 0
     for path in paths:
         _record(path, report)
-    report.checked.append(f"{len(paths)} records")
+        for pack in sorted(path.with_suffix("").glob("*.npz")):
+            packs += 1
+            report.problems += [f"{pack}: {problem}" for problem in _pack(pack, path)]
+    for pack in sorted(Path(store).rglob(TEACHER)):
+        beside = sorted(pack.parent.glob("*.json"))
+        packs += bool(beside)
+        found = [list(_pack(pack, record)) for record in beside]
+        if beside and all(found):  # it is the teacher of no record there
+            report.problems += [f"{pack}: {problem}" for problem in found[0]]
+    report.checked.append(f"{len(paths)} records, {packs} evidence packs")
     try:
         groups(store)
     except LskdError as error:
@@ -90,6 +104,24 @@ def _problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
             for key in ("last", "best"):
                 if member[key] != expected[key]:
                     yield f"{name}: {key} is {member[key]}, its epochs give {expected[key]}"
+
+
+def _pack(path: Path, beside: Path) -> Iterator[str]:
+    """Evidence beside a record is of its data, and of its members' weights or, beside them, of its teacher's."""
+    try:
+        meta, record = evidence.load(path).meta, load_record(beside)
+    except (LskdError, ValueError) as error:
+        yield str(error).removeprefix(f"{path}: ")
+        return
+    known = {m["evidence"]["file"]: m["weights"]["digest"] for m in record["members"].values() if m.get("evidence")}
+    known.setdefault(TEACHER, (record.get("teacher") or {}).get("digest"))
+    expected = known.get(path.name)
+    if expected is None:
+        yield f"the record beside it, {beside.name}, has no such evidence"
+    elif meta.get("weights_digest") != expected:
+        yield f"measured on weights {str(meta.get('weights_digest'))[:12]}; the record beside it has {expected[:12]}"
+    elif meta.get("dataset_digest") != record["dataset"]["digest"]:
+        yield f"measured on other data than the record beside it, {beside.name}"
 
 
 def _sidecar(path: Path, root: Path) -> Iterator[str]:

@@ -226,6 +226,13 @@ def repacked(path: Path, out: Path, change: Any) -> Path:
     return out
 
 
+def rewritten(path: Path, out: Path, contents: dict[str, bytes]) -> None:
+    """A copy with some entries replaced or added, as a sound zip file."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for name in dict.fromkeys([*old.namelist(), *contents]):
+            new.writestr(name, contents.get(name) if name in contents else old.read(name))
+
+
 def test_damaged_and_foreign_archives_are_refused_by_name(rehearsed: Campaign, tmp_path: Path) -> None:
     folder = rehearsed.folder("resnet32x4-resnet8x4/seed-0")
     (good,) = export({"pair": folder}, tmp_path / "out")
@@ -264,20 +271,25 @@ def test_damaged_and_foreign_archives_are_refused_by_name(rehearsed: Campaign, t
     repacked(good, bad, lambda name, c: (name, c if name == "record.json" else b"no pack"))
     refused("cannot be read")
 
-    def outside(name: str, content: bytes) -> tuple[str, bytes]:
-        return (name if name == "record.json" else f"../../{name}"), content
-
-    repacked(good, bad, outside)
-    with zipfile.ZipFile(bad) as archived:
-        manifest = json.loads(archived.read("manifest.json"))
-    for about in manifest["files"].values():
-        if "file" in about:
-            about["file"] = f"../../{about['file']}"
-    shutil.copy(bad, tmp_path / "copy.zip")
-    with zipfile.ZipFile(tmp_path / "copy.zip") as old, zipfile.ZipFile(bad, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, json.dumps(manifest) if name == "manifest.json" else old.read(name))
+    manifest, entry = read_manifest(good), packs[0].name
+    for file in ("other.evidence.npz", f"../../{entry}"):
+        told = json.loads(json.dumps(manifest))
+        told["files"][entry]["file"] = file
+        rewritten(good, bad, {"manifest.json": json.dumps(told).encode()})
+        refused("of which its record knows nothing")
+    with zipfile.ZipFile(good) as archived:
+        record = archived.read("record.json").replace(f'"{entry}"'.encode(), f'"../{entry}"'.encode())
+    told = json.loads(json.dumps(manifest))
+    told["files"][entry]["file"] = f"../{entry}"
+    told["files"]["record.json"] |= {"sha256": archive.hashlib.sha256(record).hexdigest(), "size": len(record)}
+    rewritten(good, bad, {"manifest.json": json.dumps(told).encode(), "record.json": record})
     refused("of which its record knows nothing")
+    rewritten(good, bad, {entry: packs[1].read_bytes()})  # a sound zip file, but not what was packed
+    refused(f"{entry} differs from its manifest")
+    rewritten(good, bad, {"more.txt": b"more"})
+    refused("more.txt is not in its manifest")
+    rewritten(good, bad, {"manifest.json": json.dumps({**manifest, "version": 2}).encode()})
+    refused("is lskd-run 2; this version reads lskd-run 1")
     with pytest.raises(LskdError, match=r"none\.zip: no such archive"):
         bring(tmp_path / "none.zip", store=store)
     assert bring(good, store=store, weights=tmp_path / "weights").new
@@ -288,17 +300,13 @@ def test_parts_that_do_not_fit_are_refused(archives: list[Path], tmp_path: Path)
         return name, content[::-1] if ".part-" in name else content
 
     def keep(path: Path, out: Path) -> Path:
-        changed = repacked(path, out, other)
-        manifest = {n: a.get("whole_sha256") for n, a in read_manifest(path)["files"].items()}
-        with zipfile.ZipFile(changed) as old:
-            contents = {name: old.read(name) for name in old.namelist()}
-        told = json.loads(contents["manifest.json"])
+        """Other bytes, under the SHA-256 of the whole file that was cut."""
+        told = read_manifest(repacked(path, out, other))
         for name, about in told["files"].items():
-            about |= {"whole_sha256": manifest[name]}
-        with zipfile.ZipFile(changed, "w") as new:
-            for name, content in contents.items():
-                new.writestr(name, json.dumps(told) if name == "manifest.json" else content)
-        return changed
+            about |= {"whole_sha256": read_manifest(path)["files"][name].get("whole_sha256")}
+        shutil.copy(out, tmp_path / "copy.zip")
+        rewritten(tmp_path / "copy.zip", out, {"manifest.json": json.dumps(told).encode()})
+        return out
 
     *same, last = [p for p in archives if p.name.startswith("teacher-resnet56")]
     places = {"store": tmp_path / "r", "weights": tmp_path / "w"}

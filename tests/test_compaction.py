@@ -182,3 +182,40 @@ def test_a_recipe_names_teacher_and_normalisation(tmp_path: Path) -> None:
     )
     found = collect_checkpoint(recipe=str(recipe))
     assert (found.meta["network"], found.meta["member"], len(found.label)) == ("resnet8", "teacher", 100)
+
+
+def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
+    from synthetic import record
+
+    from lskd.verify import verify
+
+    told = record({"kd": (80.0, 81.0)}, teacher="weights of teacher")
+    told["identity"] = "unknown"
+    told["members"]["kd"]["weights"] = {"digest": "weights of kd"}
+    (tmp_path / "seed-0.json").write_text(json.dumps(told))
+    for name in ("kd", "teacher"):
+        evidence.save(compact(pack(name), perplexity=10), tmp_path / "seed-0" / f"{name}.evidence.npz")
+    evidence.save(compact(pack("teacher"), perplexity=10), tmp_path / "teacher.evidence.npz")
+
+    def problems() -> list[str]:
+        return [p for p in verify(tmp_path, root=tmp_path).problems if ".npz" in p]
+
+    assert problems() == []
+    evidence.save(compact(pack("kd", weights_digest="e" * 64), perplexity=10), tmp_path / "seed-0" / "kd.evidence.npz")
+    (tmp_path / "seed-0" / "other.evidence.npz").write_bytes(
+        (tmp_path / "seed-0" / "teacher.evidence.npz").read_bytes()
+    )
+    evidence.save(
+        compact(pack("teacher", dataset_digest="e" * 64), perplexity=10), tmp_path / "seed-0" / "teacher.evidence.npz"
+    )
+    (tmp_path / "seed-0" / "zz.npz").write_bytes(b"half")
+    evidence.save(compact(pack("alone"), perplexity=10), tmp_path / "teacher.evidence.npz")
+    found = problems()
+    for words in (
+        "kd.evidence.npz: measured on weights eeeeeeeeeeee; the record beside it has weights of k",
+        "other.evidence.npz: the record beside it, seed-0.json, has no such evidence",
+        "teacher.evidence.npz: measured on other data than the record beside it",
+        "zz.npz: cannot be read",
+        f"{tmp_path / 'teacher.evidence.npz'}: measured on weights weights of a; the record beside it has weights of t",
+    ):
+        assert any(words in problem for problem in found), (words, found)
