@@ -50,6 +50,7 @@ __all__ = [
 ENOUGH_SEEDS = 3
 METHODS = {"plain": "student alone", "kd": "KD", "ctkd": "CTKD", "dkd": "DKD", "mlkd": "MLKD"}
 SUFFIX = "_ls"  # a member and its standardised twin: "kd", "kd_ls"
+LITERATURE = "_literature"  # without LS at the settings of the literature, where "kd" has those of "kd_ls"
 LIKE = "_like_for_like"  # without LS at the settings of "kd_ls", where "kd" has those of the literature
 EPOCHS = ("last", "best")
 
@@ -64,9 +65,11 @@ def label(member: str, *, method: str = "", standardize: bool | None = None) -> 
     stem, ls = member.removesuffix(SUFFIX), member.endswith(SUFFIX) if standardize is None else standardize
     if member == "alone" or (method or stem) == "plain":
         return METHODS["plain"]
-    name = METHODS.get(method or stem, (method or stem).upper()) + (" + LS" if ls else "")
-    if stem == f"{method}{LIKE}":
-        return f"{name}, like for like"
+    family = method or stem.removesuffix(LIKE).removesuffix(LITERATURE)
+    name = METHODS.get(family, family.upper()) + (" + LS" if ls else "")
+    for suffix, words in ((LIKE, "like for like"), (LITERATURE, "literature")):
+        if stem == f"{family}{suffix}":
+            return f"{name}, {words}"
     return name if stem in ("", method, *METHODS) else f"{name} ({member})"
 
 

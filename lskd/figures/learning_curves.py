@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lskd.analysis import accuracies, label, order, pairs
+from lskd.analysis import LITERATURE, accuracies, label, order, pairs
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Look, Theme
 from lskd.figures.style import figure as canvas
@@ -46,7 +46,9 @@ def figure(
     data = history(record)
     members = list(dict.fromkeys(data["member"]))
     twins = pairs(members)
-    shown: list[tuple[str, ...]] = list(twins) or [(m,) for m in members]
+    literature = {a: f"{a}{LITERATURE}" for a, _ in twins if f"{a}{LITERATURE}" in members}
+    shown: list[tuple[str, ...]] = [(*t, *([literature[t[0]]] if t[0] in literature else [])) for t in twins]
+    shown = shown or [(m,) for m in members]
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
     teacher = record.get("teacher") or {}
     alone = "alone" if "alone" in members else None

@@ -20,6 +20,7 @@ from lskd.figures.style import Theme, figure
 __all__ = ["heatmaps"]
 
 KINDS = ("raw", "standardised")
+SHORT = 4  # letters of a superclass's name that fit under a small panel
 
 
 def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap") -> Published:
@@ -47,10 +48,13 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
     top = {(pair, "raw"): _top([gaps[m, "raw"] for m in pair]) for pair in methods}
     top |= {(pair, "standardised"): _top([gaps[m, "standardised"] for m in shown]) for pair in methods}
 
+    # Long names of superclasses stand at the left alone, and each method has two lines of panels.
+    long = max(map(len, teacher.superclass_names)) > SHORT
+
     def draw(theme: Theme) -> Figure:
-        fig = figure(2.12 * len(methods) + 0.3)
-        axes = fig.subplots(len(methods), 4, squeeze=False)
-        for line, pair in zip(axes, methods, strict=True):
+        fig = figure((5.6 if long else 2.12) * len(methods) + 0.3)
+        axes = fig.subplots(len(methods) * (2 if long else 1), 2 if long else 4, squeeze=False)
+        for line, pair in zip(axes.reshape(len(methods), 4), methods, strict=True):
             for side, kind in enumerate(KINDS):
                 norm = Normalize(0, top[pair, kind])
                 pictures = line[2 * side : 2 * side + 2]
@@ -70,7 +74,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
             ax.set_ylabel("true class")
         for ax in axes[:, 1:].flat:
             ax.tick_params(axis="y", labelleft=False, which="both")
-        for ax in axes[:-1].flat:
+        for ax in axes.flat if long else axes[:-1].flat:
             ax.tick_params(axis="x", labelbottom=False, which="both")
         return fig
 

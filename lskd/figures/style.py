@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
 
-from lskd.analysis import SUFFIX, label
+from lskd.analysis import LITERATURE, SUFFIX, label
 
 __all__ = ["DARK", "LIGHT", "THEMES", "WIDTH", "Look", "Theme", "figure", "group_colors", "note"]
 
@@ -45,13 +45,22 @@ class Look:
     color: str
     fill: tuple[float, float, float]
     marker: str
-    linestyle: str
+    linestyle: Any
     filled: bool
 
     def points(self) -> dict[str, Any]:
         """Keywords of a marker: filled with LS, hollow without."""
         face = self.color if self.filled else "none"
         return {"marker": self.marker, "markeredgecolor": self.color, "markerfacecolor": face}
+
+
+def _line(member: str, family: str, standardize: bool) -> Any:
+    """Full with LS, dashes without; the literature's settings have a dash and a dot, a student alone has dots."""
+    if standardize or family == "teacher":
+        return "-"
+    if family == "plain":
+        return ":"
+    return (0, (4, 1.4, 1, 1.4)) if member.endswith(LITERATURE) else (0, (4, 1.6))
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class Theme:
             color=color,
             fill=to_rgb(color) if filled else mix(color, self.paper, 0.3),
             marker=_MARKERS.get(family, "P"),
-            linestyle="-" if ls or family == "teacher" else ":" if family == "plain" else (0, (4, 1.6)),  # type: ignore[arg-type]
+            linestyle=_line(member, family, ls),
             filled=filled,
         )
 
