@@ -300,7 +300,11 @@ def _sizes(recipe: Recipe) -> tuple[int, int, int | None]:
             f"recipe {recipe.name}: no plan knows the size of {recipe.dataset!r}; it knows {', '.join(DATA)}"
         )
     train, test, views = DATA[recipe.dataset]
-    return recipe.data.get("train_size", train), recipe.data.get("test_size", test), views
+    return (
+        recipe.data.get("train_size", train) - recipe.data.get("holdout", 0),
+        recipe.data.get("test_size", test),
+        views,
+    )
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------

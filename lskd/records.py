@@ -40,12 +40,20 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 
 def summarize(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """Last and best epoch of a member's history. Best is selected on the test set, as the papers do."""
+    """Last and best epoch of a member's history. Best is selected on the test set, as the papers do.
+
+    Where a part of the training set was held out, ``selected`` is the first epoch that is best on it: a choice that
+    anybody can make who has no test labels.
+    """
     if not history:
         return {"last": None, "best": None}
     best = max(history, key=lambda row: row["test_accuracy"])
     pick = ("epoch", "test_accuracy")
-    return {"last": {k: history[-1][k] for k in pick}, "best": {k: best[k] for k in pick}}
+    out = {"last": {k: history[-1][k] for k in pick}, "best": {k: best[k] for k in pick}}
+    if all("held_accuracy" in row for row in history):
+        selected = max(history, key=lambda row: row["held_accuracy"])
+        out["selected"] = {k: selected[k] for k in (*pick, "held_accuracy")}
+    return out
 
 
 def load_record(path: Path | str) -> dict[str, Any]:

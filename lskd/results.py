@@ -188,6 +188,8 @@ def find(name: str, store: Path | str = STORE) -> Group:
 def rows(group: Group) -> list[dict[str, Any]]:
     """One row a member: n, seeds, and mean, sd, low and high of the last and of the best epoch, in percent.
 
+    ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one.
+
     ``low`` and ``high`` are a 95 % t-interval of the mean; None, and ``few`` True, below three seeds.
     """
     frame = accuracies(group.records)
@@ -201,8 +203,17 @@ def rows(group: Group) -> list[dict[str, Any]]:
             "standardize": bool(own["standardize"].iloc[0]),
             "seeds": own["seed"].tolist(),
         }
-        out.append(row | _statistics({epoch: own[epoch].tolist() for epoch in ("last", "best")}))
+        values = {epoch: own[epoch].tolist() for epoch in ("last", "best")}
+        chosen = _selected(group, member)
+        values |= {"selected": list(chosen.values())} if set(chosen) == set(row["seeds"]) else {}
+        out.append(row | _statistics(values))
     return out
+
+
+def _selected(group: Group, member: str) -> dict[int, float]:
+    """Test accuracy by seed of the epoch that was selected on a held-out part of the training set, where one was."""
+    found = ((record["seed"], record["members"].get(member, {})) for record in group.records)
+    return {seed: m["selected"]["test_accuracy"] for seed, m in found if m.get("selected") and not m.get("failure")}
 
 
 def compare(first: Group, member: str, second: Group, other: str) -> dict[str, Any]:
@@ -224,6 +235,9 @@ def compare(first: Group, member: str, second: Group, other: str) -> dict[str, A
     if not seeds:
         raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
     changes = {e: (values[1].loc[seeds, e] - values[0].loc[seeds, e]).tolist() for e in ("last", "best")}
+    chosen = _selected(first, member), _selected(second, other)
+    if all(seed in each for seed in seeds for each in chosen):
+        changes["selected"] = [chosen[1][seed] - chosen[0][seed] for seed in seeds]
     settings = differences(_settings(first, member), _settings(second, other))
     differing = differences(first.key, second.key) + settings
     return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}

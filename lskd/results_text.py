@@ -38,9 +38,12 @@ def shown(name: str, store: Path | str, *, as_json: bool) -> str:
         return json.dumps({**_facts(group), "rows": table, "commands": commands}, indent=1)
     facts = _facts(group)
     lines = [f"{facts['name']}: {facts['dataset']}, {facts['networks']}, {facts['epochs']} epochs", ""]
-    lines.append(f"{'':28}{'n':>3}  {'last epoch [%]':24}{'best epoch [%], chosen on the test set'}")
+    held = any("selected" in row for row in table)
+    heading = f"{'':28}{'n':>3}  {'last epoch [%]':24}{'best epoch [%], chosen on the test set':40}"
+    lines.append((heading + ("chosen on a held-out part [%]" if held else "")).rstrip())
     for row in table:
-        lines.append(f"{row['label']:28}{row['n']:>3}  {_interval(row['last']):24}{_interval(row['best'])}")
+        text = f"{row['label']:28}{row['n']:>3}  {_interval(row['last']):24}{_interval(row['best']):40}"
+        lines.append((text + (_interval(row["selected"]) if "selected" in row else "")).rstrip())
     if any(row["few"] for row in table):
         lines += ["", f"Fewer than {ENOUGH_SEEDS} seeds: no interval."]
     lines += ["", "± is the 95 % t-interval of the mean over seeds."]
@@ -57,7 +60,11 @@ def compared(first: str, second: str, store: Path | str, *, as_json: bool) -> st
         return json.dumps({"first": first, "second": second, **found}, indent=1)
     seeds = ", ".join(map(str, found["seeds"]))
     lines = [f"{second} minus {first}, paired over n = {found['n']} seed(s) ({seeds})"]
-    lines += [f"  {epoch} epoch  {_interval(found[epoch], sign='+')} points" for epoch in ("last", "best")]
+    lines += [
+        f"  {epoch} epoch  {_interval(found[epoch], sign='+')} points"
+        for epoch in ("last", "best", "selected")
+        if epoch in found
+    ]
     lines += [f"  fewer than {ENOUGH_SEEDS} seeds: no interval"] if found["few"] else []
     lines += ["They differ in"] + [f"  {key}: {a!r}, {b!r}" for key, (a, b) in found["differs"].items()]
     return "\n".join(lines)

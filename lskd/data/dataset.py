@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +28,8 @@ class Dataset:
         superclass_names: one per group.
         mean, std: per channel, of images scaled to [0, 1].
         pad, flip: the weak views that keep a label: zero padding around the image, and mirroring or not.
+        held_images, held_labels: a part of the training set that is not trained on, or None
+            (:mod:`lskd.data.held_out`).
     """
 
     name: str
@@ -42,6 +44,8 @@ class Dataset:
     std: tuple[float, float, float]
     pad: int
     flip: bool
+    held_images: Tensor | None = field(default=None, kw_only=True)
+    held_labels: Tensor | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -88,6 +92,8 @@ class Dataset:
             sha.update(str((part.dtype, tuple(part.shape))).encode())
             sha.update(part.contiguous().cpu().numpy().tobytes())
         sha.update(repr((self.class_names, self.mean, self.std, self.pad, self.flip)).encode())
+        if self.held_images is not None:
+            sha.update(self.held_images.contiguous().cpu().numpy().tobytes())
         return sha.hexdigest()
 
 

@@ -90,6 +90,7 @@ class Cohort:
         self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
         self.test_labels = dataset.test_labels.to(device)
+        self.held_accuracy: dict[str, float] = {}  # of each member, on a held-out part of the training set
         self.steps_per_epoch = self.batches.per_epoch
         self._on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None
         self._window = 1  # steps
@@ -302,6 +303,7 @@ class Cohort:
                     "terms": {key.removeprefix("term/"): value / count for key, value in sums.items()},
                     "test_loss": test_loss,
                     "test_accuracy": test_accuracy,
+                    **({"held_accuracy": held[member.name]} if (held := self.held_accuracy) else {}),
                     **member.objective.diagnostics(),
                 }
             )
@@ -312,6 +314,9 @@ class Cohort:
 
         def test(member: Member) -> Iterator[None]:
             found[member.name] = evaluate(member.model, self.test_images, self.test_labels, self.dataset)
+            if self.dataset.held_images is not None and self.dataset.held_labels is not None:
+                images, labels = (t.to(self.device) for t in (self.dataset.held_images, self.dataset.held_labels))
+                self.held_accuracy[member.name] = evaluate(member.model, images, labels, self.dataset)[1]
             yield
 
         jobs = [test(member) for member in self.running]
