@@ -125,7 +125,7 @@ def _selected(wanted: Wanted) -> dict[str, tuple[list[str], list[int | str]]]:
     """Recipe to members and the tables that they are for."""
     chosen: dict[str, tuple[list[str], list[int | str]]] = {}
     for table in wanted.tables:
-        found = _of_table(table)
+        found = list(_of_table(table))
         if wanted.pairs is not None:
             found = [cell for cell in found if _is_asked_for(cell, wanted.pairs)]
         for cell in found:
