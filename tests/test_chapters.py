@@ -55,5 +55,12 @@ def test_the_changelog_names_what_exists() -> None:
             assert (ROOT / path).exists(), path
 
 
+def test_what_is_worse_is_listed_with_reasons() -> None:
+    text = (ROOT / "docs" / "GAPS.md").read_text(encoding="utf-8")
+    for name in ("Distill", "QuantEcon"):
+        assert re.search(rf"^## Than .*{name}", text, flags=re.MULTILINE)
+    assert len(re.findall(r"^- ", text, flags=re.MULTILINE)) >= 15
+
+
 def test_the_book_includes_it() -> None:
     assert "{include} ../../CHANGELOG.md" in (ROOT / "book" / "changelog.md").read_text(encoding="utf-8")
