@@ -15,7 +15,9 @@ from lskd.errors import LskdError
 from lskd.files import read_json
 from lskd.models import model_info
 
-__all__ = ["COMMANDS", "Row", "field", "goal", "gpu_rows", "read", "rows", "sharing_alone"]
+__all__ = [
+    "COMMANDS", "Row", "field", "goal", "gpu_checks", "gpu_goals", "gpu_rates", "read", "rows", "sharing_alone",
+]  # fmt: skip
 
 COMMANDS = {"cpu": "make bench", "gpu": "python benchmarks/gpu.py", "make_book": "python benchmarks/make_book.py"}
 
@@ -137,21 +139,38 @@ def sharing_alone(result: Mapping[str, Any]) -> float:
     return n * (teacher + student) / (teacher + n * student)
 
 
-def gpu_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every number of ``gpu.json`` under its dotted name, goals beside what was reached."""
-    goals = result.get("goals", {})
-    aside = ("goals", "machine", "versions", "schema", "file")
-    out: list[tuple[str, str]] = []
+LESS_IS_BETTER = ("minutes", "seconds")  # how such fields' names end
 
-    def walk(value: Any, name: str) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                walk(inner, f"{name}.{key}" if name else str(key))
-        elif isinstance(value, bool | str):
-            out.append((name, str(value)))
-        elif isinstance(value, int | float):
-            text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-            out.append((name, f"{text} (goal {goals[name]:,g})" if name in goals else text))
 
-    walk({key: value for key, value in result.items() if key not in aside}, "")
+def gpu_goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
+    """(name, goal, reached, verdict) of every goal of ``gpu.json``; empty when only its checks were run."""
+    out = []
+    for name, aim in field(result, "goals").items():
+        if name not in result:
+            continue
+        reached, aim = float(result[name]), float(aim)
+        less = name.endswith(LESS_IS_BETTER)
+        # Twice the minutes miss a goal by half, as half the rate does.
+        row = Row(name, "", reached, None, None, 1.0, aim / reached if less else reached / aim)
+        out.append((name.replace("_", " ").replace(" per s", "/s"), aim, reached, row.verdict))
     return out
+
+
+def gpu_rates(result: Mapping[str, Any]) -> list[tuple[str, float, float | None]]:
+    """(what, student-images a second, times the same without any piece of the fast path); empty without speeds."""
+    if "rates" not in result:
+        return []
+    rates = field(result, "rates", "student_images_per_s")
+    plain = {name.rpartition(", plain")[0]: rate for name, rate in rates.items() if name.endswith(", plain")}
+    out = []
+    for name, rate in rates.items():
+        start = next((p for p in plain if name.startswith(f"{p}, ")), None)
+        out.append((name, float(rate), rate / plain[start] if start else None))
+    return out
+
+
+def gpu_checks(result: Mapping[str, Any]) -> tuple[int, int, list[str]]:
+    """How many of the fast path's checks against the plain path passed, of how many, and the names of the others."""
+    checks = result.get("checks", [])
+    failed = [str(field(check, "check")) for check in checks if not field(check, "passed")]
+    return len(checks) - len(failed), len(checks), failed

@@ -140,13 +140,57 @@ def test_a_benchmark_that_never_ran_is_none_and_its_command_is_known(tmp_path: P
         benchmarks.read(tmp_path, "gpu")
 
 
-def test_a_gpu_s_numbers_are_shown_whatever_their_names() -> None:
-    about = {key: RESULT[key] for key in ("machine", "versions", "finished")}
-    result = {**about, "goals": {"rate": 80000}, "rate": 81234.5, "graph": {"equal": True, "ratio": 3.25}}
-    rows = gpu_table(result).rows
-    assert ["rate", "81,234 (goal 80,000)"] in [list(row) for row in rows]
-    assert ["graph.ratio", "3.25"] in [list(row) for row in rows]
-    assert not any(row[0].startswith(("machine", "versions")) for row in rows)
+GPU: dict[str, Any] = {
+    **{key: RESULT[key] for key in ("machine", "versions", "finished")},
+    "file": "gpu.json",
+    "networks": {"teacher": "resnet32x4", "student": "resnet8x4"},
+    "batch": 64,
+    "goals": {"cohort6_student_images_per_s": 80000.0, "cohort6_240_epochs_minutes": 15.0},
+    "cohort6_student_images_per_s": 100000.0,
+    "cohort6_240_epochs_minutes": 20.0,
+    "rates": {
+        "student_images_per_s": {"six from a table, plain": 5e3, "six from a table, tf32, all": 1e5, "MLKD": 9e3},
+    },
+    "checks": [{"check": "resumed", "passed": True}, {"check": "a < b", "passed": False}],
+}  # fmt: skip
+
+
+def test_goals_and_pieces_of_a_gpu() -> None:
+    goals = {name: (aim, reached, verdict) for name, aim, reached, verdict in benchmarks.gpu_goals(GPU)}
+    assert goals["cohort6 student images/s"] == (80000, 100000, "reached")
+    assert goals["cohort6 240 epochs minutes"] == (15, 20, "missed by 25 %")  # fewer minutes are better
+    shown = gpu_table(GPU)
+    rows = {row[0]: row[1:] for row in shown.rows}
+    assert rows["six from a table, tf32, all, student-images/s"][:2] == ["100,000", "20.0"]
+    assert rows["MLKD, student-images/s"][1] == "–"
+    assert "1 of 2 checks" in shown.caption
+    assert "failed: a &lt; b" in shown.caption
+
+
+def test_a_gpu_run_of_its_checks_alone_has_no_rates() -> None:
+    only = {key: value for key, value in GPU.items() if not key.startswith(("cohort6", "rates"))}
+    assert gpu_table(only).rows == []
+    assert benchmarks.gpu_checks(only) == (1, 2, ["a < b"])
+
+
+def test_the_gpu_script_writes_what_the_page_reads() -> None:
+    """Its file holds no result yet, so that its fields are looked for in the source."""
+    text = (ROOT / "benchmarks" / "gpu.py").read_text(encoding="utf-8")
+    for key in (
+        "goals",
+        "networks",
+        "batch",
+        "machine",
+        "versions",
+        "checks",
+        "rates",
+        "student_images_per_s",
+        "finished",
+    ):
+        assert f'"{key}"' in text, key
+    found = benchmarks.read(ROOT / "benchmarks" / "results", "gpu")
+    if found is not None:
+        assert gpu_table(found).rows
 
 
 def test_the_page_has_no_typed_result() -> None:

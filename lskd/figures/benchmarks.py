@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lskd.analysis import label
-from lskd.benchmarks import Row, field, gpu_rows, rows
+from lskd.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme, figure
 from lskd.figures.tables import Table
@@ -73,8 +74,23 @@ def book_table(result: Mapping[str, Any]) -> Table:
 
 
 def gpu_table(result: Mapping[str, Any]) -> Table:
-    """Everything that ``gpu.json`` says."""
-    return Table(["what", "value"], [list(row) for row in gpu_rows(result)], machine_text(result))
+    """The goals of ``gpu.json``, then student-images a second as pieces of the fast path are switched on."""
+    rows = [[name, _amount(reached), "", _amount(aim), verdict] for name, aim, reached, verdict in gpu_goals(result)]
+    for name, rate, times in gpu_rates(result):
+        rows.append([f"{name}, student-images/s", _amount(rate), f"{times:.1f}" if times else "–", "–", "–"])
+    passed, total, failed = gpu_checks(result)
+    networks = field(result, "networks")
+    caption = (
+        f'<b class="lskd-overview">On a GPU.</b> {networks["teacher"]} teaches {networks["student"]}, batch '
+        f"{field(result, 'batch')}. {machine_text(result)} {passed} of {total} checks of the fast path against "
+        "the plain one passed" + (f"; <b>failed: {html.escape('; '.join(failed))}</b>." if failed else ".")
+    )
+    rows = [[cell or "–" for cell in row] for row in rows]
+    return Table(["what", "ours", "times plain", "goal", "verdict"], rows, caption)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 # --- growth ----------------------------------------------------------------------------------------------------------
