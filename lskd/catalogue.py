@@ -14,12 +14,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from lskd import published
 from lskd.errors import LskdError
+from lskd.external import is_external
+from lskd.models import create_model, list_models
 from lskd.named import nearest
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 
-__all__ = ["Cell", "cells", "describe", "find", "of_recipe", "select", "table", "target"]
+__all__ = ["Cell", "cells", "describe", "find", "of_recipe", "select", "table", "target", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -309,3 +313,27 @@ def _others(cell: Cell) -> list[str]:
         extra = [f"{word} {value:g}" for value, word in given if value is not None]
         out.append(f"{n.value:.2f} ({kind}; {n.source}{'; ' + ', '.join(extra) if extra else ''})")
     return list(dict.fromkeys(out))
+
+
+# --- teachers --------------------------------------------------------------------------------------------------------
+
+SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")  # a fifth of the others' learning rate (protocol 4.2)
+TEMPLATE = "cifar100/alone/resnet32x4"
+
+
+def teacher(network: str, dataset: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The recipe that trains a network alone, as the paper's teachers were trained (protocol 4.2), and changes to it.
+
+    Networks without a recipe of their own, and other data sets, take that of resnet32x4.
+
+    Raises:
+        LskdError: no such network; names the nearest.
+    """
+    own = f"cifar100/alone/{network}"
+    if dataset in (None, "cifar100") and own in list_recipes():
+        return own, {}
+    if not is_external(network) and network not in list_models():
+        with torch.device("meta"):
+            create_model(network)  # other depths and widths; the error names near ones
+    settings: dict[str, Any] = {"student": network} | ({"learning_rate": 0.01} if network in SLOW else {})
+    return TEMPLATE, settings | ({} if dataset in (None, "cifar100") else {"dataset": dataset})

@@ -270,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("-n", "--dry-run", action="store_true", help="only list the jobs")
     tables.add_argument("--job", metavar="NAME", help="carry out one job of the plan in --folder; the workflow's call")
     tables.add_argument("--folder", metavar="DIR", help="with --job: where plan.json lies")
+    tables.add_argument("--mark", metavar="FILE", type=Path, help="with --job: also write there that it is done")
     tables.add_argument("more", nargs="*", metavar="-- WORD", help="further words for Snakemake")
     tables.set_defaults(call=_tables)
 
@@ -568,7 +569,7 @@ def _tables(given: argparse.Namespace) -> int:
     if (given.job is None) != (given.folder is None):
         raise LskdError("--job and --folder belong together: a job's name, and the folder of its plan.json")
     if given.job:
-        print(tables.carry_out(Path(given.folder), given.job))
+        print(tables.carry_out(Path(given.folder), given.job, mark=given.mark))
         return 0
     from lskd.recipes import parse_settings
 

@@ -390,3 +390,37 @@ def test_list_has_an_object_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(set(keys.split()) <= set(row) for row in rows)
     assert cli.main(["recipe", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(rows)
+
+
+# --- teachers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_is_trained_by_name() -> None:
+    assert catalogue.teacher("resnet56") == ("cifar100/alone/resnet56", {})
+    for network, rate in (("resnet44", 0.05), ("ShuffleV1", 0.01), ("ShuffleV2", 0.01), ("wrn_28_10", 0.05)):
+        name, settings = catalogue.teacher(network)
+        recipe = load_recipe(name, settings=settings)
+        assert (recipe.student, recipe.dataset, recipe.learning_rate) == (network, "cifar100", rate)
+        assert (recipe.epochs, recipe.batch_size, recipe.milestones) == (240, 64, (150, 180, 210))
+        assert (recipe.weight_decay, recipe.momentum, recipe.teacher) == (5e-4, 0.9, None)
+    with pytest.raises(LskdError, match="no network is called 'resnet57'"):
+        catalogue.teacher("resnet57")
+    with pytest.raises(LskdError, match="did you mean ShuffleV2"):
+        catalogue.teacher("ShufleV2")
+
+
+def test_train_takes_a_network_for_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    call = ["train", "--teacher", "resnet8", "--dataset", "digit_pairs", "--out", str(out), "--device", "cpu"]
+    small = ["epochs=1", "milestones=[]", "data.train_size=128", "data.test_size=100"]
+    assert cli.main([*call, *(word for item in small for word in ("--set", item))]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    record = json.loads((out / "record.json").read_text())
+    assert record["config"]["student"] == "resnet8"
+    assert record["config"]["batch_size"] == 64
+    assert record["dataset"]["name"] == "digit_pairs"
+    assert (out / "alone.safetensors").is_file()
+    assert cli.main(["train", "--teacher", "resnet8", "--dataset", "digit_pears", "--out", str(out)]) == 2
+    assert "did you mean 'digit_pairs'" in capsys.readouterr().err
+    assert cli.main(["train", "--recipe", "digit-pairs", "--dataset", "cifar100", "--out", str(out)]) == 2
+    assert "--dataset goes with --teacher" in capsys.readouterr().err

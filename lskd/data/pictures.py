@@ -59,7 +59,7 @@ def pictures(make: Callable[[int], Tensor], count: int, side: int) -> Tensor:
     return cast(Tensor, Pictures(make, count, side))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PictureDataset(Dataset):
     """A data set whose images are made when they are needed; ``train_images`` and ``test_images`` without chance.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from lskd.data.pictures import PictureViews
 from lskd.data.randaugment import strong_view
 from lskd.data.views import Normalize
 from lskd.errors import LskdError
+from lskd.trainer.distributed import ALONE, World
 
 __all__ = ["Batch", "Batches", "Draw"]
 
@@ -35,6 +37,7 @@ class Draw:
         strong: uint8 ``[n, 3, H, W]``, the strong views; None when nobody needs them.
         drops: float32 ``[n, columns]`` in [0, 1), which residual branches of each image are dropped; None for
             networks without drop path.
+        scale: what a batch mean is multiplied with before processes are averaged, so that every image counts alike.
     """
 
     epoch: int
@@ -44,6 +47,7 @@ class Draw:
     images: Tensor | None = None
     strong: Tensor | None = None
     drops: Tensor | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Batch:
     """One batch of n images; a :class:`Draw` carried out.
 
     Attributes:
-        epoch, step, index, view, drops: see there.
+        epoch, step, index, view, drops, scale: see there.
         inputs: float32 ``[n, 3, H, W]``, the weak views, normalised.
         target: int64 ``[n]``.
         strong: like ``inputs``, the strong views; None when nobody needs them.
@@ -65,6 +69,7 @@ class Batch:
     target: Tensor
     strong: Tensor | None = None
     drops: Tensor | None = None
+    scale: float = 1.0
 
 
 class Batches:
@@ -73,6 +78,7 @@ class Batches:
     Args:
         drop_last: leave that smaller batch out.
         columns: numbers for drop path that every position of an epoch gets.
+        world: the processes that share every batch; this one makes its part.
     """
 
     def __init__(
@@ -84,7 +90,9 @@ class Batches:
         device: torch.device,
         drop_last: bool = False,
         columns: int = 0,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.columns = columns
         self.dataset = dataset
         self.seed = seed
@@ -96,10 +104,22 @@ class Batches:
         self.per_epoch = len(self.labels) // size if drop_last else math.ceil(len(self.labels) / size)
         if self.per_epoch == 0:
             raise LskdError(f"batch_size is {size} and there are {len(self.labels)} training images: no whole batch")
+        smallest = size if drop_last else (len(self.labels) - 1) % size + 1
+        if smallest < world.size:
+            raise LskdError(
+                f"the last batch of an epoch has {smallest} images for {world.size} processes; choose another "
+                "batch_size, or optimization.drop_last_batch"
+            )
 
     def epoch(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch; ``strong`` is asked whether strong views are needed."""
         return map(self.load, self.draws(epoch, first, strong=strong))
+
+    def whole(self, epoch: int, number: int) -> Batch:
+        """A batch as all processes have it together, without strong views."""
+        together = copy.copy(self)
+        together.world = ALONE
+        return next(together.epoch(epoch, number))
 
     def load(self, draw: Draw) -> Batch:
         """Gather and normalise; on a GPU nothing here waits for it."""
@@ -112,6 +132,7 @@ class Batches:
             target=self.labels[draw.index],
             strong=None if draw.strong is None else self._normalize(draw.strong),
             drops=draw.drops,
+            scale=draw.scale,
         )
 
     def _inputs(self, images: Tensor) -> Tensor:
@@ -129,7 +150,7 @@ class Batches:
         order, views = order.to(self.device), views.to(self.device)
         extra = self._strong(epoch, order)
         for number in range(first, self.per_epoch):
-            rows = self._rows(number)
+            rows, whole = self._own(number), self._rows(number)
             yield Draw(
                 epoch=epoch,
                 step=(epoch - 1) * self.per_epoch + number,
@@ -138,11 +159,16 @@ class Batches:
                 images=next(images, None),
                 strong=extra(number) if strong() else None,
                 drops=None if drops is None else drops[rows],
+                scale=self.world.size * (rows.stop - rows.start) / (whole.stop - whole.start),
             )
 
     def _rows(self, number: int, count: int = 1) -> slice:
         """Positions of an epoch that make up ``count`` batches."""
         return slice(number * self.size, min((number + count) * self.size, len(self.labels)))
+
+    def _own(self, number: int) -> slice:
+        """Those of a batch that this process makes."""
+        return self.world.share(self._rows(number))
 
     def _ahead(self, order: Tensor, views: Tensor, numbers: range) -> Iterator[Tensor]:
         """Images of batch after batch, some of which are being made while one waits for the first."""
@@ -151,25 +177,26 @@ class Batches:
         waiting: deque[Callable[[], Tensor]] = deque()
         for number in numbers:
             while len(waiting) < PREFETCH and (next_one := number + len(waiting)) < numbers.stop:
-                rows = self._rows(next_one)
+                rows = self._own(next_one)
                 waiting.append(self.views.start(order[rows], views[rows]))
             yield waiting.popleft()()
 
     def _strong(self, epoch: int, order: Tensor) -> Callable[[int], Tensor]:
         """Strong views of a batch, of which several are made at once; batches are asked for in order."""
-        together = 1 if isinstance(self.views, PictureViews) else max(1, AHEAD // self.size)
+        several = self.world.size == 1 and not isinstance(self.views, PictureViews)
+        together = max(1, AHEAD // self.size) if several else 1
         draws: tuple[Tensor, StrongDraws] | None = None
         made, made_from = None, 0
 
         def images(number: int) -> Tensor:
             nonlocal draws, made, made_from
-            rows = self._rows(number)
+            rows = self._own(number)
             if draws is None:
                 total = len(self.labels)
                 crops = epoch_views(self.seed, epoch, total, self.views.count, stream="strong")
                 draws = crops.to(self.device), epoch_strong(self.seed, epoch, total)
-            if made is None or rows.stop > made_from + len(made):
-                whole = self._rows(number, together)
+            if made is None or not several or rows.stop > made_from + len(made):
+                whole = self._rows(number, together) if several else rows
                 # A crop and mirror of their own, then the rest.
                 made = strong_view(self.views(order[whole], draws[0][whole]), draws[1][whole])
                 made_from = rows.start

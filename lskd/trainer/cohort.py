@@ -29,6 +29,7 @@ from lskd.objectives import create_objective
 from lskd.recipes import Recipe
 from lskd.trainer.batches import Batch, Batches, Draw
 from lskd.trainer.checkpoint import Checkpoint
+from lskd.trainer.distributed import ALONE, World
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import StepGraph
 from lskd.trainer.lanes import Lanes
@@ -56,6 +57,8 @@ class Cohort:
         device: where everything lives: images, networks, draws.
         table: the teacher's logits for weak views, instead of its forward passes.
         execution: how the device computes.
+        world: the processes that train together; each has all members, and its part of every batch.
+        sync_batchnorm: see :class:`lskd.trainer.member.Member`.
     """
 
     def __init__(
@@ -68,7 +71,11 @@ class Cohort:
         device: torch.device,
         table: LogitTable | None = None,
         execution: Execution | None = None,
+        world: World = ALONE,
+        sync_batchnorm: bool = False,
     ) -> None:
+        self.world = world
+        self.sync_batchnorm = sync_batchnorm
         self.recipe = recipe
         self.dataset = dataset
         self.seed = seed
@@ -77,7 +84,8 @@ class Cohort:
         self.teacher = None if teacher is None else _placed(teacher, device).eval().requires_grad_(False)
         self.table = table
         self.execution = execution or Execution.choose(device)
-        self.lanes = Lanes(recipe.threads)
+        # One lane where processes meet: they have to meet in the same order.
+        self.lanes = Lanes(recipe.threads, most=None if world.size == 1 else 1)
         self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
         self.batches = Batches(
             dataset,
@@ -86,6 +94,7 @@ class Cohort:
             device=device,
             drop_last=recipe.optimization.get("drop_last_batch", False),
             columns=max(drop_path_columns(m.model) for m in self.members),
+            world=world,
         )
         self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
@@ -142,8 +151,8 @@ class Cohort:
     def launch(self) -> dict[str, Any]:
         """How work is handed out, for a record: what decides time and not bits."""
         if self.device.type == "cpu":
-            return {"lanes": self.lanes.count, "threads": self.lanes.threads}
-        return {"graph": self.execution.graph, "streams": self.execution.streams}
+            return {"lanes": self.lanes.count, "threads": self.lanes.threads, "processes": self.world.size}
+        return {"graph": self.execution.graph, "streams": self.execution.streams, "processes": self.world.size}
 
     def state(self) -> Checkpoint:
         """Everything that a resumed run needs."""
@@ -177,7 +186,15 @@ class Cohort:
         optimizer = create_optimizer(
             self.recipe, model, objective, fused=self.execution.fused, graph=self.execution.graph
         )
-        return Member(name, model, objective, optimizer, look_later=self.device.type != "cpu")
+        return Member(
+            name,
+            model,
+            objective,
+            optimizer,
+            look_later=self.device.type != "cpu",
+            world=self.world,
+            sync_batchnorm=self.sync_batchnorm,
+        )
 
     def _needs_strong(self) -> bool:
         return any(m.objective.needs_strong for m in self.running)
@@ -313,7 +330,10 @@ class Cohort:
         found: dict[str, tuple[float, float]] = {}
 
         def test(member: Member) -> Iterator[None]:
-            found[member.name] = evaluate(member.model, self.test_images, self.test_labels, self.dataset)
+            self.world.spread(member.model)  # statistics of BatchNorm are each process's own; the first's count
+            found[member.name] = evaluate(
+                member.model, self.test_images, self.test_labels, self.dataset, world=self.world
+            )
             if self.dataset.held_images is not None and self.dataset.held_labels is not None:
                 images, labels = (t.to(self.device) for t in (self.dataset.held_images, self.dataset.held_labels))
                 self.held_accuracy[member.name] = evaluate(member.model, images, labels, self.dataset)[1]
@@ -343,7 +363,7 @@ class Cohort:
             "term": term,
             "reason": f"its {term} {'are' if term.endswith('logits') else 'is'} not finite",
         }
-        batch = next(self.batches.epoch(epoch + 1, number, strong=lambda: False))
+        batch = self.batches.whole(epoch + 1, number)
         tensors = {"batch/index": batch.index, "batch/view": batch.view, "batch/label": batch.target}
         tensors |= {f"model/{key}": value for key, value in member.model.state_dict().items()}
         tensors |= {f"objective/{key}": value for key, value in member.objective.state_dict().items()}
@@ -351,19 +371,23 @@ class Cohort:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in percent, in eval mode, on images as they are."""
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, *, world: World = ALONE
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy in percent, in eval mode, on images as they are; processes share the images."""
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
     prepare, size = Normalize(dataset, images.device), EVALUATION_BATCH.get(images.device.type, 500)
     if max(images.shape[2:]) > 64:
         size //= 10
-    for start in range(0, len(images), size):
+    for start in range(0, len(images), size)[world.rank :: world.size]:
         target = labels[start : start + size]
         logits = model(prepare(images[start : start + size]))
         loss += F.cross_entropy(logits, target, reduction="sum").double()
         correct += (logits.argmax(dim=-1) == target).sum()
+    world.sum(loss)
+    world.sum(correct)
     return float(loss) / len(images), 100 * float(correct) / len(images)
 
 

@@ -19,7 +19,7 @@ from lskd.trainer.batches import Draw
 
 __all__ = ["StepGraph"]
 
-READ = tuple(f.name for f in fields(Draw) if f.name not in ("epoch", "step"))
+READ = tuple(f.name for f in fields(Draw) if f.name not in ("epoch", "step", "scale"))
 WARM_UP = 3  # steps of a shape that are launched kernel by kernel: they make what later steps overwrite
 
 

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from lskd.objectives import Objective
 from lskd.trainer.batches import Batch
+from lskd.trainer.distributed import ALONE, World
 from lskd.trainer.execution import Execution
-from lskd.trainer.step import Step, Teaching
+from lskd.trainer.step import Outcome, Step, Teaching
 
 __all__ = ["Member", "parameters"]
+
+NEVER = 2**62  # a step that does not come
 
 
 @dataclass
@@ -29,7 +32,9 @@ class Member:
         watched: names of the values whose finiteness a step looks at, in order.
         first_bad: int64 scalar, ``step · len(watched) + which`` of the first value that was not finite,
             below 0 while there is none; read by :meth:`look`.
-        module: student and objective as one, :class:`lskd.trainer.step.Step`.
+        world: the processes that train it together.
+        sync_batchnorm: statistics of BatchNorm are those of the batches of all processes.
+        module: student and objective as one, :class:`lskd.trainer.step.Step`, gradients averaged over processes.
     """
 
     name: str
@@ -42,10 +47,12 @@ class Member:
     look_later: bool = False
     watched: tuple[str, ...] = ()
     first_bad: Tensor | None = None
+    world: World = ALONE
+    sync_batchnorm: bool = False
     module: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
-        self.module = Step(self.model, self.objective)
+        self.module = self.world.wrap(Step(self.model, self.objective), sync_batchnorm=self.sync_batchnorm)
 
     def start_epoch(self, epoch: int, rate: float) -> None:
         """Set what the epoch decides. Cheap, so it is called before every step."""
@@ -61,16 +68,28 @@ class Member:
             The name of the first value that is not finite; the member is as it was before the update then. With
             ``look_later`` always None.
         """
-        found = self.module(batch, teaching, execution, look=not self.look_later)
-        if found.bad is not None:
-            return found.bad
+        found: Outcome = self.module(batch, teaching, execution, look=not self.look_later)
+        if not self.look_later and (bad := self._agreed(found)) is not None:
+            return bad
+        assert found.loss is not None
         self.optimizer.zero_grad(set_to_none=True)
-        found.loss.backward()
+        (found.loss if batch.scale == 1.0 else batch.scale * found.loss).backward()
         self.optimizer.step()
         if self.look_later:
             self._note(batch.step, found.watched)
         self._accumulate(found.terms, found.loss, found.logits, batch.target)
         return None
+
+    def _agreed(self, found: Outcome) -> str | None:
+        """The first value that is not finite in any process: all stop, or none."""
+        if self.world.size == 1:
+            return found.bad
+        place = NEVER if found.bad is None else list(found.watched).index(found.bad)
+        first = int(self.world.least(torch.tensor(place, device=found.logits.device)))
+        if first == NEVER:
+            return None
+        named = [name for at, name in self.world.everyone((place, found.bad)) if at == first]
+        return named[0]
 
     @torch.no_grad()
     def _note(self, step: int | Tensor, watched: Mapping[str, Tensor]) -> None:
@@ -84,7 +103,10 @@ class Member:
 
     def look(self) -> tuple[int, str] | None:
         """Step and name of the first value that was noted as not finite. Waits for the device."""
-        if self.first_bad is None or (code := int(self.first_bad)) < 0:
+        if self.first_bad is None:
+            return None
+        code = int(self.world.least(torch.where(self.first_bad < 0, NEVER, self.first_bad)))
+        if code == NEVER:
             return None
         step, which = divmod(code, len(self.watched))
         return step, self.watched[which]
@@ -102,8 +124,10 @@ class Member:
             self.sums[key] += value.detach().double()
 
     def take_sums(self) -> dict[str, float]:
-        """The sums as numbers; what follows starts from zero."""
-        out = {key: float(value) for key, value in self.sums.items()}
+        """The sums over all processes as numbers; what follows starts from zero."""
+        keys = list(self.sums)
+        total = self.world.sum(torch.stack([self.sums[key] for key in keys]))
+        out = dict(zip(keys, total.tolist(), strict=True))
         for value in self.sums.values():
             value.zero_()
         return out
@@ -113,7 +137,7 @@ class Member:
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
-            "sums": self.sums,
+            "sums": self.sums if self.world.size == 1 else {k: self.world.gather(v) for k, v in self.sums.items()},
         }
         out = {f"{part}/{key}": value for part, values in parts.items() for key, value in values.items()}
         for i, parameter in enumerate(parameters(self.optimizer)):
@@ -131,7 +155,8 @@ class Member:
         self.model.load_state_dict(parts["model"])
         self.objective.load_state_dict(parts["objective"])
         owned = parameters(self.optimizer)
-        self.sums = {k: v.to(owned[0].device) for k, v in parts["sums"].items()}
+        own = {k: v if self.world.size == 1 else v[self.world.rank].clone() for k, v in parts["sums"].items()}
+        self.sums = {k: v.to(owned[0].device) for k, v in own.items()}
         for key, value in parts["optimizer"].items():
             what, number = key.rsplit("/", 1)
             parameter = owned[int(number)]

@@ -21,7 +21,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, describe_device, load_record, now, summarize, versions
 from lskd.trainer import checkpoint as checkpoints
 from lskd.trainer import table as tables
-from lskd.trainer.cohort import WINDOW, Cohort, Member, evaluate
+from lskd.trainer.cohort import WATCH_EVERY, WINDOW, Cohort, Member, evaluate
+from lskd.trainer.distributed import World, join, world
 from lskd.trainer.execution import Execution
 from lskd.trainer.folder import append_line, claim, locked, read_lines
 from lskd.trainer.log import Log
@@ -67,6 +69,8 @@ class Options:
             rounding, so the kind is part of what a run is; on strong views the teacher is always live.
         table_dtype: "float32" or "float16".
         log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
+        sync_batchnorm: of several processes, started by ``torchrun``: BatchNorm's statistics are those of the whole
+            batch; otherwise each process normalises with its own part, and the first's running statistics count.
         precision, fused, graph, streams: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
     """
 
@@ -81,6 +85,7 @@ class Options:
     fused: bool = True
     graph: bool = True
     streams: bool = True
+    sync_batchnorm: bool = False
 
 
 def train(
@@ -176,13 +181,19 @@ def _overrides(settings: Mapping[str, Any] | None, members: Iterable[str] | None
 def _train(
     recipe: Recipe, place: Any, *, called: str, seed: int, overrides: dict[str, Any], options: Options
 ) -> tuple[Path, dict[str, Any]]:
-    device = select_device(options.device)
+    Log.check(options.log)
+    device, here = join(select_device(options.device)), world()
+    if here.size > 1:  # their meetings are not for a CUDA graph; the first process speaks for all
+        options = replace(options, graph=False, streams=False)
+        if not here.first:
+            options = replace(options, progress=False, log=None)
+        if options.sync_batchnorm and device.type == "cpu":
+            raise LskdError("--sync-batchnorm: PyTorch has it on GPUs only; leave it out, or use --device cuda")
     execution = Execution.choose(
         device, precision=options.precision, fused=options.fused, graph=options.graph, streams=options.streams
     )
-    Log.check(options.log)
     with execution.active():
-        return _train_on(recipe, place, called, seed, overrides, options, device, execution)
+        return _train_on(recipe, place, called, seed, overrides, options, device, execution, here)
 
 
 def _train_on(
@@ -194,6 +205,7 @@ def _train_on(
     options: Options,
     device: torch.device,
     execution: Execution,
+    here: World,
 ) -> tuple[Path, dict[str, Any]]:
     dataset = load_dataset(recipe.dataset, **recipe.data)
     teacher, teacher_facts = _teacher(recipe, dataset, device, options)
@@ -214,35 +226,19 @@ def _train_on(
         "execution": execution.facts(),
         "source_digest": sources.digest(sources.closure("lskd.trainer.run")),
     }
+    if here.size > 1:
+        about["distributed"] = {"processes": here.size, "sync_batchnorm": options.sync_batchnorm}
     identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     folder = place(identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
+
+    def begin(stack: ExitStack) -> dict[str, Any] | None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
+            stack.enter_context(locked(folder))
         claim(folder / "run.json", {"identity": identity, **about})
-        return folder, load_record(folder)
-    with locked(folder):
-        claim(folder / "run.json", {"identity": identity, **about})
-        if (folder / "record.json").exists():
-            return folder, load_record(folder)
-        table = None
-        if teacher is not None and kind is not None:
-            _say(options, f"teacher logits: {kind['source']}, {reason}")
-            if kind["source"] == "table":
-                table = _open_table(recipe, dataset, teacher, device, options)
-                _say(options, f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
-        cohort = Cohort(recipe, dataset, seed=seed, teacher=teacher, device=device, table=table, execution=execution)
-        idle = cohort.lanes.count - len(cohort.members) - (teacher is not None)
-        if device.type == "cpu" and idle > 0:
-            threads = cohort.lanes.count // (len(cohort.members) + (teacher is not None))
-            _say(
-                options,
-                f"{idle} of {cohort.lanes.count} lanes stay idle; faster, with other bits: --set threads={threads}",
-            )
-        found = checkpoints.load_newest(folder / "checkpoints", identity=identity)
-        clock = _Clock(folder / "sessions.jsonl", found)
-        if found:
-            cohort.restore(found)
-        _loop(cohort, folder, identity, clock, options)
+        return load_record(folder) if (folder / "record.json").exists() else None
+
+    def finish(cohort: Cohort, clock: _Clock, table: tables.LogitTable | None) -> dict[str, Any]:
         record = {
             "schema": SCHEMA,
             **about,
@@ -262,6 +258,41 @@ def _train_on(
         }
         write_json(folder / "record.json", record)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return record
+
+    with ExitStack() as stack:
+        if (finished := here.on_first(lambda: begin(stack))) is not None:
+            return folder, finished
+        table = None
+        if teacher is not None and kind is not None:
+            _say(options, f"teacher logits: {kind['source']}, {reason}")
+            if kind["source"] == "table":
+                table = _open_table(recipe, dataset, teacher, device, options)
+                _say(options, f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
+        cohort = Cohort(
+            recipe,
+            dataset,
+            seed=seed,
+            teacher=teacher,
+            device=device,
+            table=table,
+            execution=execution,
+            world=here,
+            sync_batchnorm=options.sync_batchnorm,
+        )
+        idle = cohort.lanes.count - len(cohort.members) - (teacher is not None)
+        if device.type == "cpu" and idle > 0 and here.size == 1:
+            threads = cohort.lanes.count // (len(cohort.members) + (teacher is not None))
+            _say(
+                options,
+                f"{idle} of {cohort.lanes.count} lanes stay idle; faster, with other bits: --set threads={threads}",
+            )
+        found = here.on_first(lambda: checkpoints.load_newest(folder / "checkpoints", identity=identity))
+        clock = here.on_first(lambda: _Clock(folder / "sessions.jsonl", found))
+        if found:
+            cohort.restore(found)
+        _loop(cohort, folder, identity, clock, options)
+        record = here.on_first(lambda: finish(cohort, clock, table))
     return folder, record
 
 
@@ -344,13 +375,15 @@ def _teacher(
     if source is None:
         return None, None
     model = create_model(source.network, num_classes=dataset.classes)
+    here = world()
     kind, _, published = (source.checkpoint or "").partition(":")
     if kind == "torchvision":
-        load_torchvision(model, published)
+        here.on_first(lambda: load_torchvision(model, published))
         facts: dict[str, Any] = {"checkpoint": source.checkpoint}
     elif source.checkpoint is not None:
-        load_checkpoint(model, source.checkpoint)
-        facts = {"checkpoint": Path(source.checkpoint).name}
+        file = source.checkpoint
+        here.on_first(lambda: load_checkpoint(model, file))
+        facts = {"checkpoint": Path(file).name}
     else:
         assert source.recipe is not None
         # The teacher sees the students' data, whatever its own recipe says of it.
@@ -370,14 +403,16 @@ def _teacher(
         ((name, member),) = record["members"].items()
         if "failure" in member:
             raise LskdError(f"{folder}: the teacher {name} failed: {member['failure']['reason']}; change its recipe")
-        load_checkpoint(model, folder / member["weights"]["file"])
+        weights = folder / member["weights"]["file"]
+        here.on_first(lambda: load_checkpoint(model, weights))
         facts = {"recipe": source.recipe, "seed": source.seed, "run": record["identity"]}
+    shown = model if source.input_size is None else Resized(model, source.input_size)
+    shown = shown.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    here.spread(shown)
     digest = state_digest(model.state_dict())
-    if source.input_size is not None:
-        model = Resized(model, source.input_size)
-    model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    _, accuracy = evaluate(model, dataset.test_images.to(device), dataset.test_labels.to(device), dataset)
-    return model, {
+    images, labels = dataset.test_images.to(device), dataset.test_labels.to(device)
+    _, accuracy = evaluate(shown, images, labels, dataset, world=here)
+    return shown, {
         "network": source.network,
         "digest": digest,
         "test_accuracy": accuracy,
@@ -407,9 +442,10 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
         nonlocal saved_at
         state = cohort.state()
         values = {**state.values, "seconds": clock.seconds}
-        checkpoints.save(
-            folder / "checkpoints", checkpoints.Checkpoint(state.step, state.tensors, values), identity=identity
-        )
+        if cohort.world.first:
+            checkpoints.save(
+                folder / "checkpoints", checkpoints.Checkpoint(state.step, state.tensors, values), identity=identity
+            )
         saved_at = time.monotonic()
 
     log = Log(options.log, folder, {m.name: m.history for m in cohort.members})
@@ -431,7 +467,11 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
             bar.update((cohort.step - shown) * images)
             shown = cohort.step
             ended = cohort.step % cohort.steps_per_epoch == 0  # then it is saved below
-            if not ended and time.monotonic() - saved_at >= options.checkpoint_seconds:
+            due = time.monotonic() - saved_at >= options.checkpoint_seconds
+            if cohort.world.size > 1:  # all save or none; asking costs time on a GPU
+                often = cohort.device.type == "cpu" or cohort.step % WATCH_EVERY == 0
+                due = often and not ended and cohort.world.tell(due)
+            if not ended and due:
                 save()
 
         def after_epoch() -> None:
@@ -442,6 +482,8 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
 
         def on_failure(member: Member, tensors: dict[str, Tensor]) -> None:
             failure = member.failure or {}
+            if not cohort.world.first:
+                return
             path = folder / f"{member.name}.postmortem.safetensors"
             with atomic_path(path) as temporary:
                 save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
@@ -503,6 +545,7 @@ def _command(name: str, seed: int, overrides: Mapping[str, Any], options: Option
         words += ["--teacher-logits", options.teacher_logits, "--table-dtype", options.table_dtype]
     if options.precision != "auto":
         words += ["--precision", options.precision]
+    words += ["--sync-batchnorm"] * options.sync_batchnorm
     for name in ("fused", "graph", "streams"):
         words += [f"--no-{name}"] * (not getattr(options, name))
     return shlex.join(words)

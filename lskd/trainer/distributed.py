@@ -1,0 +1,160 @@
+"""Several processes that train one run together, a part of every batch each; started by ``torchrun``.
+
+PyTorch's DistributedDataParallel averages gradients. Draws are those of one process: each takes its share of every
+batch. The first process alone reads and writes files and decides; the others hear of it. Outside ``torchrun`` there
+is one process, and everything here is the identity.
+"""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lskd.errors import LskdError
+
+__all__ = ["ALONE", "World", "join", "only", "world"]
+
+# The others wait while the first process writes evidence, or downloads a teacher.
+PATIENCE = datetime.timedelta(hours=2)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """How many processes there are, and which this is, from 0."""
+
+    size: int = 1
+    rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, rows: slice) -> slice:
+        """This process's part of positions ``rows``; parts differ by one at most."""
+        count = rows.stop - rows.start
+        return slice(rows.start + count * self.rank // self.size, rows.start + count * (self.rank + 1) // self.size)
+
+    def wrap(self, module: nn.Module, *, sync_batchnorm: bool) -> nn.Module:
+        """The module with gradients averaged over processes. Statistics of BatchNorm stay each process's own."""
+        if self.size == 1:
+            return module
+        if sync_batchnorm:
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
+        options: dict[str, Any] = {switch: False}
+        return nn.parallel.DistributedDataParallel(module, **options)
+
+    def tell(self, value: T) -> T:
+        """The first process's value, in all."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+    def on_first(self, do: Callable[[], T]) -> T:
+        """Let the first process do something; all get its result, or an LskdError with its error's text."""
+        if self.size == 1:
+            return do()
+        result: tuple[bool, Any] = (False, None)
+        error: BaseException | None = None
+        if self.first:
+            try:
+                result = (True, do())
+            except BaseException as raised:
+                error, result = raised, (False, f"the first process stopped: {raised}")
+        done, value = self.tell(result)
+        if error is not None:
+            raise error
+        if not done:
+            raise LskdError(value)
+        return value
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Summed over processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def least(self, value: Tensor) -> Tensor:
+        """The smallest over processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(value, dist.ReduceOp.MIN)
+        return value
+
+    def everyone(self, value: T) -> list[T]:
+        """The values of all processes, in order."""
+        box: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(box, value)
+        return box
+
+    def gather(self, value: Tensor) -> Tensor:
+        """The values of all processes, ``[size, ...]``."""
+        parts = [torch.empty_like(value) for _ in range(self.size)]
+        if self.size == 1:
+            return value[None]
+        dist.all_gather(parts, value)
+        return torch.stack(parts)
+
+    def spread(self, module: nn.Module) -> None:
+        """Give weights and buffers of the first process's module to the others'."""
+        if self.size > 1:
+            for tensor in (*module.parameters(), *module.buffers()):
+                value = tensor.detach().contiguous()
+                dist.broadcast(value, 0)
+                tensor.detach().copy_(value)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+ALONE = World()
+
+
+def world() -> World:
+    """The processes of this run."""
+    return World(dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized() else ALONE
+
+
+def only() -> bool:
+    """Whether this process is the one that speaks; before and after the processes have met too."""
+    return os.environ.get("RANK", "0") == "0" or "WORLD_SIZE" not in os.environ
+
+
+def join(device: torch.device) -> torch.device:
+    """Meet the other processes that ``torchrun`` started, if it did; gives this process's device.
+
+    They stay together until they end, so later runs of the same processes find each other.
+
+    Raises:
+        LskdError: more processes on a host than it has GPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return device
+    if device.type == "cuda":
+        number = int(os.environ.get("LOCAL_RANK", "0"))
+        if number >= torch.cuda.device_count():
+            raise LskdError(
+                f"process {number + 1} of this host has no GPU, there are {torch.cuda.device_count()}; "
+                "start as many processes as there are GPUs (torchrun --nproc-per-node)"
+            )
+        device = torch.device("cuda", number)
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)
+    return device
