@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_a_killed_campaign_goes_on_and_ends_as_if_nothing_had_happened(rehearsed
     assert list(rehearsed.done) == [task.name for task in rehearsed.tasks]
     sessions = {task: load_record(folder)["sessions"] for task, folder in rehearsed.runs().items()}
     assert {task for task, n in sessions.items() if n > 1} == {RUN}
+    assert rehearsed.run() == campaign.Outcome()  # nothing is done twice
     other = Campaign("tiny", tmp_path, device="cpu", progress=False)
     assert other.run(only="resnet56-resnet20").done == ["resnet56-resnet20/seed-0", RUN]
     digests = [
@@ -91,6 +93,16 @@ def test_time_over_stops_and_says_what_is_next(tmp_path: Path, capsys: pytest.Ca
     first = Campaign("tiny", tmp_path, device="cpu", progress=False)
     assert first.run(only="teacher-resnet56").failed == {}
     assert main([*call, "--only", "teacher-resnet56"]) == 0
+
+
+def test_time_over_interrupts_what_is_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "train_cached", lambda *_, **__: time.sleep(60))
+    began, tried = time.monotonic(), Campaign("tiny", tmp_path, device="cpu", progress=False)
+    assert tried.run(minutes=0.01) == campaign.Outcome(next="teacher-resnet56", time_over=True)
+    assert time.monotonic() - began < 30
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    with pytest.raises(LskdError, match="minutes is -1; expected more than 0"):
+        tried.run(minutes=-1)
 
 
 def test_one_command_of_make_runs_it(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def _stored(pack: Evidence, perplexity: float, seed: int) -> Embedding:
 def embed_all(
     packs: Mapping[str, Evidence], *, perplexity: float = 30.0, seed: int = 0, jobs: int = 1, progress: bool = True
 ) -> dict[str, Embedding]:
-    """:func:`embed` for several networks, ``jobs`` at a time, each in a process of its own."""
+    """:func:`embed` for several networks, ``jobs`` at a time, each in a process of its own; compact packs have it."""
+    if all(pack.compact for pack in packs.values()):
+        return {name: embed(pack, perplexity=perplexity, seed=seed) for name, pack in packs.items()}
     work = Parallel(n_jobs=min(jobs, len(packs)), return_as="generator")(
         delayed(embed)(pack, perplexity=perplexity, seed=seed) for pack in packs.values()
     )

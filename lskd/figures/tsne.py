@@ -128,11 +128,12 @@ def _scatter(
 ) -> None:
     middle = (points.max(axis=0) + points.min(axis=0)) / 2
     reach = float((points.max(axis=0) - points.min(axis=0)).max()) / 2 * 1.03
+    size = 2.1 * min(1.0, (2000 / len(points)) ** 0.25)
     # Interleaved, so that no group hides the others by being drawn last.
     for start in range(4):
         for group, (color, marker) in enumerate(colors):
             chosen = points[groups == group][start::4]
-            ax.plot(*chosen.T, marker, color=color, ms=2.1, mew=0, alpha=0.8, rasterized=True)
+            ax.plot(*chosen.T, marker, color=color, ms=size, mew=0, alpha=0.8, rasterized=True)
     ax.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach), aspect="equal")
     ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
