@@ -11,20 +11,21 @@ from typing import Any
 
 from lskd import analysis
 from lskd.errors import LskdError
-from lskd.figures import results, tables
+from lskd.figures import beside, results, tables
 from lskd.files import atomic_write, read_json
 from lskd.sources import ROOT
 
 __all__ = ["blocks", "fill", "main"]
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
+CIFAR100 = Path("results/cifar100/resnet56-resnet20"), "cifar100-resnet56-resnet20-short-8"
 COST = Path("benchmarks/results/make_book.json")
 PICTURES = Path("figures/digit_pairs")
 
 
 def blocks(root: Path) -> dict[str, str]:
     """Markdown of every generated part, by the name in its markers."""
-    out = {"results": _results(root)}
+    out = {"results": _results(root), "cifar100": _cifar100(root)}
     if (root / COST).is_file():
         out["cost"] = _cost(read_json(root / COST))
     return out
@@ -81,6 +82,14 @@ def _results(root: Path) -> str:
         f"{devices}, PyTorch {first['versions']['torch']}. "
         f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}\n\n" + _verdicts(found.to_dict("records"))
     )
+
+
+def _cifar100(root: Path) -> str:
+    folder, recipe = CIFAR100
+    records = [record for _, record in beside.records_of(root / folder, recipe)]
+    table = beside.accuracy_table(records)
+    words = table.caption.replace("<b>", "**").replace("</b>", "**")
+    return f"{words} Records: [`{folder.as_posix()}`]({folder.as_posix()}).\n\n{table.to_markdown()}"
 
 
 def _verdicts(rows: list[dict[Any, Any]]) -> str:
