@@ -37,6 +37,7 @@ def test_protocols_typed_from_the_specification() -> None:
     vit = column("vit", "DeiT-Tiny")
     assert (vit["optimiser"], vit["epochs"], vit["batch"], vit["weight decay"]) == ("AdamW", "300", "128", "0.05")
     assert (vit["warm-up epochs"], vit["schedule"], vit["drop path, last block"]) == ("20", "cosine", "0.1")
+    assert vit["teacher sees images of size"] == "32"
     teacher = column("vit", "pycls-ResNet-56")
     assert (teacher["optimiser"], teacher["learning rate"], teacher["Nesterov momentum"]) == ("SGD", "0.1", "yes")
 

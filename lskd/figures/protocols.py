@@ -83,6 +83,8 @@ def _protocol(recipe: Recipe) -> dict[str, str]:
     if recipe.teacher:
         own = "trained by " + recipe.teacher.recipe if recipe.teacher.recipe else str(recipe.teacher.checkpoint)
         out["teacher's weights"] = own.replace("torchvision:", "torchvision, ")
+        if recipe.teacher.input_size:
+            out["teacher sees images of size"] = _text(recipe.teacher.input_size)
     return out
 
 
