@@ -125,10 +125,16 @@ def _sha(obj: Any) -> str:
 # --- one job ---------------------------------------------------------------------------------------------------------
 
 
-def carry_out(folder: Path, name: str) -> str:
+def carry_out(folder: Path, name: str, *, mark: Path | None = None) -> str:
     """Do one job of the plan in ``folder`` and file its record; returns what happened, in a line.
 
     What was done before is found, and what was interrupted goes on.
+
+    Args:
+        folder: of the plan.
+        name: of the job.
+        mark: a second place for the file that says that it is done, where Snakemake looks for it when machines share
+            no disk.
 
     Raises:
         LskdError: no such job, or what stopped it.
@@ -145,7 +151,8 @@ def carry_out(folder: Path, name: str) -> str:
     wanted = plan["wanted"]
     with one_gpu(Path(wanted["runs"]) / ".gpus"):  # before torch looks for one
         report = _table(job, wanted) if job["kind"] == "logits" else _run(job, wanted)
-    write_json(marker(folder, name), report)
+    for place in {marker(folder, name), mark or marker(folder, name)}:
+        write_json(place, report)
     return str(report["said"])
 
 

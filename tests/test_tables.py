@@ -13,10 +13,13 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -307,6 +310,114 @@ def test_a_profile_that_is_not_there_is_named(project: Path) -> None:
     done = call(project, "--profile", "slrm")
     assert done.returncode == 2
     assert "profile 'slrm': no folder with a config.yaml; workflow/profiles has kubernetes, local, slurm" in done.stderr
+
+
+# --- Kubernetes ------------------------------------------------------------------------------------------------------
+
+
+RSYNC = """\
+#!{python}
+# Stands for rsync, which the storage plugin copies with, on machines that lack it.
+import shutil, sys
+from pathlib import Path
+source, target = [word for word in sys.argv[1:] if not word.startswith("-")][-2:]
+if Path(source).is_dir():
+    shutil.copytree(source, target, dirs_exist_ok=True)
+else:
+    shutil.copy2(source, target)
+"""
+
+
+class Cluster(BaseHTTPRequestHandler):
+    """Stands for the interface of Kubernetes: does a job at once, without the Snakemake that the pod would install."""
+
+    jobs: ClassVar[dict[str, dict[str, Any]]] = {}
+    codes: ClassVar[dict[str, int]] = {}
+    place: ClassVar[Path]
+    root: ClassVar[Path]
+
+    def answer(self, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/jobs"):
+            name = body["metadata"]["name"]
+            self.jobs[name] = body
+            (container,) = body["spec"]["template"]["spec"]["containers"]
+            found = re.search(r"--target-jobs '(\w+):job=(\S+)'", " ".join(container["args"]))
+            assert found
+            job = "/".join(found.groups())
+            folder = self.place / "folder"
+            mark = Path(f"{self.place}/shared{folder}/done/{job}.json")  # where the storage plugin would put it
+            words = ["--job", job, "--folder", str(folder), "--mark", str(mark)]
+            done = subprocess.run(command(*words), cwd=self.root, env=environment(self.root), check=False)
+            self.codes[name] = done.returncode
+        self.answer(body)
+
+    def do_GET(self) -> None:
+        name = next((name for name in self.jobs if f"/jobs/{name}" in self.path), None)
+        if name is None:
+            self.answer({"kind": "PodList", "apiVersion": "v1", "items": []})
+            return
+        status = {"succeeded": 1} if self.codes[name] == 0 else {"failed": 1}
+        self.answer(self.jobs[name] | {"status": status})
+
+    def do_DELETE(self) -> None:
+        self.answer({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_kubernetes_gets_a_job_with_what_it_needs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("snakemake_executor_plugin_kubernetes")
+    pytest.importorskip("snakemake_storage_plugin_fs")
+    volume = Cluster.place = tmp_path / "volume"
+    Cluster.root = project
+    path = project / "workflow" / "profiles" / "kubernetes" / "config.yaml"
+    text = path.read_text().replace("YOUR_IMAGE", "an/image:1").replace("/lskd/shared", str(volume / "shared"))
+    path.write_text(text.replace("lskd:/lskd", f"lskd:{volume}") + "seconds-between-status-checks: 1\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_address[1]}"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "kube.json").write_text(json.dumps(config))
+    places = [f"{key}={volume / key}" for key in ("folder", "runs", "store")]
+    chosen = ["tables=[2]", "pairs=resnet20", "seeds=1", *places]
+    words = [word for item in chosen for word in ("--set", item)]
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "rsync").write_text(RSYNC.format(python=sys.executable))
+    (commands / "rsync").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    done = call(project, "--profile", "kubernetes", *words, KUBECONFIG=str(tmp_path / "kube.json"))
+    server.shutdown()
+    server.server_close()
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert "1 of 1 jobs are done" in done.stdout
+    (job,) = Cluster.jobs.values()
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["image"] == "an/image:1"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["resources"]["limits"]["memory"] == "24000M"
+    assert {m["mountPath"] for m in container["volumeMounts"] if m["name"] == "lskd"} == {str(volume)}
+    assert {v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if v["name"] == "lskd"} == {"lskd"}
 
 
 # --- what jobs side by side need -------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ for tables_kind, tables_priority in (("network", 3), ("logits", 2), ("cohort", 1
             mem_mb=tables_wanted("memory_mb"),
             runtime=tables_minutes(tables_kind),
         shell:
-            "{TABLES_PYTHON:q} -m lskd.cli tables --job {rule}/{wildcards.job:q} --folder {params.folder:q}"
+            "{TABLES_PYTHON:q} -m lskd.cli tables --job {rule}/{wildcards.job:q} --folder {params.folder:q} --mark {output:q}"
 
 
 rule tables_page:
