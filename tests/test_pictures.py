@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -137,6 +138,7 @@ def test_operations_at_full_strength() -> None:
     grey = ramp.astype(int)
     assert (after("Invert", 0.9) == 255 - grey).all()
     assert (after("PosterizeIncreasing", 0.9) == (grey & 0b10000000)).all()  # 4 - int(3.6) bits
+    assert (after("PosterizeIncreasing", 1.0) == 0).all()
     assert (after("PosterizeIncreasing", -0.1) == (grey & 0b11110000)).all()
     assert (after("SolarizeIncreasing", 0.9) == np.where(grey < 26, grey, 255 - grey)).all()
     assert (after("SolarizeAdd", 0.9) == np.where(grey < 128, np.minimum(grey + 99, 255), grey)).all()
@@ -152,6 +154,18 @@ def test_operations_at_full_strength() -> None:
         "AutoContrast", "Equalize", "Invert", "PosterizeIncreasing", "SolarizeIncreasing", "SolarizeAdd",
         "ColorIncreasing", "SharpnessIncreasing",  # of a grey ramp
     }  # fmt: skip
+
+
+def test_operations_give_the_bytes_of_timm() -> None:
+    """``timm_increasing.npz``: timm 1.0.31 on Pillow 13, ``operation(image, magnitude)``, both directions."""
+    g = np.load(Path(__file__).parent / "golden" / "timm_increasing.npz")
+    assert g["operations"].tolist() == list(OPERATIONS)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    for name, rows in zip(OPERATIONS, g["crc32"], strict=True):
+        for magnitude, row in zip(g["magnitudes"].tolist(), rows, strict=True):
+            for sign, expected in zip((1, -1), row.tolist(), strict=True):
+                found = zlib.crc32(np.asarray(apply(name, image, sign * magnitude / 10)).tobytes())
+                assert found == expected, (name, magnitude, sign)
 
 
 def test_randaugment_draws_every_operation_half_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

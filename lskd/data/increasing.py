@@ -77,7 +77,9 @@ def _rotate(image: Image.Image, strength: float) -> Image.Image:
 
 
 def _posterize(image: Image.Image, strength: float) -> Image.Image:
-    return ImageOps.posterize(image, 4 - int(abs(strength) * 4))
+    """Keep the upper bits of a level: at full strength none, which Pillow's own function refuses in later versions."""
+    mask = -(2 ** (8 - (4 - int(abs(strength) * 4)))) & 255
+    return image.point([level & mask for level in range(256)] * 3)
 
 
 def _solarize(image: Image.Image, strength: float) -> Image.Image:
