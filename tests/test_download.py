@@ -191,7 +191,10 @@ def test_another_file_is_refused_and_nothing_is_left_of_it(server: Server, tmp_p
 
 def test_a_transfer_that_brings_nothing_more_ends_with_what_there_is(server: Server, tmp_path: Path) -> None:
     server.breaks = [500, *[0] * 20]
-    with pytest.raises(LskdError, match=r"keeps breaking off \(closed by the server\), 500 bytes are in .*part; the same command goes on"):
+    with pytest.raises(
+        LskdError,
+        match=r"keeps breaking off \(closed by the server\), 500 bytes are in .*part; the same command goes on",
+    ):
         get_cifar100(tmp_path, mirror=address(server), progress=False)
     server.breaks.clear()
     assert get_cifar100(tmp_path, mirror=address(server), progress=False).is_dir()
