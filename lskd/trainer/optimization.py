@@ -17,7 +17,7 @@ from lskd.models.transformer import DropPath
 from lskd.recipe import Recipe
 from lskd.trainer.schedule import cosine_learning_rate, step_learning_rate
 
-__all__ = ["create_optimizer", "exempt", "learning_rate", "set_drop_path"]
+__all__ = ["check", "create_optimizer", "exempt", "learning_rate", "set_drop_path"]
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distillation token": "distill_token"}
@@ -36,6 +36,20 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
         warmup=asked.get("warmup_epochs", 0),
         warmup_start=asked.get("first_rate", 0.0),
     )
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a schedule that the number of epochs has no room for.
+
+    Raises:
+        LskdError: more epochs of warm-up than epochs.
+    """
+    warmup = recipe.optimization.get("warmup_epochs", 0)
+    if warmup > recipe.epochs:
+        raise LskdError(
+            f"recipe {recipe.name}: {warmup} epochs of warm-up and {recipe.epochs} in all; lower the first too, "
+            "--set optimization.warmup_epochs=0"
+        )
 
 
 def create_optimizer(

@@ -22,70 +22,34 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lskd import evidence, sources
-from lskd.data import Dataset, load_dataset
+from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, sha256_file, write_json
-from lskd.models import create_model, load_checkpoint, save_checkpoint, state_digest
-from lskd.models.imagenet import load_torchvision
-from lskd.models.resized import Resized
-from lskd.objectives import METHODS
+from lskd.models import save_checkpoint, state_digest
 from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, describe_device, load_record, now, summarize, versions
 from lskd.trainer import checkpoint as checkpoints
+from lskd.trainer import optimization
 from lskd.trainer import table as tables
-from lskd.trainer.cohort import WATCH_EVERY, WINDOW, Cohort, Member, evaluate
+from lskd.trainer.cohort import WATCH_EVERY, WINDOW, Cohort, Member
 from lskd.trainer.distributed import World, join, world
 from lskd.trainer.execution import Execution
 from lskd.trainer.folder import append_line, claim, locked, read_lines
 from lskd.trainer.log import Log
+from lskd.trainer.options import Options, select_device
+from lskd.trainer.teacher import build_table, logits_source, open_or_make, provide, verify_table
 
 __all__ = ["Options", "build_table", "publish", "select_device", "train", "train_cached", "verify_table"]
-
-RUNS = "build/runs"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is carried out, beside what it is.
-
-    Attributes:
-        device: "auto" takes a GPU when there is one.
-        runs: where a teacher and its table are looked for, and made if they are not there yet.
-        checkpoint_seconds: time between checkpoints within an epoch, 0 for one after every step; there is always one
-            at an epoch's end.
-        progress: show a progress bar and what was chosen on standard error.
-        teacher_logits: "live" passes every batch through the teacher, "table" reads what it said of each view
-            (:mod:`lskd.trainer.table`), "auto" takes the one that needs fewer forwards. Live and table differ by
-            rounding, so the kind is part of what a run is; on strong views the teacher is always live.
-        table_dtype: "float32" or "float16".
-        log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
-        sync_batchnorm: of several processes, started by ``torchrun``: BatchNorm's statistics are those of the whole
-            batch; otherwise each process normalises with its own part, and the first's running statistics count.
-        precision, fused, graph, streams: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
-    """
-
-    device: str = "auto"
-    runs: Path | str = RUNS
-    checkpoint_seconds: float = 60.0
-    progress: bool = True
-    teacher_logits: str = "live"
-    table_dtype: str = "float32"
-    log: str | None = None
-    precision: str = "auto"
-    fused: bool = True
-    graph: bool = True
-    streams: bool = True
-    sync_batchnorm: bool = False
 
 
 def train(
@@ -160,19 +124,6 @@ def publish(folder: Path, output: Path | str) -> list[Path]:
     return [output / name for name in [*names, "record.json"]]
 
 
-def select_device(name: str) -> torch.device:
-    """ "auto", "cpu", "cuda" or "cuda:1" to a device that is there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise LskdError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise LskdError(f"device {name!r}: PyTorch finds no CUDA device here; use --device cpu or auto")
-    return device
-
-
 def _overrides(settings: Mapping[str, Any] | None, members: Iterable[str] | None) -> dict[str, Any]:
     chosen = {} if members is None else {"members": list(members)}
     return {**(settings or {}), **chosen}
@@ -182,6 +133,7 @@ def _train(
     recipe: Recipe, place: Any, *, called: str, seed: int, overrides: dict[str, Any], options: Options
 ) -> tuple[Path, dict[str, Any]]:
     Log.check(options.log)
+    optimization.check(recipe)
     device, here = join(select_device(options.device)), world()
     if here.size > 1:  # their meetings are not for a CUDA graph; the first process speaks for all
         options = replace(options, graph=False, streams=False)
@@ -208,8 +160,8 @@ def _train_on(
     here: World,
 ) -> tuple[Path, dict[str, Any]]:
     dataset = load_dataset(recipe.dataset, **recipe.data)
-    teacher, teacher_facts = _teacher(recipe, dataset, device, options)
-    kind, reason = _teacher_logits(recipe, dataset, options) if teacher else (None, None)
+    teacher, teacher_facts = provide(recipe, dataset, device, options)
+    kind, reason = logits_source(recipe, dataset, options) if teacher else (None, None)
     about = {
         "name": recipe.name,
         "config": recipe.config(),
@@ -265,10 +217,10 @@ def _train_on(
             return folder, finished
         table = None
         if teacher is not None and kind is not None:
-            _say(options, f"teacher logits: {kind['source']}, {reason}")
+            options.say(f"teacher logits: {kind['source']}, {reason}")
             if kind["source"] == "table":
-                table = _open_table(recipe, dataset, teacher, device, options)
-                _say(options, f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
+                table = open_or_make(recipe, dataset, teacher, device, options)
+                options.say(f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
         cohort = Cohort(
             recipe,
             dataset,
@@ -283,8 +235,7 @@ def _train_on(
         idle = cohort.lanes.count - len(cohort.members) - (teacher is not None)
         if device.type == "cpu" and idle > 0 and here.size == 1:
             threads = cohort.lanes.count // (len(cohort.members) + (teacher is not None))
-            _say(
-                options,
+            options.say(
                 f"{idle} of {cohort.lanes.count} lanes stay idle; faster, with other bits: --set threads={threads}",
             )
         found = here.on_first(lambda: checkpoints.load_newest(folder / "checkpoints", identity=identity))
@@ -294,130 +245,6 @@ def _train_on(
         _loop(cohort, folder, identity, clock, options)
         record = here.on_first(lambda: finish(cohort, clock, table))
     return folder, record
-
-
-def _say(options: Options, text: str) -> None:
-    if options.progress:
-        tqdm.write(text, file=sys.stderr)
-
-
-def _teacher_logits(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[dict[str, Any] | None, str]:
-    """Where logits of weak views come from, for the run's identity, and why; None when no member uses any."""
-    if not any(METHODS[settings["method"]].needs_teacher for settings in recipe.members.values()):
-        return None, "no member uses a teacher"
-    if dataset.view_count is None:
-        if options.teacher_logits == "table":
-            raise LskdError(f"{dataset.name} has more views than a table can hold; take --teacher-logits live")
-        return {"source": "live", "dtype": "float32"}, f"{dataset.name} has more views than a table can hold"
-    source, reason = tables.choose(
-        options.teacher_logits,
-        epochs=recipe.epochs,
-        train_size=len(dataset.train_labels),
-        views=dataset.view_count,
-    )
-    return {"source": source, "dtype": options.table_dtype if source == "table" else "float32"}, reason
-
-
-def build_table(
-    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
-) -> tuple[Path, float]:
-    """Build, or finish, or only check the table of a recipe's teacher.
-
-    Args:
-        folder: where, by default below ``options.runs``, named by its content.
-
-    Returns:
-        The folder, and the largest difference from the live teacher in standard deviations of its logits.
-    """
-    return _table(load_recipe(recipe, settings=settings), folder, options)
-
-
-def verify_table(
-    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
-) -> tuple[Path, float]:
-    """Like :func:`build_table`, but an absent, unfinished or damaged table is an LskdError."""
-    return _table(load_recipe(recipe, settings=settings), folder, options, make=False)
-
-
-def _table(recipe: Recipe, folder: Path | None, options: Options, *, make: bool = True) -> tuple[Path, float]:
-    device = select_device(options.device)
-    dataset = load_dataset(recipe.dataset, **recipe.data)
-    teacher, _ = _teacher(recipe, dataset, device, options)
-    if teacher is None:
-        raise LskdError(f"recipe {recipe.name} has no teacher, so there are no logits to tabulate")
-    table = _open_table(recipe, dataset, teacher, device, options, folder=folder, make=make)
-    return table.folder, table.checked
-
-
-def _open_table(
-    recipe: Recipe,
-    dataset: Dataset,
-    teacher: nn.Module,
-    device: torch.device,
-    options: Options,
-    *,
-    folder: Path | None = None,
-    make: bool = True,
-) -> tables.LogitTable:
-    assert recipe.teacher is not None
-    header = tables.describe(teacher, recipe.teacher.network, dataset, dtype=options.table_dtype)
-    folder = folder or tables.place(Path(options.runs), header)
-    if make:
-        tables.build(folder, header, teacher, dataset, device=device, progress=options.progress)
-    return tables.open_table(folder, header, teacher, dataset, device=device)
-
-
-def _teacher(
-    recipe: Recipe, dataset: Dataset, device: torch.device, options: Options
-) -> tuple[nn.Module | None, dict[str, Any] | None]:
-    """The network in eval mode and what a record says of it, or (None, None) for a cohort without one."""
-    source = recipe.teacher
-    if source is None:
-        return None, None
-    model = create_model(source.network, num_classes=dataset.classes)
-    here = world()
-    kind, _, published = (source.checkpoint or "").partition(":")
-    if kind == "torchvision":
-        here.on_first(lambda: load_torchvision(model, published))
-        facts: dict[str, Any] = {"checkpoint": source.checkpoint}
-    elif source.checkpoint is not None:
-        file = source.checkpoint
-        here.on_first(lambda: load_checkpoint(model, file))
-        facts = {"checkpoint": Path(file).name}
-    else:
-        assert source.recipe is not None
-        # The teacher sees the students' data, whatever its own recipe says of it.
-        given = load_recipe(source.recipe, settings=source.settings)
-        own = {} if source.input_size is None else {"size": source.input_size}
-        wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}
-        settings = source.settings | {k: v for k, v in wanted.items() if getattr(given, k) != v}
-        folder, record = train_cached(
-            source.recipe,
-            seed=source.seed,
-            settings=settings,
-            device=str(device),
-            runs=options.runs,
-            checkpoint_seconds=options.checkpoint_seconds,
-            progress=options.progress,
-        )
-        ((name, member),) = record["members"].items()
-        if "failure" in member:
-            raise LskdError(f"{folder}: the teacher {name} failed: {member['failure']['reason']}; change its recipe")
-        weights = folder / member["weights"]["file"]
-        here.on_first(lambda: load_checkpoint(model, weights))
-        facts = {"recipe": source.recipe, "seed": source.seed, "run": record["identity"]}
-    shown = model if source.input_size is None else Resized(model, source.input_size)
-    shown = shown.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    here.spread(shown)
-    digest = state_digest(model.state_dict())
-    images, labels = dataset.test_images.to(device), dataset.test_labels.to(device)
-    _, accuracy = evaluate(shown, images, labels, dataset, world=here)
-    return shown, {
-        "network": source.network,
-        "digest": digest,
-        "test_accuracy": accuracy,
-        **facts,
-    }
 
 
 class _Clock:

@@ -1,0 +1,155 @@
+"""The teacher of a run: a checkpoint, or a network that is trained first; live, or as a table of what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lskd.data import Dataset, load_dataset
+from lskd.errors import LskdError
+from lskd.models import create_model, load_checkpoint, state_digest
+from lskd.models.imagenet import load_torchvision
+from lskd.models.resized import Resized
+from lskd.objectives import METHODS
+from lskd.recipes import Recipe, load_recipe
+from lskd.trainer import table as tables
+from lskd.trainer.cohort import evaluate
+from lskd.trainer.distributed import world
+from lskd.trainer.options import Options, select_device
+
+__all__ = ["build_table", "logits_source", "open_or_make", "provide", "verify_table"]
+
+
+def logits_source(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[dict[str, Any] | None, str]:
+    """Where logits of weak views come from, for the run's identity, and why; None when no member uses any."""
+    if not any(METHODS[settings["method"]].needs_teacher for settings in recipe.members.values()):
+        return None, "no member uses a teacher"
+    if dataset.view_count is None:
+        if options.teacher_logits == "table":
+            raise LskdError(f"{dataset.name} has more views than a table can hold; take --teacher-logits live")
+        return {"source": "live", "dtype": "float32"}, f"{dataset.name} has more views than a table can hold"
+    source, reason = tables.choose(
+        options.teacher_logits,
+        epochs=recipe.epochs,
+        train_size=len(dataset.train_labels),
+        views=dataset.view_count,
+    )
+    return {"source": source, "dtype": options.table_dtype if source == "table" else "float32"}, reason
+
+
+def build_table(
+    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
+) -> tuple[Path, float]:
+    """Build, or finish, or only check the table of a recipe's teacher.
+
+    Args:
+        folder: where, by default below ``options.runs``, named by its content.
+
+    Returns:
+        The folder, and the largest difference from the live teacher in standard deviations of its logits.
+    """
+    return _table(load_recipe(recipe, settings=settings), folder, options)
+
+
+def verify_table(
+    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
+) -> tuple[Path, float]:
+    """Like :func:`build_table`, but an absent, unfinished or damaged table is an LskdError."""
+    return _table(load_recipe(recipe, settings=settings), folder, options, make=False)
+
+
+def _table(recipe: Recipe, folder: Path | None, options: Options, *, make: bool = True) -> tuple[Path, float]:
+    device = select_device(options.device)
+    dataset = load_dataset(recipe.dataset, **recipe.data)
+    teacher, _ = provide(recipe, dataset, device, options)
+    if teacher is None:
+        raise LskdError(f"recipe {recipe.name} has no teacher, so there are no logits to tabulate")
+    table = open_or_make(recipe, dataset, teacher, device, options, folder=folder, make=make)
+    return table.folder, table.checked
+
+
+def open_or_make(
+    recipe: Recipe,
+    dataset: Dataset,
+    teacher: nn.Module,
+    device: torch.device,
+    options: Options,
+    *,
+    folder: Path | None = None,
+    make: bool = True,
+) -> tables.LogitTable:
+    assert recipe.teacher is not None
+    header = tables.describe(teacher, recipe.teacher.network, dataset, dtype=options.table_dtype)
+    folder = folder or tables.place(Path(options.runs), header)
+    if make:
+        tables.build(folder, header, teacher, dataset, device=device, progress=options.progress)
+    return tables.open_table(folder, header, teacher, dataset, device=device)
+
+
+def provide(
+    recipe: Recipe, dataset: Dataset, device: torch.device, options: Options
+) -> tuple[nn.Module | None, dict[str, Any] | None]:
+    """The network in eval mode and what a record says of it, or (None, None) for a cohort without one."""
+    source = recipe.teacher
+    if source is None:
+        return None, None
+    model = create_model(source.network, num_classes=dataset.classes)
+    here = world()
+    kind, _, published = (source.checkpoint or "").partition(":")
+    if kind == "torchvision":
+        here.on_first(lambda: load_torchvision(model, published))
+        facts: dict[str, Any] = {"checkpoint": source.checkpoint}
+    elif source.checkpoint is not None:
+        file = source.checkpoint
+        if not Path(file).is_file():
+            raise LskdError(
+                f"{file}: no such file, and recipe {recipe.name} takes its teacher's weights from there; put them "
+                "there, or name another place: --set teacher.checkpoint=FILE. The head of the recipe's file says where "
+                "they come from"
+            )
+        here.on_first(lambda: load_checkpoint(model, file))
+        facts = {"checkpoint": Path(file).name}
+    else:
+        from lskd.trainer.run import train_cached  # a teacher is a run, and a run has a teacher
+
+        assert source.recipe is not None
+        # The teacher sees the students' data, whatever its own recipe says of it.
+        given = load_recipe(source.recipe, settings=source.settings)
+        own = {} if source.input_size is None else {"size": source.input_size}
+        wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}
+        settings = source.settings | {k: v for k, v in wanted.items() if getattr(given, k) != v}
+        folder, record = train_cached(
+            source.recipe,
+            seed=source.seed,
+            settings=settings,
+            device=str(device),
+            runs=options.runs,
+            checkpoint_seconds=options.checkpoint_seconds,
+            progress=options.progress,
+            precision=options.precision,
+            fused=options.fused,
+            graph=options.graph,
+            streams=options.streams,
+        )
+        ((name, member),) = record["members"].items()
+        if "failure" in member:
+            raise LskdError(f"{folder}: the teacher {name} failed: {member['failure']['reason']}; change its recipe")
+        weights = folder / member["weights"]["file"]
+        here.on_first(lambda: load_checkpoint(model, weights))
+        facts = {"recipe": source.recipe, "seed": source.seed, "run": record["identity"]}
+    shown = model if source.input_size is None else Resized(model, source.input_size)
+    shown = shown.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    here.spread(shown)
+    digest = state_digest(model.state_dict())
+    images, labels = dataset.test_images.to(device), dataset.test_labels.to(device)
+    _, accuracy = evaluate(shown, images, labels, dataset, world=here)
+    return shown, {
+        "network": source.network,
+        "digest": digest,
+        "test_accuracy": accuracy,
+        **facts,
+    }
