@@ -647,3 +647,14 @@ def test_cosine_schedules_equal_the_released_ones() -> None:
         cosine_learning_rate(0.1, 0, epochs=3)
     with pytest.raises(ValueError, match="warmup 4; expected 0 to 3"):
         cosine_learning_rate(0.1, 1, epochs=3, warmup=4)
+
+
+def test_the_progress_line_stays_one_line_with_many_members() -> None:
+    from lskd.trainer.run import _postfix
+
+    members: Any = [
+        types.SimpleNamespace(name=f"t{i}", history=[{"test_accuracy": accuracy}])
+        for i, accuracy in enumerate((50.0, 40.0, 60.0, 55.0, 45.0))
+    ]
+    assert _postfix(members[:2]) == "t0 50.0 t1 40.0"
+    assert _postfix(members) == "5 networks, t1 40.0 to t2 60.0"

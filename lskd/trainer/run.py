@@ -20,7 +20,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -304,8 +304,7 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
         def after_epoch() -> None:
             save()
             log.update({m.name: m.history for m in cohort.members})
-            best = {m.name: m.history[-1]["test_accuracy"] for m in cohort.members if m.history}
-            bar.set_postfix_str(" ".join(f"{k} {v:.1f}" for k, v in best.items()), refresh=False)
+            bar.set_postfix_str(_postfix(cohort.members), refresh=False)
 
         def on_failure(member: Member, tensors: dict[str, Tensor]) -> None:
             failure = member.failure or {}
@@ -324,6 +323,15 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
         window = WINDOW if options.checkpoint_seconds > 0 else 1
         cohort.run(after_step=after_step, after_epoch=after_epoch, on_failure=on_failure, window=window)
         log.close()
+
+
+def _postfix(members: Sequence[Member]) -> str:
+    """Latest test accuracies, for a line of a terminal: of each member, or of the first and the last of many."""
+    latest = {m.name: m.history[-1]["test_accuracy"] for m in members if m.history}
+    if len(latest) <= 4:
+        return " ".join(f"{name} {accuracy:.1f}" for name, accuracy in latest.items())
+    low, high = min(latest, key=latest.__getitem__), max(latest, key=latest.__getitem__)
+    return f"{len(latest)} networks, {low} {latest[low]:.1f} to {high} {latest[high]:.1f}"
 
 
 def _member_record(member: Member, cohort: Cohort, folder: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
