@@ -89,12 +89,11 @@ TEACHER, STUDENT = "cifar100/alone/resnet56", "cifar100/alone/resnet20"
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "a project"
     root.mkdir()
-    for name in ("lskd", "workflow", "recipes", "book"):
+    for name in ("lskd", "workflow", "recipes", "book", "notebooks"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     (root / "lskd" / "trainer" / "run.py").write_text(TRAINER)
-    (root / "notebooks").mkdir()
     (root / "notebooks" / "paper_tables.ipynb").write_text(json.dumps(NOTEBOOK))
     return root
 
