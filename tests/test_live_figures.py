@@ -346,6 +346,18 @@ def test_sixteen_bits(show: Any, networks: Networks, format: str, shift: float, 
     assert number(figure, "loss") == pytest.approx(abs(loss), abs=6e-6)
 
 
+@pytest.mark.parametrize("format", list(live_zscore.FORMATS))
+def test_numbers_are_rounded_as_pytorch_rounds_them(show: Any, format: str) -> None:
+    """Ties, neighbours of powers of two, numbers below the smallest normal one."""
+    page = show("precision").page
+    ties = [sign * (1 + k / 2**digits) for digits in (8, 9, 11, 12) for k in range(1, 12) for sign in (1, -1)]
+    near = [2.0**e * (1 + d) for e in (-20, -14, -1, 0, 7) for d in (-1e-9, 0, 1e-9, 2.0**-9)]
+    values = [*ties, *near, 0.0, 3e-8, 5.97e-8, 6.1e-5, 1e-7, 1000.5, 2049.0, 2051.0]
+    row = torch.tensor([values], dtype=torch.float64)
+    rounded = page.evaluate("([values, format]) => values.map(v => lskdLive.stored(v, format))", [values, format])
+    assert rounded == live_zscore.stored(row, format)[0].tolist()
+
+
 @pytest.mark.parametrize(("first", "second", "kind"), [("kd", "teacher", "raw"), ("ctkd_ls", "kd", "z")])
 def test_the_gap_cell_by_cell(show: Any, networks: Networks, first: str, second: str, kind: str) -> None:
     figure = show("gap")

@@ -122,6 +122,8 @@
     return unit * (rest > 0.5 || (rest === 0.5 && below % 2 !== 0) ? below + 1 : below);
   };
 
+  window.lskdLive.stored = stored;
+
   kinds.precision = (figure, at, data, m) => {
     const i = figure.value("image"), format = figure.value("format");
     const shift = figure.value("shift"), scale = figure.value("scale");
