@@ -17,7 +17,8 @@ import pytest
 
 from lskd import archive, campaign, evidence
 from lskd.archive import bring, export
-from lskd.campaign import PRESETS, Campaign
+from lskd.campaign import Campaign
+from lskd.campaign_pieces import PRESETS
 from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file
