@@ -27,6 +27,7 @@ from lskd.trainer import checkpoint
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.member import parameters
 from lskd.trainer.optimization import create_optimizer, exempt, learning_rate, set_drop_path
+from lskd.trainer.run import train
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden"
@@ -261,3 +262,9 @@ def test_fewer_images_than_a_batch_that_may_not_be_smaller(small: Dataset) -> No
     found = dataclasses.replace(recipe("vit/PiT-Tiny", members={"alone": {"method": "plain"}}), batch_size=16)
     with pytest.raises(LskdError, match="batch_size is 16 and there are 8 training images: no whole batch"):
         Cohort(found, small, seed=0, teacher=None, device=CPU)
+
+
+def test_more_warm_up_than_epochs_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(LskdError, match="20 epochs of warm-up and 2 in all; lower the first too"):
+        train("vit/PiT-Tiny", tmp_path / "run", settings={"epochs": 2}, progress=False, device="cpu")
+    assert not (tmp_path / "run").exists()

@@ -336,7 +336,8 @@ class Cohort:
             )
             if self.dataset.held_images is not None and self.dataset.held_labels is not None:
                 images, labels = (t.to(self.device) for t in (self.dataset.held_images, self.dataset.held_labels))
-                self.held_accuracy[member.name] = evaluate(member.model, images, labels, self.dataset)[1]
+                found_held = evaluate(member.model, images, labels, self.dataset, world=self.world)
+                self.held_accuracy[member.name] = found_held[1]
             yield
 
         jobs = [test(member) for member in self.running]

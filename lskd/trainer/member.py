@@ -162,7 +162,7 @@ class Member:
             parameter = owned[int(number)]
             if value.shape == parameter.shape:  # in the parameter's own memory format
                 value = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
-            elif not isinstance(self.optimizer, torch.optim.SGD) and self.optimizer.defaults.get("capturable"):
+            elif any(self.optimizer.defaults.get(key) for key in ("capturable", "fused")):
                 value = value.to(parameter.device)  # the count of steps, read by the kernel that updates
             self.optimizer.state[parameter][what] = value
 
