@@ -113,7 +113,7 @@ def call(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProces
         env=environment(root, **more),
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=400,
         check=False,
     )
 
