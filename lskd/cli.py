@@ -259,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="the jobs that fill the paper's tables, what they share and cost")
     tables = commands.add_parser("tables", help="run them, here or on a cluster, and draw the tables; `make tables`")
     for either in (plan, tables):
-        either.add_argument("--plan", default="paper", metavar="NAME", help="workflow/tables/NAME.yaml: paper, rehearsal")
+        either.add_argument("--plan", default="paper", metavar="NAME", help="of workflow/tables: paper, rehearsal")
         either.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change it: tables=[1], seeds=1, pairs=..."
         )

@@ -161,6 +161,14 @@ def test_a_failing_job_is_tried_again_and_leaves_the_others_running(project: Pat
     assert calls(project)[sum(count.values()) :] == [f"train {KD}"]
 
 
+def test_what_waits_for_a_failed_job_is_not_started(project: Path) -> None:
+    behave(project, **{f"train__{TEACHER}": "fail"})
+    done = call(project, *CHOSEN)
+    assert done.returncode != 0
+    assert Counter(calls(project)) == {f"train {TEACHER}": 2, f"train {STUDENT}": 1}
+    assert "1 of 5 jobs are done" in done.stdout
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) -> None:
     behave(project, **{f"table__{KD}": "sleep"})
