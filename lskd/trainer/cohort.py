@@ -7,6 +7,7 @@ are made, and seen by the teacher, only while an objective needs them.
 
 On a CPU members are trained side by side, while the next batches are prepared (:mod:`lskd.trainer.lanes`).
 On a GPU a step of all members is one CUDA graph with a stream a member (:mod:`lskd.trainer.graph`).
+Several processes train the same members on a part of every batch each (:mod:`lskd.trainer.distributed`).
 """
 
 from __future__ import annotations
