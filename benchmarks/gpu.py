@@ -13,7 +13,6 @@ Exit status 1 when a check fails; what was measured is written all the same.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ from lskd.models import create_model, model_info
 from lskd.recipe import Recipe
 from lskd.trainer.cohort import Cohort, evaluate
 from lskd.trainer.execution import Execution
+from lskd.trainer.speed import product_rate
 from lskd.trainer.table import LogitTable, build, describe
 
 CPU = torch.device("cpu")
@@ -297,19 +297,6 @@ def checks(device: torch.device, *, little: bool) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- speed
 
 
-def product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """Multiply-adds a second of a square matrix product: what the device could do at best."""
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    times = []
-    for _ in range(12):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return size**3 / statistics.median(times)
-
-
 @contextmanager
 def made_up_table(teacher: nn.Module, dataset: Dataset, device: torch.device) -> Iterator[LogitTable]:
     """A float16 table of numbers that nobody said: reading costs the same, building it costs nothing."""
@@ -375,9 +362,9 @@ def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
     out["strong_views_per_s"] = (len(weak) // 1024) * 1024 / (time.perf_counter() - start)
     with best.active():
         size = 512 if little else 8192
-        out["multiply_adds_per_s"] = {"tf32": product_rate(device, torch.float32, size)}
+        out["multiply_adds_per_s"] = {"tf32": product_rate(device, size=size)}
         if not little:
-            out["multiply_adds_per_s"]["bf16"] = product_rate(device, torch.bfloat16, size)
+            out["multiply_adds_per_s"]["bf16"] = product_rate(device, dtype=torch.bfloat16, size=size)
     return out
 
 

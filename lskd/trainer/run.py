@@ -47,6 +47,7 @@ from lskd.trainer.execution import Execution
 from lskd.trainer.folder import append_line, claim, locked, read_lines
 from lskd.trainer.log import Log
 from lskd.trainer.options import Options, select_device
+from lskd.trainer.speed import speed
 from lskd.trainer.teacher import build_table, logits_source, open_or_make, provide, verify_table
 
 __all__ = ["Options", "build_table", "publish", "select_device", "train", "train_cached", "verify_table"]
@@ -191,6 +192,7 @@ def _train_on(
         return load_record(folder) if (folder / "record.json").exists() else None
 
     def finish(cohort: Cohort, clock: _Clock, table: tables.LogitTable | None) -> dict[str, Any]:
+        seconds = clock.seconds
         record = {
             "schema": SCHEMA,
             **about,
@@ -204,7 +206,16 @@ def _train_on(
             "versions": versions(),
             "started": clock.started,
             "finished": now(),
-            "wall_seconds": round(clock.seconds, 1),
+            "wall_seconds": round(seconds, 1),
+            "speed": speed(
+                recipe,
+                images=recipe.epochs * len(dataset.train_labels),
+                side=dataset.image_shape[1],
+                classes=dataset.classes,
+                seconds=seconds,
+                live=teacher is not None and table is None,
+                device=device,
+            ),
             "sessions": clock.sessions,
             "members": {m.name: _member_record(m, cohort, folder, recipe, seed) for m in cohort.members},
         }
