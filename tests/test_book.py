@@ -35,6 +35,10 @@ FIGURES = {
     "logit_gap": {"logit_gap"},
     "tsne": {"tsne"},
     "results_table": {"results_run", "learning_curves"},
+    "cifar100": {"cifar100_results", "learning_curves", "logit_bars_kd", "logit_spread", "logit_gap", "tsne"},
+    "benchmarks": {"growth"},
+    "imagenet": {"imagenet"},
+    "vit": {"vit"},
 }
 SKIPPED = {"genindex.html", "search.html"}  # the theme's own
 

@@ -4,6 +4,28 @@
   "use strict";
   const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
 
+  kinds.toy = (figure, at, data, m) => {
+    const t = figure.value("temperature"), on = figure.value("standardize"), scale = figure.value("scale");
+    const rows = { teacher: data.teacher, s1: data.s1, s2: data.s2.map(v => v * scale) };
+    const seen = name => (on ? m.zscore(rows[name]) : rows[name]);
+    const loss = {};
+    for (const name of ["teacher", "s1", "s2"]) {
+      at("input").source(name, { y: seen(name) });
+      at("probability").source(name, { y: m.softmax(seen(name), t) });
+      if (name === "teacher") continue;
+      loss[name] = m.kdLoss(seen(name), seen("teacher"), t);
+      at("gradient").source(name, { y: m.kdGradient(rows[name], rows.teacher, t, on).map(v => -v) });
+    }
+    at("input").label(on ? "Z-score" : "logit");
+    const equal = Math.abs(loss.s1 - loss.s2) < 5e-5;
+    const better = loss.s1 < loss.s2 ? "student 1, which is wrong" : "student 2, which is right";
+    figure.say({
+      s1: m.number(Math.abs(loss.s1), 4),
+      s2: m.number(Math.abs(loss.s2), 4),
+      verdict: equal ? "This loss cannot tell them apart." : `This loss prefers ${better}.`,
+    });
+  };
+
 
   /* Numbers that a reader brings: separated by spaces, commas or semicolons. */
   const parse = text => text.split(/[\s,;]+/).filter(Boolean).map(word => Number(word.replace("−", "-")));
