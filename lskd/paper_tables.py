@@ -250,7 +250,7 @@ def frame(table: list[Entry]) -> pd.DataFrame:
 
     ``best_*`` and ``last_*`` are ours: mean and 95 % t-interval over ``n`` seeds, at the best and at the last epoch.
     ``difference*`` are ours at the best epoch minus published; the published value counts as exact. ``few`` is True
-    below three seeds. ``obstacles`` say why this version cannot run a cell, which then has no ``command``.
+    below three seeds. ``obstacles`` say why what is installed cannot run a cell, which then has no ``command``.
     """
     out = []
     for entry in table:

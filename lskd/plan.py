@@ -52,7 +52,7 @@ class Job:
         logits: "table" or "live", for a cohort.
         after: names of the jobs whose results this one needs.
         serves: the paper's tables that it is needed for.
-        obstacles: why this version cannot do it.
+        obstacles: why what is installed cannot do it.
         multiply_adds: of all forward and backward passes, a backward pass counting as two forwards.
     """
 

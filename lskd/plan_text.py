@@ -40,7 +40,7 @@ def listing(wanted: Wanted, jobs: Sequence[Job], rate: Rate | None, done: Iterab
             lines += ["", title, *_rows(own, rate, finished)]
     impossible = [job for job in jobs if job.obstacles]
     if impossible:
-        lines += ["", "This version cannot run, so that these are no jobs:"]
+        lines += ["", "What is installed here cannot run, so that these are no jobs:"]
         for recipe, group in itertools.groupby(impossible, key=lambda job: job.recipe):
             lines.append(f"  {recipe}: {'; '.join(next(iter(group)).obstacles)}")
     lines += ["", *_summary(runnable, rate, finished)]

@@ -147,7 +147,7 @@ def carry_out(folder: Path, name: str, *, mark: Path | None = None) -> str:
     if job is None:
         raise LskdError(f"{path}: no job is called {name!r}; `lskd plan --json` has all names")
     if job["obstacles"]:
-        raise LskdError(f"job {name}: this version cannot run it: {'; '.join(job['obstacles'])}")
+        raise LskdError(f"job {name}: what is installed here cannot run it: {'; '.join(job['obstacles'])}")
     wanted = plan["wanted"]
     with one_gpu(Path(wanted["runs"]) / ".gpus"):  # before torch looks for one
         report = _table(job, wanted) if job["kind"] == "logits" else _run(job, wanted)

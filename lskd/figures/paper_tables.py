@@ -111,7 +111,7 @@ def _caption(number: int | str, entries: list[Entry]) -> str:
     barred = [entry.cell for entry in entries if entry.cell.obstacles]
     if barred:
         reasons = "; ".join(dict.fromkeys(reason for cell in barred for reason in cell.obstacles))
-        parts.append(f"This version cannot run {len(barred)} of the cells: {html.escape(reasons)}.")
+        parts.append(f"What is installed here cannot run {len(barred)} of the cells: {html.escape(reasons)}.")
     if len(barred) < len(entries):
         parts.append('To run one: <code>lskd train --recipe "CELL" --seed 0</code>, CELL being the row\'s name.')
     return " ".join(parts)

@@ -140,7 +140,7 @@ def sources(recipes: Iterable[Recipe]) -> list[str]:
 
 
 def obstacles(cells: Iterable[Cell]) -> str:
-    """Why this version cannot train some of the cells, HTML-free; empty when it can train all."""
+    """Why what is installed cannot train some of the cells, HTML-free; empty when it can train all."""
     barred = [cell for cell in cells if cell.obstacles]
     return "; ".join(dict.fromkeys(reason for cell in barred for reason in cell.obstacles))
 
