@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lskd.errors import LskdError
-from lskd.figures.beside import accuracy_table, committed, records_of
+from lskd.figures.beside import accuracy_table, committed, records_of, short_runs
 from lskd.published import find
 from lskd.sources import ROOT
 
@@ -78,3 +78,13 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (tmp_path / path.name).write_text(json.dumps(record))
     with pytest.raises(LskdError, match="no evidence beside the records"):
         committed(tmp_path, RECIPE)
+
+
+def test_short_runs_are_found_wherever_the_store_has_them(tmp_path: Path) -> None:
+    (found,) = short_runs(STORE.parent.parent)
+    assert found.to_markdown() == accuracy_table(records()).to_markdown()
+    assert short_runs(STORE.parent.parent / "digit_pairs") == []
+    full = json.loads(json.dumps(records()[0]))
+    full["config"]["epochs"] = 240
+    (tmp_path / "seed-0.json").write_text(json.dumps(full))
+    assert short_runs(tmp_path) == []

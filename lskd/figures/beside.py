@@ -13,7 +13,7 @@ from lskd.figures.tables import Table
 from lskd.published import find
 from lskd.records import load_record
 
-__all__ = ["PUBLISHED_EPOCHS", "accuracy_table", "committed", "records_of"]
+__all__ = ["PUBLISHED_EPOCHS", "accuracy_table", "committed", "records_of", "short_runs"]
 
 PUBLISHED_EPOCHS = 240
 NAMES = {"cifar100": "CIFAR-100"}
@@ -44,6 +44,16 @@ def committed(folder: Path | str, recipe: str) -> Networks:
     raise LskdError(
         f"{folder}: no evidence beside the records of {recipe!r}; `lskd results add --evidence RUN` puts it there"
     )
+
+
+def short_runs(store: Path | str) -> list[Table]:
+    """A table for every recipe of CIFAR-100 whose committed runs are shorter than the published ones."""
+    by_recipe: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(Path(store).glob("**/*.json")):
+        record = load_record(path)
+        if record["config"]["dataset"] == "cifar100" and record["config"]["epochs"] < PUBLISHED_EPOCHS:
+            by_recipe.setdefault(record["name"], []).append(record)
+    return [accuracy_table(records) for _, records in sorted(by_recipe.items()) if records[0].get("teacher")]
 
 
 def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
