@@ -215,6 +215,7 @@ def test_full_evidence_becomes_compact_where_it_arrives(rehearsed: Campaign, tmp
     folder = rehearsed.folder("table-4/seed-0")
     (path,) = export({"table-4": folder}, tmp_path / "out", full=True)
     found = bring(path, store=tmp_path / "results", weights=tmp_path / "weights")
+    export({"table-4": folder}, tmp_path / "compact")  # compact where it was measured
     for file in found.files:
         assert evidence.load(file).compact
         np.testing.assert_array_equal(evidence.load(file).label, evidence.load(folder / file.name).label)
@@ -273,6 +274,7 @@ def test_damaged_and_foreign_archives_are_refused_by_name(rehearsed: Campaign, t
 
     repacked(good, bad, flattered)
     refused("the record was changed, nothing was imported")
+    export({"table-4": folder}, tmp_path / "compact")
     packs = sorted(p for p in (folder / "compact").iterdir())
 
     def swapped(name: str, content: bytes) -> tuple[str, bytes]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -214,19 +213,18 @@ def test_snakemake_itself_knows_the_tables(project: Path) -> None:
 # --- Slurm -----------------------------------------------------------------------------------------------------------
 
 STUB = """\
-#!{python}
 # Stands for Slurm: notes what it is called with; a submitted job runs at once in the background. With DIRECT it runs
 # the job's own command, without the two calls of Snakemake around it.
 import json, os, re, shlex, subprocess, sys
 from pathlib import Path
-here, name, words = Path({here!r}), Path(sys.argv[0]).name, sys.argv[1:]
+here, name, words = Path({here!r}), Path(sys.argv[0]).stem, sys.argv[1:]
 if name == "sbatch":
     number = str(1 + len(list(here.glob("*.job"))))
     (here / f"{{number}}.job").write_text(json.dumps(words))
     inner = next(w.removeprefix("--wrap=") for w in words if w.startswith("--wrap="))
     if "DIRECT" in os.environ:
         kind, job = re.search(r"--target-jobs '(\\w+):job=(\\S+)'", inner).groups()
-        inner = f"{{sys.executable}} -m lskd.cli tables --job {{kind}}/{{job}} --folder build/tables"
+        inner = f"{{shlex.quote(sys.executable)}} -m lskd.cli tables --job {{kind}}/{{job}} --folder build/tables"
     state = here / f"{{number}}.state"
     state.write_text("RUNNING")
     script = f"( {{inner}} ) && echo COMPLETED > {{state}} || echo FAILED > {{state}}"
@@ -245,15 +243,22 @@ elif name == "sacctmgr":
 """
 
 
+def program(path: Path, script: str) -> None:
+    """An executable of Python; a first line with the interpreter would break at a space in its path."""
+    source = path.with_name(f"{path.name}.py")
+    source.write_text(script)
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(source))} "$@"\n')
+    path.chmod(0o755)
+
+
 @pytest.fixture
-def slurm(tmp_path: Path, project: Path) -> Iterator[Path]:
+def slurm(tmp_path: Path, project: Path) -> Path:
     """A folder of commands that look like Slurm's, to put first on the path; it keeps what was submitted."""
     pytest.importorskip("snakemake_executor_plugin_slurm")
     here = tmp_path / "slurm"
     here.mkdir()
     for name in ("sbatch", "srun", "sacct", "squeue", "scancel", "sinfo", "scontrol", "sacctmgr"):
-        (here / name).write_text(STUB.format(python=sys.executable, here=str(here)))
-        (here / name).chmod(0o755 | stat.S_IXUSR)
+        program(here / name, STUB.format(here=str(here)))
     path = project / "workflow" / "profiles" / "slurm" / "config.yaml"
     text = path.read_text().replace("# slurm_account: YOUR_ACCOUNT", "slurm_account: physics")
     text = text.replace("# slurm_partition: YOUR_PARTITION", "slurm_partition: gpu").replace(
@@ -304,6 +309,7 @@ def test_a_cluster_gets_a_submission_a_job_with_what_it_needs(project: Path, slu
     assert "3 of 3 jobs are done" in done.stdout
 
 
+@pytest.mark.skipif(" " in sys.executable, reason="Snakemake writes the path of its Python into jobs unquoted")
 def test_what_slurm_is_given_runs_on_its_nodes(project: Path, slurm: Path) -> None:
     """The whole chain: sbatch starts Snakemake, which starts the job's step by srun, which runs the job."""
     chosen = ("--set", "tables=[2]", "--set", "pairs=resnet20", "--set", "seeds=1")
@@ -323,7 +329,6 @@ def test_a_profile_that_is_not_there_is_named(project: Path) -> None:
 
 
 RSYNC = """\
-#!{python}
 # Stands for rsync, which the storage plugin copies with, on machines that lack it.
 import shutil, sys
 from pathlib import Path
@@ -408,8 +413,7 @@ def test_kubernetes_gets_a_job_with_what_it_needs(
     words = [word for item in chosen for word in ("--set", item)]
     commands = tmp_path / "commands"
     commands.mkdir()
-    (commands / "rsync").write_text(RSYNC.format(python=sys.executable))
-    (commands / "rsync").chmod(0o755)
+    program(commands / "rsync", RSYNC)
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     done = call(project, "--profile", "kubernetes", *words, KUBECONFIG=str(tmp_path / "kube.json"))
     server.shutdown()
