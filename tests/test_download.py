@@ -247,3 +247,21 @@ def test_checksums_are_those_of_torchvision() -> None:
     official = dict([*CIFAR100.train_list, *CIFAR100.test_list, (CIFAR100.meta["filename"], CIFAR100.meta["md5"])])
     assert official == reading.MD5
     assert (CIFAR100.base_folder, CIFAR100.filename) == (reading.EXTRACTED, NAME)
+
+
+def test_a_pickle_that_would_do_more_than_hold_arrays_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    module = importlib.import_module("lskd.data.cifar100")
+
+    for value, fine in (({"data": np.zeros((2, 3), np.uint8), "names": ["a"]}, True), (print, False)):
+        path = tmp_path / "meta"
+        path.write_bytes(pickle.dumps(value))
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        monkeypatch.setattr(module, "MD5", {"meta": digest})
+        if fine:
+            np.testing.assert_array_equal(module._unpickled(path)["data"], np.zeros((2, 3)))
+        else:
+            with pytest.raises(pickle.UnpicklingError, match=r"asks for builtins\.print"):
+                module._unpickled(path)
