@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from synthetic import pack, record
 
 from lskd.figures import chapter_tables
+from lskd.figures.inputs import Networks
 from lskd.losses import kd_loss, standardize
 from lskd.standardization import best_spread, constant_rows, largest_probability, opposite_signs_loss
 
@@ -63,3 +66,21 @@ def test_tables_say_what_was_computed() -> None:
     assert shown == [["K = 100", f"{largest_probability(100, 2.0):.3f}"]]
     limits = constant_rows((1.0, 1e-6))
     assert [row[0] for row in chapter_tables.constant_table(limits).rows] == ["1", "1e-06"]
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0])
+def test_the_words_below_the_table_are_those_of_the_run(tmp_path: Path, scale: float) -> None:
+    """A student that lacks only size is told from one that lacks relations, also when LS has it the other way round."""
+    packs = {"teacher": pack("teacher"), "kd": pack("kd"), "kd_ls": pack("kd_ls", scale=4.0 * scale)}
+    networks = Networks(
+        packs, record({"kd": (50.0, 50.0), "kd_ls": (50.0, 50.0)}), None, dict.fromkeys(packs, tmp_path)
+    )
+    shares = chapter_tables.size_shares(networks, temperature=2.0)
+    text = chapter_tables.spread_text(networks, temperature=2.0)
+    for found in shares.values():
+        assert f"{100 * found.share:.0f} %" in text
+        assert f"{found.standardised:.3f}" in text
+    assert ("this run does not show it" in text) == (shares["kd_ls"].share <= shares["kd"].share)
+    assert ("nearer to the teacher" in text) == (shares["kd_ls"].standardised < shares["kd"].standardised)
+    rows = chapter_tables.spread_table(networks, temperature=2.0).rows
+    assert [row[3] for row in rows] == [f"{100 * found.share:.0f} %" for found in shares.values()]

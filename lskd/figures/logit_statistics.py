@@ -22,6 +22,7 @@ from lskd.figures.style import Look, Theme, figure, note
 __all__ = ["bars", "choose_sample", "mean_and_deviation", "spread"]
 
 POINTS = 240  # of a density curve
+SHARES = 0.9, 0.5  # of the images, inside a contour
 
 
 def choose_sample(teacher: Evidence) -> int:
@@ -253,9 +254,9 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
         folder=folder,
         alt="Regions that hold most test images: mean of an image's logits against their standard deviation. Mean and "
         f"standard deviation, over images, of the logits' mean: {widths}.",
-        caption="<b>Mean and standard deviation of each test image's logits.</b> Lines enclose 50 % and 90 % of the "
-        f"images. Standardised, every image of every network lies at mean 0 and √((K−1)/K) = {constant:.3f}, on the "
-        f"dotted line. {networks.source}",
+        caption="<b>Mean and standard deviation of each test image's logits.</b> Lines enclose "
+        f"{100 * SHARES[1]:.0f} % and {100 * SHARES[0]:.0f} % of the images. Standardised, every image of every "
+        f"network lies at mean 0 and √((K−1)/K) = {constant:.3f}, on the dotted line. {networks.source}",
         inputs=networks.paths(*shown),
         data=pd.concat(rows),
         n=networks.n,
@@ -290,7 +291,7 @@ def _contours(ax: Axes, grid: _Grid, pack: Evidence, look: Look) -> None:
     density = grid.density(pack)
     ordered = np.sort(density, axis=None)[::-1]
     held = np.cumsum(ordered)
-    levels = [float(ordered[np.searchsorted(held, share)]) for share in (0.9, 0.5)]
+    levels = [float(ordered[np.searchsorted(held, share)]) for share in SHARES]
     x, y = (grid.x[:-1] + grid.x[1:]) / 2, (grid.y[:-1] + grid.y[1:]) / 2
     if not 0 < levels[0] < levels[1] < ordered[0]:  # all images in a cell or two: there is no contour to draw
         ax.plot([pack.logit_mean.mean()], [pack.logit_std.mean()], ls="none", label=look.label, **look.points())

@@ -165,7 +165,7 @@ def jumps_table() -> Table:
         for r in jumps().to_dict("records")
     ]
     caption = f"Changes of the training loss by more than {100 * JUMP:.0f} % from one epoch to the next, after epoch "
-    caption += f"{SETTLED} and away from the decays of the learning rate, in all 57 runs."
+    caption += f"{SETTLED} and away from the decays of the learning rate, in all {len(runs())} runs."
     return Table(["run", "epoch", "training loss", "training accuracy, points"], rows, caption)
 
 
@@ -234,8 +234,8 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
         draw,
         name,
         folder=folder,
-        alt=f"Last, best and reported test accuracy of 57 released runs, relative to the mean of the last ten epochs. "
-        f"Best minus last is {gain.mean():.2f} points on average and {gain.max():.2f} at most.",
+        alt=f"Last, best and reported test accuracy of {len(data)} released runs, relative to the mean of the last ten "
+        f"epochs. Best minus last is {gain.mean():.2f} points on average and {gain.max():.2f} at most.",
         caption="<b>What the choice of the epoch adds.</b> Ring: last epoch. Triangle: best epoch, chosen on the test "
         "set. Upright line: the value reported in the paper. Band: two standard deviations of the last ten epochs "
         "around their mean, which is zero here. Rows without marks have no log. n = 1 run a row and panel; three CTKD "
@@ -294,8 +294,8 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
         draw,
         name,
         folder=folder,
-        alt=f"Test accuracy over epochs of 57 released runs in four panels; {pair} is drawn strong. All rise in steps "
-        "at epochs 150, 180 and 210, where the learning rate falls, and are flat afterwards.",
+        alt=f"Test accuracy over epochs of {len(runs())} released runs in four panels; {pair} is drawn strong. All "
+        "rise in steps at epochs 150, 180 and 210, where the learning rate falls, and are flat afterwards.",
         caption=f"<b>Learning curves of the released runs</b>, coloured for {pair}, grey for other pairs (every third "
         "epoch); the first epochs lie below the panels. Upright lines are decays of the learning rate; MLKD trains on "
         f"for 270 or 750 epochs at a thousandth of it. n = 1 run a line. {SOURCE}",
@@ -309,6 +309,9 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
 def irregular(*, folder: Path | str, name: str = "published_irregular") -> Published:
     """Four panels: two runs whose loss jumps, one whose loss is too small for its weight, and CTKD's temperature."""
     data = epochs()
+    learned = data[data["method"] == "ctkd"].groupby(["pair", "run"])["ctkd_temperature"].last()
+    low, high = f"{learned.min():.1f}", f"{learned.max():.1f}"
+    settled = f"{float(low):g}" if low == high else f"{low} to {high}"
 
     def draw(theme: Theme) -> Figure:
         fig = canvas(5.4)
@@ -340,7 +343,7 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
             d.plot(run["epoch"][:12], run["ctkd_temperature"][:12], color=ctkd, lw=0.9, alpha=0.7)
         d.axhline(2, color=theme.muted, lw=0.9)
         d.axhline(1, color=theme.muted, lw=0.9, ls=(0, (3, 2)))
-        d.text(12, 2.12, "2: where all 17 runs settle", fontsize=8, ha="right", color=theme.ink)
+        d.text(12, 2.12, f"{settled}: where all {len(learned)} runs settle", fontsize=8, ha="right", color=theme.ink)
         d.text(12, 1.06, "1: where the released script starts its range", fontsize=8, ha="right", color=theme.ink)
         d.set(title="CTKD + LS: temperatures", yscale="log", xlabel="epoch", ylabel="learned temperature")
         d.set_yticks([1, 2, 5, 10, 20, 30], labels=["1", "2", "5", "10", "20", "30"])
@@ -351,21 +354,29 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
 
     found = jumps()
     described = "; ".join(f"{r['method'].upper()} {r['pair']} at epoch {r['epoch']}" for r in found.to_dict("records"))
+    halved, risen = _epochs_of(found, "kd", rising=False), _epochs_of(found, "mlkd", rising=True)
     return publish(
         draw,
         name,
         folder=folder,
         alt=f"Training losses of irregular released runs beside regular ones. The loss jumps in {described}. The KD "
-        "run of resnet32x4 to ShuffleV2 has a loss as small as the run of weight 1. CTKD's temperatures settle at 2.",
-        caption="<b>What is irregular in the released logs.</b> Top left: the loss halves at epochs 150 and 210, each "
+        "run of resnet32x4 to ShuffleV2 has a loss as small as the run of weight 1. CTKD's temperatures settle at "
+        f"{settled}.",
+        caption=f"<b>What is irregular in the released logs.</b> Top left: the loss halves at epochs {halved}, each "
         "one epoch before a regular decay. Top right: a run named for weight 9 has the loss of weight 1 (logarithmic "
-        "scale). Bottom left: a run that nearly collapses at epochs 76 and 84. Bottom right: temperatures that the "
+        f"scale). Bottom left: a run that nearly collapses at epochs {risen}. Bottom right: temperatures that the "
         f"released script's range, 1 to 21, could not have produced. n = 1 run a line. {SOURCE}",
         inputs=[published.CURVES],
         data=found,
         n=1,
         module=__name__,
     )
+
+
+def _epochs_of(found: pd.DataFrame, method: str, *, rising: bool) -> str:
+    """Epochs of a method's jumps upwards, or downwards, in words."""
+    chosen = found[(found["method"] == method) & ((found["after"] > found["before"]) == rising)]
+    return " and ".join(str(epoch) for epoch in chosen["epoch"])
 
 
 def _loss(ax: Axes, method: str, pair: Sequence[str], *, color: str, lw: float = 1.4) -> None:
