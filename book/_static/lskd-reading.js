@@ -1,0 +1,71 @@
+/* Reading mode: parameter cells and the bars that fold code away are out of sight until a reader asks for them.
+   Cells whose code stands open, and those tagged keep-code, are part of the text and stay. lskd-reading.css hides. */
+(() => {
+  "use strict";
+  const KEY = "lskd-code", page = document.documentElement;
+  const MACHINERY =
+    ".cell.tag_parameters:not(.tag_keep-code), .cell.tag_injected-parameters, .cell > details.hide.above-input";
+
+  /* Storage may be refused, for pages opened from disk for example; then each page starts anew. */
+  const remembered = () => {
+    try {
+      return localStorage.getItem(KEY) === "shown";
+    } catch {
+      return false;
+    }
+  };
+  const remember = shown => {
+    try {
+      localStorage.setItem(KEY, shown ? "shown" : "folded");
+    } catch {
+      /* nothing is lost but the memory of it */
+    }
+  };
+  page.dataset.lskdCode = remembered() ? "shown" : "folded"; // before the first line is drawn
+
+  /* What is being read, so that it can stay where it is while bars come and go around it. */
+  const anchor = () =>
+    [...document.querySelectorAll("article :is(p, h1, h2, h3, li, figure, table)")].find(
+      e => !e.closest(MACHINERY) && e.getClientRects().length && e.getBoundingClientRect().bottom > 80,
+    );
+
+  const button = () => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.className = "btn btn-sm pst-navbar-icon lskd-code-button";
+    made.title = "Show the code behind this page";
+    made.innerHTML = '<span aria-hidden="true">{ }</span> Code';
+    const say = () => made.setAttribute("aria-pressed", String(page.dataset.lskdCode === "shown"));
+    made.addEventListener("click", () => {
+      const kept = anchor(), before = kept?.getBoundingClientRect().top;
+      page.dataset.lskdCode = page.dataset.lskdCode === "shown" ? "folded" : "shown";
+      remember(page.dataset.lskdCode === "shown");
+      say();
+      if (kept && scrollY > 0) scrollBy({ top: kept.getBoundingClientRect().top - before, behavior: "instant" });
+    });
+    say();
+    return made;
+  };
+
+  /* A link into a cell that is out of sight opens that cell, and that one only. */
+  const open = () => {
+    let target = null;
+    try {
+      target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    } catch {
+      return; // an address that is none
+    }
+    const cell = target?.closest(".cell");
+    if (!cell || target.getClientRects().length) return;
+    cell.classList.add("lskd-opened");
+    for (const details of cell.querySelectorAll(":scope > details")) details.open ||= details.contains(target);
+    target.scrollIntoView();
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const place = document.querySelector(".article-header-buttons");
+    if (place && document.querySelector(MACHINERY)) place.prepend(button());
+    open();
+  });
+  addEventListener("hashchange", open);
+})();
