@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from lskd import launch
+from lskd.book_numbers import number_figures
 from lskd.errors import LskdError
 from lskd.files import read_json
 
-__all__ = ["assemble", "build", "included", "pages", "run_jupyter_book", "with_facts"]
+__all__ = ["assemble", "build", "chapters", "included", "pages", "run_jupyter_book", "with_facts"]
 
 StrPath = str | os.PathLike[str]
 
@@ -68,6 +69,7 @@ def build(
     for page in (fresh / "_build" / "html").glob("*.html"):
         text = page.read_text(encoding="utf-8")  # docutils calls this a list although it holds no list items
         page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
+    number_figures(index.parent, chapters(Path(book)))
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")
@@ -118,11 +120,16 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
 
 def pages(book: Path) -> list[str]:
     """Names of the executed notebooks that the table of contents calls for, in its order."""
+    return [Path(file).stem for file in chapters(book) if Path(file).parts[0] == "notebooks"]
+
+
+def chapters(book: Path) -> list[str]:
+    """Every page that the table of contents names, the front page first, without ending."""
     import yaml
 
     def files(node: Any) -> list[str]:
         if isinstance(node, dict):
-            own = [node["file"]] if isinstance(node.get("file"), str) else []
+            own = [node[key] for key in ("root", "file") if isinstance(node.get(key), str)]
             return own + [file for value in node.values() for file in files(value)]
         return [file for item in node for file in files(item)] if isinstance(node, list) else []
 
@@ -130,7 +137,7 @@ def pages(book: Path) -> list[str]:
         content = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents") from None
-    return [Path(file).stem for file in files(content) if Path(file).parts[0] == "notebooks"]
+    return files(content)
 
 
 def included(book: Path, output: Path) -> list[Path]:

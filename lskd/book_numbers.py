@@ -1,0 +1,100 @@
+"""Numbers of figures on built pages: chapter, then place on its page, so that others can cite "Figure 7.2".
+
+Sphinx counts the light and the dark variant of a picture as two and does not see figures that cells put out, so
+numbers are given when all pages exist. Text points at a figure by ``<a data-figure="logit_spread">this figure</a>``,
+from another page by ``data-figure="logit_statistics/logit_spread"``; without numbers the words inside remain.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lskd.errors import LskdError
+from lskd.named import nearest
+
+__all__ = ["Numbered", "number_figures"]
+
+# A script may hold anything; a figure may hold others (a live one holds the still picture that stands in for it).
+_TAG = re.compile(r"<script\b.*?</script>|<style\b.*?</style>|<figure\b[^>]*>|</figure>|<figcaption\b[^>]*>", re.DOTALL)
+_PARAGRAPH = re.compile(r"\s*<p>")
+_SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
+_REFERENCE = re.compile(r'<a\b[^>]*?\bdata-figure="([^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A figure on a page: its name (no ``figure-`` or ``live-``), its anchor and its number, such as "7.2"."""
+
+    name: str
+    anchor: str
+    number: str
+
+
+def number_figures(html: Path, pages: Sequence[str]) -> dict[str, list[Numbered]]:
+    """Write "Figure C.N" before each caption and into every reference.
+
+    Args:
+        html: folder of built pages.
+        pages: names of the chapters in reading order, without ".html"; the first is the front page, chapter 0.
+
+    Returns:
+        The numbered figures of each page that has some.
+
+    Raises:
+        LskdError: a reference to a figure that no page holds, or one figure name twice on a page.
+    """
+    texts = {page: (html / f"{page}.html").read_text(encoding="utf-8") for page in pages}
+    found: dict[str, list[Numbered]] = {}
+    for chapter, page in enumerate(pages):
+        texts[page], figures = _captions(texts[page], chapter)
+        names = [figure.name for figure in figures]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise LskdError(f"{page}: two figures are called {', '.join(twice)}; names must differ on a page")
+        if figures:
+            found[page] = figures
+    for page, text in texts.items():
+        (html / f"{page}.html").write_text(_references(text, page, found), encoding="utf-8")
+    return found
+
+
+def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
+    """The page with a number before the caption of every figure that has one and stands in no other."""
+    pieces: list[str] = []
+    figures: list[Numbered] = []
+    depth, done, opened = 0, 0, ""
+    for tag in _TAG.finditer(text):
+        if tag[0].startswith("<figure") and not tag[0].startswith("<figcaption"):
+            depth += 1
+            opened = tag[0] if depth == 1 else opened
+        elif tag[0] == "</figure>":
+            depth -= 1
+        elif tag[0].startswith("<figcaption") and depth == 1:
+            anchor = re.search(r'\bid="([^"]+)"', opened)
+            number = f"{chapter}.{len(figures) + 1}" if chapter else f"{len(figures) + 1}"
+            name = anchor[1] if anchor else ""
+            figures.append(Numbered(re.sub(r"^(figure|live)-", "", name), name, number))
+            start = _PARAGRAPH.match(text, tag.end())
+            words = start.end() if start else tag.end()
+            pieces += [text[done:words], f'<span class="lskd-number">Figure {number}.</span> ']
+            done = words
+    return _SPHINX.sub("", "".join([*pieces, text[done:]])), figures
+
+
+def _references(text: str, page: str, found: dict[str, list[Numbered]]) -> str:
+    """The page with a link and a number for every ``data-figure``; pages are named without their folder."""
+    known = {f"{p.rpartition('/')[2]}/{f.name}": (p, f) for p, figures in found.items() for f in figures}
+
+    def link(match: re.Match[str]) -> str:
+        name = match[1] if "/" in match[1] else f"{page.rpartition('/')[2]}/{match[1]}"
+        if name not in known:
+            near = ", ".join(nearest(name, known, n=1)) or "none, no page has a figure"
+            raise LskdError(f"{page}: data-figure={match[1]!r}: there is no figure {name}; the nearest is {near}")
+        target, figure = known[name]
+        there = "" if target == page else posixpath.relpath(f"{target}.html", posixpath.dirname(page) or ".")
+        return f'<a class="lskd-ref" href="{there}#{figure.anchor}">Figure {figure.number}</a>'
+
+    return _REFERENCE.sub(link, text)
