@@ -25,7 +25,7 @@ NOT_RESULTS = {  # a place: {what looks like a result there: why it may be writt
         "0.995": "a formula: the root of 99/100, printed in the paper's legends",
     },
     "lskd/benchmarks.py": {"1 %": "what a share is called that would be rounded to zero"},
-    "lskd/cli.py": {"16 MB": "a limit that is set, in lskd.archive"},
+    "lskd/commands/campaign.py": {"16 MB": "a limit that is set, in lskd.archive"},
     "lskd/figures/paper.py": {"n = 10,000": "the test images of CIFAR-100, a published value with its source"},
     "lskd/figures/published_logs.py": {"± 2": "the half width of a band, chosen"},
     "lskd/losses.py": {"±0.7071": "a formula: one over the root of two"},

@@ -86,8 +86,10 @@ def test_a_file_may_say_what_its_computed_imports_reach(root: Path) -> None:
 
 
 def test_training_does_not_depend_on_pages() -> None:
-    reached = {path.name for path in closure("lskd.trainer.run")}
+    paths = closure("lskd.trainer.run")
+    reached = {path.name for path in paths}
     assert "external.py" in reached
+    assert {path.parent.name for path in paths} == {"lskd", "data", "models", "trainer"}  # no commands, no figures
     assert not reached & {"book.py", "cli.py", "catalogue.py", "audit.py", "workflow.py"}
 
 
