@@ -17,6 +17,7 @@ from typing import Any
 
 from lskd import launch
 from lskd.book_numbers import number_figures
+from lskd.book_origins import add_origins
 from lskd.errors import LskdError
 from lskd.files import read_json
 
@@ -70,6 +71,7 @@ def build(
         text = page.read_text(encoding="utf-8")  # docutils calls this a list although it holds no list items
         page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
     number_figures(index.parent, chapters(Path(book)))
+    add_origins(index.parent, chapters(Path(book)), Path(notebooks))
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")

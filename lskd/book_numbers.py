@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lskd.book_figures import figures_of
 from lskd.errors import LskdError
 from lskd.named import nearest
 
 __all__ = ["Numbered", "number_figures"]
 
-# A script may hold anything; a figure may hold others (a live one holds the still picture that stands in for it).
-_TAG = re.compile(r"<script\b.*?</script>|<style\b.*?</style>|<figure\b[^>]*>|</figure>|<figcaption\b[^>]*>", re.DOTALL)
-_PARAGRAPH = re.compile(r"\s*<p>")
 _SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
 _REFERENCE = re.compile(r'<a\b[^>]*?\bdata-figure="([^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
 
@@ -62,25 +60,15 @@ def number_figures(html: Path, pages: Sequence[str]) -> dict[str, list[Numbered]
 
 
 def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
-    """The page with a number before the caption of every figure that has one and stands in no other."""
+    """The page with a number before the words of every caption."""
     pieces: list[str] = []
     figures: list[Numbered] = []
-    depth, done, opened = 0, 0, ""
-    for tag in _TAG.finditer(text):
-        if tag[0].startswith("<figure") and not tag[0].startswith("<figcaption"):
-            depth += 1
-            opened = tag[0] if depth == 1 else opened
-        elif tag[0] == "</figure>":
-            depth -= 1
-        elif tag[0].startswith("<figcaption") and depth == 1:
-            anchor = re.search(r'\bid="([^"]+)"', opened)
-            number = f"{chapter}.{len(figures) + 1}" if chapter else f"{len(figures) + 1}"
-            name = anchor[1] if anchor else ""
-            figures.append(Numbered(re.sub(r"^(figure|live)-", "", name), name, number))
-            start = _PARAGRAPH.match(text, tag.end())
-            words = start.end() if start else tag.end()
-            pieces += [text[done:words], f'<span class="lskd-number">Figure {number}.</span> ']
-            done = words
+    done = 0
+    for place, figure in enumerate(figures_of(text), start=1):
+        number = f"{chapter}.{place}" if chapter else f"{place}"
+        figures.append(Numbered(figure.name, figure.anchor, number))
+        pieces += [text[done : figure.words], f'<span class="lskd-number">Figure {number}.</span> ']
+        done = figure.words
     return _SPHINX.sub("", "".join([*pieces, text[done:]])), figures
 
 
