@@ -1,0 +1,154 @@
+/* Live words: a phrase in the text that sets the controls of a figure on its page. In the source
+   [raise it to 8](live:toy?temperature=8), on the page a link to ?temperature=8#live-toy, which also works as an
+   address: the page opens with its figure set. lskd/book_words.py refuses words that can do nothing. */
+(() => {
+  "use strict";
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const DURATION = 700; // milliseconds
+
+  const find = (root, name) => root.querySelector(`[data-control="${CSS.escape(name)}"]`);
+  const current = input => (input.type === "checkbox" ? String(input.checked) : input.value);
+
+  /* [control, value as the control holds it] of each setting in ?NAME=VALUE;NAME=VALUE */
+  const settings = (root, query) =>
+    query
+      .slice(1)
+      .split(/[;&]/)
+      .map(part => part.split("=").map(decodeURIComponent))
+      .map(([name, value]) => [find(root, name), value])
+      .filter(([input, value]) => input && value !== undefined)
+      .map(([input, value]) => {
+        if (input.type !== "range") return [input, value];
+        const end = { first: input.min, last: input.max }[value];
+        const probe = input.cloneNode(); // a slider rounds to its steps
+        probe.value = end ?? (input.dataset.log === undefined ? value : String(Math.log10(Number(value))));
+        return [input, probe.value];
+      });
+  const holds = pairs => pairs.length > 0 && pairs.every(([input, value]) => current(input) === value);
+
+  const put = (input, value) => {
+    if (current(input) === value) return;
+    if (input.type === "checkbox") input.checked = value === "true";
+    else input.value = value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  /* Boxes and lists at once, sliders on their way, so that the eye can follow. A newer word stops an older one. */
+  const running = new WeakMap();
+  const stop = root => {
+    running.delete(root);
+    root.querySelector("[role='status']")?.removeAttribute("aria-busy");
+  };
+  const move = (root, pairs, animate) => {
+    const turn = {};
+    stop(root);
+    running.set(root, turn);
+    const sliders = pairs.filter(([input, value]) => input.type === "range" && current(input) !== value);
+    for (const pair of pairs) if (!sliders.includes(pair)) put(...pair);
+    if (!animate || still.matches) {
+      for (const pair of sliders) put(...pair);
+      return;
+    }
+    const from = sliders.map(([input]) => Number(input.value));
+    let begin;
+    root.querySelector("[role='status']")?.setAttribute("aria-busy", "true"); // a screen reader waits for the end
+    const step = now => {
+      if (running.get(root) !== turn) return;
+      begin ??= now;
+      const part = Math.min(1, (now - begin) / DURATION), eased = part < 0.5 ? 2 * part ** 2 : 1 - 2 * (1 - part) ** 2;
+      sliders.forEach(([input, value], i) => {
+        put(input, part < 1 ? String(from[i] + (Number(value) - from[i]) * eased) : value);
+      });
+      if (part < 1) requestAnimationFrame(step);
+      else stop(root);
+    };
+    requestAnimationFrame(step);
+  };
+
+  /* Figures come up when Bokeh has; a word that is pressed before waits. */
+  const whenUp = (root, act) => {
+    if (root.classList.contains("lskd-on")) return act();
+    const watch = new MutationObserver(() => {
+      if (!root.classList.contains("lskd-on")) return;
+      watch.disconnect();
+      act();
+    });
+    watch.observe(root, { attributeFilter: ["class"] });
+  };
+
+  /* A way back for whom the figure was too far from the words; it goes when the words are seen again. */
+  const HEADER = 64;
+  const motion = () => (still.matches ? "instant" : "smooth");
+  const back = document.createElement("button");
+  back.type = "button";
+  back.className = "lskd-back";
+  back.textContent = "Back to the text";
+  let left = null;
+  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && back.remove(), {
+    rootMargin: `-${HEADER}px 0px 0px`,
+  });
+  back.addEventListener("click", () => {
+    left.scrollIntoView({ block: "center", behavior: motion() });
+    left.focus({ preventScroll: true });
+  });
+  const leave = word => {
+    seen.disconnect();
+    left = word;
+    document.body.append(back);
+    setTimeout(() => seen.observe(word), 600); // when scrolling is over
+  };
+
+  /* Bring the plots into view, together with the words where both fit. */
+  const show = (root, word) => {
+    const plots = root.querySelector(".lskd-plots") ?? root, box = plots.getBoundingClientRect();
+    const part = Math.min(box.bottom, innerHeight) - Math.max(box.top, HEADER);
+    if (part >= 0.6 * Math.min(box.height, innerHeight - HEADER)) return;
+    const above = box.top < HEADER || box.height > innerHeight - HEADER;
+    const top = above ? box.top - HEADER : box.bottom - innerHeight + 16;
+    const at = word.getBoundingClientRect();
+    scrollBy({ top, behavior: motion() });
+    if (at.top - top < HEADER || at.bottom - top > innerHeight) leave(word);
+    else back.remove();
+  };
+
+  const upgrade = word => {
+    const address = new URL(word.href), root = document.getElementById(decodeURIComponent(address.hash.slice(1)));
+    if (!root?.matches(".lskd-live")) return;
+    const pairs = settings(root, address.search);
+    if (!pairs.length) return;
+    let before = null;
+    word.setAttribute("role", "button");
+    word.setAttribute("aria-controls", root.id);
+    const say = () => word.setAttribute("aria-pressed", String(holds(pairs)));
+    const press = () =>
+      whenUp(root, () => {
+        show(root, word);
+        if (!holds(pairs)) {
+          before = pairs.map(([input]) => [input, current(input)]);
+          move(root, pairs, true);
+        } else if (before) move(root, before, true); // pressed again: as it was
+      });
+    word.addEventListener("click", event => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+      event.preventDefault();
+      press();
+    });
+    word.addEventListener("keydown", event => {
+      if (event.key !== " ") return;
+      event.preventDefault();
+      press();
+    });
+    root.addEventListener("input", event => {
+      if (event.isTrusted) stop(root); // the reader's own hand
+      say();
+    });
+    root.addEventListener("click", say);
+    say();
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll("a.lskd-word").forEach(upgrade);
+    const root = location.search && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (root && root.matches(".lskd-live")) whenUp(root, () => move(root, settings(root, location.search), false));
+  });
+})();

@@ -1,0 +1,70 @@
+"""Live words: phrases in the text that set the controls of a figure on the same page.
+
+``[raise it to 8](live:toy?temperature=8)`` in a chapter becomes a link with the class ``lskd-word`` and the address
+``?temperature=8#live-toy`` (``myst_url_schemes`` in ``_config.yml``). ``book/_static/lskd-reading-words.js`` makes it
+act. Several controls are separated by ``;``. A slider takes the number that it shows, or ``first`` or ``last``; a box
+takes ``true`` or ``false``; a list takes one of its values.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+from bs4 import BeautifulSoup, Tag
+
+__all__ = ["problems"]
+
+
+def problems(html: Path) -> list[str]:
+    """What is wrong with the live words of a built book, one line each; empty if each can do what it says."""
+    return [
+        f"{path.relative_to(html).as_posix()}: the live word {word!r} {complaint}"
+        for path in sorted(html.rglob("*.html"))
+        if "_static" not in path.parts
+        for word, complaint in _wrong(BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser"))
+    ]
+
+
+def _wrong(page: BeautifulSoup) -> list[tuple[str, str]]:
+    figures = {str(figure["id"]): figure for figure in page.select("figure.lskd-live[id]")}
+    found = []
+    for link in page.select("a.lskd-word"):
+        address, place = urldefrag(str(link["href"]))
+        word = " ".join(link.get_text().split())
+        if place not in figures:
+            known = ", ".join(name.removeprefix("live-") for name in figures) or "none"
+            found.append((word, f"names the figure {place.removeprefix('live-')!r}; live figures here: {known}"))
+            continue
+        controls = {str(c["data-control"]): c for c in figures[place].select("[data-control]")}
+        for setting in address.removeprefix("?").split(";"):
+            name, equal, value = (unquote(part) for part in setting.partition("="))
+            if not equal or name not in controls:
+                found.append((word, f"sets {setting!r}; expected NAME=VALUE with one of: {', '.join(controls)}"))
+            elif complaint := _complaint(controls[name], value):
+                found.append((word, f"sets {name} to {value!r}; expected {complaint}"))
+    return found
+
+
+def _complaint(control: Tag, value: str) -> str:
+    """What a control expects, or nothing where the value is among it."""
+    if control.name == "select":
+        options = [str(option.get("value", option.get_text())) for option in control.select("option")]
+        return "" if value in options else f"one of: {', '.join(options)}"
+    if control.get("type") == "checkbox":
+        return "" if value in ("true", "false") else "true or false"
+    if control.get("type") != "range" or value in ("first", "last"):
+        return ""
+    low, high, step = (float(str(control[name])) for name in ("min", "max", "step"))
+    log = control.has_attr("data-log")
+    shown = f"{10**low:g} to {10**high:g}" if log else f"{low:g} to {high:g} in steps of {step:g}"
+    try:
+        number = float(value)
+    except ValueError:
+        return shown
+    if log:
+        inside = number > 0 and low - step / 2 <= math.log10(number) <= high + step / 2
+        return "" if inside else shown
+    steps = (number - low) / step
+    return "" if low <= number <= high and abs(steps - round(steps)) < 1e-6 else shown
