@@ -1,0 +1,171 @@
+/* What a reader sees of the search: a list below the field that opens over a page, and the search page. */
+(() => {
+  "use strict";
+  const search = (window.lskdSearch ??= {});
+  const root = document.documentElement.dataset.content_root.replace(/^\.\//, "");
+  const SIGN = { page: "▤", section: "#", term: "Aa", object: "ƒ", reference: "❞" };
+  const KIND = { term: "glossary", object: "reference", reference: "bibliography" };
+
+  const element = (tag, attributes = {}, ...content) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...content);
+    return made;
+  };
+  const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+
+  /* A text with what answers the query in <mark>. */
+  const marked = (text, result) => {
+    const pieces = [];
+    let done = 0;
+    for (const [start, end] of search.marks(text, result)) {
+      pieces.push(text.slice(done, start), element("mark", {}, text.slice(start, end)));
+      done = end;
+    }
+    return [...pieces, text.slice(done)];
+  };
+
+  /* Where a result leads: the section, and within it the sentence where the browser can point at text. */
+  const address = (section, sentence, result) => {
+    const quote = sentence && "fragmentDirective" in document ? search.quote(section, sentence, result) : "";
+    const point = quote ? `:~:text=${encodeURIComponent(quote).replace(/-/g, "%2D")}` : "";
+    const anchor = section.anchor || point ? `#${section.anchor}${point}` : "";
+    return root + section.page.path + anchor;
+  };
+  const summary = ({ found, query, terms }, groups) => {
+    if (!terms.length) return "";
+    if (!found.length) return `Nothing in this book has ${terms.length > 1 ? "all of" : ""} “${query.trim()}”.`.replace("  ", " ");
+    return `${plural(found.length, "section")} on ${plural(groups.length, "page")}`;
+  };
+
+  /* The field that opens over a page: a combobox whose list opens below it. */
+  search.dialog = form => {
+    if (form.dataset.lskd) return;
+    form.dataset.lskd = "on";
+    const dialog = form.closest("dialog"), input = form.querySelector("input[name='q']");
+    const status = element("p", { role: "status", class: "lskd-count" });
+    const list = element("div", { role: "listbox", id: "lskd-found", class: "lskd-list", "aria-label": "Sections found" });
+    const close = element("button", { type: "button", class: "lskd-close", "aria-label": "Close the search" }, "✕");
+    const keys = element("p", { class: "lskd-keys", "aria-hidden": "true" });
+    keys.innerHTML =
+      "<span><kbd>↑</kbd> <kbd>↓</kbd> choose</span><span><kbd>↵</kbd> open</span><span><kbd>Esc</kbd> close</span>";
+    form.append(close);
+    form.after(element("div", { class: "lskd-search" }, status, list, keys));
+    for (const [name, value] of Object.entries({
+      role: "combobox", "aria-autocomplete": "list", "aria-controls": "lskd-found", "aria-expanded": "false" })) {
+      input.setAttribute(name, value);
+    }
+
+    let chosen = -1;
+    const options = () => [...list.querySelectorAll("[role='option']")];
+    const choose = number => {
+      const all = options();
+      chosen = number;
+      all.forEach((option, i) => option.setAttribute("aria-selected", String(i === number)));
+      if (number < 0) return input.removeAttribute("aria-activedescendant");
+      input.setAttribute("aria-activedescendant", all[number].id);
+      (number ? all[number] : list.firstElementChild).scrollIntoView({ block: "nearest" });
+    };
+    const draw = () => {
+      const result = search.find(input.value), groups = search.grouped(result.found), rows = [];
+      let number = 0;
+      const option = (href, className, ...content) =>
+        element("a", { role: "option", id: `lskd-found-${number++}`, "aria-selected": "false", tabindex: "-1", href, class: className }, ...content);
+      groups.slice(0, 8).forEach(({ page, sections }, place) => {
+        const head = element("div", { class: "lskd-page", id: `lskd-page-${place}` }, element("span", {}, ...marked(page.title, result)));
+        if (page.part) head.append(element("span", { class: "lskd-part" }, page.part));
+        const group = element("div", { role: "group", "aria-labelledby": head.id }, head);
+        for (const section of sections.slice(0, 4)) {
+          const [sentence] = search.sentences(section, result, { width: 180 });
+          const made = option(address(section, sentence, result), "lskd-hit");
+          made.append(element("span", { class: "lskd-sign", "aria-hidden": "true" }, SIGN[section.kind]));
+          const words = element("span", { class: "lskd-words" });
+          if (section.kind !== "page") words.append(element("span", { class: "lskd-title" }, ...marked(section.title, result)));
+          if (sentence) words.append(element("span", { class: "lskd-sentence" }, ...marked(sentence.text, result)));
+          if (section.kind === "page" && !sentence) words.append(element("span", { class: "lskd-title" }, section.title));
+          made.append(words);
+          group.append(made);
+        }
+        if (sections.length > 4) {
+          group.append(element("div", { class: "lskd-more", role: "presentation" }, `and ${sections.length - 4} more on this page`));
+        }
+        rows.push(group);
+      });
+      const everything = `${form.action}?q=${encodeURIComponent(input.value.trim())}`;
+      if (number < result.found.length) {
+        rows.push(option(everything, "lskd-hit lskd-all", `All ${plural(result.found.length, "section")}`));
+      }
+      const meant = result.found.length ? "" : search.meant(result);
+      if (meant) {
+        const made = option(everything, "lskd-hit lskd-all", "Did you mean ", element("b", {}, meant), "?");
+        made.addEventListener("click", event => {
+          event.preventDefault();
+          event.stopPropagation();
+          input.value = meant;
+          draw();
+          input.focus();
+        });
+        rows.push(made);
+      }
+      list.replaceChildren(...rows);
+      list.scrollTop = 0;
+      status.textContent = summary(result, groups);
+      input.setAttribute("aria-expanded", String(number > 0));
+      form.parentElement.classList.toggle("lskd-open", result.terms.length > 0);
+      choose(-1);
+    };
+
+    input.addEventListener("input", draw);
+    input.addEventListener("keydown", event => {
+      const all = options().length;
+      if (event.isComposing || event.altKey) return;
+      if (event.key === "ArrowDown" && all) choose(chosen + 1 < all ? chosen + 1 : -1);
+      else if (event.key === "ArrowUp" && all) choose(chosen < 0 ? all - 1 : chosen - 1);
+      else if (event.key === "Enter" && chosen >= 0) {
+        const { ctrlKey, metaKey, shiftKey } = event;
+        options()[chosen].dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey, metaKey, shiftKey }));
+      } else return;
+      event.preventDefault();
+    });
+    list.addEventListener("click", event => {
+      const plain = !(event.ctrlKey || event.metaKey || event.shiftKey);
+      if (plain && event.target.closest("[role='option']")) dialog.close();
+    });
+    close.addEventListener("click", () => dialog.close());
+    input.addEventListener("focus", () => input.select());
+    draw();
+  };
+
+  /* The search page: every section found, with up to three sentences of each. */
+  search.page = (form, place) => {
+    const input = form.querySelector("input[name='q']");
+    const status = element("p", { role: "status", class: "lskd-count" });
+    const list = element("div");
+    place.classList.add("lskd-results");
+    place.replaceChildren(status, list);
+    const draw = () => {
+      const result = search.find(input.value), groups = search.grouped(result.found);
+      status.textContent = summary(result, groups);
+      const meant = result.found.length ? "" : search.meant(result);
+      if (meant) {
+        const link = element("a", { href: `?q=${encodeURIComponent(meant)}` }, meant);
+        status.append(" Did you mean ", link, "?");
+      }
+      list.replaceChildren(...groups.map(({ page, sections }) => {
+        const title = element("h2", {}, element("a", { href: root + page.path }, ...marked(page.title, result)));
+        if (page.part) title.append(" ", element("span", { class: "lskd-part" }, page.part));
+        const items = sections.map(section => {
+          const sentences = search.sentences(section, result, { most: 3, width: 260 });
+          const name = section.kind === "page" ? "From the beginning" : section.title;
+          const head = element("a", { href: address(section, sentences[0], result) }, ...marked(name, result));
+          const kind = KIND[section.kind] ? [" ", element("span", { class: "lskd-part" }, KIND[section.kind])] : [];
+          return element("li", {}, head, ...kind, ...sentences.map(({ text }) => element("p", {}, ...marked(text, result))));
+        });
+        return element("section", {}, title, element("ol", {}, ...items));
+      }));
+    };
+    input.value = new URLSearchParams(location.search).get("q") ?? "";
+    input.addEventListener("input", draw);
+    draw();
+  };
+})();
