@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
 import baseline
+from random_images import data
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -58,17 +59,6 @@ GOALS = {
 
 class _Enough(Exception):
     """Raised from the trainer's callback: the steps that are timed are done."""
-
-
-def data(images: int, classes: int = 100) -> Dataset:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (images, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(classes, (images,), generator=generator)
-    names = tuple(f"class {i}" for i in range(classes))
-    group = torch.zeros(classes, dtype=torch.int64)
-    return Dataset(
-        "random", pixels, labels, pixels[:8], labels[:8], names, group, ("all",), baseline.MEAN, baseline.STD, 4, True
-    )
 
 
 def plain_images(dataset: Dataset, transform: Callable[..., Any]) -> baseline.Images:

@@ -24,6 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
+from random_images import data
+
 from lskd import records
 from lskd.data.dataset import Dataset
 from lskd.data.draws import epoch_strong, epoch_views
@@ -69,16 +72,6 @@ PIECES: dict[str, tuple[Execution, float]] = {
 
 class _Enough(Exception):
     """Raised from the trainer's callback: the steps that are wanted are done."""
-
-
-def data(images: int, classes: int = 100) -> Dataset:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (images, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(classes, (images,), generator=generator)
-    names = tuple(f"class {i}" for i in range(classes))
-    group = torch.zeros(classes, dtype=torch.int64)
-    mean, std = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-    return Dataset("random", pixels, labels, pixels[:512], labels[:512], names, group, ("all",), mean, std, 4, True)
 
 
 def network(name: str, device: torch.device) -> nn.Module:

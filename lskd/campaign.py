@@ -31,7 +31,7 @@ from lskd.data import obtain
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 from lskd.named import nearest
-from lskd.recipes import Recipe, load_recipe
+from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.records import load_record
 from lskd.trainer.folder import locked
 from lskd.trainer.run import Options, build_table, train_cached
@@ -257,12 +257,7 @@ class Campaign:
             for p in self.preset.pieces
             if p.kind == "cohort" and (t := self._recipe(p).teacher) is not None and t.recipe == piece.recipe
         )
-        source = taught.teacher
-        assert source is not None
-        assert source.recipe is not None
-        own = load_recipe(source.recipe, settings=source.settings)
-        wanted = {"student": source.network, "dataset": taught.dataset, "data": dict(taught.data)}
-        return source.recipe, source.settings | {k: v for k, v in wanted.items() if getattr(own, k) != v}
+        return teacher_training(taught)
 
     def _recipe(self, piece: Piece) -> Recipe:
         return load_recipe(piece.recipe, settings=self.preset.settings)

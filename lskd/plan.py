@@ -24,7 +24,7 @@ from lskd.models.registry import model_info
 from lskd.named import nearest
 from lskd.objectives import METHODS
 from lskd.plan_config import Wanted
-from lskd.recipes import Recipe, load_recipe
+from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.trainer.table import choose
 
 __all__ = ["Job", "make", "ordered"]
@@ -192,8 +192,8 @@ def _add_run(
     if source is not None and taught:
         logits = _logits(recipe, wanted)
         if source.recipe is not None:
-            before = _teacher_settings(recipe, wanted)
-            after.append(_add_run(jobs, wanted, source.recipe, source.seed, None, before, serves, (*below, name)))
+            by, before = teacher_training(recipe)
+            after.append(_add_run(jobs, wanted, by, source.seed, None, before, serves, (*below, name)))
             obstacles += tuple(o for o in jobs[after[0]].obstacles if o not in obstacles)
         if logits == "table":
             after.append(_add_table(jobs, wanted, recipe, settings, after, serves, obstacles))
@@ -275,16 +275,6 @@ def _put(jobs: dict[str, Job], job: Job, name: str, deciding: list[Any]) -> str:
 def _merged(jobs: Iterable[Job]) -> list[Job]:
     """What the teachers' tables say that they serve, in the tables' order."""
     return [dataclasses.replace(j, serves=tuple(sorted(j.serves, key=str))) for j in jobs]
-
-
-def _teacher_settings(recipe: Recipe, wanted: Wanted) -> dict[str, Any]:
-    """Changes to the recipe of a teacher, as the trainer will make them: it sees its students' data."""
-    source = recipe.teacher
-    assert source is not None
-    assert source.recipe is not None
-    given = load_recipe(source.recipe, settings=source.settings, for_training=False)
-    seen = {"student": source.network, "dataset": recipe.dataset, "data": dict(recipe.data)}
-    return source.settings | {k: v for k, v in seen.items() if getattr(given, k) != v}
 
 
 def _logits(recipe: Recipe, wanted: Wanted) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from lskd import analysis, describe
 from lskd.errors import LskdError
 from lskd.figures import inputs, learning_curves, logit_statistics, tables
-from lskd.recipes import load_recipe
+from lskd.recipes import load_recipe, teacher_training
 from lskd.trainer.run import publish, train_cached
 
 __all__ = ["METHODS", "panel", "settings", "show", "train"]
@@ -69,10 +69,8 @@ def train(
     changes = {**settings(method, temperature=temperature, weight=weight), **(more or {})}
     plan = load_recipe(RECIPE, settings=changes, members=[method, f"{method}_ls"])
     assert plan.teacher is not None
-    assert plan.teacher.recipe is not None
-    taught, _ = train_cached(
-        plan.teacher.recipe, seed=plan.teacher.seed, settings=plan.teacher.settings, runs=runs
-    )  # fmt: skip
+    name, own = teacher_training(plan)
+    taught, _ = train_cached(name, seed=plan.teacher.seed, settings=own, runs=runs)
     folder, _ = train_cached(RECIPE, seed=seed, settings=changes, members=[method, f"{method}_ls"], runs=runs)
     places = Path(output) / "teacher", Path(output) / "students"
     publish(taught, places[0])

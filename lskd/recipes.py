@@ -31,7 +31,7 @@ from lskd.named import nearest
 from lskd.objectives import METHODS, create_objective
 from lskd.recipe import OPTIMIZATION, OPTIMIZATION_CHOICES, About, Recipe, Teacher
 
-__all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "parse_settings"]
+__all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "parse_settings", "teacher_training"]
 
 FOLDERS = (Path(__file__).resolve().parent.parent / "recipes", Path(__file__).resolve().parent / "_recipes")
 
@@ -102,6 +102,25 @@ def load_recipe(
     if for_training and (reasons := recipe.obstacles()):
         raise LskdError(f"recipe {recipe.name} cannot be trained here: {'; '.join(reasons)}")
     return recipe
+
+
+def teacher_training(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """The recipe that trains a cohort's teacher, and the changes with which it does so.
+
+    The teacher sees its students' data, whatever its own recipe says of it, at its own size where it has one. Only
+    what differs from its recipe is a change: whoever trains it, for whichever cohort, gives its run the same identity.
+
+    Raises:
+        LskdError: the recipe has no teacher, or one that comes as a checkpoint.
+    """
+    source = recipe.teacher
+    if source is None or source.recipe is None:
+        found = "no teacher" if source is None else f"a teacher that comes as a checkpoint, {source.checkpoint}"
+        raise LskdError(f"recipe {recipe.name} has {found}; nothing has to be trained for it")
+    given = load_recipe(source.recipe, settings=source.settings, for_training=False)
+    own = {} if source.input_size is None else {"size": source.input_size}
+    wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}
+    return source.recipe, source.settings | {k: v for k, v in wanted.items() if getattr(given, k) != v}
 
 
 def _name(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import subprocess
 import sys
 from types import ModuleType
 
@@ -27,6 +28,18 @@ def load(name: str) -> ModuleType:
 
 
 baseline, cpu, gpu = load("baseline"), load("cpu"), load("gpu")
+
+
+def test_the_benchmark_of_a_gpu_needs_no_pillow() -> None:
+    code = "import sys; sys.modules['PIL'] = None; sys.path.insert(0, 'benchmarks'); "
+    code += "import gpu; print(gpu.data.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.strip() == "random_images", done.stderr
+    assert cpu.data is gpu.data
+    one, again = cpu.data(600, classes=7), gpu.data(600, classes=7)
+    assert torch.equal(one.train_images, again.train_images)
+    assert len(one.test_labels) == 512
+    assert set(one.train_labels.tolist()) == set(range(7))
 
 
 @pytest.mark.parametrize("name", cpu.MEMBERS)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lskd.errors import LskdError
-from lskd.recipes import list_recipes, load_recipe, parse_settings
+from lskd.recipes import list_recipes, load_recipe, parse_settings, teacher_training
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -107,6 +107,34 @@ def test_a_teacher_has_one_origin_and_naming_another_replaces_it() -> None:
     recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "mine.safetensors"})
     assert recipe.teacher is not None
     assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("mine.safetensors", None)
+
+
+def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
+    """Only what differs from the teacher's recipe is a change, so that all who need this teacher train one."""
+    assert teacher_training(load_recipe("digit-pairs")) == ("digit-pairs-teacher", {})
+    less = {"data.train_size": 200, "teacher.settings": {"epochs": 1}, "teacher.network": "resnet8"}
+    name, changes = teacher_training(load_recipe("digit-pairs", settings=less))
+    assert changes == {"epochs": 1, "student": "resnet8", "data": {"train_size": 200}}
+    trained = load_recipe(name, settings=changes)
+    assert (trained.student, trained.dataset, trained.data) == ("resnet8", "digit_pairs", {"train_size": 200})
+    small = load_recipe("vit/DeiT-Tiny", for_training=False)
+    assert small.teacher is not None
+    assert small.teacher.input_size == 32
+    assert teacher_training(small) == ("vit/alone/pycls-ResNet-56", {})
+    wide = load_recipe("vit/DeiT-Tiny", settings={"teacher.input_size": 64}, for_training=False)
+    assert teacher_training(wide)[1] == {"data": {"size": 64}}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("digit-pairs-teacher", {}, "recipe digit-pairs-teacher has no teacher"),
+        ("digit-pairs", {"teacher.checkpoint": "a.pth"}, r"comes as a checkpoint, a\.pth; nothing has to be trained"),
+    ],
+)
+def test_nothing_is_trained_for_who_has_no_teacher_to_train(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        teacher_training(load_recipe(name, settings=settings))
 
 
 def test_a_recipe_keeps_its_name_when_given_as_a_path() -> None:

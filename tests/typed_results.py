@@ -33,7 +33,7 @@ RESULT = re.compile(
 )
 INTERVAL = re.compile(r"\s*(?:t-)?intervals?\b|\s*(?:CI|confidence)\b")  # after "95 %": the level is chosen
 SETTING = re.compile(
-    r"(?:temperatures?|weights?|\bT|τ|tau|rate|momentum|decay|epsilon|ε|deviation|perplexity|version|Python|licen[cs]e|such as)"
+    r"(?:temperatures?|weights?|\bT|τ|tau|rate|momentum|decay|epsilon|ε|deviation|perplexity|version|Python|such as)"
     r"\s*(?:of|=|at|to)?\s*$",
     flags=re.IGNORECASE,
 )

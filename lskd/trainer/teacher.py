@@ -15,7 +15,7 @@ from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.models.imagenet import load_torchvision
 from lskd.models.resized import Resized
 from lskd.objectives import METHODS
-from lskd.recipes import Recipe, load_recipe
+from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.trainer import table as tables
 from lskd.trainer.cohort import evaluate
 from lskd.trainer.distributed import world
@@ -116,14 +116,9 @@ def provide(
     else:
         from lskd.trainer.run import train_cached  # a teacher is a run, and a run has a teacher
 
-        assert source.recipe is not None
-        # The teacher sees the students' data, whatever its own recipe says of it.
-        given = load_recipe(source.recipe, settings=source.settings)
-        own = {} if source.input_size is None else {"size": source.input_size}
-        wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}
-        settings = source.settings | {k: v for k, v in wanted.items() if getattr(given, k) != v}
+        name, settings = teacher_training(recipe)
         folder, record = train_cached(
-            source.recipe,
+            name,
             seed=source.seed,
             settings=settings,
             device=str(device),
@@ -135,12 +130,12 @@ def provide(
             graph=options.graph,
             streams=options.streams,
         )
-        ((name, member),) = record["members"].items()
+        ((trained, member),) = record["members"].items()
         if "failure" in member:
-            raise LskdError(f"{folder}: the teacher {name} failed: {member['failure']['reason']}; change its recipe")
+            raise LskdError(f"{folder}: the teacher {trained} failed: {member['failure']['reason']}; change its recipe")
         weights = folder / member["weights"]["file"]
         here.on_first(lambda: load_checkpoint(model, weights))
-        facts = {"recipe": source.recipe, "seed": source.seed, "run": record["identity"]}
+        facts = {"recipe": name, "seed": source.seed, "run": record["identity"]}
     shown = model if source.input_size is None else Resized(model, source.input_size)
     shown = shown.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     here.spread(shown)
