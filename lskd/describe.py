@@ -7,7 +7,7 @@ from typing import Any
 
 from lskd.recipes import Recipe
 
-__all__ = ["duration", "markdown_table", "recipe_text", "run_table", "run_text", "settings_text", "signed"]
+__all__ = ["counted", "duration", "markdown_table", "recipe_text", "run_table", "run_text", "settings_text", "signed"]
 
 SYMBOLS = {
     "temperature": "T",
@@ -34,6 +34,11 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, a
 
 def _cell(content: object) -> str:
     return str(content).replace("|", r"\|")
+
+
+def counted(n: int, thing: str) -> str:
+    """A number of things: "1 seed", "5 seeds", "2,000 images"."""
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def signed(value: float, digits: int = 2) -> str:

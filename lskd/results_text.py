@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.analysis import ENOUGH_SEEDS, members_of
+from lskd.describe import counted
 from lskd.errors import LskdError
 from lskd.results import Group, compare, find, groups, rows
 
@@ -59,7 +60,7 @@ def compared(first: str, second: str, store: Path | str, *, as_json: bool) -> st
     if as_json:
         return json.dumps({"first": first, "second": second, **found}, indent=1)
     seeds = ", ".join(map(str, found["seeds"]))
-    lines = [f"{second} minus {first}, paired over n = {found['n']} seed(s) ({seeds})"]
+    lines = [f"{second} minus {first}, paired over n = {counted(found['n'], 'seed')} ({seeds})"]
     lines += [
         f"  {epoch} epoch  {_interval(found[epoch], sign='+')} points"
         for epoch in ("last", "best", "selected")

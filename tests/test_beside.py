@@ -55,7 +55,7 @@ def test_several_seeds_have_an_interval() -> None:
     table = accuracy_table(seeds)
     row = next(row for row in table.rows if row[0] == "KD + LS")
     assert row[5] == "51.00 ± 2.48"  # t(2) at 97.5 % is 4.303, times 1 / sqrt(3)
-    assert "n = 3 seed(s)" in table.caption
+    assert "n = 3 seeds" in table.caption
 
 
 def test_the_evidence_in_the_project_is_of_the_records_networks() -> None:

@@ -67,4 +67,4 @@ def test_the_committed_sweep_is_complete_and_drawn(tmp_path: Path) -> None:
     assert len(frame) == 12
     drawn = surface.maps(records, folder=tmp_path, files=sorted(RECORDS.glob("*.json")))
     assert all(path.is_file() for path in drawn.paths)
-    assert f"n = {len(records)} seed(s)" in drawn.caption
+    assert f"n = {len(records)} seed" in drawn.caption

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.analysis import accuracies, label, members_of, order, summarize
+from lskd.describe import counted
 from lskd.errors import LskdError
 from lskd.figures.inputs import Networks, load
 from lskd.figures.tables import Table
@@ -89,7 +90,7 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
     return Table(
         headings,
         rows,
-        f"{place}, test accuracy in percent; n = {n} seed(s). "
+        f"{place}, test accuracy in percent; n = {counted(n, 'seed')}. "
         f"The published columns are {PUBLISHED_EPOCHS} epochs.{short}",
     )
 

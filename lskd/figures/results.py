@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lskd.analysis import ENOUGH_SEEDS, accuracies, binomial_error, pairs, results, summarize
+from lskd.describe import counted
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme, figure
 
@@ -88,7 +89,7 @@ def dots(
         for r in found
     )
     counts = sorted({len(v) for v in by_member.values()})
-    n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+    n = "n = " + (f"{counts[0]} to " if len(counts) > 1 else "") + counted(counts[-1], "seed")
     bars = (
         f"Thin lines: two standard errors that come from {tested:,} test images being few (differences: on the same "
         "images); what another seed would change is unknown at n = 1."
@@ -102,8 +103,8 @@ def dots(
         name,
         folder=folder,
         alt=f"Test accuracy at the {epoch} epoch, {n}. {described}.",
-        caption=f"<b>Test accuracy at the {epoch} epoch</b>, one mark a seed; {n} seed(s) a member. {bars} Recipe "
-        f"<code>{records[0]['name']}</code>, {tested:,} test images.{unlike}",
+        caption=f"<b>Test accuracy at the {epoch} epoch</b>, one mark a seed; {n} a member. "
+        f"{bars} Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike}",
         inputs=files,
         data=frame,
         n=counts[0],

@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lskd.describe import counted
 from lskd.errors import LskdError
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme, figure
@@ -109,8 +110,9 @@ def maps(
         f"{found['without_best']:.1f} % at temperature {found['without_temperature']:g} and weight "
         f"{found['without_weight']:g}; with LS {found['with_best']:.1f} % at temperature {found['with_temperature']:g} "
         f"and weight {found['with_weight']:g}.",
-        caption=f"<b>Test accuracy in percent, {epoch} epoch</b>, over weight and temperature; n = {n} seed(s) a cell, "
-        f"{tested:,} test images. Recipe <code>{records[0]['name']}</code>: all students in one cohort.",
+        caption=f"<b>Test accuracy in percent, {epoch} epoch</b>, over weight and temperature; "
+        f"n = {counted(n, 'seed')} a cell, {tested:,} test images. "
+        f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.",
         inputs=files,
         data=frame,
         n=n,
