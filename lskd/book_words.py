@@ -56,6 +56,9 @@ def _complaint(control: Tag, value: str) -> str:
         return "" if value in ("true", "false") else "true or false"
     if control.get("type") != "range" or value in ("first", "last"):
         return ""
+    if control.has_attr("data-stops"):
+        stops = str(control["data-stops"]).split()
+        return "" if value in stops else f"one of: {', '.join(stops)}"
     low, high, step = (float(str(control[name])) for name in ("min", "max", "step"))
     log = control.has_attr("data-log")
     shown = f"{10**low:g} to {10**high:g}" if log else f"{low:g} to {high:g} in steps of {step:g}"

@@ -19,9 +19,11 @@
       .filter(([input, value]) => input && value !== undefined)
       .map(([input, value]) => {
         if (input.type !== "range") return [input, value];
-        const end = { first: input.min, last: input.max }[value];
-        const probe = input.cloneNode(); // a slider rounds to its steps
-        probe.value = end ?? (input.dataset.log === undefined ? value : String(Math.log10(Number(value))));
+        const { stops, log } = input.dataset, probe = input.cloneNode(); // a slider rounds to its steps
+        if (value === "first") probe.value = input.min;
+        else if (value === "last") probe.value = input.max;
+        else if (stops !== undefined) probe.value = String(stops.split(" ").indexOf(value));
+        else probe.value = log === undefined ? value : String(Math.log10(Number(value)));
         return [input, probe.value];
       });
   const holds = pairs => pairs.length > 0 && pairs.every(([input, value]) => current(input) === value);
