@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lskd import book_cards, book_words, launch
+from lskd import book_cards, book_search, book_words, launch
 from lskd.book_numbers import number_figures
 from lskd.book_origins import add_origins
 from lskd.errors import LskdError
@@ -73,6 +73,7 @@ def build(
     number_figures(index.parent, chapters(Path(book)))
     add_origins(index.parent, chapters(Path(book)), Path(notebooks))
     book_cards.write(index.parent)
+    book_search.write(index.parent, Path(book))
     if idle := book_words.problems(index.parent):
         raise LskdError("the book was not built:\n" + "\n".join(f"  {line}" for line in idle))
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page

@@ -7,7 +7,7 @@
   const WORD = /\p{N}+(?:[.,]\p{N}+)+|[\p{L}\p{M}\p{N}]+/gu;
   const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
-  const WEIGHT = { page: 12, section: 8, term: 6, object: 6, reference: 4 };
+  const WEIGHT = { page: 12, section: 8, term: 6, object: 6, figure: 5, reference: 4 };
   const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e|\b\p{Lu})\.$/iu;
 
   /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
@@ -227,7 +227,7 @@
 
   /* The sentences of a section that answer best, in reading order, each cut to about `width` characters:
      {text, at: where it begins in the section's text}. Without any, its first sentence. */
-  search.sentences = (section, { terms }, { most = 1, width = 190 } = {}) => {
+  search.sentences = (section, { terms }, { most = 1, width = 180 } = {}) => {
     const { text, words } = section;
     section.sentences ??= sentences(text);
     const hits = spots(words, terms).map(([first, last, number, value]) => ({
@@ -241,23 +241,22 @@
     });
     let chosen = rated.filter(s => s.value).sort((a, b) => b.value - a.value).slice(0, most);
     if (!chosen.length) chosen = rated.slice(0, 1);
-    return chosen.sort((a, b) => a.place - b.place).map(s => cut(text, s, width));
+    return chosen.sort((a, b) => a.place - b.place).map(s => cut(text, s, width, most === 1));
   };
-  const cut = (text, { start, end, inside }, width) => {
-    // A short sentence takes the next one along, as far as its paragraph goes.
+  const cut = (text, { start, end, inside }, width, grow) => {
     const line = text.indexOf("\n", end) < 0 ? text.length : text.indexOf("\n", end);
-    if (end - start < width / 2) end = Math.min(line, Math.max(end, start + width));
-    let from = start, to = end;
-    if (to - from > width) {
-      const first = inside[0]?.start ?? start, last = inside.findLast(hit => hit.end <= first + width * 0.7)?.end ?? first;
+    if (grow && end - start < width / 2) end = Math.min(line, start + width);  // a short one takes the next along
+    let from = start, to = Math.min(end, start + width);
+    const first = inside[0]?.start ?? start, last = inside.findLast(hit => hit.end <= first + width)?.end ?? first;
+    if (last > to) {
       from = Math.max(start, Math.min(first - 40, Math.round((first + last - width) / 2)));
       to = Math.min(end, from + width);
-      from = Math.max(start, to - width);
       while (from > start && /\S/.test(text[from - 1])) from -= 1;
-      while (to < end && /\S/.test(text[to])) to += 1;
     }
+    while (to < line && /\S/.test(text[to])) to += 1;
     const shown = text.slice(from, to).replace(/[\s·,;:]+$/, "");
-    return { text: `${from > start ? "… " : ""}${shown}${to < line && !/[.!?…]["”’)]*$/.test(shown) ? " …" : ""}`, from, to };
+    const whole = to >= line || /[.!?…:]["”’)]*$/.test(text.slice(from, to));
+    return { text: `${from > start ? "… " : ""}${shown}${whole ? "" : " …"}`, from, to };
   };
 
   /* The words to point at on the page, as they stand there: part of one sentence, without anything drawn as a formula. */

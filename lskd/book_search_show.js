@@ -3,8 +3,8 @@
   "use strict";
   const search = (window.lskdSearch ??= {});
   const root = document.documentElement.dataset.content_root.replace(/^\.\//, "");
-  const SIGN = { page: "▤", section: "#", term: "Aa", object: "ƒ", reference: "❞" };
-  const KIND = { term: "glossary", object: "reference", reference: "bibliography" };
+  const SIGN = { page: "▤", section: "#", term: "Aa", object: "ƒ", figure: "◩", reference: "❞" };
+  const KIND = { term: "term", object: "function", figure: "figure", reference: "source" };
 
   const element = (tag, attributes = {}, ...content) => {
     const made = document.createElement(tag);
@@ -76,7 +76,7 @@
         if (page.part) head.append(element("span", { class: "lskd-part" }, page.part));
         const group = element("div", { role: "group", "aria-labelledby": head.id }, head);
         for (const section of sections.slice(0, 4)) {
-          const [sentence] = search.sentences(section, result, { width: 180 });
+          const [sentence] = search.sentences(section, result, {});
           const made = option(address(section, sentence, result), "lskd-hit");
           made.append(element("span", { class: "lskd-sign", "aria-hidden": "true" }, SIGN[section.kind]));
           const words = element("span", { class: "lskd-words" });

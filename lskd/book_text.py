@@ -26,7 +26,7 @@ SILENT_CLASSES = {
     *("collapsed", "expanded"),  # "Show code cell source" above it
     *("headerlink", "eqno", "toctree-wrapper", "visually-hidden"),
     "lskd-stage",  # controls of a live figure; its caption stays
-    "lskd-data",  # "Data (CSV)" below every figure
+    *("lskd-origin", "lskd-data"),  # links to data and code below every figure
 }
 
 
@@ -34,9 +34,9 @@ SILENT_CLASSES = {
 class Section:
     """A piece of a page that a search result can lead to.
 
-    ``anchor`` is the id of its element, empty for the page itself; ``kind`` is ``"section"``, ``"term"`` (a glossary
-    entry), ``"object"`` (of the API reference) or ``"reference"`` (a bibliography entry); ``blocks`` are its
-    paragraphs, list items, table rows and lines of listings, none of them empty.
+    ``anchor`` is the id of its element, empty for the page itself; ``kind`` is ``"section"``, ``"figure"``, ``"term"``
+    (a glossary entry), ``"object"`` (of the API reference) or ``"reference"`` (a bibliography entry); ``blocks`` are
+    its paragraphs, list items, table rows and lines of listings, none of them empty.
     """
 
     anchor: str
@@ -50,6 +50,9 @@ def sections(page: str) -> list[Section]:
     reader = _Reader()
     reader.feed(page)
     reader.close()
+    for figure in reader.found:
+        if figure.kind == "figure" and figure.blocks:
+            figure.title = figure.title or "Figure"
     return [found for found in reader.found if found.title or found.blocks]
 
 
@@ -91,7 +94,7 @@ class _Reader(HTMLParser):
             elif above.mode == "" and tag in BLOCKS:
                 self.flush(above.section)
                 self.enter(now, above, given.get("id", ""), classes)
-            elif above.mode == "" and tag == "span" and "label" in classes and now.section.kind == "reference":
+            elif above.mode == "" and not now.section.blocks and self.names(now, classes):
                 now.mode = "title"
 
     def enter(self, now: _Element, above: _Element, anchor: str, classes: set[str]) -> None:
@@ -102,6 +105,8 @@ class _Reader(HTMLParser):
             now.mode = "listing"
         elif now.tag == "section" and anchor:
             now.section = self.begin(anchor)
+        elif now.tag == "figure" and anchor and now.section.kind != "figure":  # a live one may hold a still one
+            now.section = self.begin(anchor, "figure")
         elif now.tag == "div" and anchor and "citation" in classes:
             now.section = self.begin(anchor, "reference")
         elif now.tag == "dt" and anchor and "sig" in classes:
@@ -116,6 +121,13 @@ class _Reader(HTMLParser):
             now.section = above.section = self.begin(anchor)
             now.mode = "title"
 
+    def names(self, now: _Element, classes: set[str]) -> bool:
+        """Whether these words within a block are what the section is called by."""
+        if now.section.kind == "reference":
+            return now.tag == "span" and "label" in classes
+        first = not "".join(self.words).strip()
+        return now.section.kind == "figure" and first and (now.tag == "b" or "lskd-number" in classes)
+
     def handle_endtag(self, tag: str) -> None:
         if tag in VOID or all(element.tag != tag for element in self.open):
             return
@@ -126,7 +138,7 @@ class _Reader(HTMLParser):
                 self.words.append(plain_formula("".join(self.formula)))
                 self.formula.clear()
             elif last.mode == "title" and above != "title":
-                last.section.title = _tidy(self.words)
+                last.section.title = f"{last.section.title} {_tidy(self.words)}".strip()
                 self.words.clear()
             elif (last.mode == "" and last.tag in BLOCKS) or (last.mode in ("row", "listing") and above == ""):
                 self.flush(last.section)
@@ -163,5 +175,5 @@ def _is_silent(tag: str, given: dict[str, str], classes: set[str]) -> bool:
 
 
 def _tidy(words: list[str]) -> str:
-    text = " ".join("".join(words).split())
+    text = re.sub(r"([.!?…]) \.$", r"\1", " ".join("".join(words).split()))  # after a link that was left out
     return re.sub(r"(?:· )*·(?= |$)", "·", text).strip("· ") if "·" in text else text

@@ -14,9 +14,9 @@
   let search;
   const wake = () =>
     (search ??= (async () => {
-      const stemmer = "Stemmer" in window ? null : load("../language_data.js");  // Sphinx's; the search page has it
-      await Promise.all([load("find.js"), load("show.js"), stemmer]);
-      await load("words.js");
+      const stemmer = "Stemmer" in window ? null : load("language_data.js");  // Sphinx's; the search page has it
+      await Promise.all([load("lskd-search/find.js"), load("lskd-search/show.js"), stemmer]);
+      await load("lskd-search/words.js");
       return window.lskdSearch;
     })());
 
