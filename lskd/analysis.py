@@ -53,6 +53,7 @@ SUFFIX = "_ls"  # a member and its standardised twin: "kd", "kd_ls"
 LITERATURE = "_literature"  # without LS at the settings of the literature, where "kd" has those of "kd_ls"
 LIKE = "_like_for_like"  # without LS at the settings of "kd_ls", where "kd" has those of the literature
 EPOCHS = ("last", "best")
+SELECTED = "selected"  # by images that were held out of the training set, in records of runs that held some out
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -230,8 +231,9 @@ def members_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a run: member, method, standardize, label, seed, last, best, last_epoch, best_epoch.
+    """One row a run: member, method, standardize, label, seed, last, best, last_epoch, best_epoch, selected.
 
+    ``selected`` is NaN where nothing was held out of the training set to choose an epoch by.
     A member that stopped early (its record says why) has no accuracy and no row.
     """
     rows = []
@@ -248,9 +250,10 @@ def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                     "seed": record["seed"],
                     **{epoch: member[epoch]["test_accuracy"] for epoch in EPOCHS},
                     **{f"{epoch}_epoch": member[epoch]["epoch"] for epoch in EPOCHS},
+                    SELECTED: member.get(SELECTED, {}).get("test_accuracy", math.nan),
                 }
             )
-    columns = ["member", "method", "standardize", "label", "seed", *EPOCHS, *(f"{e}_epoch" for e in EPOCHS)]
+    columns = ["member", "method", "standardize", "label", "seed", *EPOCHS, *(f"{e}_epoch" for e in EPOCHS), SELECTED]
     frame = pd.DataFrame(rows, columns=columns)
     rank = {name: i for i, name in enumerate(order(set(frame["member"])))}
     keys = pd.DataFrame({"rank": frame["member"].map(rank), "seed": frame["seed"]})
@@ -267,14 +270,15 @@ def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.
 
     Args:
         records: runs of one experiment, see :func:`aggregate`.
-        epoch: "last", or "best" as the papers report, which is chosen on the test set and so is optimistic.
+        epoch: "last"; or "best" as the papers report, which is chosen on the test set and so is optimistic; or
+            "selected" on images held out of the training set: rows only of members whose records have that.
 
     Raises:
         ValueError: another ``epoch``.
     """
-    if epoch not in EPOCHS:
-        raise ValueError(f"results: epoch is {epoch!r}; expected one of {', '.join(EPOCHS)}")
-    frame = accuracies(records)
+    if epoch not in (*EPOCHS, SELECTED):
+        raise ValueError(f"results: epoch is {epoch!r}; expected one of {', '.join((*EPOCHS, SELECTED))}")
+    frame = accuracies(records).dropna(subset=[epoch])
     by_member: dict[str, pd.Series] = {
         str(name): group.set_index("seed")[epoch] for name, group in frame.groupby("member", sort=False)
     }

@@ -97,11 +97,12 @@ def run_text(record: Mapping[str, Any]) -> str:
 
 
 def run_table(record: Mapping[str, Any]) -> str:
-    """Last and best test accuracy of every member, one seed."""
+    """Last and best test accuracy of every member, one seed, and that of a held-out choice where a record has one."""
+    held = any(member.get("selected") for member in record["members"].values())
     rows = []
     for name, member in record["members"].items():
         if not member["epochs"]:
-            rows.append((f"`{name}`", "–", "–", "–", "–"))
+            rows.append((f"`{name}`", *["–"] * (5 if held else 4)))
             continue
         last, best = member["last"], member["best"]
         rows.append(
@@ -111,12 +112,18 @@ def run_table(record: Mapping[str, Any]) -> str:
                 f"**{last['test_accuracy']:.2f}**",
                 f"{best['test_accuracy']:.2f}",
                 best["epoch"],
+                *([_selected(member)] if held else []),
             )
         )
-    header = ("member", "training accuracy, last epoch (%)", "test, last epoch (%)", "test, best epoch (%)", "which")
-    return markdown_table(header, rows, align="lrrrr") + (
+    header = ["member", "training accuracy, last epoch (%)", "test, last epoch (%)", "test, best epoch (%)", "which"]
+    header += ["test, epoch chosen on a held-out part (%)"] if held else []
+    return markdown_table(header, rows, align="l" + "r" * (len(header) - 1)) + (
         f"\n\nOne seed (n = 1), {record['dataset']['test_size']:,} test images."
     )
+
+
+def _selected(member: Mapping[str, Any]) -> str:
+    return f"{member['selected']['test_accuracy']:.2f}" if member.get("selected") else "–"
 
 
 def _yes(member: Mapping[str, Any]) -> str:

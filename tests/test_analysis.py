@@ -13,7 +13,7 @@ import synthetic
 import torch
 from scipy import stats
 
-from lskd import analysis
+from lskd import analysis, describe
 from lskd.errors import LskdError
 from lskd.figures import tables
 
@@ -145,6 +145,34 @@ def test_the_table_marks_single_runs_wherever_a_number_stands() -> None:
     assert markdown[0].startswith("| method | without LS |")
     assert len({line.count("|") for line in markdown}) == 1
     assert "<script" not in tables.Table(["a"], [["<script>"]]).to_html()
+
+
+def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere() -> None:
+    runs = _runs(3)
+    usual = analysis.results(runs, epoch="selected")
+    assert usual.empty
+    without = tables.results_table(analysis.results(runs), epoch="last", selected=usual)
+    assert without == tables.results_table(analysis.results(runs), epoch="last")
+    assert "held-out" not in describe.run_table(runs[0])
+    for run in runs:
+        for name, change in (("kd", -1.0), ("kd_ls", 2.0)):
+            member = run["members"][name]
+            chosen = {"epoch": 2, "test_accuracy": member["last"]["test_accuracy"] + change, "held_accuracy": 70.0}
+            member["selected"] = chosen
+    table = tables.results_table(
+        analysis.results(runs), epoch="last", selected=analysis.results(runs, epoch="selected"), paired={"kd": 0.4}
+    )
+    assert list(table.headings[5:8]) == ["selected, without LS", "selected, with LS", "selected, LS − without"]
+    alone, kd = (dict(zip(table.headings, row, strict=True)) for row in table.rows[:2])
+    assert kd["method"] == "KD"
+    assert kd["selected, without LS"].replace("\u00a0", " ").startswith("80.33 ± ")
+    assert kd["selected, LS − without"].replace("\u00a0", " ") == "+3.50 ± 1.24 (n = 3)"
+    assert kd["other settings changed"] == "none"
+    assert {alone[name] for name in table.headings[5:8]} == {"–"}
+    assert "held out of the training set" in table.caption
+    shown = describe.run_table(runs[0]).splitlines()
+    assert shown[0].endswith("| test, epoch chosen on a held-out part (%) |")
+    assert [line.split("|")[-2].strip() for line in shown[2:5]] == ["79.00", "82.50", "–"]
 
 
 def _save(folder: Path, runs: list[dict[str, Any]]) -> None:

@@ -73,7 +73,13 @@ def mean_text(row: Mapping[Any, Any], part: str, *, signed: bool = False) -> str
     return f"{text.replace('-', '−')} (n = {n})".replace(" ", "\u00a0")
 
 
-def results_table(results: pd.DataFrame, *, epoch: str, paired: Mapping[str, float] | None = None) -> Table:
+def results_table(
+    results: pd.DataFrame,
+    *,
+    epoch: str,
+    paired: Mapping[str, float] | None = None,
+    selected: pd.DataFrame | None = None,
+) -> Table:
     """Accuracies without and with LS and their difference, each with n; ± is the 95 % t-interval.
 
     Args:
@@ -81,20 +87,29 @@ def results_table(results: pd.DataFrame, *, epoch: str, paired: Mapping[str, flo
         epoch: what was asked for there.
         paired: standard error of each single-run difference on the same test images, by the member without LS;
             shown as one more column.
+        selected: of :func:`lskd.analysis.results`, at the epoch chosen on held-out images; three more columns where
+            a record has it, none where no record does.
     """
+    chosen = {} if selected is None else {row["member"]: row for row in selected.to_dict("records")}
     rows = []
     for row in results.to_dict("records"):
         cells = [str(row["label"]), *(mean_text(row, part) for part in ("without", "with"))]
         cells.append(mean_text(row, "difference", signed=True))
         if paired is not None:
             cells.append(f"{paired[str(row['member'])]:.2f}" if row["member"] in paired else "–")
+        if chosen:
+            found = chosen.get(row["member"])
+            for part in ("without", "with", "difference"):
+                cells.append(mean_text(found, part, signed=part == "difference") if found else "–")
         rows.append([*cells, str(row["settings"]) or ("none" if row["difference_n"] else "–")])
     few = bool(results["few"].any()) if len(results) else False
     caption = f"Test accuracy at the <b>{epoch}</b> epoch, percent; differences in points."
     caption += " ± is a 95 % t-interval over seeds." if not few else ""
     caption += f" <b>Fewer than {ENOUGH_SEEDS} seeds: no interval, and no conclusion about the method.</b>" * few
-    error = ["error from test images"] if paired is not None else []
-    return Table(["method", "without LS", "with LS", "LS − without", *error, "other settings changed"], rows, caption)
+    caption += " <b>Selected</b>: at the epoch that was best on images held out of the training set." * bool(chosen)
+    more = ["error from test images"] if paired is not None else []
+    more += ["selected, without LS", "selected, with LS", "selected, LS − without"] if chosen else []
+    return Table(["method", "without LS", "with LS", "LS − without", *more, "other settings changed"], rows, caption)
 
 
 def logit_table(statistics: pd.DataFrame) -> Table:
