@@ -13,6 +13,7 @@ from lskd import cli, paper_tables, plan, plan_config, plan_cost, plan_text, tab
 from lskd.errors import LskdError
 from lskd.files import write_json
 from lskd.models.registry import model_info
+from lskd.recipes import load_recipe
 from lskd.sources import ROOT
 
 
@@ -175,3 +176,16 @@ def test_a_folder_is_of_one_version_of_the_trainer(tmp_path: Path) -> None:
     write_json(tables.marker(tmp_path / "jobs", first["jobs"][0]["name"]), {})
     with pytest.raises(LskdError, match="another version of the trainer's code"):
         tables.opened(ROOT, config)
+
+
+def test_a_transformers_teacher_is_trained_at_its_own_size_and_once() -> None:
+    """What the plan trains is what the trainer will look for: the convolutional teacher sees 32 pixels, not 224."""
+    jobs = plan.make(wanted(tables=["vit"], seeds=1))
+    known = {job.name: job for job in jobs}
+    taught = [job for job in jobs if job.kind == "cohort"]
+    teachers = {known[name].name for job in taught for name in job.after if known[name].kind == "network"}
+    assert len(taught) > 3
+    assert len(teachers) == 1
+    (teacher,) = (known[name] for name in teachers)
+    trained = load_recipe(teacher.recipe, settings=teacher.settings, for_training=False)
+    assert (trained.student, trained.dataset, trained.data["size"]) == ("pycls-ResNet-56", "cifar100_224", 32)
