@@ -7,7 +7,7 @@
   const WORD = /\p{N}+(?:[.,]\p{N}+)+|[\p{L}\p{M}\p{N}]+/gu;
   const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
-  const WEIGHT = { page: 12, section: 8, term: 6, object: 6, figure: 5, reference: 4 };
+  const WEIGHT = { page: 12, section: 8, term: 6, figure: 5, object: 4, reference: 4 };
   const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e|\b\p{Lu})\.$/iu;
 
   /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
@@ -78,14 +78,20 @@
     }
     const small = new Set(window.stopwords ?? []);
     const large = terms.filter(({ parts }) => parts.length > 1 || !small.has(parts[0]));
-    return (large.length ? large : terms).map(({ parts }) => ({ parts, word: parts.join(""), stem: stem(parts.join("")) }));
+    const kept = large.length ? large : terms;
+    return kept.map(({ parts }, place) => {
+      const word = parts.join("");
+      // One letter begins too many words, unless a reader is about to type the next one.
+      const begins = word.length > 1 || (place > 0 && place === kept.length - 1 && /\S$/.test(query));
+      return { parts, word, stem: stem(word), begins };
+    });
   };
 
   /* How well a word of the book answers a word of the query: 1 itself, less for its other forms and what it begins. */
   const likeness = (term, word) => {
     if (word === term.word) return 1;
     if (term.word.length > 2 && stem(word) === term.stem) return 0.85;
-    if (term.word.length > 1 && word.startsWith(term.word)) return 0.45 + 0.35 * (term.word.length / word.length);
+    if (term.begins && word.startsWith(term.word)) return 0.45 + 0.35 * (term.word.length / word.length);
     return 0;
   };
 
@@ -163,28 +169,32 @@
     return marks;
   };
 
-  /* Sections that have all of the query's words, best first. A word in the page's title counts for its sections too. */
+  /* Sections that have all of the query's words, best first; a word in the page's title counts for its sections too.
+     Where no section has all of them, those that have the most, and `some` is true. */
   search.find = query => {
     const terms = parse(query), answers = terms.map(answer), found = [];
+    let most = 0;
     for (const section of terms.length ? sections : []) {
-      let score = 0, own = false;
-      const all = answers.every((places, number) => {
+      let score = 0, have = 0, own = false;
+      answers.forEach((places, number) => {
         const here = places.get(section), above = places.get(section.page.top)?.title ?? 0;
-        if (!here && !above) return false;
+        if (!here && !above) return;
+        have += 1;
         own ||= Boolean(here);
         const title = here ? here.title * WEIGHT[section.kind] : 0;
         const text = here ? here.text * (1 + 0.3 * Math.log2(1 + here.times)) : 0;
         score += terms[number].rarity * Math.max(title + 0.2 * text, text, 1.5 * above);
-        return true;
       });
-      if (!all || !own) continue;
+      if (!own || have < most) continue;
+      most = have;
       const inTitle = new Set(spots(section.titleWords, terms).flatMap(([first, last]) => [first, last]));
       if (inTitle.size) score += (WEIGHT[section.kind] / 4) * (inTitle.size / section.titleWords.length);
       if (terms.length > 1) score += together(section, terms);
-      found.push({ section, score });
+      found.push({ section, score, have });
     }
-    found.sort((a, b) => b.score - a.score || a.section.number - b.section.number);
-    return { query, terms, found };
+    const best = found.filter(({ have }) => have === most);
+    best.sort((a, b) => b.score - a.score || a.section.number - b.section.number);
+    return { query, terms, found: best, some: best.length > 0 && most < terms.length };
   };
   const together = (section, terms) => {  // the words of the query side by side, as the reader wrote them
     const row = words => {
@@ -294,7 +304,8 @@
       text = text.slice(0, place.start) + best.word + text.slice(place.end);
       changed = true;
     }
-    return changed && search.find(text).found.length ? text : "";
+    const result = changed ? search.find(text) : null;
+    return result?.found.length && !result.some ? text : "";
   };
   /* Letters to add, drop, change or swap with a neighbour; anything above `most` is `most` + 1. */
   const distance = (a, b, most) => {

@@ -32,11 +32,13 @@
     const anchor = section.anchor || point ? `#${section.anchor}${point}` : "";
     return root + section.page.path + anchor;
   };
-  const summary = ({ found, query, terms }, groups) => {
+  const summary = ({ query, terms, found, some }, groups) => {
     if (!terms.length) return "";
-    if (!found.length) return `Nothing in this book has ${terms.length > 1 ? "all of" : ""} “${query.trim()}”.`.replace("  ", " ");
+    if (!found.length) return `Nothing in this book has “${query.trim()}”.`;
+    if (some) return `No section has all of these words; ${found.length} ${found.length === 1 ? "has" : "have"} some.`;
     return `${plural(found.length, "section")} on ${plural(groups.length, "page")}`;
   };
+  const better = result => (result.some || !result.found.length ? search.meant(result) : "");
 
   /* The field that opens over a page: a combobox whose list opens below it. */
   search.dialog = form => {
@@ -95,7 +97,7 @@
       if (number < result.found.length) {
         rows.push(option(everything, "lskd-hit lskd-all", `All ${plural(result.found.length, "section")}`));
       }
-      const meant = result.found.length ? "" : search.meant(result);
+      const meant = better(result);
       if (meant) {
         const made = option(everything, "lskd-hit lskd-all", "Did you mean ", element("b", {}, meant), "?");
         made.addEventListener("click", event => {
@@ -105,7 +107,7 @@
           draw();
           input.focus();
         });
-        rows.push(made);
+        rows.unshift(made);
       }
       list.replaceChildren(...rows);
       list.scrollTop = 0;
@@ -146,7 +148,7 @@
     const draw = () => {
       const result = search.find(input.value), groups = search.grouped(result.found);
       status.textContent = summary(result, groups);
-      const meant = result.found.length ? "" : search.meant(result);
+      const meant = better(result);
       if (meant) {
         const link = element("a", { href: `?q=${encodeURIComponent(meant)}` }, meant);
         status.append(" Did you mean ", link, "?");

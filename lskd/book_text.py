@@ -24,8 +24,8 @@ SILENT = {"button", "canvas", "datalist", "iframe", "nav", "noscript", "script",
 SILENT_CLASSES = {
     "cell_input",  # the source of a notebook's cell
     *("collapsed", "expanded"),  # "Show code cell source" above it
-    *("headerlink", "eqno", "toctree-wrapper", "visually-hidden"),
-    "lskd-stage",  # controls of a live figure; its caption stays
+    *("headerlink", "eqno", "section-number", "toctree-wrapper", "visually-hidden"),
+    *("lskd-stage", "lskd-still"),  # a live figure's controls, and what stands in for them; its caption stays
     *("lskd-origin", "lskd-data"),  # links to data and code below every figure
 }
 
@@ -50,10 +50,27 @@ def sections(page: str) -> list[Section]:
     reader = _Reader()
     reader.feed(page)
     reader.close()
-    for figure in reader.found:
-        if figure.kind == "figure" and figure.blocks:
-            figure.title = figure.title or "Figure"
+    for section in reader.found:
+        _name(section)
     return [found for found in reader.found if found.title or found.blocks]
+
+
+def _name(section: Section) -> None:
+    """Titles as a reader would say them: a caption's first words, a source's authors, a function without its module."""
+    if section.kind == "figure" and section.blocks:
+        number = re.match(r"(Figure [\d.]*\d)?", section.title)[0]  # type: ignore[index]  # it always matches
+        words = section.title.removeprefix(number).lstrip(". ")
+        if words and not section.blocks[0][:1].isupper():  # the words go on into the sentence
+            section.blocks[0] = words + ("" if section.blocks[0][:1] in ",;:." else " ") + section.blocks[0]
+        section.title = ". ".join(part for part in (number, words.rstrip(".")) if part) or "Figure"
+    elif section.kind == "reference" and section.blocks:  # authors, then what they wrote; an initial ends no sentence
+        authors, _, work = re.sub(r"(?<!\b[A-Z])\. ", "\n", section.blocks[0], count=1).partition("\n")
+        if work:
+            section.title, section.blocks[0] = authors, work
+    elif section.kind == "object":
+        section.blocks.append(section.anchor)
+        parts = section.anchor.split(".")
+        section.title = ".".join(parts[-2:] if len(parts) > 1 and parts[-2][:1].isupper() else parts[-1:])
 
 
 @dataclass
@@ -111,7 +128,6 @@ class _Reader(HTMLParser):
             now.section = self.begin(anchor, "reference")
         elif now.tag == "dt" and anchor and "sig" in classes:
             now.section = above.section = self.begin(anchor, "object")
-            now.section.title = anchor
         elif now.tag == "dt" and anchor:
             now.section = above.section = self.begin(anchor, "term")
             now.mode = "title"
