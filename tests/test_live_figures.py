@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,23 +13,20 @@ import pandas as pd
 import pytest
 import torch
 from controls import move, said
+from live_pages import check_on_a_phone, drawn, logits, number, opened, with_gradient, write_site
 from scipy.optimize import brentq
 from synthetic import CLASSES, record, write_run
 
 from lskd import standardization
 from lskd.analysis import gap_matrix
-from lskd.book import bokeh_script
 from lskd.facts import TOY
 from lskd.figures import inputs, live_curves, live_distillation, live_gap, live_zscore
 from lskd.figures.inputs import Networks
 from lskd.figures.live import Live
-from lskd.figures.live_rows import of_all_kinds
 from lskd.losses import kd_loss, standardize
-from lskd.sources import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]
 
-Row = torch.Tensor
 FIGURES = (
     "distillation", "factor", "spread", "entropy", "invariance", "bound", "two_classes", "precision", "gap", "curves",
 )  # fmt: skip
@@ -77,60 +72,13 @@ def site(
         "curves": live_curves.curves(records),
     }
     assert set(made) == set(FIGURES)
-    static = folder / "_static"
-    shutil.copytree(ROOT / "book" / "_static", static)
-    (static / "lskd-bokeh").mkdir()
-    shutil.copyfile(bokeh_script(), static / "lskd-bokeh" / "bokeh.min.js")
-    scripts = "".join(f'<script src="_static/{path.name}"></script>' for path in sorted(static.glob("*.js")))
-    for name, figure in made.items():
-        (folder / f"{name}.html").write_text(
-            f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{name}</title>'
-            '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="_static/lskd.css">'
-            f"{scripts}</head><body><article class='bd-article'><h1>{name}</h1>{figure.to_html()}</article></body>",
-            encoding="utf-8",
-        )
+    write_site(folder, made)
     return folder
 
 
 @pytest.fixture
 def show(page: Any, site: Path) -> Callable[[str], Any]:
-    """Open a figure and wait until it is up."""
-
-    def opened(name: str) -> Any:
-        page.goto((site / f"{name}.html").as_uri())
-        page.wait_for_selector(f"#live-{name}.lskd-on")
-        return page.locator(f"#live-{name}")
-
-    return opened
-
-
-def drawn(figure: Any, source: str, column: str = "y") -> np.ndarray:
-    """A column of what a plot holds; null counts as NaN."""
-    values = figure.page.evaluate(
-        "([name, column]) => Bokeh.documents.map(d => d.get_model_by_name(name)).filter(m => m)"
-        ".map(m => Array.from(m.data[column]).map(v => Number.isNaN(v) ? null : v))[0]",
-        [source, column],
-    )
-    return np.array([np.nan if v is None else v for v in values])
-
-
-def number(figure: Any, name: str) -> float:
-    return float(said(figure, name))
-
-
-def logits(networks: Networks, member: str, image: int) -> Row:
-    """The row that a figure shows as image number ``image``, ``[1, classes]``, float64."""
-    return torch.from_numpy(networks.packs[member].logits[of_all_kinds(networks)[image]]).double()[None]
-
-
-def with_gradient(student: Row, teacher: Row, temperature: float, on: bool) -> tuple[float, Row]:
-    z = student.clone().requires_grad_()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # two classes are meant here
-        loss = kd_loss(z, teacher, temperature=temperature, standardize=on)
-    loss.backward()
-    assert z.grad is not None
-    return loss.item(), z.grad[0]
+    return opened(page, site)
 
 
 @pytest.mark.parametrize(
@@ -470,32 +418,4 @@ def test_series_and_titles_hold_what_was_measured(records: list[tuple[str, dict[
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_fits_a_phone_follows_the_mode_and_answers_to_keys(chromium: Any, site: Path, name: str) -> None:
-    context = chromium.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto((site / f"{name}.html").as_uri())
-    page.wait_for_selector(f"#live-{name}.lskd-on")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    ink = """() => Bokeh.documents[0].get_model_by_name("x").axis_label_text_color"""
-    light = page.evaluate(ink)
-    page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_function(f"before => ({ink})() !== before", arg=light)
-    unnamed = """() => [...document.querySelectorAll(".lskd-controls :is(input, select)")]
-        .filter(e => !e.labels.length || !e.labels[0].textContent.trim()).map(e => e.id)"""
-    assert page.evaluate(unnamed) == []
-    assert len(page.locator(".lskd-plots").get_attribute("aria-label")) > 40
-    slider = page.locator("input[type=range]:visible").first
-    if slider.count():
-        before = json.dumps([slider.input_value(), page.locator("output").first.inner_text()])
-        slider.focus()
-        page.keyboard.press("ArrowRight" if slider.input_value() != slider.get_attribute("max") else "ArrowLeft")
-        assert json.dumps([slider.input_value(), page.locator("output").first.inner_text()]) != before
-    else:
-        page.locator("select").first.focus()
-        before = page.locator(".lskd-readout").inner_text()
-        page.keyboard.press("ArrowDown")
-        assert page.locator(".lskd-readout").inner_text() != before
-    context.close()
-    assert wrong == []
+    check_on_a_phone(chromium, site, name)

@@ -37,16 +37,6 @@
     return teacher.length < 2 ? "A softmax needs at least two logits." : "";
   };
 
-  const SHOWN = 8;
-  /* The teacher's largest, the student's choice among them; the indices of all others come last. */
-  const leading = (teacher, student, m) => {
-    const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]);
-    if (order.length <= SHOWN + 1) return [order, []];
-    const first = order.slice(0, SHOWN), choice = m.argmax(student);
-    if (!first.includes(choice)) first[SHOWN - 1] = choice;
-    return [first, order.filter(k => !first.includes(k))];
-  };
-
   kinds.distillation = (figure, at, data, m) => {
     const name = figure.value("network"), own = name === "own", i = figure.value("image");
     const t = figure.value("temperature"), ts = figure.value("shared") ? t : figure.value("student_temperature");
@@ -59,7 +49,7 @@
     const p = m.softmax(teacher, t), q = m.softmax(student, ts);
     const factor = figure.value("factor") ? ts * ts : 1;
     const gradient = q.map((v, k) => (factor * (v - p[k])) / ts);
-    const [first, rest] = leading(teacher, student, m);
+    const [first, rest] = m.leading(teacher, student);
     const sum = x => rest.reduce((a, k) => a + x[k], 0);
     const pick = x => [...first.map(k => x[k]), ...(rest.length ? [sum(x)] : [])];
     const ticks = [...first.map(k => names[k]), ...(rest.length ? ["others"] : [])];
@@ -82,9 +72,6 @@
     });
   };
 
-  const powers = (low, high, count) =>
-    Array.from({ length: count }, (_, i) => low * (high / low) ** (i / (count - 1)));
-
   kinds.factor = (figure, at, data, m) => {
     const t = figure.value("temperature"), i = figure.value("image");
     const teacher = m.row(data, "teacher", i), student = m.row(data, figure.value("network"), i);
@@ -92,7 +79,7 @@
       const p = m.softmax(teacher, tau), q = m.softmax(student, tau);
       return Math.hypot(...q.map((v, k) => v - p[k]));
     };
-    const x = powers(0.5, 100, 90), mz = m.mean(student), mv = m.mean(teacher);
+    const x = m.powers(0.5, 100, 90), mz = m.mean(student), mv = m.mean(teacher);
     const limit = Math.hypot(...student.map((v, k) => v - mz - teacher[k] + mv)) / student.length;
     at("size").source("with", { x, y: x.map(tau => tau * apart(tau)) });
     at("size").source("without", { x, y: x.map(tau => apart(tau) / tau) });
@@ -111,7 +98,7 @@
     const plain = s => Math.abs(m.kdLoss(teacher.map(v => (s * v) / ts), teacher.map(v => v / t), 1));
     const z = m.zscore(teacher);
     const standardized = s => Math.abs(m.kdLoss(m.zscore(teacher.map(v => s * v)), z, t)) / (t * t);
-    const x = powers(0.1, 10, 121);
+    const x = m.powers(0.1, 10, 121);
     at("loss").source("plain", { x, y: x.map(plain) });
     at("loss").source("standardized", { x, y: x.map(standardized) });
     at("loss").source("best", { x: [ts / t], y: [0] });

@@ -1,9 +1,9 @@
 /* Live figures of the Z-score: where a temperature comes from, what standardisation forgets and keeps, two classes,
-   reduced precision. They are called with (figure, at, data, m): m holds the formulas of lskd-live.js. */
+   reduced precision, vanishing spread. They are called with (figure, at, data, m): m holds the formulas of lskd-live.js. */
 (() => {
   "use strict";
   const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
-  const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0);
+  const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0); // lskd-live.js has one too, but may load later
   const entropy = p => -p.reduce((a, v) => a + (v > 0 ? v * Math.log(v) : 0), 0);
 
   kinds.entropy = (figure, at, data, m) => {
@@ -136,6 +136,47 @@
       distinct: String(new Set(kept).size),
       classes: String(exact.length),
       loss: m.number(Math.abs(m.kdLoss(rounded, z, 2)), 5),
+    });
+  };
+
+  /* Length of the gradient of the standardised loss by the formula as it stands: no row is an exception. */
+  const literalLength = (x, teacher, t, eps, m) => {
+    const c = m.mean(x), s = m.deviation(x), z = x.map(v => (v - c) / (s + eps));
+    const p = m.softmax(m.zscore(teacher, eps), t), g = m.softmax(z, t).map((v, k) => t * (v - p[k]));
+    const center = m.mean(g), along = dot(g, x.map(v => v - c));
+    const turn = s > 0 ? along / ((s + eps) ** 2 * (x.length - 1) * s) : 0;
+    return Math.hypot(...g.map((v, k) => (v - center) / (s + eps) - (x[k] - c) * turn));
+  };
+
+  kinds.epsilon = (figure, at, data, m) => {
+    const i = figure.value("image"), format = figure.value("format"), offset = figure.value("offset"), t = 2;
+    const s = figure.value("deviation"), eps = figure.value("epsilon");
+    const teacher = m.row(data, "teacher", i), shape = m.zscore(m.row(data, figure.value("network"), i), 0);
+    const keep = d => shape.map(v => (format === "float64" ? d * v + offset : stored(d * v + offset, format)));
+    const kept = keep(s), z = m.zscore(kept, eps);
+    const measure = x => [
+      m.deviation(m.zscore(x, eps)), Math.hypot(...m.kdGradient(x, teacher, t, true, eps)),
+      literalLength(x, teacher, t, eps, m),
+    ];
+    at("z").source("exact", { y: shape });
+    at("z").source("kept", { y: z });
+    const x = m.powers(1e-10, 10, 89), found = x.map(d => measure(keep(d)));
+    at("spread").source("rule", { x, y: x.map(d => d / (d + eps)) });
+    at("spread").source("measured", { x, y: found.map(f => f[0]) });
+    at("size").source("length", { x, y: found.map(f => f[1]) });
+    at("size").source("literal", { x, y: found.map(f => f[2]) });
+    const [deviation, length, literal] = measure(kept);
+    at("spread").source("here", { x: [s], y: [deviation] });
+    at("size").source("here-length", { x: [s], y: [length] });
+    const some = v => (v >= 1e4 || (v > 0 && v < 1e-3) ? m.power(v) : m.number(v, 4));
+    figure.say({
+      z: m.number(deviation, 4),
+      rule: m.number(s / (s + eps), 4),
+      distinct: String(new Set(kept).size),
+      classes: String(kept.length),
+      error: some(Math.max(...z.map((v, k) => Math.abs(v - shape[k])))),
+      length: some(length),
+      literal: some(literal),
     });
   };
 })();

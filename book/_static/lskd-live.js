@@ -10,9 +10,11 @@
     const m = mean(x);
     return Math.sqrt(x.reduce((a, v) => a + (v - m) ** 2, 0) / (x.length - correction));
   };
-  const zscore = x => {
+  /* A row that is constant up to rounding has no deviation to divide by. */
+  const isConstant = (x, s) => s <= 4 * Number.EPSILON * Math.max(...x.map(Math.abs));
+  const zscore = (x, eps = EPS) => {
     const m = mean(x), s = deviation(x);
-    return x.map(v => (s > 0 ? (v - m) / (s + EPS) : v - m));
+    return isConstant(x, s) ? x.map(() => 0) : x.map(v => (v - m) / (s + eps));
   };
   const softmax = (x, t) => {
     const top = Math.max(...x), e = x.map(v => Math.exp((v - top) / t)), sum = e.reduce((a, b) => a + b, 0);
@@ -29,24 +31,41 @@
     return t * t * p.reduce((a, v, k) => a + Math.exp(v) * (v - q[k]), 0);
   };
   /* its gradient with respect to the student's raw logits */
-  const kdGradient = (student, teacher, t, standardize) => {
-    const z = standardize ? zscore(student) : student, v = standardize ? zscore(teacher) : teacher;
+  const kdGradient = (student, teacher, t, standardize, eps = EPS) => {
+    const z = standardize ? zscore(student, eps) : student, v = standardize ? zscore(teacher, eps) : teacher;
     const p = softmax(v, t), q = softmax(z, t), g = q.map((x, k) => t * (x - p[k]));
     if (!standardize) return g;
     const m = mean(student), s = deviation(student), n = student.length, gm = mean(g);
-    if (!(s > 0)) return g.map(x => x - gm);
+    if (isConstant(student, s)) return g.map(x => x - gm);
     const dot = g.reduce((a, x, k) => a + x * (student[k] - m), 0);
-    return g.map((x, k) => (x - gm) / (s + EPS) - ((student[k] - m) * dot) / ((s + EPS) ** 2 * (n - 1) * s));
+    return g.map((x, k) => (x - gm) / (s + eps) - ((student[k] - m) * dot) / ((s + eps) ** 2 * (n - 1) * s));
   };
+  const powers = (low, high, count) =>
+    Array.from({ length: count }, (_, i) => low * (high / low) ** (i / (count - 1)));
   const argmax = x => x.indexOf(Math.max(...x));
+  const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0);
+  const SHOWN = 8; // classes
+  /* The teacher's largest, the student's choice and the true class among them; the indices of all others. */
+  const leading = (teacher, student, truth) => {
+    const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]);
+    if (order.length <= SHOWN + 1) return [order, []];
+    const wanted = [...new Set(truth === undefined ? [argmax(student)] : [argmax(student), truth])];
+    const more = order.filter(k => !wanted.includes(k)).slice(0, SHOWN - wanted.length);
+    const kept = order.filter(k => wanted.includes(k) || more.includes(k));
+    return [kept, order.filter(k => !kept.includes(k))];
+  };
   const number = (x, digits) => x.toFixed(digits).replace("-", "−");
+  /* Two digits and a power of ten, as it is read aloud: 3.2e−8 */
+  const power = x => x.toExponential(1).replace("-", "−").replace("+", "");
 
   /* Logits of image i by one of a figure's networks. */
   const row = (data, name, i) => Array.from(data.networks[name].rows.slice(i * data.classes, (i + 1) * data.classes));
 
   /* What the figures' own scripts (lskd-live-*.js) use, and where they put their functions. These may load first. */
   const live = (window.lskdLive ??= { kinds: {} });
-  Object.assign(live, { row, EPS, mean, deviation, zscore, softmax, logSoftmax, kdLoss, kdGradient, argmax, number });
+  Object.assign(live, {
+    row, EPS, mean, deviation, zscore, softmax, logSoftmax, kdLoss, kdGradient, powers, argmax, dot, leading, number, power,
+  });
 
   /* base64 of little-endian arrays, as lskd.figures.live writes them */
   const decode = value => {
@@ -128,13 +147,17 @@
       value: name => {
         const input = inputs.find(i => i.dataset.control === name);
         if (input.type === "checkbox") return input.checked;
+        if (input.dataset.stops !== undefined) return Number(input.dataset.stops.split(" ")[input.value]);
         const value = input.type === "range" || input.dataset.number !== undefined ? Number(input.value) : input.value;
         return input.dataset.log === undefined ? value : 10 ** value;
       },
       chosen: name => boxes.filter(box => box.dataset.group === name && box.checked).map(box => box.value),
       set: values => {
         for (const input of inputs) {
-          if (input.dataset.control in values) input.value = String(values[input.dataset.control]);
+          if (!(input.dataset.control in values)) continue;
+          const value = values[input.dataset.control], stops = input.dataset.stops?.split(" ");
+          if (input.type === "checkbox") input.checked = value;
+          else input.value = String(stops ? stops.indexOf(String(value)) : value);
         }
         update();
       },
@@ -157,8 +180,12 @@
       for (const input of inputs) {
         const shown = root.querySelector(`output[for='${input.id}']`);
         if (!shown) continue;
-        shown.textContent = number(figure.value(input.dataset.control), Number(input.dataset.digits));
-        if (input.dataset.log !== undefined) input.setAttribute("aria-valuetext", shown.textContent);
+        const value = figure.value(input.dataset.control), digits = Number(input.dataset.digits);
+        const far = input.dataset.log !== undefined && Math.abs(value) < 10 ** -digits / 2;
+        shown.textContent =
+          input.dataset.stops !== undefined ? String(value) : far ? power(value) : number(value, digits);
+        const odd = input.dataset.stops !== undefined || input.dataset.log !== undefined;
+        if (odd) input.setAttribute("aria-valuetext", shown.textContent);
       }
       for (const label of root.querySelectorAll("[data-when]")) {
         const [name, value] = label.dataset.when.split("=");

@@ -26,13 +26,14 @@ from bokeh.models import (
     LinearColorMapper,
     LogAxis,
     LogTicker,
+    LogTickFormatter,
     NumeralTickFormatter,
 )
 from bokeh.models.annotations import ColorBar
 from bokeh.plotting import figure as bokeh_figure
 from PIL import Image
 
-from lskd.figures.live_controls import Check, Choice, Control, Entry, Several, Slider, key
+from lskd.figures.live_controls import Check, Choice, Control, Entry, Several, Slider, Steps, key
 from lskd.figures.style import DARK, LIGHT
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "Live",
     "Several",
     "Slider",
+    "Steps",
+    "arrows",
     "bars",
     "curve",
     "heat",
@@ -73,6 +76,7 @@ class Live:
         sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
         files: of the still picture, for a notebook to declare.
         alt: what the plots show, for who cannot see them.
+        wide: plots that take a row of their own where others stand side by side.
     """
 
     name: str
@@ -86,6 +90,7 @@ class Live:
     sprites: str = ""
     files: Sequence[Path] = ()
     alt: str = ""
+    wide: Sequence[str] = ()
 
     def to_html(self) -> str:
         """One ``<figure>``; its script is data only, the page brings the code."""
@@ -97,7 +102,9 @@ class Live:
         }
         stored = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
         controls = "".join(control.to_html(prefix) for control in self.controls)
-        places = "".join(f'<div data-plot="{name}"></div>' for name in self.plots)
+        places = "".join(
+            f'<div data-plot="{name}"{" data-wide" if name in self.wide else ""}></div>' for name in self.plots
+        )
         sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
         title = html.escape(self.name.replace("_", " "))
         alt = html.escape(self.alt or f"Plots of {self.name.replace('_', ' ')}", quote=True)
@@ -140,11 +147,20 @@ def pair(member: str, *, method: str = "", standardize: bool | None = None) -> d
     return {t.name: t.look(member, method=method, standardize=standardize).color for t in (LIGHT, DARK)}
 
 
-def plot(x_label: str, y_label: str, *, height: int = 260, ticks: Sequence[str] | None = None, **options: Any) -> Any:
+def plot(
+    x_label: str,
+    y_label: str,
+    *,
+    height: int = 260,
+    ticks: Sequence[str] | None = None,
+    powers: bool = False,
+    **options: Any,
+) -> Any:
     """An empty Bokeh figure in the book's look: transparent, no toolbar, as wide as its place.
 
     Args:
         ticks: names of the places 0, 1, ... on the horizontal axis.
+        powers: logarithmic axes reach so far that their numbers are written as powers of ten.
         options: passed on.
     """
     options.setdefault("tools", "")
@@ -155,7 +171,9 @@ def plot(x_label: str, y_label: str, *, height: int = 260, ticks: Sequence[str] 
     for axis in (made.xaxis, made.yaxis):
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_font_size, axis.major_label_text_font_size = "12px", "11px"
-        if isinstance(axis[0], LogAxis):
+        if isinstance(axis[0], LogAxis) and powers:
+            axis.ticker, axis.formatter = LogTicker(mantissas=[1], desired_num_ticks=5), LogTickFormatter()
+        elif isinstance(axis[0], LogAxis):
             axis.ticker = LogTicker(mantissas=[1, 2, 5] if axis[0] is made.xaxis[0] else [1], min_interval=0)
             axis.formatter = NumeralTickFormatter(format="0.[000000]")
     made.xgrid.visible = False
@@ -175,6 +193,15 @@ def points(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], 
     """Markers whose heights ``lskd-live.js`` sets."""
     drawn = made.scatter(x="x", y="y", source=_source(name, x), **{"size": 7, "marker": "diamond", **look})
     _colored(drawn, name, colors)
+
+
+def arrows(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str]) -> None:
+    """Arrows from zero upwards or downwards; ``lskd-live.js`` sets where they end (y) and their heads (marker)."""
+    source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x), "marker": ["triangle"] * len(x)}, name=name)
+    shaft = made.segment(x0="x", x1="x", y0=0, y1="y", source=source, line_width=2.5)
+    head = made.scatter(x="x", y="y", marker="marker", size=9, source=source)
+    for drawn, end in ((shaft, "-shaft"), (head, "")):
+        _colored(drawn, f"{name}{end}", colors)
 
 
 def curve(made: Any, name: str, colors: Mapping[str, str], *, tooltips: str = "", **look: Any) -> None:

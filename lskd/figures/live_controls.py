@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Check", "Choice", "Control", "Entry", "Several", "Slider", "key"]
+__all__ = ["Check", "Choice", "Control", "Entry", "Several", "Slider", "Steps", "key"]
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,19 @@ class Control(ABC):
         name: of the value in the script.
         label: what a reader sees and a screen reader says.
         when: ``"CONTROL=VALUE"``: shown only while another control has this value (a checkbox: true or false).
+        wide: takes a row of its own.
     """
 
     name: str
     label: str
     when: str = field(default="", kw_only=True)
+    wide: bool = field(default=False, kw_only=True)
 
     def to_html(self, prefix: str) -> str:
         """The field inside its label; ``prefix`` makes identities unique on a page."""
         identity = f"{prefix}-{self.name}"
         shown = f' data-when="{html.escape(self.when)}"' if self.when else ""
+        shown += " data-wide" if self.wide else ""
         found = self._field(f'id="{identity}" data-control="{self.name}"')
         return f'<label for="{identity}"{shown}>{self._order(html.escape(self.label), found, identity)}</label>'
 
@@ -58,7 +61,35 @@ class Slider(Control):
         )
 
     def _order(self, text: str, found: str, identity: str) -> str:
-        return f'{text} {found}<output for="{identity}"></output>'
+        return f'<span>{text}</span> {found}<output for="{identity}"></output>'
+
+
+@dataclass(frozen=True)
+class Steps(Control):
+    """A range input that stops at given values alone, such as those that were published.
+
+    Raises:
+        ValueError: it is to start at a value where it does not stop.
+    """
+
+    values: Sequence[float]
+    value: float
+
+    def __post_init__(self) -> None:
+        if self.value not in self.values:
+            raise ValueError(
+                f"slider {self.name}: starts at {self.value:g}, which is none of its {len(self.values)} stops"
+            )
+
+    def _field(self, attributes: str) -> str:
+        stops = " ".join(f"{value:g}" for value in self.values)
+        return (
+            f'<input type="range" {attributes} data-stops="{stops}" min="0" max="{len(self.values) - 1}" step="1" '
+            f'value="{list(self.values).index(self.value)}">'
+        )
+
+    def _order(self, text: str, found: str, identity: str) -> str:
+        return f'<span>{text}</span> {found}<output for="{identity}"></output>'
 
 
 @dataclass(frozen=True)
@@ -71,7 +102,7 @@ class Check(Control):
         return f'<input type="checkbox" {attributes}{" checked" if self.value else ""}>'
 
     def _order(self, text: str, found: str, identity: str) -> str:
-        return f"{found} {text}"
+        return f"{found} <span>{text}</span>"
 
 
 @dataclass(frozen=True)

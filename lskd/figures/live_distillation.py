@@ -38,10 +38,14 @@ def members(networks: Networks) -> list[str]:
     return [*found, *(networks.methods[0] if networks.methods else ())] or list(networks.students)[:1]
 
 
-def middle(networks: Networks, member: str) -> tuple[Tensor, Tensor]:
-    """Student and teacher logits of the image at which the figures start, ``[1, classes]``, float64."""
+def middle(networks: Networks, member: str, number: int | None = None) -> tuple[Tensor, Tensor]:
+    """Student and teacher logits of the image at which the figures start, ``[1, classes]``, float64.
+
+    Args:
+        number: another image, as its slider counts.
+    """
     images = of_all_kinds(networks)
-    place = int(images[(len(images) - 1) // 2])
+    place = int(images[(len(images) - 1) // 2 if number is None else number])
     student, teacher = (torch.from_numpy(networks.packs[m].logits[place]).double()[None] for m in (member, "teacher"))
     return student, teacher
 

@@ -64,10 +64,10 @@ def source(networks: Networks, images: np.ndarray) -> str:
     )
 
 
-def image_slider(images: np.ndarray, **options: Any) -> live.Slider:
-    """Chooses one of ``images``; starts where the teacher is neither sure nor lost."""
+def image_slider(images: np.ndarray, start: int | None = None) -> live.Slider:
+    """Chooses one of ``images``; starts at ``start``, or where the teacher is neither sure nor lost."""
     last = len(images) - 1
-    return live.Slider("image", "image, surest first", 0, last, 1, last // 2, digits=0, **options)
+    return live.Slider("image", "image, surest first", 0, last, 1, last // 2 if start is None else start, digits=0)
 
 
 def student_choice(networks: Networks, members: Sequence[str], *more: tuple[str, str]) -> live.Choice:

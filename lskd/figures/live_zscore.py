@@ -267,7 +267,7 @@ def two_classes(folder: Path | str) -> live.Live:
         name="two_classes",
         kind="two_classes",
         controls=[
-            live.Slider("student", "the student's margin", -8, 8, 0.1, 0.5),
+            live.Slider("student", "the student's margin", -8, 8, 0.1, -2),
             live.Slider("teacher", "the teacher's margin", -8, 8, 0.1, 3),
             live.Slider("temperature", "temperature", 0.5, 8, 0.1, 1),
         ],
@@ -279,7 +279,8 @@ def two_classes(folder: Path | str) -> live.Live:
             '<b data-say="plain"></b>, slope <b data-say="plain_slope"></b>. Standardised: loss '
             '<b data-say="standardized"></b>, slope <b data-say="standardized_slope"></b>.'
         ),
-        caption="<b>A step has no slope.</b> The circles are at the student's margin; slopes are without sign.",
+        caption="<b>A step has no slope.</b> Move the margin of this student, which is wrong: the standardised loss "
+        "does not tell it in which direction to go. The circles are at its margin; slopes are without sign.",
         still=picture.to_html(),
         files=picture.paths,
         alt=picture.alt,

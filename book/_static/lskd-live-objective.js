@@ -1,0 +1,81 @@
+/* Live figures of the whole objective: two terms, their weights, and where each pushes the student's logits.
+   They are called with (figure, at, data, m): m holds the formulas of lskd-live.js. */
+(() => {
+  "use strict";
+  const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
+  const length = x => Math.hypot(...x);
+
+  /* A published setting moves the sliders; sliders that are moved find the setting's name, if it has one. */
+  const settle = (figure, data) => {
+    const chosen = figure.value("setting"), known = data.settings;
+    const holds = name => Object.entries(known[name]).every(([control, value]) => figure.value(control) === value);
+    const found = Object.keys(known).find(holds) ?? "own";
+    if (data.setting === undefined) data.setting = chosen;
+    if (chosen !== data.setting) {
+      data.setting = chosen;
+      if (!known[chosen] || holds(chosen)) return false;
+      figure.set(known[chosen]);
+      return true;
+    }
+    if (found === chosen) return false;
+    data.setting = found;
+    figure.set({ setting: found });
+    return true;
+  };
+
+  kinds.objective = (figure, at, data, m) => {
+    if (settle(figure, data)) return;
+    const i = figure.value("image"), t = figure.value("temperature"), on = figure.value("standardize");
+    const wKd = figure.value("kd_weight"), wCe = figure.value("ce_weight"), label = data.label[i];
+    const teacher = m.row(data, "teacher", i), raw = m.row(data, figure.value("network"), i), center = m.mean(raw);
+    const stretched = a => raw.map(v => center + a * (v - center)), student = stretched(figure.value("scale"));
+    const ceGradient = z => m.softmax(z, 1).map((v, k) => v - (k === label ? 1 : 0));
+    const see = x => (on ? m.zscore(x) : x);
+    const ce = -m.logSoftmax(student, 1)[label], kd = Math.abs(m.kdLoss(see(student), see(teacher), t));
+    const gCe = ceGradient(student).map(v => wCe * v), gKd = m.kdGradient(student, teacher, t, on).map(v => wKd * v);
+    const sum = gCe.map((v, k) => v + gKd[k]);
+
+    const [first, rest] = m.leading(teacher, student, label);
+    const pick = x => [...first.map(k => -x[k]), ...(rest.length ? [-rest.reduce((a, k) => a + x[k], 0)] : [])];
+    const names = [...first.map(k => data.names[k] + (k === label ? " ✓" : "")), ...(rest.length ? ["others"] : [])];
+    const places = shift => names.map((_, place) => place + shift), ends = pick(sum);
+    at("push").source("ce", { x: places(-0.3), y: pick(gCe) });
+    at("push").source("kd", { x: places(-0.05), y: pick(gKd) });
+    const marker = ends.map(v => (v < 0 ? "inverted_triangle" : "triangle"));
+    at("push").source("sum", { x: places(0.27), y: ends, marker });
+    at("push").ticks(names);
+    at("push").color("kd", data.colors[on ? "standardized" : "plain"]);
+
+    const s = m.deviation(raw, 0), grid = m.powers(0.1, 10, 49), x = grid.map(a => a * s);
+    const rows = grid.map(stretched), positive = v => (v > 0 ? v : NaN);
+    const kdLength = (z, standardized) => wKd * length(m.kdGradient(z, teacher, t, standardized));
+    at("length").source("ce-length", { x, y: rows.map(z => positive(wCe * length(ceGradient(z)))) });
+    at("length").source("plain-length", { x, y: rows.map(z => positive(kdLength(z, false))) });
+    at("length").source("standardized-length", { x, y: rows.map(z => positive(kdLength(z, true))) });
+    const here = m.deviation(student, 0);
+    at("length").source("here", { x: [here, here], y: [length(gCe), length(gKd)].map(positive) });
+
+    const both = length(gCe) + length(gKd), share = part => (both > 0 ? `${m.number((100 * part) / both, 0)} %` : "–");
+    const angle = Math.acos(Math.max(-1, Math.min(1, m.dot(gCe, gKd) / (length(gCe) * length(gKd)))));
+    const equal = length(gKd) / length(m.kdGradient(student, teacher, data.reference.temperature, false));
+    const sure = m.softmax(student, 1)[label];
+    figure.say({
+      truth: data.names[label],
+      sure: m.number(sure, 3),
+      sigma: m.number(here, 2),
+      sigma_teacher: m.number(m.deviation(teacher, 0), 2),
+      ce: m.number(ce, 4),
+      kd: m.number(kd, 4),
+      ce_weighted: m.number(wCe * ce, 4),
+      kd_weighted: m.number(wKd * kd, 4),
+      total: m.number(wCe * ce + wKd * kd, 4),
+      ce_length: m.number(length(gCe), 4),
+      kd_length: m.number(length(gKd), 4),
+      total_length: m.number(length(sum), 4),
+      ce_share: share(length(gCe)),
+      kd_share: share(length(gKd)),
+      angle: Number.isFinite(angle) ? `${m.number((180 * angle) / Math.PI, 0)}°` : "–",
+      equal: m.number(equal, 2),
+    });
+  };
+})();

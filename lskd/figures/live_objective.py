@@ -1,0 +1,243 @@
+"""The whole objective, live: what the label and what the teacher push, and how their weights set the balance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lskd.figures import live
+from lskd.figures.inputs import Networks
+from lskd.figures.live_distillation import SHOWN, members, middle
+from lskd.figures.live_rows import (
+    PLAIN,
+    STANDARD,
+    TEACHER,
+    image_slider,
+    of_all_kinds,
+    rows,
+    source,
+    still,
+    student_choice,
+)
+from lskd.figures.style import LIGHT, Theme, figure
+from lskd.figures.tables import Table
+from lskd.losses import cross_entropy, kd_loss
+from lskd.recipes import load_recipe
+
+__all__ = ["PUBLISHED", "Setting", "length_table", "lengths", "objective", "published", "pushes", "telling"]
+
+LABEL = live.pair("mlkd")  # what the label pushes
+CIFAR, IMAGENET = "cifar100/resnet32x4-resnet8x4", "imagenet/ResNet34-ResNet18"
+PUBLISHED = {  # name: (recipe, member, words)
+    "ls": (CIFAR, "kd_ls", "KD + LS, CIFAR-100"),
+    "literature": (CIFAR, "kd", "KD in the literature"),
+    "like": (CIFAR, "kd_like_for_like", "KD at the settings of LS"),
+    "imagenet_ls": (IMAGENET, "kd_ls", "KD + LS, ImageNet"),
+    "imagenet": (IMAGENET, "kd", "KD, ImageNet"),
+}
+WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``ce_weight · CE + kd_weight · T² KL``, the divergence between Z-scores or logits."""
+
+    temperature: float
+    kd_weight: float
+    ce_weight: float
+    standardize: bool
+
+    @property
+    def text(self) -> str:
+        return f"T {self.temperature:g}, weight {self.kd_weight:g}, label {self.ce_weight:g}"
+
+
+def published() -> dict[str, Setting]:
+    """The settings of :data:`PUBLISHED`, from the recipes that train with them."""
+    out = {}
+    for name, (recipe, member, _) in PUBLISHED.items():
+        found = load_recipe(recipe, for_training=False).members[member]
+        values = {key: float(found[key]) for key in ("temperature", "kd_weight", "ce_weight")}
+        out[name] = Setting(**values, standardize=bool(found.get("standardize", False)))
+    return out
+
+
+def pushes(student: Tensor, teacher: Tensor, target: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
+    """Weighted gradients of both terms with respect to each student row, as if it were a batch of its own.
+
+    Args:
+        student, teacher: logits ``[n, classes]``; target: int64 ``[n]``.
+
+    Returns:
+        ``(label, teacher)``, each ``[n, classes]``; the push on a logit is minus its gradient.
+    """
+    z = student.detach().clone().requires_grad_()
+    kd = kd_loss(z, teacher, temperature=setting.temperature, standardize=setting.standardize)
+    terms = (setting.ce_weight * cross_entropy(z, target), setting.kd_weight * kd)
+    label, distilled = (torch.autograd.grad(term * len(z), z)[0] for term in terms)
+    return label, distilled
+
+
+def lengths(
+    student: Tensor, teacher: Tensor, target: Tensor, setting: Setting, scales: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Lengths of both pushes on one row ``[1, classes]`` whose logits are stretched about their mean."""
+    center = student.mean()
+    found = (pushes(center + a * (student - center), teacher, target, setting) for a in scales)
+    return [(float(label.norm()), float(distilled.norm())) for label, distilled in found]
+
+
+def length_table(networks: Networks, settings: Mapping[str, Setting]) -> Table:
+    """How hard label and teacher push each student of a run: mean lengths over whole rows."""
+    teacher = networks.teacher
+    target = labels(networks, np.arange(len(teacher.logits)))
+    v, body = torch.from_numpy(teacher.logits).double(), []
+    for name, pack in networks.students.items():
+        z = torch.from_numpy(pack.logits).double()
+        found = [pushes(z, v, target, setting) for setting in settings.values()]
+        label = float(found[0][0].norm(dim=-1).mean())
+        cells = [f"{float(distilled.norm(dim=-1).mean()):.3f}" for _, distilled in found]
+        deviation = float(z.std(dim=-1, correction=0).mean())
+        body.append([networks.look(name, LIGHT).label, f"{deviation:.2f}", f"{label:.3f}", *cells])
+    first = next(iter(settings.values()))
+    heads = [
+        f"{PUBLISHED[name][2].partition(',')[0]} (T {s.temperature:g}, weight {s.kd_weight:g})"
+        for name, s in settings.items()
+    ]
+    return Table(
+        ["student", "deviation of its logits", f"label (weight {first.ce_weight:g})", *heads],
+        body,
+        f"Length of the gradient with respect to the student's logits, by term; means over {len(v)} test images of "
+        f"which all logits are kept; one run of each network (n = 1 seed). The teacher's mean deviation is "
+        f"{float(v.std(dim=-1, correction=0).mean()):.2f}.",
+    )
+
+
+def labels(networks: Networks, images: np.ndarray) -> Tensor:
+    """True classes of images, given by their places in the evidence's ``logits``; int64."""
+    teacher = networks.teacher
+    return torch.from_numpy(teacher.label[teacher.logits_index[images]].astype(np.int64))
+
+
+def telling(networks: Networks, member: str, setting: Setting) -> int:
+    """Number of the image, as the slider counts, on which label and teacher are most nearly equally loud."""
+    images = of_all_kinds(networks)
+    student, teacher = (torch.from_numpy(networks.packs[m].logits[images]).double() for m in (member, "teacher"))
+    label, distilled = (x.norm(dim=-1) for x in pushes(student, teacher, labels(networks, images), setting))
+    return int((label.log() - distilled.log()).abs().argmin())
+
+
+def objective(networks: Networks, folder: Path | str) -> live.Live:
+    """Pushes of label and teacher on each logit, and how hard both push over the student's spread."""
+    shown, images, settings = members(networks), of_all_kinds(networks), published()
+    begin = telling(networks, shown[0], settings["ls"])
+    student, teacher = middle(networks, shown[0], begin)
+    target, scales = labels(networks, images[[begin]]), np.geomspace(0.1, 10, 41)
+    deviation = float(student.std(correction=0))
+    drawn = {name: lengths(student, teacher, target, settings[name], scales.tolist()) for name in list(PUBLISHED)[:3]}
+    data = pd.DataFrame({"deviation": scales * deviation, "label": [ce for ce, _ in drawn["ls"]]})
+    for name, values in drawn.items():
+        data[name] = [kd for _, kd in values]
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(3.0)
+        ax = fig.subplots()
+        look = {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}
+        ax.loglog(data["deviation"], data["label"], color=LABEL[theme.name], label="label", ls="-.")
+        for name, (color, line) in look.items():
+            text = f"{PUBLISHED[name][2].partition(',')[0]} (T {settings[name].temperature:g}, weight "
+            text += f"{settings[name].kd_weight:g})"
+            ax.loglog(data["deviation"], data[name], color=color[theme.name], ls=line, label=text)
+        ax.axvline(deviation, color=theme.muted, lw=1)
+        ax.set(xlabel="deviation of the student's logits", ylabel="length of the gradient")
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        return fig
+
+    picture = still(
+        draw, "objective", networks, folder, data,
+        alt="Length of the gradient over the deviation of the student's logits, both on logarithmic scales. Plain "
+        "distillation at the weight of LS pushes far harder than at the literature's; with LS the same weight "
+        "pushes about as hard as the literature's does where the student's logits are small, and ever less where "
+        "they are larger.",
+        caption="<b>How hard each term pushes</b> at three published settings, one image of the student trained "
+        "alone, its logits stretched about their mean; the vertical line is where they are.",
+    )  # fmt: skip
+    names = [str(k) for k in range(SHOWN)]
+    push = live.plot("class", "push on the student's logit", height=300, ticks=[*names, "others"])
+    live.bars(push, "ce", [], LABEL, width=0.24)
+    live.bars(push, "kd", [], STANDARD, width=0.24)
+    live.arrows(push, "sum", [], TEACHER)
+    live.zero(push)
+    if max(len(str(name)) for name in networks.teacher.class_names) > 4:
+        push.xaxis.major_label_orientation = "vertical"
+    size = live.plot(
+        "deviation of the student's logits",
+        "length of the gradient",
+        height=300,
+        x_axis_type="log",
+        y_axis_type="log",
+        y_range=(1e-4, 100),
+    )
+    live.curve(size, "ce-length", LABEL, line_dash="dotdash")
+    live.curve(size, "plain-length", PLAIN)
+    live.curve(size, "standardized-length", STANDARD, line_dash="dashed")
+    live.points(size, "here", [1, 1], TEACHER, size=9, marker="circle")
+
+    def row(text: str, name: str, parts: str) -> str:
+        cells = "".join(
+            f'<td><b data-say="{name}{end}"></b></td>' if end is not None else "<td></td>" for end in ends[parts]
+        )
+        return f'<tr><th scope="row">{text}</th>{cells}</tr>'
+
+    ends = {"term": ("", "_weighted", "_length", "_share"), "sum": (None, "", "_length", None)}
+    start = settings["ls"]
+    options = [(name, f"{PUBLISHED[name][2]}: {setting.text}") for name, setting in settings.items()]
+    reference = settings["literature"]
+    return live.Live(
+        name="objective",
+        kind="objective",
+        controls=[
+            live.Choice("setting", "published setting", [*options, ("own", "none: the sliders decide")], wide=True),
+            live.Steps("kd_weight", "weight of the teacher", WEIGHTS, start.kd_weight),
+            live.Slider("ce_weight", "weight of the label", 0, 1, 0.1, start.ce_weight),
+            live.Slider("temperature", "temperature", 0.5, 8, 0.5, start.temperature),
+            live.Check("standardize", "Z-scores (LS)", start.standardize),
+            student_choice(networks, shown),
+            image_slider(images, begin),
+            live.Slider("scale", "student's logits, times", -1, 1, 0.02, 0, digits=2, log=True),
+        ],
+        plots={"push": push, "length": size},
+        data={
+            **rows(networks, images, shown),
+            "settings": {name: asdict(setting) for name, setting in settings.items()},
+            "reference": asdict(reference),
+            "colors": {"plain": PLAIN, "standardized": STANDARD},
+        },
+        readout=(
+            f"{live.key(LABEL, 'label')}{live.key(PLAIN, 'teacher, plain')}{live.key(STANDARD, 'teacher, Z-scores')}"
+            f"{live.key(TEACHER, 'sum (arrows)')}<br>"
+            'True class <b data-say="truth"></b>, to which the student gives <b data-say="sure"></b>. Deviation of the '
+            'logits: student <b data-say="sigma"></b>, teacher <b data-say="sigma_teacher"></b>.'
+            '<table><thead><tr><td></td><th scope="col">loss</th><th scope="col">times its weight</th>'
+            '<th scope="col">push</th><th scope="col">share</th></tr></thead><tbody>'
+            f"{row('label', 'ce', 'term')}{row('teacher', 'kd', 'term')}{row('sum', 'total', 'sum')}</tbody></table>"
+            'Angle between the two pushes <b data-say="angle"></b>. <i>Plain</i> distillation at temperature '
+            f'{reference.temperature:g} would push as hard as this teacher does with weight <b data-say="equal"></b>.'
+        ),
+        caption="<b>Two voices, two weights.</b> Left: minus the gradient of each weighted term with respect to the "
+        "student's logits; up means <i>raise this one</i>; the arrow is where the logit goes. Right: lengths of these "
+        "gradients at the chosen weights and temperature, if the student's logits had another spread; both axes are "
+        f"logarithmic, circles are at the logits on the left. {source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt="Left, bars for eight classes and the others: what the label and what the teacher push; arrows: their sum. "
+        "Right: lengths of the gradients over the deviation of the student's logits. The gradient between Z-scores "
+        "falls as one over the deviation.",
+    )
