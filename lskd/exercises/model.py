@@ -1,0 +1,222 @@
+"""What an exercise is: words from a TOML file, an answer from Python, and how a reader's answer is judged."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["KINDS", "Answer", "Chapter", "Exercise", "Posed", "chapters", "load", "number"]
+
+KINDS = {"predict": "Predict, then look", "paper": "Pencil and paper", "code": "In code"}
+_FOLDER = Path(__file__).parent
+_VALUE = re.compile(r"@\{(\w+)\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """A question in MyST Markdown; ``@{name}`` in any of its texts is a value that an :class:`Answer` brings.
+
+    Attributes:
+        name: unique in its chapter.
+        kind: a key of :data:`KINDS`.
+        question, solution: MyST Markdown.
+        code: Python that is part of the solution; it is run when the exercise is posed, and what it prints is shown.
+        start: a first step, folded on its own; "" for none.
+        options: what can be chosen, by key; empty where a number is asked for.
+        label: what the number is, such as "Loss of student 2"; "" where nothing can be checked.
+        right: what is said to a right answer.
+        wrong: what is said to a wrong one: by option, or by the name of a mistake that leads to a known number.
+        hint: what is said to any other wrong number.
+    """
+
+    name: str
+    title: str
+    kind: str
+    question: str
+    solution: str
+    code: str = ""
+    start: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
+    right: str = ""
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter's exercises: ``name`` of its files here, the ``page`` that shows them, and that page's title."""
+
+    name: str
+    page: str
+    title: str
+    exercises: tuple[Exercise, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What Python computed for an exercise.
+
+    Attributes:
+        right: the key of an option, or a number; None where nothing can be checked.
+        tolerance: how far a number may be off.
+        near: numbers that known mistakes lead to, by their names in the exercise's ``wrong``.
+        shown: values for its texts.
+        scope: names that its ``code`` finds, as a reader does who has run the notebook up to there.
+        judge: for code: says what is wrong with a function that a reader wrote, "" if nothing.
+    """
+
+    right: str | float | None = None
+    tolerance: float = 0.0
+    near: Mapping[str, float] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    judge: Callable[[Any], str] | None = None
+
+
+@dataclass(frozen=True)
+class Posed:
+    """An exercise with its answer, at a place: ``number`` in ``chapter``.
+
+    Raises:
+        ValueError: words and answer do not fit: an option or a mistake without words, or words without a value.
+    """
+
+    chapter: str
+    number: int
+    exercise: Exercise
+    answer: Answer
+
+    def __post_init__(self) -> None:
+        e, a, place = self.exercise, self.answer, f"exercise {self.identity}"
+        if e.options and a.right not in e.options:
+            raise ValueError(f"{place}: the answer is {a.right!r}; its options are {', '.join(e.options)}")
+        if bool(e.label) != isinstance(a.right, float):
+            raise ValueError(f"{place}: a number needs a label and a float as its answer; found {a.right!r}")
+        if e.label and not 0 < a.tolerance < math.inf:
+            raise ValueError(f"{place}: the tolerance is {a.tolerance!r}; it has to be positive")
+        unspoken = set(a.near) - set(e.wrong) | (set(e.options) - set(e.wrong) - {a.right})
+        if unspoken:
+            raise ValueError(f"{place}: nothing is said to {', '.join(sorted(unspoken))}; add it to 'wrong'")
+        for text in (e.question, e.solution, e.code, e.start, e.right, e.hint, *e.options.values(), *e.wrong.values()):
+            self.fill(text)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.chapter}-{self.exercise.name}"
+
+    def fill(self, text: str) -> str:
+        """The text with its values."""
+
+        def value(found: re.Match[str]) -> str:
+            if found[1] not in self.answer.shown:
+                known = ", ".join(self.answer.shown) or "none"
+                raise ValueError(f"exercise {self.identity}: its text has @{{{found[1]}}}; values: {known}")
+            return self.answer.shown[found[1]]
+
+        return _VALUE.sub(value, text)
+
+    @property
+    def code(self) -> str:
+        """The solution's code with its values."""
+        return self.fill(self.exercise.code)
+
+    def run(self) -> str:
+        """What the solution's code prints, when it is run now."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(self.code, f"<solution {self.identity}>", "exec"), dict(self.answer.scope))
+        return printed.getvalue().strip()
+
+    @property
+    def mistakes(self) -> list[tuple[float, str]]:
+        """Numbers of known mistakes that are told apart from the right one, with what is said to them."""
+        right, tolerance = self.answer.right, self.answer.tolerance
+        assert isinstance(right, float)
+        near = self.answer.near.items()
+        return [(x, self.fill(self.exercise.wrong[name])) for name, x in near if abs(x - right) > 2 * tolerance]
+
+    def judge(self, found: Any) -> tuple[bool, str]:
+        """Whether an answer holds, and what to say to it. The same rules are in ``lskd-exercises.js``.
+
+        Args:
+            found: an option's key, a number (or text of one), or a function where code is asked for.
+
+        Raises:
+            ValueError: nothing to compare with, an unknown option, no number.
+        """
+        e, a = self.exercise, self.answer
+        if callable(found):
+            if a.judge is None:
+                raise ValueError(f"{self.identity} asks for no function; give it a number or an option")
+            said = a.judge(found)
+            return not said, said or self.fill(e.right)
+        if a.right is None:
+            raise ValueError(f"{self.identity} has nothing to compare with; its solution has the derivation")
+        if e.options:
+            if found not in e.options:
+                raise ValueError(f"{self.identity}: {found!r} is no option; choose {', '.join(map(repr, e.options))}")
+            good = found == a.right
+            return good, self.fill(e.right if good else e.wrong[found])
+        assert isinstance(a.right, float)
+        x = number(found)
+        if abs(x - a.right) <= a.tolerance * (1 + 1e-9):
+            return True, self.fill(e.right)
+        for mistake, said in self.mistakes:
+            if abs(x - mistake) <= a.tolerance:
+                return False, said
+        return False, self.fill(e.hint)
+
+
+def number(text: Any) -> float:
+    """A number as people write one: ``0,5``, ``−3``, ``1/3``, ``90 %``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    written = re.sub(r"[\s%]", "", str(text)).replace("−", "-").replace(",", ".")
+    top, _, bottom = written.partition("/")
+    plain = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+    if not plain.fullmatch(top) or (bottom and not plain.fullmatch(bottom)) or (bottom and float(bottom) == 0):
+        raise ValueError(f"{text!r} is no number; write one such as 0.5 or 1/3")
+    return float(top) / (float(bottom) if bottom else 1.0)
+
+
+def load(name: str) -> Chapter:
+    """The exercises of a chapter, in words.
+
+    Raises:
+        ValueError: unknown kind, unknown or missing keys, an exercise without a solution, a name twice.
+    """
+    path = _FOLDER / f"{name}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there are no exercises named {name!r}; known: {', '.join(chapters())}") from None
+    found: list[Exercise] = []
+    for table in content["exercise"]:
+        try:
+            words: dict[str, Any] = {k: v.strip() if isinstance(v, str) else v for k, v in table.items()}
+            exercise = Exercise(**words)
+        except TypeError as error:
+            raise ValueError(f"{path.name}: exercise {table.get('name')!r}: {error}") from None
+        if exercise.kind not in KINDS:
+            raise ValueError(f"{path.name}: {exercise.name} is {exercise.kind!r}; expected {', '.join(KINDS)}")
+        if not exercise.solution:
+            raise ValueError(f"{path.name}: {exercise.name} has no solution")
+        if exercise.name in {e.name for e in found}:
+            raise ValueError(f"{path.name}: {exercise.name} is there twice")
+        found.append(exercise)
+    return Chapter(name, content["page"], content["title"], tuple(found))
+
+
+def chapters() -> list[str]:
+    """Names of all chapters that have exercises."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
