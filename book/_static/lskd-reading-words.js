@@ -61,8 +61,8 @@
       sliders.forEach(([input, value], i) => {
         put(input, part < 1 ? String(from[i] + (Number(value) - from[i]) * eased) : value);
       });
-      if (part < 1) requestAnimationFrame(step);
-      else stop(root);
+      if (holds(sliders)) stop(root); // rounded to its steps, a slider may be there before its time
+      else requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
   };

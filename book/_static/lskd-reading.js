@@ -41,6 +41,7 @@
       page.dataset.lskdCode = page.dataset.lskdCode === "shown" ? "folded" : "shown";
       remember(page.dataset.lskdCode === "shown");
       say();
+      /* Some browsers have done so by now; others have not. */
       if (kept && scrollY > 0) scrollBy({ top: kept.getBoundingClientRect().top - before, behavior: "instant" });
     });
     say();
