@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -48,7 +49,8 @@ def collect(html: Path) -> dict[str, dict[str, str]]:
     for path in sorted(html.rglob("*.html")):
         name = path.relative_to(html).as_posix()
         if not name.startswith(("_", "genindex", "search")):
-            pages[name] = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+            text = re.sub(r"<script\b.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+            pages[name] = BeautifulSoup(text, "html.parser")
     made = {}
     for target in sorted({target for name, page in pages.items() for target in _linked(name, page)}):
         name, _, place = target.partition("#")

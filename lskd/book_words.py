@@ -19,12 +19,14 @@ __all__ = ["problems"]
 
 def problems(html: Path) -> list[str]:
     """What is wrong with the live words of a built book, one line each; empty if each can do what it says."""
-    return [
-        f"{path.relative_to(html).as_posix()}: the live word {word!r} {complaint}"
-        for path in sorted(html.rglob("*.html"))
-        if "_static" not in path.parts
-        for word, complaint in _wrong(BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser"))
-    ]
+    found = []
+    for path in sorted(html.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        if "lskd-word" in text:  # pages with figures are long, and most have no live word
+            page = path.relative_to(html).as_posix()
+            wrong = _wrong(BeautifulSoup(text, "html.parser"))
+            found += [f"{page}: the live word {word!r} {complaint}" for word, complaint in wrong]
+    return found
 
 
 def _wrong(page: BeautifulSoup) -> list[tuple[str, str]]:

@@ -169,7 +169,7 @@ def test_every_link_to_a_term_a_source_or_an_equation_has_its_card(book: Path) -
     assert len(kinds["source"]) > 5
     glossary = BeautifulSoup((book / "glossary.html").read_text(encoding="utf-8"), "html.parser")
     for place in kinds["term"]:
-        told = glossary.find(id=place.partition("#")[2]).find_next_sibling("dd")
+        (told,) = glossary.select(f"[id='{place.partition('#')[2]}'] + dd")
         assert BeautifulSoup(cards[place]["body"], "html.parser").get_text().split() == told.get_text().split()
     page = BeautifulSoup((book / "notebooks" / "zscore.html").read_text(encoding="utf-8"), "html.parser")
     for link in page.select("article a.reference.internal[href^='#equation-']"):
@@ -250,7 +250,7 @@ def test_a_card_comes_with_the_keyboard_and_its_links_follow_in_order(page: Any,
     assert page.evaluate(focused) != link.get_attribute("href")
 
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
     "narrow": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
@@ -305,7 +305,7 @@ def test_a_word_moves_the_figure_to_what_python_computes(page: Any, book: Path) 
     go(page, book, "notebooks/toy", live=True)
     figure = page.locator("#live-toy")
     words = page.locator("a.lskd-word")
-    seen = set()
+    seen: set[str] = set()
     for word in words.all():
         settings = dict(part.split("=") for part in word.get_attribute("href")[1:].partition("#")[0].split(";"))
         move(figure, "standardize", True)

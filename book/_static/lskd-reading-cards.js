@@ -85,6 +85,7 @@
     if (shown && shown !== link) shown.removeAttribute("aria-describedby");
     shown = link;
     line = at;
+    link.removeAttribute("title"); // the browser would show it on top of the card
     fill(found, link);
     card.style.visibility = "hidden";
     link.after(card); // so that Tab goes from the link into the card and on from there
