@@ -246,8 +246,9 @@
       const inside = hits.filter(hit => hit.start >= start && hit.end <= end);
       const best = terms.map((_, n) => Math.max(0, ...inside.filter(hit => hit.number === n).map(hit => hit.value)));
       const value = best.reduce((sum, v) => sum + v, 0) + 0.05 * Math.min(inside.length, 4);
-      const table = text.slice(start, end).includes(" · ") ? 0.4 : 0;
-      return { start, end, place, inside, value: inside.length ? value - table - 0.002 * place : 0 };
+      const sentence = text.slice(start, end);  // rather than a row of a table or a line of code
+      const other = sentence.includes(" · ") ? 0.4 : /[.!?:]["”’)\]]*$/.test(sentence) ? 0 : /\s/.test(sentence) ? 0.2 : 0.3;
+      return { start, end, place, inside, value: inside.length ? Math.max(0.01, value - other - 0.002 * place) : 0 };
     });
     let chosen = rated.filter(s => s.value).sort((a, b) => b.value - a.value).slice(0, most);
     if (!chosen.length) chosen = rated.slice(0, 1);

@@ -68,7 +68,7 @@ def _name(section: Section) -> None:
         if work:
             section.title, section.blocks[0] = authors, work
     elif section.kind == "object":
-        section.blocks.append(section.anchor)
+        section.blocks = [*section.blocks[1:], *section.blocks[:1], section.anchor]  # what it does, then how it is called
         parts = section.anchor.split(".")
         section.title = ".".join(parts[-2:] if len(parts) > 1 and parts[-2][:1].isupper() else parts[-1:])
 
