@@ -27,7 +27,8 @@ BUILD = ROOT / "build" / "tiny"
 FIGURES = {
     "toy": {"toy"},
     "temperature": {"distillation", "factor", "spread"},
-    "zscore": {"entropy", "invariance", "bound", "two_classes", "precision"},
+    "zscore": {"entropy", "invariance", "bound", "two_classes", "precision", "epsilon"},
+    "losses": {"objective"},
     "data": {"classes", "views"},
     "train_teacher": {"learning_curves"},
     "train_students": {"learning_curves"},

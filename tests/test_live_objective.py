@@ -197,14 +197,21 @@ def test_at_high_temperature_weights_compare_by_the_product_of_both_deviations()
 
 
 def test_the_table_of_lengths_has_the_mean_of_every_student(networks: Networks) -> None:
-    chosen = {name: published()[name] for name in ("ls", "literature")}
-    table = live_objective.length_table(networks, chosen)
+    found = live_objective.loudness(networks, {name: published()[name] for name in ("literature", "like", "ls")})
+    table = found.to_table()
     assert [row[0] for row in table.rows] == [networks.look(m, live_objective.LIGHT).label for m in networks.students]
     assert all(len(row) == len(table.headings) for row in table.rows)
     z, v = (torch.from_numpy(networks.packs[m].logits).double() for m in ("kd", "teacher"))
-    found = torch.stack([with_gradient(z[[i]], v[[i]], 4.0, False)[1] for i in range(len(z))])
+    gradients = torch.stack([with_gradient(z[[i]], v[[i]], 4.0, False)[1] for i in range(len(z))])
     row = table.rows[list(networks.students).index("kd")]
-    assert float(row[4]) == pytest.approx(0.9 * found.norm(dim=-1).mean().item(), abs=6e-4)
+    assert float(row[3]) == pytest.approx(0.9 * gradients.norm(dim=-1).mean().item(), abs=6e-4)
+    first = found.table.iloc[0]
+    deviation = torch.from_numpy(networks.packs["alone"].logits).double().std(dim=-1).mean().item()
+    worth = 9 / (deviation * v.std(dim=-1).mean().item())
+    text = found.text()
+    assert f"is worth {worth:.2f} on logits" in text
+    for name in ("literature", "like", "ls"):
+        assert f"{first[name] / first['label']:.0f} times" in text
 
 
 @pytest.mark.parametrize("format", ["float64", "float32", "bfloat16", "float16"])
@@ -264,3 +271,11 @@ def test_epsilon_where_it_is_as_large_as_the_spread_halves_the_scores(show: Any)
     assert shown.inner_text() == "1.0e−10"
     assert figure.locator("[data-control='deviation']").get_attribute("aria-valuetext") == "1.0e−10"
     assert said(figure, "z") == "0.0010"
+
+
+def test_the_flattest_row_is_named(networks: Networks) -> None:
+    text = live_epsilon.constant_text(networks)
+    least = min(pack.logit_std.min() for pack in networks.packs.values())
+    assert f"its deviation is {least:.2f}." in text
+    assert "multiplies the gradient by 10,000,000" in text
+    assert "is by KD + LS" in text or "is by CTKD + LS" in text or "is by DKD + LS" in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 import torch
 
 from lskd.figures.inputs import Networks
@@ -14,7 +13,7 @@ from lskd.figures.tables import Table
 from lskd.losses import kd_loss
 from lskd.standardization import best_spread, largest_probability
 
-__all__ = ["SizeShare", "confidence_table", "constant_table", "size_shares", "spread_table", "spread_text"]
+__all__ = ["SizeShare", "confidence_table", "size_shares", "spread_table", "spread_text"]
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,3 @@ def confidence_table(
     """The largest probability that a standardised row can express."""
     rows = [[f"K = {k:,}", *(f"{largest_probability(k, t):.3f}" for t in temperatures)] for k in classes]
     return Table(["largest probability", *(f"τ = {t:g}" for t in temperatures)], rows)
-
-
-def constant_table(limits: pd.DataFrame) -> Table:
-    """:func:`lskd.standardization.constant_rows` for readers."""
-    rows = []
-    for values in limits.to_dict("records"):
-        s, z, here, literal = (float(values[name]) for name in ("deviation", "z", "gradient", "literal"))
-        shown = f"{s:.0e}" if 0 < s < 0.1 else f"{s:g}"
-        rows.append([shown, f"{z:.4f}", f"{here:,.2f}", f"{literal:,.2f}"])
-    return Table(["deviation of the logits", "of the Z-scores", "gradient, here", "gradient, literal formula"], rows)

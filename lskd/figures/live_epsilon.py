@@ -25,10 +25,11 @@ from lskd.figures.live_rows import (
     student_choice,
 )
 from lskd.figures.live_zscore import stored
-from lskd.figures.style import Theme, figure
+from lskd.figures.style import LIGHT, Theme, figure
 from lskd.losses import kd_loss, standardize
+from lskd.standardization import constant_rows
 
-__all__ = ["DEVIATIONS", "TEMPERATURE", "epsilon", "lengths", "literal_length", "with_deviation"]
+__all__ = ["DEVIATIONS", "TEMPERATURE", "constant_text", "epsilon", "lengths", "literal_length", "with_deviation"]
 
 TEMPERATURE = 2.0
 DEVIATIONS = (-10, 1)  # powers of ten that the slider reaches
@@ -59,6 +60,23 @@ def lengths(row: Tensor, teacher: Tensor, eps: float) -> tuple[float, float]:
     kd_loss(x, teacher, temperature=TEMPERATURE, standardize=True, eps=eps).backward()
     assert x.grad is not None
     return float(x.grad.norm()), literal_length(row, teacher, eps)
+
+
+def constant_text(networks: Networks) -> str:
+    """How flat the rows of this run's networks are, and what becomes of a row that is constant, Markdown."""
+    flattest = {name: float(pack.logit_std.min()) for name, pack in networks.packs.items()}
+    name = min(flattest, key=lambda member: flattest[member])
+    limits = constant_rows((1.0, 0.0)).iloc[-1]
+    return (
+        f"How near do networks come? The flattest row that any network of this run has for one of {networks.n:,} test "
+        f"images is by {networks.look(name, LIGHT).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
+        f"changes no Z-score of this run by more than one part in {flattest[name] / 1e-7:,.0f}.\n\n"
+        "A row may be exactly constant all the same, such as one of a head that was initialised with zeros. Then the "
+        f"literal formula multiplies the gradient by {limits['literal'] / limits['gradient']:,.0f}, far more than "
+        f"float16 can hold (its largest number is {np.finfo(np.float16).max:,.0f}). A row without a spread has no "
+        "relations to standardise. This project centres it and does not scale it: its Z-score is zero, and its gradient "
+        "has the size that unscaled logits would have."
+    )
 
 
 def epsilon(networks: Networks, folder: Path | str) -> live.Live:

@@ -31,7 +31,7 @@ from lskd.figures.tables import Table
 from lskd.losses import cross_entropy, kd_loss
 from lskd.recipes import load_recipe
 
-__all__ = ["PUBLISHED", "Setting", "length_table", "lengths", "objective", "published", "pushes", "telling"]
+__all__ = ["PUBLISHED", "Loudness", "Setting", "lengths", "loudness", "objective", "published", "pushes", "telling"]
 
 LABEL = live.pair("mlkd")  # what the label pushes
 CIFAR, IMAGENET = "cifar100/resnet32x4-resnet8x4", "imagenet/ResNet34-ResNet18"
@@ -94,30 +94,72 @@ def lengths(
     return [(float(label.norm()), float(distilled.norm())) for label, distilled in found]
 
 
-def length_table(networks: Networks, settings: Mapping[str, Setting]) -> Table:
-    """How hard label and teacher push each student of a run: mean lengths over whole rows."""
-    teacher = networks.teacher
-    target = labels(networks, np.arange(len(teacher.logits)))
-    v, body = torch.from_numpy(teacher.logits).double(), []
+@dataclass(frozen=True)
+class Loudness:
+    """How hard label and teacher push the students of a run: mean lengths over all rows that are kept whole.
+
+    Attributes:
+        table: one row a member: ``deviation`` of its logits, ``label``, and a column a setting.
+        settings: by the name of their column; the label's weight is that of the first.
+        teacher: mean deviation of the teacher's logits.
+        n: rows.
+    """
+
+    networks: Networks
+    settings: Mapping[str, Setting]
+    table: pd.DataFrame
+    teacher: float
+    n: int
+
+    def to_table(self) -> Table:
+        """For readers."""
+        body = [
+            [self.networks.look(str(name), LIGHT).label, f"{row['deviation']:.2f}", *(f"{v:.3f}" for v in row[1:])]
+            for name, row in self.table.iterrows()
+        ]
+        label = f"label (weight {next(iter(self.settings.values())).ce_weight:g})"
+        heads = [f"{short(name)} (T {s.temperature:g}, weight {s.kd_weight:g})" for name, s in self.settings.items()]
+        return Table(
+            ["student", "deviation of its logits", label, *heads],
+            body,
+            f"Length of the gradient with respect to the student's logits, by term; means over {self.n} test images of "
+            f"which all logits are kept; one run of each network (n = 1 seed). The teacher's mean deviation is "
+            f"{self.teacher:.2f}.",
+        )
+
+    def text(self) -> str:
+        """What the table says about its first student, Markdown."""
+        row, name = self.table.iloc[0], self.networks.look(str(self.table.index[0]), LIGHT).label
+        product, weight = row["deviation"] * self.teacher, self.settings["ls"].kd_weight
+        times = {key: f"{row[key] / row['label']:.0f} times" for key in ("literature", "like", "ls")}
+        return (
+            f"Take the first row, the {name}. At the literature's settings the teacher is {times['literature']} as "
+            f"loud as the label. The settings of LS *without* LS make it {times['like']}. Switch the Z-scores on, and "
+            f"it is {times['ls']}. By {{eq}}`weightrule` a weight of {weight:g} on Z-scores is worth "
+            f"{weight / product:.2f} on logits, because the two deviations multiply to {product:.1f} here; they would "
+            f"have to multiply to {weight:g} to make it worth one."
+        )
+
+
+def loudness(networks: Networks, settings: Mapping[str, Setting]) -> Loudness:
+    """Measure :class:`Loudness`; ``settings`` holds at least "literature", "like" and "ls"."""
+    target = labels(networks, np.arange(len(networks.teacher.logits)))
+    v, body = torch.from_numpy(networks.teacher.logits).double(), {}
     for name, pack in networks.students.items():
         z = torch.from_numpy(pack.logits).double()
-        found = [pushes(z, v, target, setting) for setting in settings.values()]
-        label = float(found[0][0].norm(dim=-1).mean())
-        cells = [f"{float(distilled.norm(dim=-1).mean()):.3f}" for _, distilled in found]
-        deviation = float(z.std(dim=-1, correction=0).mean())
-        body.append([networks.look(name, LIGHT).label, f"{deviation:.2f}", f"{label:.3f}", *cells])
-    first = next(iter(settings.values()))
-    heads = [
-        f"{PUBLISHED[name][2].partition(',')[0]} (T {s.temperature:g}, weight {s.kd_weight:g})"
-        for name, s in settings.items()
-    ]
-    return Table(
-        ["student", "deviation of its logits", f"label (weight {first.ce_weight:g})", *heads],
-        body,
-        f"Length of the gradient with respect to the student's logits, by term; means over {len(v)} test images of "
-        f"which all logits are kept; one run of each network (n = 1 seed). The teacher's mean deviation is "
-        f"{float(v.std(dim=-1, correction=0).mean()):.2f}.",
-    )
+        found = {key: pushes(z, v, target, setting) for key, setting in settings.items()}
+        body[name] = {
+            "deviation": float(z.std(dim=-1).mean()),
+            "label": float(next(iter(found.values()))[0].norm(dim=-1).mean()),
+            **{key: float(distilled.norm(dim=-1).mean()) for key, (_, distilled) in found.items()},
+        }
+    table = pd.DataFrame.from_dict(body, orient="index")
+    return Loudness(networks, settings, table, float(v.std(dim=-1).mean()), len(v))
+
+
+def short(name: str) -> str:
+    """A published setting in few words."""
+    return PUBLISHED[name][2].partition(",")[0]
 
 
 def labels(networks: Networks, images: np.ndarray) -> Tensor:
@@ -152,7 +194,7 @@ def objective(networks: Networks, folder: Path | str) -> live.Live:
         look = {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}
         ax.loglog(data["deviation"], data["label"], color=LABEL[theme.name], label="label", ls="-.")
         for name, (color, line) in look.items():
-            text = f"{PUBLISHED[name][2].partition(',')[0]} (T {settings[name].temperature:g}, weight "
+            text = f"{short(name)} (T {settings[name].temperature:g}, weight "
             text += f"{settings[name].kd_weight:g})"
             ax.loglog(data["deviation"], data[name], color=color[theme.name], ls=line, label=text)
         ax.axvline(deviation, color=theme.muted, lw=1)
