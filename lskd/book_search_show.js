@@ -99,7 +99,7 @@
       }
       const meant = better(result);
       if (meant) {
-        const made = option(everything, "lskd-hit lskd-all", "Did you mean ", element("b", {}, meant), "?");
+        const made = option(everything, "lskd-hit lskd-all", element("span", {}, "Did you mean ", element("b", {}, meant), "?"));
         made.addEventListener("click", event => {
           event.preventDefault();
           event.stopPropagation();

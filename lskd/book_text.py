@@ -68,7 +68,7 @@ def _name(section: Section) -> None:
         if work:
             section.title, section.blocks[0] = authors, work
     elif section.kind == "object":
-        section.blocks = [*section.blocks[1:], *section.blocks[:1], section.anchor]  # what it does, then how it is called
+        section.blocks = [*section.blocks[1:], *section.blocks[:1], section.anchor]  # what it does, then its signature
         parts = section.anchor.split(".")
         section.title = ".".join(parts[-2:] if len(parts) > 1 and parts[-2][:1].isupper() else parts[-1:])
 
@@ -108,6 +108,8 @@ class _Reader(HTMLParser):
                 now.mode = "formula" if tag == "span" else "silent"
             elif above.mode == "row" and tag in ("td", "th"):
                 self.words.append(" · ")
+            elif above.mode == "row" and tag in BLOCKS:
+                self.words.append(" ")
             elif above.mode == "" and tag in BLOCKS:
                 self.flush(above.section)
                 self.enter(now, above, given.get("id", ""), classes)
