@@ -325,7 +325,7 @@ def test_a_word_moves_the_figure_to_what_python_computes(page: Any, book: Path) 
         assert [float(said(figure, name)) for name in ("s1", "s2")] == pytest.approx(expected, abs=6e-5)
         seen.add(json.dumps(settings))
     assert len(seen) >= 4
-    assert figure.locator(".lskd-plots").evaluate("e => e.getBoundingClientRect().bottom > 150")  # in view
+    assert figure.locator(".lskd-plots").evaluate("e => e.getBoundingClientRect().bottom > 150")  # in view, or pinned
 
 
 @pytest.mark.browser
@@ -372,18 +372,75 @@ def test_every_word_of_the_book_can_be_pressed(calm: Any, book: Path) -> None:
     assert pages >= 5
 
 
+def far(page: Any, book: Path, height: int, width: int = 1280) -> Any:
+    """A word of the toy case at the top of a window that its figure does not fit into as well; pressed."""
+    page.set_viewport_size({"width": width, "height": height})
+    go(page, book, "notebooks/toy", live=True)
+    word = page.locator("a.lskd-word").nth(2)
+    word.evaluate("e => scrollTo({ top: e.getBoundingClientRect().top + scrollY - 100, behavior: 'instant' })")
+    word.evaluate("e => e.click()")
+    return word
+
+
+PLOTS = "document.querySelector('#live-toy .lskd-plots').getBoundingClientRect()"
+
+
 @pytest.mark.browser
-def test_a_figure_that_is_far_away_is_brought_into_view_and_the_text_is_found_again(calm: Any, book: Path) -> None:
-    calm.set_viewport_size({"width": 390, "height": 844})
-    go(calm, book, "notebooks/toy", live=True)
-    word = calm.locator("a.lskd-word").nth(3)
-    word.scroll_into_view_if_needed()
-    word.click()
-    top = "document.querySelector('#live-toy .lskd-plots').getBoundingClientRect().top"
-    assert 0 <= calm.evaluate(top) < 200
-    calm.get_by_role("button", name="Back to the text").click()
-    assert 0 < word.bounding_box()["y"] < 844
-    calm.get_by_role("button", name="Back to the text").wait_for(state="detached")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_figure_that_is_far_away_comes_to_the_words_and_goes_back(calm: Any, book: Path, width: int) -> None:
+    word = far(calm, book, 800, width)
+    pinned = calm.locator(".lskd-pinned")
+    assert pinned.count() == 1
+    height = calm.evaluate("document.documentElement.scrollHeight")
+    panel, at = pinned.bounding_box(), word.bounding_box()
+    assert panel["y"] >= 0
+    assert panel["y"] + panel["height"] <= at["y"] <= 800 - at["height"]  # the word is below it, in the window
+    assert panel["x"] >= 0
+    assert panel["x"] + panel["width"] <= width
+    assert calm.evaluate("document.documentElement.scrollWidth") <= width
+    assert said(calm.locator("#live-toy"), "s2") == "0.0000"
+    calm.get_by_role("button", name="Put the figure back").click()
+    assert pinned.count() == 0
+    assert calm.evaluate("document.documentElement.scrollHeight") == height  # the text has not moved
+    word.evaluate("e => { e.click(); e.click() }")
+    assert pinned.count() == 1
+    calm.keyboard.press("Escape")
+    assert pinned.count() == 0
+    word.evaluate("e => e.click()")
+    calm.mouse.move(width / 2, 700)
+    calm.mouse.wheel(0, -4000)  # back to its own place
+    pinned.wait_for(state="detached")
+    assert calm.locator("#live-toy .lskd-controls").is_visible()
+
+
+@pytest.mark.browser
+def test_a_pinned_figure_is_accessible(calm: Any, book: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    far(calm, book, 844, 390)
+    assert calm.locator(".lskd-pinned").count() == 1
+    found = Axe().run(calm, context="article").response["violations"]
+    assert [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] != "minor"] == []
+
+
+@pytest.mark.browser
+def test_where_a_figure_cannot_be_pinned_it_is_scrolled_to_and_the_words_are_found_again(calm: Any, book: Path) -> None:
+    word = far(calm, book, 420)
+    assert calm.locator(".lskd-pinned").count() == 0
+    assert 0 <= calm.evaluate(f"{PLOTS}.top") < 120
+    back = calm.get_by_role("button", name="Back to the text")
+    back.click()
+    assert 0 < word.bounding_box()["y"] < 420
+    assert word.evaluate("e => document.activeElement === e")
+    back.wait_for(state="detached")
+
+
+@pytest.mark.browser
+def test_a_figure_that_fits_into_the_window_with_the_words_is_scrolled_to(calm: Any, book: Path) -> None:
+    word = far(calm, book, 1400)
+    assert calm.locator(".lskd-pinned").count() == 0
+    assert calm.evaluate(f"{PLOTS}.top") >= 0
+    assert 0 < word.bounding_box()["y"] < 1400
 
 
 @pytest.mark.browser

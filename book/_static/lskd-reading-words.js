@@ -79,16 +79,14 @@
   };
 
   /* A way back for whom the figure was too far from the words; it goes when the words are seen again. */
-  const HEADER = 64;
+  const header = () => Math.max(0, document.querySelector(".bd-header-article")?.getBoundingClientRect().bottom ?? 0);
   const motion = () => (still.matches ? "instant" : "smooth");
   const back = document.createElement("button");
   back.type = "button";
   back.className = "lskd-back";
   back.textContent = "Back to the text";
   let left = null;
-  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && back.remove(), {
-    rootMargin: `-${HEADER}px 0px 0px`,
-  });
+  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && back.remove(), { rootMargin: "-64px 0px 0px" });
   back.addEventListener("click", () => {
     left.scrollIntoView({ block: "center", behavior: motion() });
     left.focus({ preventScroll: true });
@@ -100,17 +98,21 @@
     setTimeout(() => seen.observe(word), 600); // when scrolling is over
   };
 
-  /* Bring the plots into view, together with the words where both fit. */
+  /* Plots and words in view together: as they are, by a little scrolling, or with the plots pinned above the words. Where
+     nothing of this can be done, the plots alone. */
   const show = (root, word) => {
-    const plots = root.querySelector(".lskd-plots") ?? root, box = plots.getBoundingClientRect();
-    const part = Math.min(box.bottom, innerHeight) - Math.max(box.top, HEADER);
-    if (part >= 0.6 * Math.min(box.height, innerHeight - HEADER)) return;
-    const above = box.top < HEADER || box.height > innerHeight - HEADER;
-    const top = above ? box.top - HEADER : box.bottom - innerHeight + 16;
-    const at = word.getBoundingClientRect();
+    if (root.querySelector(".lskd-pinned")) return void lskdPin(root, word);
+    const plots = root.querySelector(".lskd-plots") ?? root, box = plots.getBoundingClientRect(), from = header();
+    const part = Math.min(box.bottom, innerHeight) - Math.max(box.top, from);
+    if (part >= 0.6 * Math.min(box.height, innerHeight - from)) return;
+    const at = word.getBoundingClientRect(), room = innerHeight - from - 24;
+    const fits = Math.max(box.bottom, at.bottom) - Math.min(box.top, at.top) <= room;
+    if (!fits && window.lskdPin?.(root, word)) return back.remove();
+    const above = box.top < from || box.height > room;
+    const top = above ? box.top - from - 8 : box.bottom - innerHeight + 16;
     scrollBy({ top, behavior: motion() });
-    if (at.top - top < HEADER || at.bottom - top > innerHeight) leave(word);
-    else back.remove();
+    if (fits) back.remove();
+    else leave(word);
   };
 
   const upgrade = word => {
