@@ -100,7 +100,8 @@
     clearTimeout(timer);
     timer = setTimeout(act, wait);
   };
-  const lineAt = (link, y) => Math.max(0, [...link.getClientRects()].findIndex(r => y >= r.top - 1 && y <= r.bottom + 1));
+  const lineAt = (link, y) =>
+    Math.max(0, [...link.getClientRects()].findIndex(r => y >= r.top - 1 && y <= r.bottom + 1));
 
   document.addEventListener("pointerover", event => {
     if (event.pointerType === "touch") return;

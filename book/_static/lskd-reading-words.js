@@ -42,7 +42,11 @@
     root.querySelector("[role='status']")?.removeAttribute("aria-busy");
   };
   const move = (root, pairs, animate) => {
-    const turn = {};
+    const turn = {}, tint = "color-mix(in srgb, var(--pst-color-primary) 30%, transparent)";
+    for (const [input] of still.matches ? [] : pairs) {
+      const label = input.closest("label"); // where to look, and to do the same by hand
+      label?.animate({ backgroundColor: [tint, "transparent"] }, { duration: 2 * DURATION, easing: "ease-in" });
+    }
     stop(root);
     running.set(root, turn);
     const sliders = pairs.filter(([input, value]) => input.type === "range" && current(input) !== value);
@@ -86,7 +90,9 @@
   back.className = "lskd-back";
   back.textContent = "Back to the text";
   let left = null;
-  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && back.remove(), { rootMargin: "-64px 0px 0px" });
+  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && back.remove(), {
+    rootMargin: "-64px 0px 0px",
+  });
   back.addEventListener("click", () => {
     left.scrollIntoView({ block: "center", behavior: motion() });
     left.focus({ preventScroll: true });
@@ -98,8 +104,8 @@
     setTimeout(() => seen.observe(word), 600); // when scrolling is over
   };
 
-  /* Plots and words in view together: as they are, by a little scrolling, or with the plots pinned above the words. Where
-     nothing of this can be done, the plots alone. */
+  /* Plots and words in view together: as they are, by a little scrolling, or with the plots pinned above the words.
+     Where nothing of this can be done, the plots alone. */
   const show = (root, word) => {
     if (root.querySelector(".lskd-pinned")) return void lskdPin(root, word);
     const plots = root.querySelector(".lskd-plots") ?? root, box = plots.getBoundingClientRect(), from = header();
