@@ -54,8 +54,7 @@ def write(html: Path, book: Path) -> Path:
         LskdError: there is more text than a reader should have to load.
     """
     text = json.dumps(contents(html, listed(book / "_toc.yml")), ensure_ascii=False, separators=(",", ":"))
-    # Two characters that JSON allows and older JavaScript does not.
-    data = f"lskdSearch.fill({text});\n".replace("\u2028", " ").replace("\u2029", " ").encode()
+    data = f"lskdSearch.fill({text});\n".encode()
     target = html / FOLDER / "words.js"
     if len(data) > LIMIT:
         raise LskdError(

@@ -8,7 +8,7 @@
   const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
   const WEIGHT = { page: 12, section: 8, term: 6, figure: 5, object: 4, reference: 4 };
-  const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e|\b\p{Lu})\.$/iu;
+  const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e)\.$/i;
 
   /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
   const fold = word =>
@@ -270,19 +270,33 @@
     return { text: `${from > start ? "… " : ""}${shown}${whole ? "" : " …"}`, from, to };
   };
 
-  /* The words to point at on the page, as they stand there: part of one sentence, without anything drawn as a formula. */
+  /* The words to point at on the page, as they stand there: part of one sentence, without anything drawn as a formula,
+     and on the page only once, or else the browser would point at another place. */
   search.quote = (section, { from, to }, { terms }) => {
     const words = section.words.filter(w => w.start >= from && w.end <= to), hits = spots(words, terms);
-    if (!hits.length) return "";
+    const phrase = (first, last) => section.text.slice(words[first].start, words[last].end);
     const good = (first, last) =>
-      !/[^\p{L}\p{N} ,;:'’“”()-]|[\u0370-\u03ff\u2070-\u209f¹²³]/u.test(section.text.slice(words[first].start, words[last].end)) &&
+      first >= 0 && last < words.length &&
+      !/[^\p{L}\p{N} ,;:'’“”()-]|[\u0370-\u03ff\u2070-\u209f¹²³]/u.test(phrase(first, last)) &&
       words.slice(first, last + 1).every(w => w.end - w.start > 1 || w.word === "a");
+    if (!hits.length) return "";
     let [first, last] = hits.reduce((best, now) => (now[3] > best[3] ? now : best));
     if (!good(first, last)) return "";
     for (const [, stop] of hits) if (stop > last && stop <= last + 3 && good(first, stop)) last = stop;
-    for (let more = 0; more < 2 && first > 0 && good(first - 1, last); more++) first -= 1;
-    for (let more = 0; more < 2 && last < words.length - 1 && good(first, last + 1); more++) last += 1;
-    return section.text.slice(words[first].start, words[last].end);
+    for (let more = 0; more < 6; more++) {
+      if (more > 1 && once(section.page, phrase(first, last))) return phrase(first, last);
+      if (good(first - 1, last)) first -= 1;
+      if (good(first, last + 1)) last += 1;
+    }
+    return "";
+  };
+  const once = (page, phrase) => {
+    // What else stands there: other sections, and the titles in the side bars.
+    page.all ??= [...tops, ...sections.filter(section => section.page === page)]
+      .map(section => `${section.page.title}\n${section.title}\n${section.page === page ? section.text : ""}`)
+      .join("\n").toLowerCase();
+    const place = page.all.indexOf(phrase.toLowerCase());
+    return place >= 0 && page.all.indexOf(phrase.toLowerCase(), place + 1) < 0;
   };
 
   /* What was perhaps meant: the query with each unknown word replaced by the most frequent word that is nearly the same. */
