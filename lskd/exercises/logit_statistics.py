@@ -43,6 +43,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
             shown={
                 "classes": "a thousand",
                 "answer": f"{_constant(1000):.4f}",
+                "hundred": f"{_constant(100):.3f}",
                 "ten": f"{_constant(10):.3f}",
                 "two": f"{_constant(2):.3f}",
             },
@@ -55,7 +56,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
                 "overall": float(pack.logit_max.max() - pack.logit_min.min()),
                 "teacher": float(networks.teacher.logit_range.mean()),
             },
-            shown={"file": networks.files[member].name, "loud": student},
+            shown={"answer": f"{mean_range:.2f}", "file": networks.files[member].name, "loud": student},
             scope={"students": networks.files[member].parent},
         ),
     }

@@ -13,6 +13,7 @@ from lskd.exercises.model import KINDS, Answer, Posed, load
 
 __all__ = ["Sheet", "check", "pose", "to_markdown"]
 
+_BUTTON = '<button type="button" hidden>Check</button>'
 _posed: dict[str, Posed] = {}  # what this kernel has shown
 
 
@@ -110,21 +111,21 @@ def _form(posed: Posed, name: str) -> str:
             for key, text in e.options.items()
         )
         asked = "Your prediction" if e.kind == "predict" else "Your answer"
-        fields = f"<fieldset>\n<legend>{asked}</legend>\n{boxes}</fieldset>\n"
+        fields = f"<fieldset>\n<legend>{asked}</legend>\n{boxes}</fieldset>\n{_BUTTON}\n"
     else:
         content |= {"tolerance": a.tolerance, "hint": _inline(posed.fill(e.hint))}
         content["mistakes"] = [[x, _inline(said)] for x, said in posed.mistakes]
         fields = (
             f'<div class="lskd-entry"><label for="{name}-entry">{_inline(posed.fill(e.label))}</label>\n'
             f'<input type="text" inputmode="decimal" id="{name}-entry" autocomplete="off" spellcheck="false" '
-            f'aria-describedby="{name}-tolerance">\n'
+            f'aria-describedby="{name}-tolerance">\n{_BUTTON}\n'
             f'<span id="{name}-tolerance">± {a.tolerance:g} will do</span></div>\n'
         )
     stored = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     return (
         f'<div class="lskd-answer" role="group" aria-label="Answer to exercise {posed.number}" '
         f'data-exercise="{posed.identity}">\n{fields}'
-        '<button type="button" hidden>Check</button>\n<div class="lskd-verdict" role="status"></div>\n'
+        '<div class="lskd-verdict" role="status"></div>\n'
         f'<p class="lskd-kernel">In a notebook: <code>exercises.check("{posed.identity}", …)</code></p>\n'
         f'<script type="application/json">{stored}</script>\n</div>\n\n'
     )

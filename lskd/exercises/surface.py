@@ -10,7 +10,9 @@ from lskd.exercises.model import Answer
 from lskd.exercises.results_table import largest_of
 from lskd.figures.surface import cells, summary
 
-__all__ = ["answers"]
+__all__ = ["MARGIN", "answers"]
+
+MARGIN = 1.0  # points: accuracies that lose about the same
 
 
 def answers(sweep: Sequence[Mapping[str, Any]], sd: float) -> dict[str, Answer]:
@@ -32,8 +34,9 @@ def answers(sweep: Sequence[Mapping[str, Any]], sd: float) -> dict[str, Answer]:
     best = largest_of(len(frame))
     return {
         "weight": Answer(
-            right="equal" if abs(apart) < 1 else "with" if apart < 0 else "without",
+            right="equal" if abs(apart) < MARGIN else "with" if apart < 0 else "without",
             shown={
+                "margin": f"{MARGIN:g}",
                 "temperature": f"{temperature:g}",
                 "low": f"{low:g}",
                 "without": signed(change["without"], 1),
