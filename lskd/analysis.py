@@ -231,9 +231,9 @@ def members_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a run: member, method, standardize, label, seed, last, best, last_epoch, best_epoch, selected.
+    """One row a run: member, method, standardize, label, seed, last, best, last_epoch, best_epoch.
 
-    ``selected`` is NaN where nothing was held out of the training set to choose an epoch by.
+    And ``selected`` where a record has it, NaN in rows of others: nothing was held out of their training set.
     A member that stopped early (its record says why) has no accuracy and no row.
     """
     rows = []
@@ -255,6 +255,7 @@ def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             )
     columns = ["member", "method", "standardize", "label", "seed", *EPOCHS, *(f"{e}_epoch" for e in EPOCHS), SELECTED]
     frame = pd.DataFrame(rows, columns=columns)
+    frame = frame.drop(columns=SELECTED) if frame[SELECTED].isna().all() else frame
     rank = {name: i for i, name in enumerate(order(set(frame["member"])))}
     keys = pd.DataFrame({"rank": frame["member"].map(rank), "seed": frame["seed"]})
     return frame.loc[keys.sort_values(["rank", "seed"]).index].reset_index(drop=True)
@@ -278,7 +279,10 @@ def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.
     """
     if epoch not in (*EPOCHS, SELECTED):
         raise ValueError(f"results: epoch is {epoch!r}; expected one of {', '.join((*EPOCHS, SELECTED))}")
-    frame = accuracies(records).dropna(subset=[epoch])
+    frame = accuracies(records)
+    if epoch not in frame:
+        return pd.DataFrame()
+    frame = frame.dropna(subset=[epoch])
     by_member: dict[str, pd.Series] = {
         str(name): group.set_index("seed")[epoch] for name, group in frame.groupby("member", sort=False)
     }

@@ -151,6 +151,7 @@ def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere(
     runs = _runs(3)
     usual = analysis.results(runs, epoch="selected")
     assert usual.empty
+    assert "selected" not in analysis.accuracies(runs)
     without = tables.results_table(analysis.results(runs), epoch="last", selected=usual)
     assert without == tables.results_table(analysis.results(runs), epoch="last")
     assert "held-out" not in describe.run_table(runs[0])

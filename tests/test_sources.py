@@ -154,8 +154,8 @@ def test_notebook_errors_name_the_cell(root: Path) -> None:
 def test_the_package_itself_is_read_quickly_and_not_imported() -> None:
     everything = sorted(".".join(p.relative_to(ROOT).with_suffix("").parts) for p in ROOT.glob("lskd/**/*.py"))
     modules = [name.removesuffix(".__init__") for name in everything]
-    start = time.perf_counter()
+    start = time.process_time()  # whatever else the machine does
     assert len(closure(*modules)) == len(modules)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     code = "import sys, lskd.sources; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
