@@ -105,8 +105,9 @@ class Campaign:
     @property
     def tasks(self) -> list[Task]:
         """In order. Teachers that come as checkpoints are not trained."""
-        given = {f"teacher-{network}" for network in self.teachers}
-        pieces = [p for p in self.preset.pieces if p.name not in given]
+        cohorts = [self._recipe(p) for p in self.preset.pieces if p.kind == "cohort"] if self.teachers else []
+        given = {r.teacher.recipe for r in cohorts if r.teacher is not None and r.teacher.network in self.teachers}
+        pieces = [p for p in self.preset.pieces if p.kind != "teacher" or p.recipe not in given]
         return [
             Task(f"{p.name}/seed-{seed}" if p.kind == "cohort" else p.name, p, seed) for p in pieces for seed in p.seeds
         ]
@@ -243,7 +244,7 @@ class Campaign:
     def _settings(self, piece: Piece) -> dict[str, Any]:
         """Changes to a cohort's recipe: those of the preset, and a teacher that came as a checkpoint."""
         settings = dict(self.preset.settings)
-        given = load_recipe(piece.recipe, for_training=False).teacher
+        given = self._recipe(piece).teacher
         if given is not None and given.network in self.teachers:
             settings |= {"teacher.network": given.network, "teacher.checkpoint": self.teachers[given.network]}
             settings.pop("teacher.settings", None)

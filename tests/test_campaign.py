@@ -102,6 +102,11 @@ def test_time_over_interrupts_what_is_going_on(tmp_path: Path, monkeypatch: pyte
     assert tried.run(minutes=0.01) == campaign.Outcome(next="teacher-resnet56", time_over=True)
     assert time.monotonic() - began < 30
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    handler = signal.getsignal(signal.SIGALRM)
+    monkeypatch.setattr(campaign, "train_cached", lambda *_, **__: 1 / 0)
+    assert "teacher-resnet56" in tried.run(only="teacher-resnet56", minutes=5).failed
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)  # nothing goes off later
+    assert signal.getsignal(signal.SIGALRM) is handler
     with pytest.raises(LskdError, match="minutes is -1; expected more than 0"):
         tried.run(minutes=-1)
 
@@ -165,12 +170,16 @@ def test_the_campaign_is_the_papers_in_the_order_of_the_plan() -> None:
 def test_a_teacher_from_a_checkpoint_replaces_its_training(rehearsed: Campaign, tmp_path: Path) -> None:
     weights = rehearsed.folder("teacher-resnet56") / "alone.safetensors"
     given = Campaign("tiny", tmp_path, device="cpu", teachers={"resnet8": str(weights)}, progress=False)
+    assert {task.piece.kind for task in given.tasks} == {"table", "cohort"}  # all are taught by a resnet8 here
+    assert given.run(only="resnet56-resnet20/seed-0").failed == {}
+    record = load_record(given.folder("resnet56-resnet20/seed-0"))
+    assert record["teacher"]["checkpoint"] == "alone.safetensors"
+    assert record["teacher"]["digest"] == load_record(weights.parent)["members"]["alone"]["weights"]["digest"]
     full = Campaign("full", tmp_path, teachers={"resnet56": "x.pth"}, data={"mean": [0.5, 0.5, 0.5]})
     assert "teacher-resnet56" not in [task.name for task in full.tasks]
     piece = next(p for p in full.preset.pieces if p.name == "resnet56-resnet20")
     told = load_recipe(piece.recipe, settings=full._settings(piece))
     assert (told.teacher.checkpoint, told.data) == ("x.pth", {"mean": [0.5, 0.5, 0.5]})  # type: ignore[union-attr]
-    assert given.teachers
 
 
 def test_archives_are_small_whole_and_the_same_twice(

@@ -138,17 +138,19 @@ def test_one_command_downloads_and_the_data_can_be_read(
 
 
 def test_both_layouts_are_the_same_data(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server, parts: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The one file is written from the archive's arrays, and has test images in the order of classes."""
     get_cifar100(tmp_path, mirror=address(server), progress=False)
     monkeypatch.setenv("LSKD_DATA", str(tmp_path))
-    first = load_dataset("cifar100")
-    arrays = {
-        f"{split}_{what}": getattr(first, f"{split}_{what}").numpy()
-        for split in ("train", "test")
-        for what in ("images", "labels")
-    }
-    arrays |= {k: v.transpose(0, 2, 3, 1) for k, v in arrays.items() if v.ndim == 4}
+    first, arrays = load_dataset("cifar100"), {}
+    for split in ("train", "test"):
+        raw = pickle.loads(parts[split])
+        labels = np.array(raw["fine_labels"])
+        order = sorted(range(len(labels)), key=lambda i: labels[i]) if split == "test" else range(len(labels))
+        pixels = raw["data"].reshape(-1, 3, 32, 32)
+        arrays[f"{split}_images"] = np.stack([np.moveaxis(pixels[i], 0, -1) for i in order])
+        arrays[f"{split}_labels"] = labels[list(order)]
     np.savez(tmp_path / "cifar100.npz", class_names=np.array(NAMES), **arrays)
     (tmp_path / reading.EXTRACTED / "train").unlink()  # it is the one file that is read now
     assert load_dataset("cifar100").digest == first.digest
