@@ -1,8 +1,9 @@
 """Below each figure of the book: its data, its picture, and how it was made, from the sidecars of published figures.
 
-A reader can take the numbers (CSV) and the vector picture along, open the records of the runs that were drawn, and
-copy the commands that trained and drew. Nothing is written here by hand: notebook and parameters come from the
-executed notebook, files and digests from the figure's sidecar, the training command from the record.
+Pictures, which notebooks embed, become files that a browser loads when they come into view, in the layout that
+fits its window. A reader can take the numbers (CSV) and the vector picture along, open the records of the runs that
+were drawn, and copy the commands that trained and drew. Nothing is written here by hand: notebook and parameters come
+from the executed notebook, files and digests from the figure's sidecar, the training command from the record.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from lskd.files import read_json
 
 __all__ = ["Origin", "add_origins"]
 
+NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
+_IMAGE = re.compile(r'<img class="lskd-(light|dark) dark-light" (alt="[^"]*") src="data:[^"]*"([^>]*)>')
 _DATA = re.compile(r'\s*<(a|span) class="lskd-data".*?</\1>\.?', re.DOTALL)  # a notebook's own way to the data
 
 
@@ -69,7 +72,8 @@ def _page(text: str, html: Path, page: str, source: Path) -> str:
         caption = text[figure.words : figure.close]
         if origin.files:
             caption = _DATA.sub("", caption)
-        pieces += [text[done : figure.words], caption, _line(html, page, source.stem, parameters, origin)]
+        before = _pictures(text[done : figure.words], html, page, source.stem, origin)
+        pieces += [before, caption, _line(html, page, source.stem, parameters, origin)]
         done = figure.close
     return "".join([*pieces, text[done:]])
 
@@ -96,12 +100,35 @@ def _records(path: Path) -> Iterable[Path]:
     return []
 
 
+def _pictures(text: str, html: Path, page: str, notebook: str, origin: Origin) -> str:
+    """Embedded pictures as files, for wide and for narrow windows."""
+    files = {path.name: path for path in origin.files}
+    names = [path.stem for path in origin.files if path.suffix == ".csv"]
+    if not names:
+        return text
+
+    def file(end: str) -> str:
+        return _put(html, page, files[f"{names[0]}{end}.svg"], "figures/" + notebook)
+
+    def picture(match: re.Match[str]) -> str:
+        theme, alt, rest = match.groups()
+        ends = ("", "-narrow") if theme == "light" else ("-dark", "-narrow-dark")
+        if any(f"{names[0]}{end}.svg" not in files for end in ends):
+            return match[0]
+        return (
+            f'<picture><source media="{NARROW}" srcset="{file(ends[1])}"><img class="lskd-{theme} dark-light" {alt} '
+            f'src="{file(ends[0])}" loading="lazy"{rest}></picture>'
+        )
+
+    return _IMAGE.sub(picture, text)
+
+
 def _line(html: Path, page: str, notebook: str, parameters: dict[str, Any], origin: Origin) -> str:
     """Links and a fold, HTML."""
     links = []
     for path in origin.files:
         kind = "Data (CSV)" if path.suffix == ".csv" else "Picture (SVG)"
-        if not path.stem.endswith("-dark"):
+        if not path.stem.endswith(("-dark", "-narrow")):
             links.append(f'<a href="{_put(html, page, path, "figures/" + notebook)}" download>{kind}</a>')
     rows = []
     for path in origin.records:

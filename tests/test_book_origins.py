@@ -10,8 +10,11 @@ import pytest
 
 from lskd.book_origins import add_origins
 
+IMAGE = '<img class="lskd-{} dark-light" alt="a" src="data:image/svg+xml,x"{}>'
+HIDDEN = ' style="display:none"'
 PAGE = (
-    '<figure class="lskd-figure" id="figure-spread"><figcaption>How far. '
+    f'<figure class="lskd-figure" id="figure-spread">{IMAGE.format("light", "")}{IMAGE.format("dark", HIDDEN)}'
+    "<figcaption>How far. "
     '<a class="lskd-data" download="spread.csv" href="data:text/csv,a">Data (CSV)</a>.</figcaption></figure>'
     '<figure class="lskd-figure" id="live-sample"><figcaption>Any image.</figcaption></figure>'
     '<figure class="lskd-figure" id="live-idea"><div><figure id="figure-still"><figcaption>s</figcaption></figure>'
@@ -44,7 +47,7 @@ def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "spread": [{"file": "runs/students/kd.evidence.npz", "sha256": "0123456789ab"}],
         "still": [],
     }.items():
-        files = [f"{name}.svg", f"{name}-dark.svg", f"{name}.csv"]
+        files = [f"{name}{end}" for end in (".svg", "-dark.svg", "-narrow.svg", "-narrow-dark.svg", ".csv")]
         for file in files:
             write(tmp_path / "figures" / "spread page" / file, file)
         sidecar = {"files": dict.fromkeys(files, ""), "inputs": inputs}
@@ -74,7 +77,20 @@ def test_data_picture_record_and_commands_stand_below_the_caption(html: Path) ->
     assert "<code>lskd notebook run spread -p output &#x27;figures/spread page&#x27; -p seed 3</code>" in spread
     assert "<code>kd.evidence.npz</code> (01234567)" in spread
     assert "A &lt;B&gt; processor, 2026-11-21" in spread
-    assert "-dark" not in spread
+    assert "-dark" not in spread.partition("</div>")[0]
+
+
+def test_pictures_are_files_in_the_layout_that_fits_the_window(html: Path) -> None:
+    before = parts(html)[0]
+    assert "data:image" not in before
+    for theme, end, rest in (("light", "", ""), ("dark", "-dark", HIDDEN)):
+        wide, narrow = (f"figures/spread/spread{part}{end}.svg" for part in ("", "-narrow"))
+        assert (
+            f'<picture><source media="(max-width: 640px)" srcset="../{narrow}"><img class="lskd-{theme} dark-light" '
+            f'alt="a" src="../{wide}" loading="lazy"{rest}></picture>'
+        ) in before
+        assert (html / wide).read_text(encoding="utf-8") == f"spread{end}.svg"
+        assert (html / narrow).read_text(encoding="utf-8") == f"spread-narrow{end}.svg"
 
 
 def test_a_live_figure_takes_its_still_pictures_data_or_its_pages_records(html: Path) -> None:

@@ -29,7 +29,7 @@ from lskd.figures import (
     tsne,
 )
 from lskd.figures.publish import Published, publish
-from lskd.figures.style import DARK, LIGHT
+from lskd.figures.style import DARK, LIGHT, NARROW, WIDTH, figure, is_narrow, narrow
 from lskd.files import read_json, sha256_file
 
 
@@ -61,14 +61,15 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin(
     networks: inputs.Networks, tmp_path: Path, name: str
 ) -> None:
     drawn = DRAWINGS[name](networks, tmp_path)
-    light, dark, data, sidecar = drawn.paths
+    light, dark, data, sidecar, *slim = drawn.paths
     assert light.read_text().count("<svg") == dark.read_text().count("<svg") == 1
     assert light.read_bytes() != dark.read_bytes()
     assert LIGHT.ink in light.read_text()
     assert DARK.ink in dark.read_text()
     assert len(data.read_text().splitlines()) > 2
     about = read_json(sidecar)
-    assert about["files"] == {path.name: sha256_file(path) for path in (light, dark, data)}
+    assert about["files"] == {path.name: sha256_file(path) for path in (light, dark, *slim, data)}
+    assert len({path.read_bytes() for path in (light, dark, *slim)}) == 4
     assert about["inputs"]
     assert all(re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) for item in about["inputs"])
     assert "synthetic" in about["caption"]
@@ -151,12 +152,12 @@ def test_neighbors_by_hand() -> None:
 
 def test_live_figures_hold_every_network_and_no_address(networks: inputs.Networks) -> None:
     points = {k: embedding.Embedding(np.zeros((120, 2), np.float32), 0, 0, 0) for k in networks.packs}
-    for figure in (live_networks.sample(networks, None), live_networks.features(networks, points, None)):
-        assert set(figure.data["networks"]) == set(networks.packs)
-        html = figure.to_html()
+    for shown in (live_networks.sample(networks, None), live_networks.features(networks, points, None)):
+        assert set(shown.data["networks"]) == set(networks.packs)
+        html = shown.to_html()
         assert "https://" not in html
         json.loads(html.partition('type="application/json">')[2].partition("</script>")[0])
-        assert html.count("<label") == len(figure.controls)
+        assert html.count("<label") == len(shown.controls)
 
 
 def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
@@ -168,3 +169,24 @@ def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
     assert len(still.paths[2].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
     families = dict(network_table.by_family(network_table.networks()))
     assert any("resnet8x4" in text for text in families.values())
+
+
+def test_panels_stand_below_one_another_where_the_column_is_narrow() -> None:
+    wide = figure(2.0)
+    wide.subplots(2, 4)
+    assert wide.get_size_inches().tolist() == [WIDTH, 2.0]
+    with narrow():
+        fig = figure(2.0)
+        panels = fig.subplots(2, 4, sharey=True)
+        single = figure(2.0).subplots()
+        three = figure(2.0).subplots(1, 3, width_ratios=[3, 2, 1])
+        fig.legend(handles=single.plot([0], [[1, 2, 3]], label=["a", "b", "c"]), ncols=5)
+    assert not is_narrow()
+    assert panels.shape == (2, 4)
+    assert three.shape == (3,)
+    assert single.figure.get_size_inches()[0] == NARROW
+    assert fig.get_size_inches().tolist() == [NARROW, 4.0]
+    spots = [[(ax.get_subplotspec().rowspan.start, ax.get_subplotspec().colspan.start) for ax in row] for row in panels]
+    assert spots == [[(0, 0), (0, 1), (2, 0), (2, 1)], [(1, 0), (1, 1), (3, 0), (3, 1)]]  # above stays above
+    assert [ax.get_subplotspec().rowspan.start for ax in three] == [0, 1, 2]
+    assert fig.legends[0]._ncols == 2

@@ -17,7 +17,7 @@ from lskd.analysis import SUFFIX, label, z_scores
 from lskd.evidence import Evidence
 from lskd.figures.inputs import Networks
 from lskd.figures.publish import Published, publish
-from lskd.figures.style import Look, Theme, figure, note
+from lskd.figures.style import Look, Theme, figure, is_narrow, note
 
 __all__ = ["bars", "choose_sample", "mean_and_deviation", "spread"]
 
@@ -78,7 +78,8 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             shown = raw if kind == "raw logits" else [of_teacher, of_student]
             low, high = min(v.min() for v in shown), max(v.max() for v in shown)
             ax.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
-            ax.set_title(f"{looks[1].label}, {kind}")
+            # The legend stands beside the title, or below it where there is no room.
+            ax.set_title(f"{looks[1].label}, {kind}", pad=18 if is_narrow() else None)
             ax.set_ylabel("logit" if kind == "raw logits" else "Z-score")
             at = int(np.flatnonzero(order == target)[0])
             ax.plot([at], [1.0], "v", color=theme.ink, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)

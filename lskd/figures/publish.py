@@ -24,7 +24,7 @@ from PIL import Image
 
 import lskd
 from lskd import sources
-from lskd.figures.style import THEMES, Theme
+from lskd.figures.style import THEMES, Theme, narrow
 from lskd.files import atomic_write, sha256_file, write_json
 
 __all__ = ["Published", "publish"]
@@ -62,15 +62,16 @@ class Published:
 
     @property
     def paths(self) -> list[Path]:
-        """Light SVG, dark SVG, CSV, sidecar."""
-        return [self.folder / f"{self.name}{end}" for end in (".svg", "-dark.svg", ".csv", ".json")]
+        """Light SVG, dark SVG, CSV, sidecar, and both SVGs for a narrow column."""
+        ends = (".svg", "-dark.svg", ".csv", ".json", "-narrow.svg", "-narrow-dark.svg")
+        return [self.folder / f"{self.name}{end}" for end in ends]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.to_html(), "text/plain": f"Figure {self.name}: {self.alt}"}
 
     def to_html(self) -> str:
         """One ``<figure>`` that needs no other file: both variants, alternative text, caption, data."""
-        light, dark, data, _ = self.paths
+        light, dark, data, *_ = self.paths
         alt, identity = html.escape(self.alt, quote=True), html.escape(self.name, quote=True)
         shown = identity.replace("_", " ")
         pictures = "".join(
@@ -98,6 +99,8 @@ def publish(
 ) -> Published:
     """Draw for every theme and write ``NAME.svg``, ``NAME-dark.svg``, ``NAME.csv`` and the sidecar ``NAME.json``.
 
+    ``NAME-narrow.svg`` and ``NAME-narrow-dark.svg`` are the same for telephones; the book shows them there.
+
     Args:
         draw: makes the figure in the colours of the theme it is given.
         name: of the files, and the figure's anchor on a page.
@@ -119,8 +122,11 @@ def publish(
     origin = [{"file": _shown(path), "sha256": sha256_file(path)} for path in inputs]
     svgs = [_svg(draw, theme) for theme in THEMES]
     table = data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    light, dark, csv, sidecar = published.paths
-    for path, content in ((light, svgs[0]), (dark, svgs[1]), (csv, table)):
+    light, dark, csv, sidecar, *slim = published.paths
+    with narrow():
+        svgs += [_svg(draw, theme) for theme in THEMES]
+    pictures = (light, dark, *slim)
+    for path, content in (*zip(pictures, svgs, strict=True), (csv, table)):
         atomic_write(path, content)
     write_json(
         sidecar,
@@ -130,7 +136,7 @@ def publish(
             "caption": published.caption,
             "n": n,
             "inputs": origin,
-            "files": {path.name: sha256_file(path) for path in (light, dark, csv)},
+            "files": {path.name: sha256_file(path) for path in (*pictures, csv)},
             "source_digest": sources.digest(sources.closure(module or draw.__module__)),
             "versions": {m.__name__: m.__version__ for m in (lskd, matplotlib, np, pd)},
         },

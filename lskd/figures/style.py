@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
@@ -20,9 +22,23 @@ from matplotlib.figure import Figure
 
 from lskd.analysis import LITERATURE, SUFFIX, label
 
-__all__ = ["DARK", "LIGHT", "THEMES", "WIDTH", "Look", "Theme", "figure", "group_colors", "note"]
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "NARROW",
+    "THEMES",
+    "WIDTH",
+    "Look",
+    "Theme",
+    "figure",
+    "group_colors",
+    "is_narrow",
+    "narrow",
+    "note",
+]
 
 WIDTH = 8.2  # inches; a page's column at 96 pixels an inch, so that 9 pt is read as 12 px
+NARROW = 4.1  # the same of a telephone's
 RASTER_DPI = 200  # of dense point layers inside the vector file
 
 _HUES = {  # (light page, dark page)
@@ -170,9 +186,50 @@ def group_colors(groups: int, theme: Theme) -> list[tuple[tuple[float, float, fl
     return [(palette[i % 10], "o^s"[i // 10 % 3]) for i in range(groups)]
 
 
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Figures made in here are laid out for a narrow column: panels stand below one another."""
+    token = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(token)
+
+
+def is_narrow() -> bool:
+    """Whether figures are laid out for a narrow column, see :func:`narrow`."""
+    return _narrow.get()
+
+
+class Sheet(Figure):
+    """A figure whose panels find another arrangement where the column is narrow, at the same size each."""
+
+    def subplots(self, nrows: int = 1, ncols: int = 1, *, squeeze: bool = True, **keywords: Any) -> Any:
+        """As in Matplotlib; the array returned has the shape that was asked for, wherever its panels stand."""
+        if not is_narrow() or ncols == 1:
+            return super().subplots(nrows, ncols, squeeze=squeeze, **keywords)
+        columns = max(n for n in range(1, ncols // 2 + 1) if ncols % n == 0)
+        blocks = ncols // columns  # each has all rows of some columns, so that what stood above still does
+        keywords.pop("width_ratios", None)
+        width, height = self.get_size_inches()
+        self.set_size_inches(width, height * blocks)
+        stacked = super().subplots(nrows * blocks, columns, squeeze=False, **keywords)
+        panels = np.hstack(np.split(stacked, blocks, axis=0))
+        return panels.squeeze() if squeeze else panels
+
+    def legend(self, *arguments: Any, **keywords: Any) -> Any:
+        """As in Matplotlib, with two columns at most where the figure's column is narrow."""
+        if is_narrow() and "ncols" in keywords:
+            keywords["ncols"] = min(2, keywords["ncols"])
+        return super().legend(*arguments, **keywords)
+
+
 def figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure, inches. It belongs to no window and no notebook; it is shown by what is published of it."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Sheet(figsize=(min(width, NARROW) if is_narrow() else width, height), layout="constrained")
 
 
 def note(axes: Axes, text: str, theme: Theme, *, x: float = 0.0, y: float = -0.06, **keywords: Any) -> None:

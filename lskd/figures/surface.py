@@ -12,10 +12,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lskd.describe import counted
+from lskd.describe import counted, signed
 from lskd.errors import LskdError
 from lskd.figures.publish import Published, publish
-from lskd.figures.style import Theme, figure
+from lskd.figures.style import Theme, figure, is_narrow
 
 __all__ = ["cells", "maps", "summary"]
 
@@ -89,16 +89,18 @@ def maps(
         for ax, key, title in zip(axes, ("without", "with", "difference"), TITLES, strict=True):
             grid = frame.pivot(index="temperature", columns="weight", values=key)
             if key == "difference":
-                look: dict[str, Any] = {"cmap": diverging, "vmin": -reach, "vmax": reach, "fmt": "+.1f"}
+                look: dict[str, Any] = {"cmap": diverging, "vmin": -reach, "vmax": reach}
+                words = grid.map(signed, digits=1)
             else:
-                look = {"cmap": theme.heat, "vmin": low - 0.4 * (high - low), "vmax": high, "fmt": ".1f"}
+                look = {"cmap": theme.heat, "vmin": low - 0.4 * (high - low), "vmax": high}
+                words = grid.map("{:.1f}".format)
             look |= {
                 k: [f"{v:g}" for v in names]
                 for k, names in (("xticklabels", grid.columns), ("yticklabels", grid.index))
             }
-            sns.heatmap(grid, ax=ax, annot=True, cbar=False, annot_kws={"size": 9}, linewidths=1.5,
+            sns.heatmap(grid, ax=ax, annot=words, fmt="", cbar=False, annot_kws={"size": 9}, linewidths=1.5,
                         linecolor=theme.paper, **look)  # fmt: skip
-            _finish(ax, title, first=key == "without")
+            _finish(ax, title, first=is_narrow() or key == "without")
         return fig
 
     found = summary(frame)
