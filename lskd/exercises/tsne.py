@@ -53,6 +53,7 @@ def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str
     out["vote"] = Answer(
         right=embeddings["teacher"].neighbors,
         tolerance=0.3,
+        shown={"answer": f"{embeddings['teacher'].neighbors:.1f}"},
         near={"itself": _winners(labels[found], labels), "one": _winners(labels[found[:, 1:2]], labels)},
         scope={"networks": networks},
     )
