@@ -24,6 +24,8 @@ NOT_RESULTS = {  # a place: {what looks like a result there: why it may be writt
         "64 images": "the paper's batch, a setting",
         "0.995": "a formula: the root of 99/100, printed in the paper's legends",
     },
+    "notebooks/losses.ipynb": {"0.9": "a setting of the literature's KD"},
+    "lskd/exercises/toy.toml": {"five minutes": "a page's title"},
     "lskd/benchmarks.py": {"1 %": "what a share is called that would be rounded to zero"},
     "lskd/commands/campaign.py": {"16 MB": "a limit that is set, in lskd.archive"},
     "lskd/figures/paper.py": {"n = 10,000": "the test images of CIFAR-100, a published value with its source"},
@@ -84,6 +86,8 @@ $$
     show(f"It is {x:.2f} % of 0.22 {x} points, as you see")
     return "a{width:33.3%;height:0.44em} of a style sheet", "at @y{0.00} there stands a tooltip", "0.55"
 """
+    table = {"a": [{"text": "It is 1.25 of `2.25`.", "code": "loss = 3.25"}], "b": {"code": ["4.25"], "c": "5.25"}}
+    assert [typed_results.looks_like(s) for s in typed_results.sentences_of_table(table)] == [["1.25"], ["5.25"]]
     sentences = list(typed_results.sentences_of_code(code))
     assert [text for sentence in sentences for text in typed_results.looks_like(sentence)] == ["0.22"]
 

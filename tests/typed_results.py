@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lskd.sources import ROOT
 
@@ -88,8 +90,20 @@ def sentences_of_code(source: str) -> Iterator[str]:
             yield words_of_markdown(text)
 
 
+def sentences_of_table(content: Any, *, key: str = "") -> Iterator[str]:
+    """Texts of a TOML file, at any depth; those under a key named ``code`` are none."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from sentences_of_table(value, key=name)
+    elif isinstance(content, list):
+        for value in content:
+            yield from sentences_of_table(value, key=key)
+    elif isinstance(content, str) and key != "code":
+        yield words_of_markdown(content)
+
+
 def texts() -> Iterator[tuple[str, str]]:
-    """(place, words) of chapters, of the notebooks' words and of their code's, and of the package's code."""
+    """(place, words) of chapters, of the notebooks' words and of their code's, and of the package's code and texts."""
     for chapter in sorted((ROOT / "book").glob("*.md")):
         yield f"book/{chapter.name}", words_of_markdown(chapter.read_text(encoding="utf-8"))
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -104,6 +118,9 @@ def texts() -> Iterator[tuple[str, str]]:
     for module in sorted((ROOT / "lskd").rglob("*.py")):
         for sentence in sentences_of_code(module.read_text(encoding="utf-8")):
             yield module.relative_to(ROOT).as_posix(), sentence
+    for table in sorted((ROOT / "lskd").rglob("*.toml")):
+        for sentence in sentences_of_table(tomllib.loads(table.read_text(encoding="utf-8"))):
+            yield table.relative_to(ROOT).as_posix(), sentence
 
 
 def found() -> list[tuple[str, str]]:
