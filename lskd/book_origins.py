@@ -26,8 +26,26 @@ from lskd.files import read_json
 __all__ = ["Origin", "add_origins"]
 
 NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
-_IMAGE = re.compile(r'<img class="lskd-(light|dark) dark-light" (alt="[^"]*") src="data:[^"]*"([^>]*)>')
+_IMAGE = re.compile(  # as a cell embeds it, or as Sphinx refers to it
+    r'<img (?P<head>class="lskd-(?P<cell>light|dark) dark-light" alt="[^"]*") src="data:[^"]*"(?P<tail>[^>]*)>'
+    r'|<img (?:alt="[^"]*" )?class="lskd-(?P<chapter>light|dark) dark-light[^"]*" src="[^"]*_images/(?P<name>[\w.-]+?)'
+    r'(?:-dark)?\.svg"[^>]*>'
+)
 _DATA = re.compile(r'\s*<(a|span) class="lskd-data".*?</\1>\.?', re.DOTALL)  # a notebook's own way to the data
+
+
+@dataclass(frozen=True)
+class Maker:
+    """An executed notebook: where it put its figures, and what it was run with."""
+
+    name: str
+    parameters: dict[str, Any]
+
+    def sidecar(self, figure: str) -> Path | None:
+        """Of a figure that it drew."""
+        output = Path(str(self.parameters.get("output", "")))
+        places = [output / f"{figure}.json", output / "figures" / f"{figure}.json"] if output.name else []
+        return next((place for place in places if place.is_file()), None)
 
 
 @dataclass
@@ -35,12 +53,15 @@ class Origin:
     """What is known of the making of one figure.
 
     Attributes:
-        files: data and picture that a reader may take along.
+        maker: the notebook that drew it.
+        files: data and pictures that a reader may take along, by name.
         inputs: (name, SHA-256) of what was drawn.
         records: of the runs that made the inputs.
     """
 
-    files: list[Path] = field(default_factory=list)
+    maker: Maker
+    name: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
     inputs: list[tuple[str, str]] = field(default_factory=list)
     records: list[Path] = field(default_factory=list)
 
@@ -51,45 +72,52 @@ def add_origins(html: Path, pages: Sequence[str], notebooks: Path) -> None:
     Args:
         html: folder of built pages.
         pages: their names, without ".html".
-        notebooks: the executed notebooks; theirs are the pages "notebooks/NAME".
+        notebooks: the executed notebooks; theirs are the pages "notebooks/NAME". Other pages show their pictures.
     """
+    makers = {path.stem: _maker(path) for path in sorted(notebooks.glob("*.ipynb"))}
     for page in pages:
-        source = notebooks / f"{Path(page).name}.ipynb"
-        if posixpath.dirname(page) == "notebooks" and source.is_file():
-            target = html / f"{page}.html"
-            target.write_text(_page(target.read_text(encoding="utf-8"), html, page, source), encoding="utf-8")
+        target = html / f"{page}.html"
+        text = target.read_text(encoding="utf-8")
+        own = makers.get(Path(page).name) if posixpath.dirname(page) == "notebooks" else None
+        target.write_text(_page(text, html, page, own, list(makers.values())), encoding="utf-8")
 
 
-def _page(text: str, html: Path, page: str, source: Path) -> str:
-    parameters = read_json(source)["metadata"].get("papermill", {}).get("parameters", {})
+def _maker(path: Path) -> Maker:
+    return Maker(path.stem, read_json(path)["metadata"].get("papermill", {}).get("parameters", {}))
+
+
+def _page(text: str, html: Path, page: str, own: Maker | None, makers: Sequence[Maker]) -> str:
     figures = figures_of(text)
-    origins = [_origin(text[f.start : f.end], f, parameters.get("output", "")) for f in figures]
-    every = list(dict.fromkeys(record for origin in origins for record in origin.records))
+    origins = [_origin(text[f.start : f.end], f, [own] if own else makers) for f in figures]
+    origins = [origin or (Origin(own) if own else None) for origin in origins]
+    every = list(dict.fromkeys(record for origin in origins if origin for record in origin.records))
     pieces, done = [], 0
     for figure, origin in zip(figures, origins, strict=True):
+        if origin is None:
+            continue
         if not origin.inputs:  # a live figure without a still picture reads what the others on its page read
             origin.records = every if not origin.files else []
         caption = text[figure.words : figure.close]
         if origin.files:
             caption = _DATA.sub("", caption)
-        before = _pictures(text[done : figure.words], html, page, source.stem, origin)
-        pieces += [before, caption, _line(html, page, source.stem, parameters, origin)]
+        before = _pictures(text[done : figure.words], html, page, origin)
+        pieces += [before, caption, _line(html, page, origin)]
         done = figure.close
     return "".join([*pieces, text[done:]])
 
 
-def _origin(content: str, figure: PageFigure, output: str) -> Origin:
+def _origin(content: str, figure: PageFigure, makers: Sequence[Maker]) -> Origin | None:
     """From the figure's sidecar; a live figure has that of the still picture inside it."""
-    inside = re.search(r'id="figure-([\w.-]+)"', content)
-    name = inside[1] if inside else figure.name
-    for folder in (Path(output), Path(output) / "figures"):
-        if output and (sidecar := folder / f"{name}.json").is_file():
+    shown = re.search(r'id="figure-([\w.-]+)"', content) or re.search(r"_images/([\w.-]+?)(?:-dark)?\.svg", content)
+    name = shown[1] if shown else figure.name
+    for maker in makers:
+        if sidecar := maker.sidecar(name):
             found = read_json(sidecar)
-            files = [folder / file for file in found["files"] if file.endswith((".csv", ".svg"))]
+            files = {file: sidecar.parent / file for file in found["files"] if file.endswith((".csv", ".svg"))}
             inputs = [(item["file"], item["sha256"]) for item in found["inputs"]]
             records = dict.fromkeys(record for file, _ in inputs for record in _records(Path(file)))
-            return Origin([f for f in files if f.is_file()], inputs, list(records))
-    return Origin()
+            return Origin(maker, name, {k: v for k, v in files.items() if v.is_file()}, inputs, list(records))
+    return None
 
 
 def _records(path: Path) -> Iterable[Path]:
@@ -100,53 +128,44 @@ def _records(path: Path) -> Iterable[Path]:
     return []
 
 
-def _pictures(text: str, html: Path, page: str, notebook: str, origin: Origin) -> str:
-    """Embedded pictures as files, for wide and for narrow windows."""
-    files = {path.name: path for path in origin.files}
-    names = [path.stem for path in origin.files if path.suffix == ".csv"]
-    if not names:
-        return text
-
-    def file(end: str) -> str:
-        return _put(html, page, files[f"{names[0]}{end}.svg"], "figures/" + notebook)
+def _pictures(text: str, html: Path, page: str, origin: Origin) -> str:
+    """Embedded pictures as files, and all of them for narrow windows too."""
 
     def picture(match: re.Match[str]) -> str:
-        theme, alt, rest = match.groups()
-        ends = ("", "-narrow") if theme == "light" else ("-dark", "-narrow-dark")
-        if any(f"{names[0]}{end}.svg" not in files for end in ends):
+        dark = "-dark" if (match["cell"] or match["chapter"]) == "dark" else ""
+        names = [f"{origin.name}{narrow}{dark}.svg" for narrow in ("", "-narrow")]
+        if any(name not in origin.files for name in names) or match["name"] not in (None, origin.name):
             return match[0]
-        return (
-            f'<picture><source media="{NARROW}" srcset="{file(ends[1])}"><img class="lskd-{theme} dark-light" {alt} '
-            f'src="{file(ends[0])}" loading="lazy"{rest}></picture>'
-        )
+        wide, narrow = (_put(html, page, origin.files[name], f"figures/{origin.maker.name}") for name in names)
+        image = match[0]
+        if match["cell"]:
+            image = f'<img {match["head"]} src="{wide}" loading="lazy"{match["tail"]}>'
+        return f'<picture><source media="{NARROW}" srcset="{narrow}">{image}</picture>'
 
     return _IMAGE.sub(picture, text)
 
 
-def _line(html: Path, page: str, notebook: str, parameters: dict[str, Any], origin: Origin) -> str:
+def _line(html: Path, page: str, origin: Origin) -> str:
     """Links and a fold, HTML."""
     links = []
-    for path in origin.files:
-        kind = "Data (CSV)" if path.suffix == ".csv" else "Picture (SVG)"
-        if not path.stem.endswith(("-dark", "-narrow")):
-            links.append(f'<a href="{_put(html, page, path, "figures/" + notebook)}" download>{kind}</a>')
+    for end, kind in ((".csv", "Data (CSV)"), (".svg", "Picture (SVG)")):
+        if path := origin.files.get(origin.name + end):
+            where = _put(html, page, path, f"figures/{origin.maker.name}")
+            links.append(f'<a href="{where}" download>{kind}</a>')
     rows = []
     for path in origin.records:
         record = read_json(path)
-        title = f"{record['name']}, seed {record['seed']}"
-        where = _put(
-            html, page, path, "records", f"{record['name']}-seed-{record['seed']}-{record['identity'][:8]}.json"
-        )
+        title = markup.escape(f"{record['name']}, seed {record['seed']}")
+        name = f"{record['name']}-seed-{record['seed']}-{record['identity'][:8]}.json"
+        where = _put(html, page, path, "records", name)
         device = markup.escape(record["device"]["name"])
-        rows.append(
-            f'Record: <a href="{where}" download>{markup.escape(title)}</a>, {device}, {record["finished"][:10]}'
-        )
+        rows.append(f'Record: <a href="{where}" download>{title}</a>, {device}, {record["finished"][:10]}')
         rows.append(f"Trained by {_code(record['command'])}")
-    run = ["lskd", "notebook", "run", notebook]
-    for key, value in parameters.items():
+    run = ["lskd", "notebook", "run", origin.maker.name]
+    for key, value in origin.maker.parameters.items():
         run += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
-    own = posixpath.relpath(f"_sources/{page}.ipynb", posixpath.dirname(page))
-    rows.append(f'Drawn by <a href="{own}" download>its notebook</a>: {_code(shlex.join(run))}')
+    source = posixpath.relpath(f"_sources/notebooks/{origin.maker.name}.ipynb", posixpath.dirname(page) or ".")
+    rows.append(f'Drawn by <a href="{source}" download>its notebook</a>: {_code(shlex.join(run))}')
     if origin.inputs:
         read = ", ".join(f"{_code(Path(name).name)} ({digest[:8]})" for name, digest in origin.inputs)
         rows.append(f"Read (start of SHA-256): {read}")

@@ -24,6 +24,14 @@ PAGE = (
 )
 
 
+SPHINX = '<img alt="a" class="lskd-{} dark-light" src="_images/{}.svg" style="width: 9px;" />'
+CHAPTER = (
+    f'{SPHINX.format("dark", "spread-dark")}<figure class="align-center" id="id1">{SPHINX.format("light", "spread")}'
+    "<figcaption><p>Shown.</p></figcaption></figure>"
+    f'<figure id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
+)
+
+
 def write(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
@@ -55,7 +63,7 @@ def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     parameters = {"output": "figures/spread page", "seed": 3}
     write(tmp_path / "nb" / "spread.ipynb", {"cells": [], "metadata": {"papermill": {"parameters": parameters}}})
     write(tmp_path / "html" / "notebooks" / "spread.html", PAGE)
-    write(tmp_path / "html" / "intro.html", PAGE)
+    write(tmp_path / "html" / "intro.html", CHAPTER)
     add_origins(tmp_path / "html", ["intro", "notebooks/spread"], tmp_path / "nb")
     return tmp_path / "html"
 
@@ -108,6 +116,11 @@ def test_what_a_notebook_says_of_its_data_stays_where_there_is_no_sidecar(html: 
     )
 
 
-def test_pages_that_no_notebook_made_are_left_alone(html: Path) -> None:
-    assert (html / "intro.html").read_text(encoding="utf-8") == PAGE
-    assert not (html / "figures" / "intro").exists()
+def test_a_chapter_that_shows_a_notebooks_picture_says_where_it_is_from(html: Path) -> None:
+    before, shown, other = (html / "intro.html").read_text(encoding="utf-8").split("<figure")
+    narrow = '<picture><source media="(max-width: 640px)" srcset="figures/spread/spread-narrow{}.svg">'
+    assert before == narrow.format("-dark") + SPHINX.format("dark", "spread-dark") + "</picture>"
+    assert narrow.format("") + SPHINX.format("light", "spread") + "</picture>" in shown
+    assert 'href="figures/spread/spread.csv" download' in shown
+    assert 'href="_sources/notebooks/spread.ipynb"' in shown
+    assert other == f' id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
