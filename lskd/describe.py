@@ -97,12 +97,13 @@ def run_text(record: Mapping[str, Any]) -> str:
 
 
 def run_table(record: Mapping[str, Any]) -> str:
-    """Last and best test accuracy of every member, one seed, and that of a held-out choice where a record has one."""
+    """Last and best test accuracy of every member, one seed; held-out choice and top five where a record has them."""
     held = any(member.get("selected") for member in record["members"].values())
+    five = any("test_top5" in (member["last"] or {}) for member in record["members"].values())
     rows = []
     for name, member in record["members"].items():
         if not member["epochs"]:
-            rows.append((f"`{name}`", *["–"] * (5 if held else 4)))
+            rows.append((f"`{name}`", *["–"] * (4 + held + five)))
             continue
         last, best = member["last"], member["best"]
         rows.append(
@@ -113,10 +114,12 @@ def run_table(record: Mapping[str, Any]) -> str:
                 f"{best['test_accuracy']:.2f}",
                 best["epoch"],
                 *([_selected(member)] if held else []),
+                *([f"{last['test_top5']:.2f}"] if five else []),
             )
         )
     header = ["member", "training accuracy, last epoch (%)", "test, last epoch (%)", "test, best epoch (%)", "which"]
     header += ["test, epoch chosen on a held-out part (%)"] if held else []
+    header += ["test, among the five largest logits, last epoch (%)"] if five else []
     return markdown_table(header, rows, align="l" + "r" * (len(header) - 1)) + (
         f"\n\nOne seed (n = 1), {record['dataset']['test_size']:,} test images."
     )

@@ -248,7 +248,8 @@ def _config(recipe: str) -> dict[str, Any]:
 def frame(table: list[Entry]) -> pd.DataFrame:
     """A row a cell with everything that is known of it, empty where nothing is.
 
-    ``best_*`` and ``last_*`` are ours: mean and 95 % t-interval over ``n`` seeds, at the best and at the last epoch.
+    ``best_*`` and ``last_*`` are ours: mean and 95 % t-interval over ``n`` seeds, at the best and at the last epoch;
+    ``best_top5_*`` and ``last_top5_*`` the same of the five largest logits, for ImageNet.
     ``difference*`` are ours at the best epoch minus published; the published value counts as exact. ``few`` is True
     below three seeds. ``obstacles`` say why what is installed cannot run a cell, which then has no ``command``.
     """
@@ -269,6 +270,8 @@ def frame(table: list[Entry]) -> pd.DataFrame:
         }
         for epoch in ("best", "last"):
             row |= {f"{epoch}_{k}": ours[epoch][k] if ours else None for k in ("mean", "sd", "low", "high")}
+            five = (ours or {}).get(f"{epoch}_top5", {})
+            row |= {f"{epoch}_top5_{k}": five.get(k) for k in ("mean", "sd", "low", "high")}
         for key in ("mean", "low", "high"):
             value = row[f"best_{key}"]
             row[f"difference_{key}"] = None if value is None else value - entry.published

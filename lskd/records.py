@@ -42,13 +42,15 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 def summarize(history: list[dict[str, Any]]) -> dict[str, Any]:
     """Last and best epoch of a member's history. Best is selected on the test set, as the papers do.
 
+    Where the share among the five largest logits was measured, it is that of these epochs.
+
     Where a part of the training set was held out, ``selected`` is the first epoch that is best on it: a choice that
     anybody can make who has no test labels.
     """
     if not history:
         return {"last": None, "best": None}
     best = max(history, key=lambda row: row["test_accuracy"])
-    pick = ("epoch", "test_accuracy")
+    pick = ["epoch", "test_accuracy", *(["test_top5"] if all("test_top5" in row for row in history) else [])]
     out = {"last": {k: history[-1][k] for k in pick}, "best": {k: best[k] for k in pick}}
     if all("held_accuracy" in row for row in history):
         selected = max(history, key=lambda row: row["held_accuracy"])

@@ -188,7 +188,8 @@ def find(name: str, store: Path | str = STORE) -> Group:
 def rows(group: Group) -> list[dict[str, Any]]:
     """One row a member: n, seeds, and mean, sd, low and high of the last and of the best epoch, in percent.
 
-    ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one.
+    ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one;
+    ``last_top5`` and ``best_top5`` are shares among the five largest logits at those epochs, where they were measured.
 
     ``low`` and ``high`` are a 95 % t-interval of the mean; None, and ``few`` True, below three seeds.
     """
@@ -204,10 +205,18 @@ def rows(group: Group) -> list[dict[str, Any]]:
             "seeds": own["seed"].tolist(),
         }
         values = {epoch: own[epoch].tolist() for epoch in ("last", "best")}
+        values |= {f"{epoch}_top5": found for epoch in ("last", "best") if (found := _top5(group, member, epoch))}
         chosen = _selected(group, member)
         values |= {"selected": list(chosen.values())} if set(chosen) == set(row["seeds"]) else {}
         out.append(row | _statistics(values))
     return out
+
+
+def _top5(group: Group, member: str, epoch: str) -> list[float]:
+    """By seed, in the order of records; empty unless every run measured it."""
+    runs = [r["members"][member] for r in group.records if member in r["members"]]
+    found = [m[epoch].get("test_top5") for m in runs if m.get(epoch) and not m.get("failure")]
+    return [] if None in found else [float(value) for value in found if value is not None]
 
 
 def _selected(group: Group, member: str) -> dict[int, float]:

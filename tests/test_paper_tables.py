@@ -122,6 +122,22 @@ def test_every_released_log_is_in_its_cell() -> None:
     assert ablation == ["resnet32x4 -> resnet8x4, kd, weight 9, z"]  # the one cell of Table 4 at a log's settings
 
 
+def test_top_five_of_ours_stands_where_a_run_measured_it(tmp_path: Path) -> None:
+    assert "ours, best, top five" not in table(3, paper_tables.entries(3, "no such folder")).headings
+    record = run({"kd": (70.0, 71.0), "kd_ls": (71.0, 71.5)}, recipe="imagenet/ResNet34-ResNet18")
+    record["dataset"] |= {"name": "imagenet", "classes": 1000, "train_size": 1_281_167, "test_size": 50_000}
+    for epoch, value in (("last", 89.0), ("best", 90.25)):
+        record["members"]["kd"][epoch]["test_top5"] = value
+    folder = store(tmp_path, record)
+    told = line(3, "ResNet34 -> ResNet18, kd", folder)
+    assert told["ours, best, top five"].replace("\u00a0", " ") == f"90.25 (n = 1){FEW}".replace("\u00a0", " ")
+    assert told["published, top five"] == "90.05"
+    assert line(3, "ResNet34 -> ResNet18, kd, ls", folder)["ours, best, top five"] == "–"
+    rows = {row["cell"]: row for row in read(write_csv(3, paper_tables.entries(3, folder), tmp_path))}
+    assert rows["ResNet34 -> ResNet18, kd"]["last_top5_mean"] == "89.0"
+    assert rows["ResNet34 -> ResNet18, kd, ls"]["last_top5_mean"] == ""
+
+
 def test_the_overview_has_the_paper_s_rows_columns_and_differences(tmp_path: Path) -> None:
     def rows(number: int, folder: Path | str = "no such folder") -> dict[str, list[str]]:
         shown = overview(number, paper_tables.entries(number, folder))

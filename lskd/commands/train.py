@@ -67,7 +67,8 @@ def _run(given: argparse.Namespace) -> int:
     for name, member in record["members"].items():
         last, failure = member["last"], member.get("failure")
         if last:
-            print(f"{name:12} test accuracy {last['test_accuracy']:.2f} % after epoch {last['epoch']}")
+            five = f", top five {last['test_top5']:.2f} %," if "test_top5" in last else ""
+            print(f"{name:12} test accuracy {last['test_accuracy']:.2f} %{five} after epoch {last['epoch']}")
         if failure:
             failed = True
             print(f"{name:12} stopped in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}")

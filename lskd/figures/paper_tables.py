@@ -25,15 +25,17 @@ def table(number: int | str, entries: list[Entry]) -> Table:
         entries: of :func:`lskd.paper_tables.entries` or ``entries_of``.
     """
     top5 = any(entry.published_top5 is not None for entry in entries)
+    parts = {"best": "ours, best", "last": "ours, last", "difference": "ours − published"}
+    if any(entry.ours and "best_top5" in entry.ours for entry in entries):
+        parts["best_top5"] = "ours, best, top five"
     rows = []
     for row in frame(entries).to_dict("records"):
         cells = [str(row["cell"]), f"{row['published']:.2f}"]
         cells += [_value(row["published_top5"])] if top5 else []
         cells += [str(row[key]) or "–" for key in ("log_best", "log_last")]
-        rows.append([*cells, *(_ours(row, part) for part in ("best", "last", "difference"))])
+        rows.append([*cells, *(_ours(row, part) for part in parts)])
     headings = ["cell", "published", *(["published, top five"] if top5 else []), "log, best", "log, last"]
-    headings += ["ours, best", "ours, last", "ours − published"]
-    return Table(headings, rows, _caption(number, entries))
+    return Table([*headings, *parts.values()], rows, _caption(number, entries))
 
 
 def overview(number: int, entries: list[Entry]) -> Table:
@@ -119,7 +121,7 @@ def _caption(number: int | str, entries: list[Entry]) -> str:
 
 def _ours(row: dict[Any, Any], part: str) -> str:
     given = row | {f"{part}_n": row["n"]}
-    if not row["n"]:
+    if not row["n"] or _value(row[f"{part}_mean"]) == "–":
         return "–"
     return mean_text(given, part, signed=part == "difference") + FEW * bool(row["few"])
 

@@ -18,12 +18,11 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
 from lskd.data.draws import derive
-from lskd.data.views import Normalize, normalize
+from lskd.data.views import normalize
 from lskd.models import create_model
 from lskd.models.transformer import drop_path_columns
 from lskd.objectives import create_objective
@@ -31,6 +30,7 @@ from lskd.recipes import Recipe
 from lskd.trainer.batches import Batch, Batches, Draw
 from lskd.trainer.checkpoint import Checkpoint
 from lskd.trainer.distributed import ALONE, World
+from lskd.trainer.evaluation import Measured, evaluate
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import StepGraph
 from lskd.trainer.lanes import Lanes
@@ -41,7 +41,6 @@ from lskd.trainer.table import LogitTable
 
 __all__ = ["Cohort", "Member", "evaluate", "normalize", "seeded"]
 
-EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}  # images of up to 64 x 64, a tenth of larger ones
 WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
 TEACHER_ROWS = 32  # of a batch in one unit of a lane's work
@@ -306,7 +305,7 @@ class Cohort:
         self._look()
         tests = self._test_all()
         for member in self.running:
-            test_loss, test_accuracy = tests[member.name]
+            test_loss, test_accuracy, top5 = tests[member.name]
             if not math.isfinite(test_loss):  # the epoch's last update was one too many
                 self._fail(member, self.step - 1, "test loss")
                 continue
@@ -321,14 +320,15 @@ class Cohort:
                     "terms": {key.removeprefix("term/"): value / count for key, value in sums.items()},
                     "test_loss": test_loss,
                     "test_accuracy": test_accuracy,
+                    **({} if top5 is None else {"test_top5": top5}),
                     **({"held_accuracy": held[member.name]} if (held := self.held_accuracy) else {}),
                     **member.objective.diagnostics(),
                 }
             )
 
-    def _test_all(self) -> dict[str, tuple[float, float]]:
-        """Test loss and accuracy of every running member."""
-        found: dict[str, tuple[float, float]] = {}
+    def _test_all(self) -> dict[str, Measured]:
+        """Every running member on the test images."""
+        found: dict[str, Measured] = {}
 
         def test(member: Member) -> Iterator[None]:
             self.world.spread(member.model)  # statistics of BatchNorm are each process's own; the first's count
@@ -337,8 +337,8 @@ class Cohort:
             )
             if self.dataset.held_images is not None and self.dataset.held_labels is not None:
                 images, labels = (t.to(self.device) for t in (self.dataset.held_images, self.dataset.held_labels))
-                found_held = evaluate(member.model, images, labels, self.dataset, world=self.world)
-                self.held_accuracy[member.name] = found_held[1]
+                held = evaluate(member.model, images, labels, self.dataset, world=self.world)
+                self.held_accuracy[member.name] = held.accuracy
             yield
 
         jobs = [test(member) for member in self.running]
@@ -370,27 +370,6 @@ class Cohort:
         tensors |= {f"model/{key}": value for key, value in member.model.state_dict().items()}
         tensors |= {f"objective/{key}": value for key, value in member.objective.state_dict().items()}
         self._on_failure(member, tensors)
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, *, world: World = ALONE
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in percent, in eval mode, on images as they are; processes share the images."""
-    model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=images.device)
-    correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    prepare, size = Normalize(dataset, images.device), EVALUATION_BATCH.get(images.device.type, 500)
-    if max(images.shape[2:]) > 64:
-        size //= 10
-    for start in range(0, len(images), size)[world.rank :: world.size]:
-        target = labels[start : start + size]
-        logits = model(prepare(images[start : start + size]))
-        loss += F.cross_entropy(logits, target, reduction="sum").double()
-        correct += (logits.argmax(dim=-1) == target).sum()
-    world.sum(loss)
-    world.sum(correct)
-    return float(loss) / len(images), 100 * float(correct) / len(images)
 
 
 @contextmanager

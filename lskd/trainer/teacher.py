@@ -17,8 +17,8 @@ from lskd.models.resized import Resized
 from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.trainer import table as tables
-from lskd.trainer.cohort import evaluate
 from lskd.trainer.distributed import world
+from lskd.trainer.evaluation import evaluate
 from lskd.trainer.options import Options, select_device
 
 __all__ = ["build_table", "logits_source", "open_or_make", "provide", "verify_table"]
@@ -141,10 +141,11 @@ def provide(
     here.spread(shown)
     digest = state_digest(model.state_dict())
     images, labels = dataset.test_images.to(device), dataset.test_labels.to(device)
-    _, accuracy = evaluate(shown, images, labels, dataset, world=here)
+    tested = evaluate(shown, images, labels, dataset, world=here)
     return shown, {
         "network": source.network,
         "digest": digest,
-        "test_accuracy": accuracy,
+        "test_accuracy": tested.accuracy,
+        **({} if tested.top5 is None else {"test_top5": tested.top5}),
         **facts,
     }
