@@ -26,9 +26,9 @@ PAGE = (
 
 SPHINX = '<img alt="a" class="lskd-{} dark-light" src="_images/{}.svg" style="width: 9px;" />'
 CHAPTER = (
+    f'<figure id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
     f'{SPHINX.format("dark", "spread-dark")}<figure class="align-center" id="id1">{SPHINX.format("light", "spread")}'
     "<figcaption><p>Shown.</p></figcaption></figure>"
-    f'<figure id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
 )
 
 
@@ -117,10 +117,11 @@ def test_what_a_notebook_says_of_its_data_stays_where_there_is_no_sidecar(html: 
 
 
 def test_a_chapter_that_shows_a_notebooks_picture_says_where_it_is_from(html: Path) -> None:
-    before, shown, other = (html / "intro.html").read_text(encoding="utf-8").split("<figure")
+    text = (html / "intro.html").read_text(encoding="utf-8")
+    _, other, shown = text.split("<figure")
     narrow = '<picture><source media="(max-width: 640px)" srcset="figures/spread/spread-narrow{}.svg">'
-    assert before == narrow.format("-dark") + SPHINX.format("dark", "spread-dark") + "</picture>"
+    logo = f' id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
+    assert other == logo + narrow.format("-dark") + SPHINX.format("dark", "spread-dark") + "</picture>"
     assert narrow.format("") + SPHINX.format("light", "spread") + "</picture>" in shown
     assert 'href="figures/spread/spread.csv" download' in shown
     assert 'href="_sources/notebooks/spread.ipynb"' in shown
-    assert other == f' id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
