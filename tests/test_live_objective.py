@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,10 @@ import pytest
 import torch
 from controls import move, said
 from live_pages import check_on_a_phone, drawn, logits, number, opened, with_gradient, write_site
+from PIL import Image
 from synthetic import write_run
 
-from lskd.figures import inputs, live_epsilon, live_objective
+from lskd.figures import inputs, live_distillation, live_epsilon, live_objective, thumbnails
 from lskd.figures.inputs import Networks
 from lskd.figures.live_controls import Steps
 from lskd.figures.live_epsilon import with_deviation
@@ -25,7 +29,7 @@ from lskd.objectives import KD, Logits
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]
 
-FIGURES = ("objective", "epsilon")
+FIGURES = ("objective", "epsilon", "distillation")  # the last one with thumbnails
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,20 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
 
 @pytest.fixture(scope="module")
-def site(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(networks: Networks) -> Any:
+    """Test image number i is of the grey i, 8 by 8."""
+    grey = torch.arange(networks.n, dtype=torch.uint8)[:, None, None, None]
+    return SimpleNamespace(test_images=grey.expand(-1, 3, 8, 8).clone())
+
+
+@pytest.fixture(scope="module")
+def site(networks: Networks, dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    made = (live_objective.objective(networks, folder / "stills"), live_epsilon.epsilon(networks, folder / "stills"))
+    made = (
+        live_objective.objective(networks, folder / "stills", dataset),
+        live_epsilon.epsilon(networks, folder / "stills"),
+        live_distillation.distillation(networks, folder / "stills", dataset),
+    )
     write_site(folder, dict(zip(FIGURES, made, strict=True)))
     return folder
 
@@ -49,6 +64,44 @@ def show(page: Any, site: Path) -> Callable[[str], Any]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_fits_a_phone_follows_the_mode_and_answers_to_keys(chromium: Any, site: Path, name: str) -> None:
     check_on_a_phone(chromium, site, name)
+
+
+def test_thumbnails_are_the_images_of_the_logits(networks: Networks, dataset: Any) -> None:
+    index = networks.teacher.logits_index[of_all_kinds(networks)]
+    sprites, place = thumbnails.thumbnail(dataset, index, "x")
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(sprites.partition(",")[2]))))
+    assert sheet.shape == (len(index) * 8, 8, 3)
+    np.testing.assert_allclose(sheet.reshape(len(index), 8, 8, 3).mean(axis=(1, 2, 3)), index, atol=2)
+    assert "width:32px;height:32px" in place
+    assert "var(--lskd-sprite-x)" in place
+    assert thumbnails.thumbnail(None, index, "x") == ("", "")
+    assert (thumbnails.side(dataset), thumbnails.side(None)) == (8, 0)
+
+
+@pytest.mark.parametrize("name", ["objective", "distillation"])
+def test_the_thumbnail_is_that_of_the_slider(show: Any, name: str) -> None:
+    figure = show(name)
+    picture = figure.locator("[data-picture]")
+    for image in (3, 20):
+        move(figure, "image", image)
+        assert picture.evaluate("e => e.style.backgroundPosition") == f"0px {-image * 32}px"
+    assert picture.is_visible()
+    if name == "distillation":
+        move(figure, "network", "own")
+        assert not picture.is_visible()
+
+
+@pytest.mark.parametrize("name", ["objective", "distillation"])
+def test_the_true_class_is_ticked(show: Any, networks: Networks, name: str) -> None:
+    figure = show(name)
+    labels = (
+        "() => Bokeh.documents.map(d => d.get_model_by_name('x')).map(x => [...x.major_label_overrides.values()])[0]"
+    )
+    for image in (0, 9):
+        move(figure, "image", image)
+        truth = networks.teacher.class_names[int(target_of(networks, image))]
+        ticked = [text for text in figure.page.evaluate(labels) if text.endswith(" ✓")]
+        assert ticked == [f"{truth} ✓"]
 
 
 def target_of(networks: Networks, image: int) -> torch.Tensor:

@@ -58,6 +58,7 @@
     const both = length(gCe) + length(gKd), share = part => (both > 0 ? `${m.number((100 * part) / both, 0)} %` : "–");
     const angle = Math.acos(Math.max(-1, Math.min(1, m.dot(gCe, gKd) / (length(gCe) * length(gKd)))));
     const equal = length(gKd) / length(m.kdGradient(student, teacher, data.reference.temperature, false));
+    figure.picture(i, data.side);
     const sure = m.softmax(student, 1)[label];
     figure.say({
       truth: data.names[label],

@@ -44,6 +44,7 @@
     const student = own ? parse(figure.value("student")) : m.row(data, name, i);
     const problem = own ? complaint(teacher, student) : "";
     figure.say({ problem });
+    figure.picture(own ? null : i, data.side);
     if (problem) return;
     const names = own ? teacher.map((_, k) => `no. ${k + 1}`) : data.names;
     const p = m.softmax(teacher, t), q = m.softmax(student, ts);
@@ -52,7 +53,8 @@
     const [first, rest] = m.leading(teacher, student);
     const sum = x => rest.reduce((a, k) => a + x[k], 0);
     const pick = x => [...first.map(k => x[k]), ...(rest.length ? [sum(x)] : [])];
-    const ticks = [...first.map(k => names[k]), ...(rest.length ? ["others"] : [])];
+    const truth = own ? -1 : data.label[i];
+    const ticks = [...first.map(k => names[k] + (k === truth ? " ✓" : "")), ...(rest.length ? ["others"] : [])];
     const places = shift => ticks.map((_, place) => place + shift);
     at("probability").source("teacher", { x: places(-0.2), y: pick(p) });
     at("probability").source("student", { x: places(0.2), y: pick(q) });
@@ -61,7 +63,7 @@
     at("push").ticks(ticks);
     const kl = Math.abs(m.kdLoss(student.map(v => v / ts), teacher.map(v => v / t), 1)), top = m.argmax(teacher);
     figure.say({
-      truth: own ? "unknown" : data.names[data.label[i]],
+      truth: own ? "unknown" : data.names[truth],
       top: names[top],
       top_p: m.number(p[top], 3),
       wrong_p: m.number(1 - p[top], 3),

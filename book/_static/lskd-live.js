@@ -173,7 +173,9 @@
       },
       picture: (i, side) => {
         const place = root.querySelector("[data-picture]");
-        if (place) place.style.backgroundPosition = `0 ${-i * side * 4}px`;
+        if (!place) return;
+        place.hidden = i === null; // no image belongs to what is shown
+        place.style.backgroundPosition = `0 ${-i * side * 4}px`;
       },
     };
     const update = () => {

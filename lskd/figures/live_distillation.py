@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lskd.data import Dataset
 from lskd.figures import live
 from lskd.figures.inputs import Networks
 from lskd.figures.live_rows import (
@@ -25,6 +26,7 @@ from lskd.figures.live_rows import (
     student_choice,
 )
 from lskd.figures.style import Theme, figure
+from lskd.figures.thumbnails import side, thumbnail
 from lskd.losses import kd_loss
 
 SHOWN = 8  # classes; lskd-live-softmax.js shows as many
@@ -50,8 +52,13 @@ def middle(networks: Networks, member: str, number: int | None = None) -> tuple[
     return student, teacher
 
 
-def distillation(networks: Networks, folder: Path | str) -> live.Live:
-    """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits."""
+def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
+    """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits.
+
+    Args:
+        folder: of the still picture.
+        dataset: for thumbnails.
+    """
     shown, images = members(networks), of_all_kinds(networks)
     student, teacher = middle(networks, shown[0])
     first = torch.argsort(teacher[0], descending=True)[:SHOWN]
@@ -83,6 +90,7 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
     if max(map(len, names)) > 4:
         for made in (probability, push):
             made.xaxis.major_label_orientation = "vertical"
+    sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "distillation")
     return live.Live(
         name="distillation",
         kind="distillation",
@@ -97,21 +105,23 @@ def distillation(networks: Networks, folder: Path | str) -> live.Live:
             live.Check("factor", "times T²", True),
         ],
         plots={"probability": probability, "push": push},
-        data=rows(networks, images, shown),
+        data={**rows(networks, images, shown), "side": side(dataset)},
         readout=(
-            f"{live.key(TEACHER, 'teacher')}{live.key(STUDENT, 'student')}"
+            f"{thumb}{live.key(TEACHER, 'teacher')}{live.key(STUDENT, 'student')}"
             '<b data-say="problem" class="lskd-problem"></b><br>'
             'True class <b data-say="truth"></b>. The teacher says <b data-say="top"></b> with probability '
             '<b data-say="top_p"></b> and leaves <b data-say="wrong_p"></b> to all others; the student says '
             '<b data-say="answer"></b>.<br>Divergence <b data-say="kl"></b>, loss <b data-say="loss"></b>, length of '
-            'its gradient <b data-say="length"></b>.'
+            'its gradient <b data-say="length"></b>.<br style="clear:both">'
         ),
-        caption="<b>What the student is shown.</b> Left: softened probabilities of the teacher's first classes. "
+        caption="<b>What the student is shown.</b> Left: softened probabilities of the teacher's first classes, the "
+        "true one ticked. "
         "Right: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
         f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
         alt=picture.alt,
+        sprites=sprites,
     )
 
 

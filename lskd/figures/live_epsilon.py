@@ -70,11 +70,11 @@ def constant_text(networks: Networks) -> str:
     return (
         f"How near do networks come? The flattest row that any network of this run has for one of {networks.n:,} test "
         f"images is by {networks.look(name, LIGHT).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
-        f"changes no Z-score of this run by more than one part in {flattest[name] / 1e-7:,.0f}.\n\n"
+        f"changes no Z-score of this run by more than one part in {round(flattest[name] * 10):,.0f} million.\n\n"
         "A row may be exactly constant all the same, such as one of a head that was initialised with zeros. Then the "
         f"literal formula multiplies the gradient by {limits['literal'] / limits['gradient']:,.0f}, far more than "
         f"float16 can hold (its largest number is {np.finfo(np.float16).max:,.0f}). A row without a spread has no "
-        "relations to standardise. This project centres it and does not scale it: its Z-score is zero, and its gradient "
+        "relations to standardise. This project centres it and does not scale it: its Z-score is zero, its gradient "
         "has the size that unscaled logits would have."
     )
 
@@ -130,7 +130,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         name="epsilon",
         kind="epsilon",
         controls=[
-            live.Slider("deviation", "deviation of the logits", *DEVIATIONS, 0.1, -7, digits=2, log=True),
+            live.Slider("deviation", "deviation s", *DEVIATIONS, 0.1, -7, digits=2, log=True),
             live.Slider("epsilon", "ε", -12, 0, 0.5, -7, digits=2, log=True),
             live.Choice(
                 "format",
@@ -152,8 +152,8 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
             'error of a Z-score <b data-say="error"></b>. Length of the gradient <b data-say="length"></b>, by the '
             'literal formula <b data-say="literal"></b>.'
         ),
-        caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s that the "
-        "first slider says, stored around a number and standardised. Below left: the deviation of its Z-scores, and "
+        caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
+        "stored around a number and standardised. Below left: the deviation of its Z-scores, and "
         "s / (s + ε). Below right: length of the gradient of the loss at base temperature "
         f"{TEMPERATURE:g} with respect to the logits. {source(networks, images)}",
         still=picture.to_html(),

@@ -8,33 +8,17 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex
 
-from lskd.data import Dataset, load_dataset
-from lskd.errors import LskdError
+from lskd.data import Dataset
 from lskd.figures import live
 from lskd.figures.embedding import Embedding
 from lskd.figures.inputs import Networks
 from lskd.figures.live_rows import rows
 from lskd.figures.style import DARK, LIGHT, group_colors
+from lskd.figures.thumbnails import images, side, thumbnail
 
 __all__ = ["features", "images", "sample"]
 
 COLUMNS = 50  # thumbnails in a row of the sheet
-
-
-def images(networks: Networks) -> Dataset | None:
-    """The data set of the run, for thumbnails; None when it is not on this machine.
-
-    Raises:
-        LskdError: it is another one than the networks were measured on.
-    """
-    config, digest = networks.record["config"], networks.record["dataset"]["digest"]
-    try:
-        dataset = load_dataset(config["dataset"], **config["data"])
-    except FileNotFoundError:
-        return None
-    if dataset.digest != digest:
-        raise LskdError(f"data set {dataset.name} has digest {dataset.digest[:12]}; the record says {digest[:12]}")
-    return dataset
 
 
 def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> live.Live:
@@ -59,15 +43,7 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
     live.points(made, "teacher", range(classes), live.pair("teacher"), size=5)
     live.points(made, "truth", [0, 0], live.pair("teacher"), size=11, marker="inverted_triangle")
     live.zero(made)
-    side = 0 if dataset is None else dataset.test_images.shape[-1]
-    thumb, sprites = "", ""
-    if dataset is not None:
-        sprites = live.sprite(dataset.test_images[index].numpy(), 1)
-        thumb = (
-            f'<span class="lskd-thumb" data-picture role="img" aria-label="the image" style="width:{4 * side}px;'
-            f"height:{4 * side}px;float:left;margin-right:1rem;background-image:var(--lskd-sprite-sample);"
-            f'background-size:{4 * side}px auto"></span>'
-        )
+    sprites, thumb = thumbnail(dataset, index, "sample")
     return live.Live(
         name="sample",
         kind="sample",
@@ -87,7 +63,7 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
             live.Slider("temperature", "T", 0.5, 8, 0.1, 2),
         ],
         plots={"row": made},
-        data={**rows(networks, range(len(index)), list(students)), "side": side, "colors": looks},
+        data={**rows(networks, range(len(index)), list(students)), "side": side(dataset), "colors": looks},
         readout=(
             f'{thumb}True class <b data-say="truth"></b>, teacher says <b data-say="teacher"></b>, student says '
             '<b data-say="student"></b>.<br>Standard deviation of the logits: teacher '
@@ -108,10 +84,10 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     teacher = networks.teacher
     groups = [str(n) for n in teacher.superclass_names]
     palettes = {t.name: [to_hex(color) for color, _ in group_colors(len(groups), t)] for t in (LIGHT, DARK)}
-    side = 0 if dataset is None else dataset.test_images.shape[-1]
+    pixels = side(dataset)
     picture = (
-        f'<span style="display:block;width:{3 * side}px;height:{3 * side}px;image-rendering:pixelated;'
-        f"background-image:var(--lskd-sprite-features);background-size:{3 * side * COLUMNS}px auto;"
+        f'<span style="display:block;width:{3 * pixels}px;height:{3 * pixels}px;image-rendering:pixelated;'
+        f"background-image:var(--lskd-sprite-features);background-size:{3 * pixels * COLUMNS}px auto;"
         'background-position:@left @top"></span>'
         if dataset is not None
         else ""
@@ -145,7 +121,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
             "label": teacher.label.tolist(),
             "superclass": teacher.superclass.tolist(),
             "names": [str(n) for n in teacher.class_names],
-            "side": side,
+            "side": pixels,
             "columns": COLUMNS,
             "networks": {name: network(name) for name in embeddings},
         },

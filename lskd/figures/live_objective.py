@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lskd.data import Dataset
 from lskd.figures import live
 from lskd.figures.inputs import Networks
 from lskd.figures.live_distillation import SHOWN, members, middle
@@ -28,6 +29,7 @@ from lskd.figures.live_rows import (
 )
 from lskd.figures.style import LIGHT, Theme, figure
 from lskd.figures.tables import Table
+from lskd.figures.thumbnails import side, thumbnail
 from lskd.losses import cross_entropy, kd_loss
 from lskd.recipes import load_recipe
 
@@ -176,8 +178,13 @@ def telling(networks: Networks, member: str, setting: Setting) -> int:
     return int((label.log() - distilled.log()).abs().argmin())
 
 
-def objective(networks: Networks, folder: Path | str) -> live.Live:
-    """Pushes of label and teacher on each logit, and how hard both push over the student's spread."""
+def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
+    """Pushes of label and teacher on each logit, and how hard both push over the student's spread.
+
+    Args:
+        folder: of the still picture.
+        dataset: for thumbnails.
+    """
     shown, images, settings = members(networks), of_all_kinds(networks), published()
     begin = telling(networks, shown[0], settings["ls"])
     student, teacher = middle(networks, shown[0], begin)
@@ -242,6 +249,7 @@ def objective(networks: Networks, folder: Path | str) -> live.Live:
     start = settings["ls"]
     options = [(name, f"{PUBLISHED[name][2]}: {setting.text}") for name, setting in settings.items()]
     reference = settings["literature"]
+    sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "objective")
     return live.Live(
         name="objective",
         kind="objective",
@@ -258,15 +266,16 @@ def objective(networks: Networks, folder: Path | str) -> live.Live:
         plots={"push": push, "length": size},
         data={
             **rows(networks, images, shown),
+            "side": side(dataset),
             "settings": {name: asdict(setting) for name, setting in settings.items()},
             "reference": asdict(reference),
             "colors": {"plain": PLAIN, "standardized": STANDARD},
         },
         readout=(
             f"{live.key(LABEL, 'label')}{live.key(PLAIN, 'teacher, plain')}{live.key(STANDARD, 'teacher, Z-scores')}"
-            f"{live.key(TEACHER, 'sum (arrows)')}<br>"
+            f"{live.key(TEACHER, 'sum (arrows)')}<br>{thumb}"
             'True class <b data-say="truth"></b>, to which the student gives <b data-say="sure"></b>. Deviation of the '
-            'logits: student <b data-say="sigma"></b>, teacher <b data-say="sigma_teacher"></b>.'
+            'logits: student <b data-say="sigma"></b>, teacher <b data-say="sigma_teacher"></b>.<br style="clear:both">'
             '<table><thead><tr><td></td><th scope="col">loss</th><th scope="col">times its weight</th>'
             '<th scope="col">push</th><th scope="col">share</th></tr></thead><tbody>'
             f"{row('label', 'ce', 'term')}{row('teacher', 'kd', 'term')}{row('sum', 'total', 'sum')}</tbody></table>"
@@ -274,9 +283,11 @@ def objective(networks: Networks, folder: Path | str) -> live.Live:
             f'{reference.temperature:g} would push as hard as this teacher does with weight <b data-say="equal"></b>.'
         ),
         caption="<b>Two voices, two weights.</b> Left: minus the gradient of each weighted term with respect to the "
-        "student's logits; up means <i>raise this one</i>; the arrow is where the logit goes. Right: lengths of these "
-        "gradients at the chosen weights and temperature, if the student's logits had another spread; both axes are "
-        f"logarithmic, circles are at the logits on the left. {source(networks, images)}",
+        "student's logits; up means <i>raise this one</i>, the arrow is where it goes, the true class is ticked. "
+        "Right: lengths of these gradients at the chosen weights and temperature, if the student's logits had another "
+        "spread; both axes are logarithmic, circles are at the logits on the left. "
+        f"{source(networks, images)}",
+        sprites=sprites,
         still=picture.to_html(),
         files=picture.paths,
         alt="Left, bars for eight classes and the others: what the label and what the teacher push; arrows: their sum. "
