@@ -96,7 +96,7 @@ A hat keeps a head warm.
 ## The Z-score of a brim
 
 A brim of width $\\sigma^2$ is wide. A wombat sleeps under the widest brim of all, far from the rain. Not every
-teacher’s hat is a café’s.
+teacher’s hat is as naïve.
 
 $$\\frac{\\mathrm{junkword}}{2}$$
 
@@ -248,7 +248,7 @@ class TestFind:
         assert find(engine, query)[0] == "Losses of hats"
 
     @pytest.mark.parametrize(
-        "query", ["teacher", "teachers", "cafe", "café", "wom", "wombat brim", "the wombat", "wombats sleeping"]
+        "query", ["teacher", "teachers", "naive", "naïve", "wom", "wombat brim", "these wombats", "wombats sleeping"]
     )
     def test_prefixes_accents_and_small_words(self, engine: Any, query: str) -> None:
         assert find(engine, query) == ["The Z-score of a brim"]
@@ -283,6 +283,8 @@ class TestFind:
         assert marks == ["wombat", "brim"]
         assert "wombat" in quote
         assert quote in "A wombat sleeps under the widest brim of all, far from the rain."
+        text, marks, quote = engine.evaluate(shown, "rain")
+        assert text == "… under the widest brim of all, far from the rain."
         text, marks, quote = engine.evaluate(shown, "sigma")
         assert marks == ["σ²"]
         assert quote == ""  # drawn as a formula: no text to point at
