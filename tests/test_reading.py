@@ -333,24 +333,28 @@ def test_a_word_moves_the_figure_to_what_python_computes(page: Any, book: Path) 
 def test_a_word_moves_by_steps_and_takes_its_move_back(page: Any, book: Path) -> None:
     go(page, book, "notebooks/toy", live=True)
     figure, word = page.locator("#live-toy"), page.locator("a.lskd-word[href*='temperature=8']")
-    page.evaluate(
+    page.evaluate(  # pictures of the film come when this test says so
         """() => {
-            window.passed = [];
-            const slider = document.querySelector('#live-toy-temperature');
-            slider.addEventListener('input', () => passed.push(Number(slider.value)));
+            const waiting = [];
+            window.requestAnimationFrame = act => waiting.push(act);
+            window.tick = now => {
+                for (const act of waiting.splice(0)) act(now);
+                return Number(document.querySelector('#live-toy-temperature').value);
+            };
         }"""
     )
     assert word.get_attribute("aria-controls") == "live-toy"
     assert word.get_attribute("role") == "button"
     before = said(figure, "s1")
-    word.click()
-    page.wait_for_function("passed.at(-1) === 8")
-    passed = page.evaluate("passed")
-    assert len(passed) > 5
-    assert passed == sorted(passed)
-    assert figure.locator(".lskd-readout").get_attribute("aria-busy") is None
-    word.click()
-    page.wait_for_function("passed.at(-1) === 1")
+    busy = figure.locator(".lskd-readout[aria-busy='true']")
+    for start, end in ((1.0, 8.0), (8.0, 1.0)):
+        word.evaluate("e => e.click()")
+        seen = [page.evaluate(f"tick({now})") for now in (0, 175, 350, 525)]
+        assert seen == pytest.approx([start + (end - start) * part for part in (0, 0.125, 0.5, 0.875)], abs=0.06)
+        assert busy.count() == 1
+        assert page.evaluate("tick(700)") == end
+        assert busy.count() == 0
+        assert word.get_attribute("aria-pressed") == str(end == 8.0).lower()
     assert said(figure, "s1") == before
 
 
