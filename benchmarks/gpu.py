@@ -380,6 +380,27 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def measured(device: torch.device, *, only: str | None = None, little: bool = False) -> dict[str, Any]:
+    """Everything that the file says, but for when it was written; ``only`` checks, or only speed."""
+    result: dict[str, Any] = {
+        "schema": 1,
+        "networks": dict(NETWORKS),
+        "batch": BATCH,
+        "members": list(MEMBERS),
+        "goals": GOALS,
+        "machine": records.describe_device(device),
+        "versions": records.versions(),
+    }
+    if only != "speed":
+        result["checks"] = checks(device, little=little)
+    if only != "checks":
+        found = speeds(device, little=little)
+        result |= {**summary(found), "rates": found}
+        for key in ("cohort6_student_images_per_s", "cohort6_240_epochs_minutes"):
+            print(f"{key}: {result[key]:,.1f} (goal {GOALS[key]:,.0f})")
+    return result | {"finished": records.now()}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "gpu.json")
@@ -393,24 +414,9 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.rehearse:
         NETWORKS.update(REHEARSED)
     started = time.perf_counter()
-    result: dict[str, Any] = {
-        "schema": 1,
-        "networks": dict(NETWORKS),
-        "batch": BATCH,
-        "members": list(MEMBERS),
-        "goals": GOALS,
-        "machine": records.describe_device(device),
-        "versions": records.versions(),
-    }
-    if chosen.only != "speed":
-        result["checks"] = checks(device, little=chosen.rehearse)
-    if chosen.only != "checks":
-        found = speeds(device, little=chosen.rehearse)
-        result |= {**summary(found), "rates": found}
-        for key in ("cohort6_student_images_per_s", "cohort6_240_epochs_minutes"):
-            print(f"{key}: {result[key]:,.1f} (goal {GOALS[key]:,.0f})")
+    result = measured(device, only=chosen.only, little=chosen.rehearse)
     failed = [check["check"] for check in result.get("checks", []) if not check["passed"]]
-    result |= {"finished": records.now(), "wall_seconds": time.perf_counter() - started}
+    result["wall_seconds"] = time.perf_counter() - started
     if chosen.rehearse:
         print("a rehearsal on a CPU: nothing is written, and rates mean nothing")
     else:
