@@ -2,8 +2,8 @@
 (() => {
   "use strict";
   const search = (window.lskdSearch ??= {});
-  const GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma sigma " +
-    "tau upsilon phi chi psi omega").split(" ");
+  const GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma " +
+    "sigma tau upsilon phi chi psi omega").split(" ");
   const WORD = /\p{N}+(?:[.,]\p{N}+)+|[\p{L}\p{M}\p{N}]+/gu;
   const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
@@ -45,7 +45,7 @@
     for (const [path, title, part, entries] of pages) {
       const page = { path, title, part };
       entries.forEach(([anchor, heading, kind, text], place) => {
-        const now = { page, anchor, title: heading, kind: anchor || place ? kind : "page", text, number: sections.length };
+        const now = { page, anchor, title: heading, text, kind: place ? kind : "page", number: sections.length };
         now.titleWords = tokenize(heading);
         now.words = tokenize(text);
         if (!place) page.top = now;
@@ -67,7 +67,7 @@
     }
   };
 
-  /* The query's terms: words, those tied by a hyphen or the like together. Small words count when there are no others. */
+  /* The query's terms: words, those tied by a hyphen or the like together. Small words count if there are no others. */
   const parse = query => {
     const terms = [];
     let last = null;
@@ -201,7 +201,9 @@
       const first = spots(words, terms);
       return first.some(([, last, number], i) => {
         let end = last, next = number;
-        for (const [start, stop, other] of first.slice(i + 1)) if (start === end + 1 && other === next + 1) [end, next] = [stop, other];
+        for (const [start, stop, other] of first.slice(i + 1)) {
+          if (start === end + 1 && other === next + 1) [end, next] = [stop, other];
+        }
         return number === 0 && next === terms.length - 1;
       });
     };
@@ -247,8 +249,9 @@
       const best = terms.map((_, n) => Math.max(0, ...inside.filter(hit => hit.number === n).map(hit => hit.value)));
       const value = best.reduce((sum, v) => sum + v, 0) + 0.05 * Math.min(inside.length, 4);
       const sentence = text.slice(start, end);  // rather than a row of a table or a line of code
-      const other = sentence.includes(" · ") ? 0.4 : /[.!?:]["”’)\]]*$/.test(sentence) ? 0 : /\s/.test(sentence) ? 0.2 : 0.3;
-      return { start, end, place, inside, value: inside.length ? Math.max(0.01, value - other - 0.002 * place) : 0 };
+      const ends = /[.!?:]["”’)\]]*$/.test(sentence), several = /\s/.test(sentence);
+      const less = 0.002 * place + (sentence.includes(" · ") ? 0.4 : ends ? 0 : several ? 0.2 : 0.3);
+      return { start, end, place, inside, value: inside.length ? Math.max(0.01, value - less) : 0 };
     });
     let chosen = rated.filter(s => s.value).sort((a, b) => b.value - a.value).slice(0, most);
     if (!chosen.length) chosen = rated.slice(0, 1);
@@ -299,7 +302,7 @@
     return place >= 0 && page.all.indexOf(phrase.toLowerCase(), place + 1) < 0;
   };
 
-  /* What was perhaps meant: the query with each unknown word replaced by the most frequent word that is nearly the same. */
+  /* What was perhaps meant: the query with each unknown word replaced by the nearest, most frequent word there is. */
   search.meant = ({ terms, query }) => {
     let text = query, changed = false;
     for (const term of terms) {
@@ -329,7 +332,8 @@
       const now = [i];
       for (let j = 1; j <= b.length; j++) {
         now[j] = Math.min(last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-        if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) now[j] = Math.min(now[j], before[j - 2] + 1);
+        const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+        if (swapped) now[j] = Math.min(now[j], before[j - 2] + 1);
       }
       if (Math.min(...now) > most) return most + 1;
       [before, last] = [last, now];

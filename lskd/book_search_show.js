@@ -40,23 +40,33 @@
   };
   const better = result => (result.some || !result.found.length ? search.meant(result) : "");
 
+  /* What one section looks like in the list: a sign for its kind, its title, the sentence that answers. */
+  const words = (section, sentence, result) => {
+    const shown = element("span", { class: "lskd-words" });
+    if (section.kind !== "page" || !sentence) {  // a page's title stands above its sections
+      shown.append(element("span", { class: "lskd-title" }, ...marked(section.title, result)));
+    }
+    if (sentence) shown.append(element("span", { class: "lskd-sentence" }, ...marked(sentence.text, result)));
+    return [element("span", { class: "lskd-sign", "aria-hidden": "true" }, SIGN[section.kind]), shown];
+  };
+  const KEYS = [["choose", "↑", "↓"], ["open", "↵"], ["close", "Esc"]];
+  const PAGES = 8, EACH = 4;  // in the list; the search page has them all
+
   /* The field that opens over a page: a combobox whose list opens below it. */
   search.dialog = form => {
     if (form.dataset.lskd) return;
     form.dataset.lskd = "on";
     const dialog = form.closest("dialog"), input = form.querySelector("input[name='q']");
     const status = element("p", { role: "status", class: "lskd-count" });
-    const list = element("div", { role: "listbox", id: "lskd-found", class: "lskd-list", "aria-label": "Sections found" });
+    const list = element("div", { role: "listbox", id: "lskd-found", class: "lskd-list" });
+    list.setAttribute("aria-label", "Sections found");
     const close = element("button", { type: "button", class: "lskd-close", "aria-label": "Close the search" }, "✕");
-    const keys = element("p", { class: "lskd-keys", "aria-hidden": "true" });
-    keys.innerHTML =
-      "<span><kbd>↑</kbd> <kbd>↓</kbd> choose</span><span><kbd>↵</kbd> open</span><span><kbd>Esc</kbd> close</span>";
+    const keys = element("p", { class: "lskd-keys", "aria-hidden": "true" }, ...KEYS.map(([what, ...names]) =>
+      element("span", {}, ...names.flatMap(name => [element("kbd", {}, name), " "]), what)));
     form.append(close);
     form.after(element("div", { class: "lskd-search" }, status, list, keys));
-    for (const [name, value] of Object.entries({
-      role: "combobox", "aria-autocomplete": "list", "aria-controls": "lskd-found", "aria-expanded": "false" })) {
-      input.setAttribute(name, value);
-    }
+    const combobox = { role: "combobox", "aria-autocomplete": "list", "aria-controls": list.id };
+    for (const [name, value] of Object.entries(combobox)) input.setAttribute(name, value);
 
     let chosen = -1;
     const options = () => [...list.querySelectorAll("[role='option']")];
@@ -68,38 +78,34 @@
       input.setAttribute("aria-activedescendant", all[number].id);
       (number ? all[number] : list.firstElementChild).scrollIntoView({ block: "nearest" });
     };
+
     const draw = () => {
-      const result = search.find(input.value), groups = search.grouped(result.found), rows = [];
-      let number = 0;
-      const option = (href, className, ...content) =>
-        element("a", { role: "option", id: `lskd-found-${number++}`, "aria-selected": "false", tabindex: "-1", href, class: className }, ...content);
-      groups.slice(0, 8).forEach(({ page, sections }, place) => {
-        const head = element("div", { class: "lskd-page", id: `lskd-page-${place}` }, element("span", {}, ...marked(page.title, result)));
+      const result = search.find(input.value), groups = search.grouped(result.found);
+      let count = 0;
+      const option = (href, kind, ...content) => {
+        const id = `lskd-found-${count++}`, attributes = { role: "option", "aria-selected": "false", tabindex: "-1" };
+        return element("a", { ...attributes, id, href, class: `lskd-hit ${kind}` }, ...content);
+      };
+      const rows = groups.slice(0, PAGES).map(({ page, sections }, place) => {
+        const head = element("div", { class: "lskd-page", id: `lskd-page-${place}` });
+        head.append(element("span", {}, ...marked(page.title, result)));
         if (page.part) head.append(element("span", { class: "lskd-part" }, page.part));
         const group = element("div", { role: "group", "aria-labelledby": head.id }, head);
-        for (const section of sections.slice(0, 4)) {
-          const [sentence] = search.sentences(section, result, {});
-          const made = option(address(section, sentence, result), "lskd-hit");
-          made.append(element("span", { class: "lskd-sign", "aria-hidden": "true" }, SIGN[section.kind]));
-          const words = element("span", { class: "lskd-words" });
-          if (section.kind !== "page") words.append(element("span", { class: "lskd-title" }, ...marked(section.title, result)));
-          if (sentence) words.append(element("span", { class: "lskd-sentence" }, ...marked(sentence.text, result)));
-          if (section.kind === "page" && !sentence) words.append(element("span", { class: "lskd-title" }, section.title));
-          made.append(words);
-          group.append(made);
+        for (const section of sections.slice(0, EACH)) {
+          const [sentence] = search.sentences(section, result);
+          group.append(option(address(section, sentence, result), section.kind, ...words(section, sentence, result)));
         }
-        if (sections.length > 4) {
-          group.append(element("div", { class: "lskd-more", role: "presentation" }, `and ${sections.length - 4} more on this page`));
-        }
-        rows.push(group);
+        const more = sections.length - EACH;
+        if (more > 0) group.append(element("div", { class: "lskd-more" }, `and ${more} more on this page`));
+        return group;
       });
       const everything = `${form.action}?q=${encodeURIComponent(input.value.trim())}`;
-      if (number < result.found.length) {
-        rows.push(option(everything, "lskd-hit lskd-all", `All ${plural(result.found.length, "section")}`));
+      if (count < result.found.length) {
+        rows.push(option(everything, "lskd-all", `All ${plural(result.found.length, "section")}`));
       }
       const meant = better(result);
       if (meant) {
-        const made = option(everything, "lskd-hit lskd-all", element("span", {}, "Did you mean ", element("b", {}, meant), "?"));
+        const made = option(everything, "lskd-all", element("span", {}, "Did you mean ", element("b", {}, meant), "?"));
         made.addEventListener("click", event => {
           event.preventDefault();
           event.stopPropagation();
@@ -112,8 +118,7 @@
       list.replaceChildren(...rows);
       list.scrollTop = 0;
       status.textContent = summary(result, groups);
-      input.setAttribute("aria-expanded", String(number > 0));
-      form.parentElement.classList.toggle("lskd-open", result.terms.length > 0);
+      input.setAttribute("aria-expanded", String(count > 0));
       choose(-1);
     };
 
@@ -125,7 +130,8 @@
       else if (event.key === "ArrowUp" && all) choose(chosen < 0 ? all - 1 : chosen - 1);
       else if (event.key === "Enter" && chosen >= 0) {
         const { ctrlKey, metaKey, shiftKey } = event;
-        options()[chosen].dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey, metaKey, shiftKey }));
+        const how = { bubbles: true, cancelable: true, ctrlKey, metaKey, shiftKey };  // perhaps a new tab
+        options()[chosen].dispatchEvent(new MouseEvent("click", how));
       } else return;
       event.preventDefault();
     });
@@ -161,7 +167,8 @@
           const name = section.kind === "page" ? "From the beginning" : section.title;
           const head = element("a", { href: address(section, sentences[0], result) }, ...marked(name, result));
           const kind = KIND[section.kind] ? [" ", element("span", { class: "lskd-part" }, KIND[section.kind])] : [];
-          return element("li", {}, head, ...kind, ...sentences.map(({ text }) => element("p", {}, ...marked(text, result))));
+          const shown = sentences.map(({ text }) => element("p", {}, ...marked(text, result)));
+          return element("li", {}, head, ...kind, ...shown);
         });
         return element("section", {}, title, element("ol", {}, ...items));
       }));

@@ -350,7 +350,8 @@ class TestDialog:
         page.keyboard.press("Escape")
         assert not dialog.is_visible()
         page.keyboard.press("Control+k")
-        page.keyboard.type("felt dense")  # in place of what was typed before
+        page.keyboard.type("felt dense")
+        assert field.input_value() == "felt dense"  # in place of what was typed before
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
         page.wait_for_url("**/hats.html#felt-at-low-temperature**")
