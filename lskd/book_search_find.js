@@ -270,7 +270,7 @@
     while (to < line && /\S/.test(text[to])) to += 1;
     const shown = text.slice(from, to).replace(/[\s·,;:]+$/, "");
     const whole = to >= line || /[.!?…:]["”’)]*$/.test(text.slice(from, to));
-    return { text: `${from > start ? "… " : ""}${shown}${whole ? "" : " …"}`, from, to };
+    return { text: `${from > start ? "…\u00a0" : ""}${shown}${whole ? "" : "\u00a0…"}`, from, to };
   };
 
   /* The words to point at on the page, as they stand there: part of one sentence, without anything drawn as a formula,

@@ -279,12 +279,12 @@ class TestFind:
             return [s.text, marks, lskdSearch.quote(section, s, result)];
         }"""
         text, marks, quote = engine.evaluate(shown, "wombat brims")
-        assert text == "A wombat sleeps under the widest brim of all …"
+        assert text == "A wombat sleeps under the widest brim of all\u00a0…"
         assert marks == ["wombat", "brim"]
         assert "wombat" in quote
         assert quote in "A wombat sleeps under the widest brim of all, far from the rain."
         text, marks, quote = engine.evaluate(shown, "rain")
-        assert text == "… under the widest brim of all, far from the rain."
+        assert text == "…\u00a0under the widest brim of all, far from the rain."
         text, marks, quote = engine.evaluate(shown, "sigma")
         assert marks == ["σ²"]
         assert quote == ""  # drawn as a formula: no text to point at
