@@ -17,7 +17,7 @@ from lskd.book_figures import figures_of
 from lskd.errors import LskdError
 from lskd.named import nearest
 
-__all__ = ["Numbered", "number_figures"]
+__all__ = ["Numbered", "number_figures", "number_joined"]
 
 _SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
 _REFERENCE = re.compile(r'<a\b[^>]*?\bdata-figure="([^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
@@ -45,18 +45,40 @@ def number_figures(html: Path, pages: Sequence[str]) -> dict[str, list[Numbered]
     Raises:
         LskdError: a reference to a figure that no page holds, or one figure name twice on a page.
     """
-    texts = {page: (html / f"{page}.html").read_text(encoding="utf-8") for page in pages}
+    texts, found = _numbered({page: (html / f"{page}.html").read_text(encoding="utf-8") for page in pages})
+    for page, text in texts.items():
+        (html / f"{page}.html").write_text(_references(text, page, found), encoding="utf-8")
+    return found
+
+
+def number_joined(text: str, pages: Sequence[str]) -> str:
+    """The same for all pages in one, as Sphinx joins them: each but the first begins with a mark of its name.
+
+    Raises:
+        LskdError: as above, or a page is not there.
+    """
+    pieces, rest = {}, text
+    for page in reversed(pages[1:]):
+        rest, mark, piece = rest.rpartition(f'<span id="document-{page}"></span>')
+        if not mark:
+            raise LskdError(f"the joined pages hold no {page!r}, which the table of contents names")
+        pieces[page] = mark + piece
+    texts, found = _numbered({pages[0]: rest, **dict(reversed(pieces.items()))})
+    return "".join(_references(piece, page, found, joined=True) for page, piece in texts.items())
+
+
+def _numbered(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Numbered]]]:
+    """Pages in reading order with numbers in their captions, and their figures."""
     found: dict[str, list[Numbered]] = {}
-    for chapter, page in enumerate(pages):
-        texts[page], figures = _captions(texts[page], chapter)
+    out = {}
+    for chapter, (page, text) in enumerate(texts.items()):
+        out[page], figures = _captions(text, chapter)
         names = [figure.name for figure in figures]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise LskdError(f"{page}: two figures are called {', '.join(twice)}; names must differ on a page")
         if figures:
             found[page] = figures
-    for page, text in texts.items():
-        (html / f"{page}.html").write_text(_references(text, page, found), encoding="utf-8")
-    return found
+    return out, found
 
 
 def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
@@ -72,7 +94,7 @@ def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
     return _SPHINX.sub("", "".join([*pieces, text[done:]])), figures
 
 
-def _references(text: str, page: str, found: dict[str, list[Numbered]]) -> str:
+def _references(text: str, page: str, found: dict[str, list[Numbered]], *, joined: bool = False) -> str:
     """The page with a link and a number for every ``data-figure``; pages are named without their folder."""
     known = {f"{p.rpartition('/')[2]}/{f.name}": (p, f) for p, figures in found.items() for f in figures}
 
@@ -82,7 +104,8 @@ def _references(text: str, page: str, found: dict[str, list[Numbered]]) -> str:
             near = ", ".join(nearest(name, known, n=1)) or "none, no page has a figure"
             raise LskdError(f"{page}: data-figure={match[1]!r}: there is no figure {name}; the nearest is {near}")
         target, figure = known[name]
-        there = "" if target == page else posixpath.relpath(f"{target}.html", posixpath.dirname(page) or ".")
+        same = joined or target == page
+        there = "" if same else posixpath.relpath(f"{target}.html", posixpath.dirname(page) or ".")
         return f'<a class="lskd-ref" href="{there}#{figure.anchor}">Figure {figure.number}</a>'
 
     return _REFERENCE.sub(link, text)

@@ -137,12 +137,19 @@ def _pictures(text: str, html: Path, page: str, origin: Origin) -> str:
         if any(name not in origin.files for name in names) or match["name"] not in (None, origin.name):
             return match[0]
         wide, narrow = (_put(html, page, origin.files[name], f"figures/{origin.maker.name}") for name in names)
+        size, slim = (_size(origin.files[name]) for name in names)
         image = match[0]
         if match["cell"]:
-            image = f'<img {match["head"]} src="{wide}" loading="lazy"{match["tail"]}>'
-        return f'<picture><source media="{NARROW}" srcset="{narrow}">{image}</picture>'
+            image = f'<img {match["head"]} src="{wide}"{size} loading="lazy"{match["tail"]}>'
+        return f'<picture><source media="{NARROW}" srcset="{narrow}"{slim}>{image}</picture>'
 
     return _IMAGE.sub(picture, text)
+
+
+def _size(path: Path) -> str:
+    """Width and height of an SVG as attributes, so that a page keeps its place until the picture is there."""
+    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', path.read_text(encoding="utf-8")[:2000])
+    return f' width="{float(box[1]):.0f}" height="{float(box[2]):.0f}"' if box else ""
 
 
 def _line(html: Path, page: str, origin: Origin) -> str:

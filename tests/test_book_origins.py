@@ -57,7 +57,9 @@ def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         files = [f"{name}{end}" for end in (".svg", "-dark.svg", "-narrow.svg", "-narrow-dark.svg", ".csv")]
         for file in files:
-            write(tmp_path / "figures" / "spread page" / file, file)
+            wide = 100 if "narrow" in file else 200
+            content = f'<svg viewBox="0 0 {wide}.2 50">{file}</svg>' if file.endswith("svg") else file
+            write(tmp_path / "figures" / "spread page" / file, content)
         sidecar = {"files": dict.fromkeys(files, ""), "inputs": inputs}
         write(tmp_path / "figures" / "spread page" / f"{name}.json", sidecar)
     parameters = {"output": "figures/spread page", "seed": 3}
@@ -94,11 +96,13 @@ def test_pictures_are_files_in_the_layout_that_fits_the_window(html: Path) -> No
     for theme, end, rest in (("light", "", ""), ("dark", "-dark", HIDDEN)):
         wide, narrow = (f"figures/spread/spread{part}{end}.svg" for part in ("", "-narrow"))
         assert (
-            f'<picture><source media="(max-width: 640px)" srcset="../{narrow}"><img class="lskd-{theme} dark-light" '
-            f'alt="a" src="../{wide}" loading="lazy"{rest}></picture>'
+            f'<picture><source media="(max-width: 640px)" srcset="../{narrow}" width="100" height="50"><img class="lskd-{theme} dark-light" '
+            f'alt="a" src="../{wide}" width="200" height="50" loading="lazy"{rest}></picture>'
         ) in before
-        assert (html / wide).read_text(encoding="utf-8") == f"spread{end}.svg"
-        assert (html / narrow).read_text(encoding="utf-8") == f"spread-narrow{end}.svg"
+        assert (html / wide).read_text(encoding="utf-8") == f'<svg viewBox="0 0 200.2 50">spread{end}.svg</svg>'
+        assert (html / narrow).read_text(
+            encoding="utf-8"
+        ) == f'<svg viewBox="0 0 100.2 50">spread-narrow{end}.svg</svg>'
 
 
 def test_a_live_figure_takes_its_still_pictures_data_or_its_pages_records(html: Path) -> None:
@@ -119,7 +123,7 @@ def test_what_a_notebook_says_of_its_data_stays_where_there_is_no_sidecar(html: 
 def test_a_chapter_that_shows_a_notebooks_picture_says_where_it_is_from(html: Path) -> None:
     text = (html / "intro.html").read_text(encoding="utf-8")
     _, other, shown = text.split("<figure")
-    narrow = '<picture><source media="(max-width: 640px)" srcset="figures/spread/spread-narrow{}.svg">'
+    narrow = '<picture><source media="(max-width: 640px)" srcset="figures/spread/spread-narrow{}.svg" width="100" height="50">'
     logo = f' id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
     assert other == logo + narrow.format("-dark") + SPHINX.format("dark", "spread-dark") + "</picture>"
     assert narrow.format("") + SPHINX.format("light", "spread") + "</picture>" in shown
