@@ -96,7 +96,8 @@ def test_pictures_are_files_in_the_layout_that_fits_the_window(html: Path) -> No
     for theme, end, rest in (("light", "", ""), ("dark", "-dark", HIDDEN)):
         wide, narrow = (f"figures/spread/spread{part}{end}.svg" for part in ("", "-narrow"))
         assert (
-            f'<picture><source media="(max-width: 640px)" srcset="../{narrow}" width="100" height="50"><img class="lskd-{theme} dark-light" '
+            f'<picture><source media="(max-width: 640px)" srcset="../{narrow}" width="100" height="50">'
+            f'<img class="lskd-{theme} dark-light" '
             f'alt="a" src="../{wide}" width="200" height="50" loading="lazy"{rest}></picture>'
         ) in before
         assert (html / wide).read_text(encoding="utf-8") == f'<svg viewBox="0 0 200.2 50">spread{end}.svg</svg>'
@@ -123,7 +124,8 @@ def test_what_a_notebook_says_of_its_data_stays_where_there_is_no_sidecar(html: 
 def test_a_chapter_that_shows_a_notebooks_picture_says_where_it_is_from(html: Path) -> None:
     text = (html / "intro.html").read_text(encoding="utf-8")
     _, other, shown = text.split("<figure")
-    narrow = '<picture><source media="(max-width: 640px)" srcset="figures/spread/spread-narrow{}.svg" width="100" height="50">'
+    slim = 'srcset="figures/spread/spread-narrow{}.svg" width="100" height="50"'
+    narrow = f'<picture><source media="(max-width: 640px)" {slim}>'
     logo = f' id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
     assert other == logo + narrow.format("-dark") + SPHINX.format("dark", "spread-dark") + "</picture>"
     assert narrow.format("") + SPHINX.format("light", "spread") + "</picture>" in shown
