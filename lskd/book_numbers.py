@@ -1,4 +1,4 @@
-"""Numbers of figures on built pages: chapter, then place on its page, so that others can cite "Figure 7.2".
+"""Numbers of figures and exercises on built pages: chapter, then place, so that others can cite "Figure 7.2".
 
 Sphinx counts the light and the dark variant of a picture as two and does not see figures that cells put out, so
 numbers are given when all pages exist. Text points at a figure by ``<a data-figure="logit_spread">this figure</a>``,
@@ -20,6 +20,7 @@ from lskd.named import nearest
 __all__ = ["Numbered", "number_figures", "number_joined"]
 
 _SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
+_EXERCISE = re.compile(r'(<h3 class="lskd-exercise-title"[^>]*><span>Exercise )(\d+</span>)')
 _REFERENCE = re.compile(r'<a\b[^>]*?\bdata-figure="([^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
 
 
@@ -82,7 +83,7 @@ def _numbered(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Num
 
 
 def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
-    """The page with a number before the words of every caption."""
+    """The page with a number before the words of every caption, and with the chapter's before each exercise's own."""
     pieces: list[str] = []
     figures: list[Numbered] = []
     done = 0
@@ -91,7 +92,8 @@ def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
         figures.append(Numbered(figure.name, figure.anchor, number))
         pieces += [text[done : figure.words], f'<span class="lskd-number">Figure {number}.</span> ']
         done = figure.words
-    return _SPHINX.sub("", "".join([*pieces, text[done:]])), figures
+    out = _SPHINX.sub("", "".join([*pieces, text[done:]]))
+    return (_EXERCISE.sub(rf"\g<1>{chapter}.\g<2>", out) if chapter else out), figures
 
 
 def _references(text: str, page: str, found: dict[str, list[Numbered]], *, joined: bool = False) -> str:

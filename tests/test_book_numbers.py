@@ -21,6 +21,7 @@ CURVES = (
     "<figcaption>still</figcaption></figure></div><figcaption>moving</figcaption></figure>"
     '<figure class="lskd-figure" id="figure-plain"><figcaption>second</figcaption></figure>'
     '<p><a href="#x" data-figure="plain">there</a></p>'
+    '<h3 class="lskd-exercise-title" id="e"><span>Exercise 4</span> Why</h3>'
 )
 PAGES = ["intro", "notebooks/idea", "notebooks/curves"]
 
@@ -45,6 +46,7 @@ def test_a_number_is_chapter_and_place(html: Path) -> None:
     assert '<figcaption><span class="lskd-number">Figure 2.1.</span> moving' in curves
     assert "<figcaption>still" in curves  # stands in for the live one, and has its number
     assert curves.startswith('<script>var text = "<figure id=no><figcaption>";</script>')
+    assert "<span>Exercise 2.4</span>" in curves
     front = read(html, "intro")
     assert "Fig. 7" not in front
     assert '<figcaption><p><span class="lskd-number">Figure 1.</span> ' in front
