@@ -39,6 +39,7 @@ def answers(dataset: Dataset) -> dict[str, Answer]:
         "views": Answer(
             right=float(photograph.count),
             tolerance=0.5,
+            whole=True,
             near={"unmirrored": photograph.count / 2, "eight": 2.0 * (places - 1) ** 2},
             shown={
                 "answer": str(photograph.count),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lskd.analysis import gap_matrix, gap_statistics
-from lskd.exercises.model import Answer
+from lskd.exercises.model import Answer, one_digit
 from lskd.figures import paper
 from lskd.figures.inputs import Networks
 from lskd.figures.style import LIGHT
@@ -48,7 +48,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
         ),
         "worst": Answer(
             right=largest,
-            tolerance=max(0.01 * largest, 1e-4),
+            tolerance=one_digit(max(0.01 * largest, 1e-4)),
             near={
                 "raw": float(found["raw"]["max"]),
                 "mean": float(found["standardised"]["mean"]),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lskd.analysis import z_scores
-from lskd.exercises.model import Answer
+from lskd.exercises.model import Answer, one_digit
 from lskd.figures.inputs import Networks
 from lskd.figures.style import LIGHT
 
@@ -50,7 +50,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
         ),
         "range": Answer(
             right=mean_range,
-            tolerance=max(0.02, 0.005 * mean_range),
+            tolerance=one_digit(max(0.02, 0.005 * mean_range)),
             near={
                 "deviation": float(pack.logit_std.mean()),
                 "overall": float(pack.logit_max.max() - pack.logit_min.min()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lskd.exercises.model import Answer
+from lskd.exercises.model import Answer, one_digit
 from lskd.figures.inputs import Networks
 from lskd.losses import kd_loss, standardize
 from lskd.recipes import load_recipe
@@ -46,7 +46,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
         ),
         "doubt": Answer(
             right=doubt,
-            tolerance=max(0.003, 0.05 * doubt),
+            tolerance=one_digit(max(0.003, 0.05 * doubt)),
             near={"sure": sure["sure"], "one": 1.0},
             shown={
                 "sure": f"{sure['sure']:.3f}",
@@ -58,6 +58,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
         "switch": Answer(
             right=beta * weight,
             tolerance=0.5,
+            whole=True,
             near={"unchanged": beta, "summed": beta + weight, "alpha": alpha * weight},
             shown={"beta": f"{beta:g}", "weight": f"{weight:g}", "product": f"{beta * weight:g}"},
         ),

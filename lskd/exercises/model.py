@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KINDS", "Answer", "Chapter", "Exercise", "Posed", "chapters", "load", "number"]
+__all__ = ["KINDS", "Answer", "Chapter", "Exercise", "Posed", "chapters", "load", "number", "one_digit"]
 
 KINDS = {"predict": "Predict, then look", "paper": "Pencil and paper", "code": "In code"}
 _FOLDER = Path(__file__).parent
@@ -67,6 +67,7 @@ class Answer:
     Attributes:
         right: the key of an option, or a number; None where nothing can be checked.
         tolerance: how far a number may be off.
+        whole: the number is a count, and readers are told so instead of the tolerance.
         near: numbers that known mistakes lead to, by their names in the exercise's ``wrong``.
         shown: values for its texts.
         scope: names that its ``code`` finds, as a reader does who has run the notebook up to there.
@@ -75,6 +76,7 @@ class Answer:
 
     right: str | float | None = None
     tolerance: float = 0.0
+    whole: bool = False
     near: Mapping[str, float] = field(default_factory=dict)
     shown: Mapping[str, str] = field(default_factory=dict)
     scope: Mapping[str, Any] = field(default_factory=dict)
@@ -187,6 +189,11 @@ def number(text: Any) -> float:
     if not plain.fullmatch(top) or (bottom and not plain.fullmatch(bottom)) or (bottom and float(bottom) == 0):
         raise ValueError(f"{text!r} is no number; write one such as 0.5 or 1/3")
     return float(top) / (float(bottom) if bottom else 1.0)
+
+
+def one_digit(x: float) -> float:
+    """A tolerance that depends on a run, so that it can be said in one digit."""
+    return float(f"{x:.1g}")
 
 
 def load(name: str) -> Chapter:

@@ -39,11 +39,13 @@ def answers() -> dict[str, Answer]:
             right=blocks,
             tolerance=0.1,
             near={"all": 56 / 6, "convolutions": 2 * blocks},
+            whole=True,
             shown={"blocks": f"{blocks:g}"},
         ),
         "legend": Answer(
             right=float(LEGEND - count),
             tolerance=0.5,
+            whole=True,
             near={"none": 0.0},
             shown={"legend": f"{LEGEND:,}", "number": str(LEGEND)},
         ),

@@ -115,11 +115,12 @@ def _form(posed: Posed, name: str) -> str:
     else:
         content |= {"tolerance": a.tolerance, "hint": _inline(posed.fill(e.hint))}
         content["mistakes"] = [[x, _inline(said)] for x, said in posed.mistakes]
+        allowed = "a whole number" if a.whole else f"± {a.tolerance:g} will do"
         fields = (
             f'<div class="lskd-entry"><label for="{name}-entry">{_inline(posed.fill(e.label))}</label>\n'
             f'<input type="text" inputmode="decimal" id="{name}-entry" autocomplete="off" spellcheck="false" '
             f'aria-describedby="{name}-tolerance">\n{_BUTTON}\n'
-            f'<span id="{name}-tolerance">± {a.tolerance:g} will do</span></div>\n'
+            f'<span id="{name}-tolerance">{allowed}</span></div>\n'
         )
     stored = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     return (

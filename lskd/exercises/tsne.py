@@ -26,6 +26,7 @@ def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str
         "votes": Answer(
             right=float(better),
             tolerance=0.2,
+            whole=True,
             shown={
                 "networks": str(len(votes)),
                 "better": str(better),
