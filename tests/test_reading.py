@@ -515,3 +515,23 @@ def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytes
 
 def test_no_word_of_the_book_is_idle(book: Path) -> None:
     assert book_words.problems(book) == []
+
+
+@pytest.mark.browser
+def test_notes_stand_in_the_margin_where_there_is_one_and_in_the_text_where_there_is_none(
+    page: Any, book: Path
+) -> None:
+    go(page, book, "notebooks/logit_statistics")
+    note, text = page.locator("article aside.margin").first, page.locator("article section section > p").first
+    for width, aside in ((1280, True), (1000, False), (390, False)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(300)  # the theme's side bars move
+        at, column = note.bounding_box(), text.bounding_box()
+        if aside:
+            assert column["x"] + column["width"] <= at["x"]
+            assert at["x"] + at["width"] <= width
+        else:
+            assert at["x"] == pytest.approx(column["x"], abs=2)
+            assert at["width"] == pytest.approx(column["width"], abs=2)
+    page.emulate_media(media="print")
+    assert note.bounding_box()["width"] == pytest.approx(text.bounding_box()["width"], abs=2)
