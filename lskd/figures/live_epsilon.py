@@ -145,12 +145,13 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         wide=("z",),
         data=rows(networks, images, shown),
         readout=(
-            f"{live.key(STUDENT, 'exact, without ε (bars, dashed)')}{live.key(PLAIN, 'as it is (circles, line)')}"
-            f"{live.key(STANDARD, 'gradient')}{live.key(PLAIN, 'by the literal formula (dashed)')}<br>"
-            'Deviation of the Z-scores <b data-say="z"></b>; s / (s + ε) is <b data-say="rule"></b>. '
-            '<b data-say="distinct"></b> different values are left for <b data-say="classes"></b> classes. Largest '
-            'error of a Z-score <b data-say="error"></b>. Length of the gradient <b data-say="length"></b>, by the '
-            'literal formula <b data-say="literal"></b>.'
+            f"{live.key(STUDENT, 'exact logits: without ε (bars), with (dashed)')}"
+            f"{live.key(PLAIN, 'stored logits, with ε (circles, line)')}"
+            f"{live.key(STANDARD, 'gradient (line)')}{live.key(PLAIN, 'by the literal formula (dashed)')}<br>"
+            'Deviation of the Z-scores <b data-say="z"></b>; s / (s + ε) is <b data-say="rule"></b>. Different values '
+            'that are left for <b data-say="classes"></b> classes: <b data-say="distinct"></b>. Largest error of a '
+            'Z-score <b data-say="error"></b>. Length of the gradient <b data-say="length"></b>, by the literal '
+            'formula <b data-say="literal"></b>.'
         ),
         caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
         "stored around a number and standardised. Below left: the deviation of its Z-scores, and "

@@ -337,8 +337,8 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         data=rows(networks, images, []),
         readout=(
             f"{live.key(STUDENT, 'exact (bars)')}{live.key(PLAIN, 'of the stored logits (circles)')}<br>Largest error "
-            'of a Z-score <b data-say="error"></b>. <b data-say="distinct"></b> different values are left for '
-            '<b data-say="classes"></b> classes. Loss between the two rows at temperature 2: <b data-say="loss"></b>.'
+            'of a Z-score <b data-say="error"></b>. Different values that are left for <b data-say="classes"></b> '
+            'classes: <b data-say="distinct"></b>. Loss between the two rows at temperature 2: <b data-say="loss"></b>.'
         ),
         caption="<b>Standardise before you round.</b> The teacher's logits of one image, shifted, stretched, stored "
         f"and standardised. {source(networks, images)}",
