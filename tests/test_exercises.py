@@ -418,7 +418,8 @@ def test_a_reader_is_told_how_near_is_near_enough(posed: dict[str, Posed]) -> No
     said = {
         name: html.unescape(found[1])
         for name, one in posed.items()
-        if name != "logit_statistics-range" and (found := re.search(r'-tolerance">([^<]+)<', page.to_markdown(one)))
+        if name != "logit_statistics-range"
+        and (found := re.search(r'id="[\w-]+-tolerance">([^<]+)<', page.to_markdown(one)))
     }
     assert said["data-views"] == said["tsne-votes"] == said["networks-legend"] == "a whole number"
     assert said["zscore-bound"] == "± 0.03 will do"
