@@ -9,11 +9,13 @@ import shlex
 import statistics
 
 import pytest
+import torch
 import yaml
 
 from lskd import catalogue, cli, questions
 from lskd.analysis import aggregate
 from lskd.errors import LskdError
+from lskd.losses import kd_loss
 from lskd.sources import ROOT
 
 RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8"
@@ -101,6 +103,11 @@ def test_half_precision_breaks_the_formula_and_not_the_loss() -> None:
     assert flat[1] == "not finite"
     assert all(math.isfinite(numbers(row[2])[0]) for row in (ordinary, flat, equal))
     assert numbers(equal[1])[0] > 1000 > 1 > numbers(equal[2])[0]
+    teacher = questions._logits(64, 100, seed=2).half().double()
+    for row, spread in ((ordinary, 3.0), (flat, 1e-4)):  # what arithmetic without rounding gives for the same logits
+        student = questions._logits(64, 100, spread=spread, seed=1).half().double().requires_grad_()
+        (exact,) = torch.autograd.grad(kd_loss(student, teacher, temperature=2.0, standardize=True), student)
+        assert numbers(row[2])[0] == pytest.approx(exact.abs().max().item(), rel=0.05)
 
 
 def test_shards_average_to_the_batch_for_sums_over_samples_only() -> None:

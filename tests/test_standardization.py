@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,13 @@ def test_the_words_below_the_table_are_those_of_the_run(tmp_path: Path, scale: f
     for found in shares.values():
         assert f"{100 * found.share:.0f} %" in text
         assert f"{found.standardised:.3f}" in text
+    size = replace(packs["teacher"], logits=packs["teacher"].logits / 4, meta=packs["kd"].meta)  # lacks nothing else
+    alone = Networks({"teacher": packs["teacher"], "kd": size}, networks.record, None, networks.files)
+    (only,) = chapter_tables.size_shares(alone, temperature=2.0).values()
+    assert only.share > 0.999
+    assert only.factor == pytest.approx(4, rel=0.02)
+    assert only.standardised == pytest.approx(0, abs=1e-6)
+    assert "this run the part lies between 100 % and 100 %" in chapter_tables.spread_text(alone, temperature=2.0)
     assert ("this run does not show it" in text) == (shares["kd_ls"].share <= shares["kd"].share)
     assert ("nearer to the teacher" in text) == (shares["kd_ls"].standardised < shares["kd"].standardised)
     rows = chapter_tables.spread_table(networks, temperature=2.0).rows
