@@ -251,6 +251,7 @@ class TestFind:
         "query", ["teacher", "teachers", "naive", "naïve", "wom", "wombat brim", "these wombats", "wombats sleeping"]
     )
     def test_prefixes_accents_and_small_words(self, engine: Any, query: str) -> None:
+        assert engine.evaluate("q => lskdSearch.find(q).some", query) is False
         assert find(engine, query) == ["The Z-score of a brim"]
 
     def test_all_words_must_match(self, engine: Any) -> None:
