@@ -114,9 +114,9 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
             '<b data-say="answer"></b>.<br>Divergence <b data-say="kl"></b>, loss <b data-say="loss"></b>, length of '
             'its gradient <b data-say="length"></b>.<br style="clear:both">'
         ),
-        caption="<b>What the student is shown.</b> Left: softened probabilities of the teacher's first classes, the "
+        caption="<b>What the student is shown.</b> First: softened probabilities of the teacher's first classes, the "
         "true one ticked. "
-        "Right: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
+        "Second: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
         f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,

@@ -154,8 +154,8 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
             'formula <b data-say="literal"></b>.'
         ),
         caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
-        "stored around a number and standardised. Below left: the deviation of its Z-scores, and "
-        "s / (s + ε). Below right: length of the gradient of the loss at base temperature "
+        "stored around a number and standardised. Below: the deviation of its Z-scores, and "
+        "s / (s + ε). Then: length of the gradient of the loss at base temperature "
         f"{TEMPERATURE:g} with respect to the logits. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,

@@ -60,7 +60,7 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
                     ("pz", "probabilities of Z-scores at T"),
                 ],
             ),
-            live.Slider("temperature", "T", 0.5, 8, 0.1, 2),
+            live.Slider("temperature", "temperature T", 0.5, 8, 0.1, 2),
         ],
         plots={"row": made},
         data={**rows(networks, range(len(index)), list(students)), "side": side(dataset), "colors": looks},

@@ -282,15 +282,15 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
             'Angle between the two pushes <b data-say="angle"></b>. <i>Plain</i> distillation at temperature '
             f'{reference.temperature:g} would push as hard as this teacher does with weight <b data-say="equal"></b>.'
         ),
-        caption="<b>Two voices, two weights.</b> Left: minus the gradient of each weighted term with respect to the "
+        caption="<b>Two voices, two weights.</b> First: minus the gradient of each weighted term with respect to the "
         "student's logits; up means <i>raise this one</i>, the arrow is where it goes, the true class is ticked. "
-        "Right: lengths of these gradients at the chosen weights and temperature, if the student's logits had another "
-        "spread; both axes are logarithmic, circles are at the logits on the left. "
+        "Second: lengths of these gradients at the chosen weights and temperature, if the student's logits had another "
+        "spread; both axes are logarithmic, circles are at the logits of the first panel. "
         f"{source(networks, images)}",
         sprites=sprites,
         still=picture.to_html(),
         files=picture.paths,
-        alt="Left, bars for eight classes and the others: what the label and what the teacher push; arrows: their sum. "
-        "Right: lengths of the gradients over the deviation of the student's logits. The gradient between Z-scores "
+        alt="First, bars for eight classes and the others: what the label and what the teacher push; arrows: their sum. "
+        "Second, lengths of the gradients over the deviation of the student's logits. The gradient between Z-scores "
         "falls as one over the deviation.",
     )

@@ -98,7 +98,7 @@ def toy(picture: Published) -> live.Live:
             + '<br>Loss of student 1: <b data-say="s1"></b>, of student 2: <b data-say="s2"></b>. '
             '<b data-say="verdict"></b>'
         ),
-        caption="<b>Move the sliders.</b> Left: what enters the softmax. Middle: what comes out of it. Right: minus "
+        caption="<b>Move the sliders.</b> First: what enters the softmax. Second: what comes out of it. Third: minus "
         "the gradient of the loss. The logits are those behind the paper's Fig. 2.",
         still=picture.to_html(),
         alt=picture.alt,

@@ -157,7 +157,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
             f'<th scope="col">along spread</th></tr></thead><tbody>{row("plain", "plain")}'
             f"{row('with LS', 'standardized')}</tbody></table>"
         ),
-        caption="<b>Move the first two sliders.</b> Left: logits; right: Z-scores. The table has the loss, the length "
+        caption="<b>Move the first two sliders.</b> First logits, then Z-scores. The table has the loss, the length "
         f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
         still=picture.to_html(),
         files=picture.paths,
