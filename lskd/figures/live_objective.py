@@ -290,7 +290,7 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         sprites=sprites,
         still=picture.to_html(),
         files=picture.paths,
-        alt="First, bars for eight classes and the others: what the label and what the teacher push; arrows: their sum. "
+        alt="First, bars for eight classes and the others: what label and teacher push; arrows: their sum. "
         "Second, lengths of the gradients over the deviation of the student's logits. The gradient between Z-scores "
         "falls as one over the deviation.",
     )
