@@ -428,6 +428,13 @@ def test_a_reader_is_told_how_near_is_near_enough(posed: dict[str, Posed]) -> No
     assert (model.one_digit(0.0041976), model.one_digit(0.96)) == (0.004, 1.0)
 
 
+def test_a_notebook_says_how_to_ask_the_kernel(posed: dict[str, Posed]) -> None:
+    said = {name: page._call(posed[name]) for name in ("toy-content", "toy-loud")}
+    assert said["toy-content"] == '<code>exercises.check("toy-content", your number)</code>'
+    for key in posed["toy-loud"].exercise.options:
+        assert f'"{key}"' in said["toy-loud"]
+
+
 def test_short_texts_are_safe_and_typeset() -> None:
     assert page._inline("It's *so* <b>, `a*b*c`\n&") == "It’s <em>so</em> &lt;b&gt;, <code>a*b*c</code> &amp;"
 

@@ -31,7 +31,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
     return {
         "fifth": Answer(
             right={(True, False): "raw", (True, True): "both", (False, False): "none", (False, True): "z"}[
-                raw > 0.1, z > 0.1
+                raw > 1e-3, z > 1e-3
             ],
             shown={
                 "raw": f"{raw:.2f}",

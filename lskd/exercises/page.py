@@ -127,9 +127,16 @@ def _form(posed: Posed, name: str) -> str:
         f'<div class="lskd-answer" role="group" aria-label="Answer to exercise {posed.number}" '
         f'data-exercise="{posed.identity}">\n{fields}'
         '<div class="lskd-verdict" role="status"></div>\n'
-        f'<p class="lskd-kernel">In a notebook: <code>exercises.check("{posed.identity}", …)</code></p>\n'
+        f'<p class="lskd-kernel">In a notebook: {_call(posed)}</p>\n'
         f'<script type="application/json">{stored}</script>\n</div>\n\n'
     )
+
+
+def _call(posed: Posed) -> str:
+    """How to ask a kernel, HTML."""
+    first, *others = [f'"{key}"' for key in posed.exercise.options] or ["your number"]
+    call = f'<code>exercises.check("{posed.identity}", {first})</code>'
+    return ", or ".join([call, *(f"<code>{key}</code>" for key in others)])
 
 
 def _inline(text: str) -> str:
