@@ -214,7 +214,7 @@ def test_pages_are_accessible(chromium: Any, book: Path, chapters: list[Path], l
 def test_the_book_is_printed_with_its_code_and_still_pictures(
     chromium: Any, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lskd import pdf
+    from lskd.book import pdf
 
     monkeypatch.chdir(ROOT)
     given = {"sources": "build/tiny-book", "facts": "build/tiny/facts.json", "output": tmp_path / "book.pdf"}

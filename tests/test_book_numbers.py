@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lskd.book_numbers import number_figures, number_joined
+from lskd.book.numbers import number_figures, number_joined
 from lskd.errors import LskdError
 
 FRONT = (

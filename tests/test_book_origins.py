@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lskd.book_origins import add_origins
+from lskd.book.origins import add_origins
 
 IMAGE = '<img class="lskd-{} dark-light" alt="a" src="data:image/svg+xml,x"{}>'
 HIDDEN = ' style="display:none"'

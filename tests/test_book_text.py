@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lskd.book_formula import plain_formula
-from lskd.book_text import Section, sections
+from lskd.book.formula import plain_formula
+from lskd.book.text import Section, sections
 
 
 def article(content: str) -> str:

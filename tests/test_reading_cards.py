@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from reading import go, small
 
-from lskd import book_cards
+from lskd.book import cards
 from lskd.errors import LskdError
 
 pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
@@ -24,9 +24,9 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def stored(book: Path) -> dict[str, dict[str, str]]:
-    text = (book / book_cards.FILE).read_text(encoding="utf-8")
-    cards: dict[str, dict[str, str]] = json.loads(text.removeprefix("lskdCards=").rstrip().removesuffix(";"))
-    return cards
+    text = (book / cards.FILE).read_text(encoding="utf-8")
+    found: dict[str, dict[str, str]] = json.loads(text.removeprefix("lskdCards=").rstrip().removesuffix(";"))
+    return found
 
 
 def test_every_link_to_a_term_a_source_or_an_equation_has_its_card(book: Path) -> None:
@@ -51,14 +51,14 @@ def test_equal_pages_give_equal_cards_and_a_term_without_a_meaning_is_an_error(t
     glossary = '<dl class="glossary"><dt id="term-a">a<a class="headerlink">#</a></dt><dd><p>first</p></dd></dl>'
     link = '<a class="reference internal" href="glossary.html#term-{}">x</a>'
     small(tmp_path, link.format("a"), glossary=glossary)
-    bytes_ = book_cards.write(tmp_path).read_bytes()
+    bytes_ = cards.write(tmp_path).read_bytes()
     assert json.loads(bytes_[len("lskdCards=") : -2]) == {
         "glossary.html#term-a": {"kind": "term", "title": "a", "body": "<p>first</p>"}
     }
-    assert book_cards.write(tmp_path).read_bytes() == bytes_
+    assert cards.write(tmp_path).read_bytes() == bytes_
     small(tmp_path, link.format("b"), glossary=glossary)
     with pytest.raises(LskdError, match=r"glossary.html: nothing to show for #term-b; expected a term or an entry"):
-        book_cards.write(tmp_path)
+        cards.write(tmp_path)
 
 
 @pytest.mark.browser

@@ -14,7 +14,7 @@ from controls import move, said
 from reading import go, small
 
 from lskd import book as books
-from lskd import book_words
+from lskd.book import words
 from lskd.errors import LskdError
 from lskd.facts import TOY
 from lskd.figures.live_controls import Check, Choice, Entry, Slider, Steps
@@ -231,7 +231,7 @@ FIGURE = "".join(
 def test_a_word_that_can_do_nothing_is_found(tmp_path: Path, address: str, complaint: str) -> None:
     figure = f'<figure class="lskd-live" id="live-a">{FIGURE}</figure>'
     small(tmp_path, f'{figure}<p><a class="lskd-word" href="{address}">some words</a></p>')
-    found = book_words.problems(tmp_path)
+    found = words.problems(tmp_path)
     assert len(found) == bool(complaint)
     if complaint:
         assert found[0].startswith(f"page.html: the live word 'some words' {complaint}")
@@ -253,4 +253,4 @@ def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_word_of_the_book_is_idle(book: Path) -> None:
-    assert book_words.problems(book) == []
+    assert words.problems(book) == []

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from lskd import book as books
-from lskd import book_search
-from lskd.book_search import Page
+from lskd.book import search
+from lskd.book.search import Page
 from lskd.errors import LskdError
 from lskd.sources import ROOT
 
@@ -38,14 +38,14 @@ def test_the_table_of_contents_names_pages_parts_and_titles(tmp_path: Path) -> N
         "    sections:\n    - file: sub/b\n- chapters:\n  - file: c\n",
         encoding="utf-8",
     )
-    assert book_search.listed(tmp_path / "_toc.yml") == [
+    assert search.listed(tmp_path / "_toc.yml") == [
         Page("intro"),
         Page("a", "Other", "The idea"),
         Page("sub/b", "", "The idea"),
         Page("c"),
     ]
     with pytest.raises(LskdError, match="no such file; a book needs a table of contents"):
-        book_search.listed(tmp_path / "none.yml")
+        search.listed(tmp_path / "none.yml")
 
 
 def test_the_words_are_equal_for_equal_pages_and_not_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,21 +53,21 @@ def test_the_words_are_equal_for_equal_pages_and_not_too_many(tmp_path: Path, mo
     (tmp_path / "empty.html").write_text(article(""), encoding="utf-8")
     page = article("<section id='x'><h1>X</h1><p>é &lt;/script&gt; \u2028 end</p></section>")
     (tmp_path / "intro.html").write_text(page, encoding="utf-8")
-    script = book_search.write(tmp_path, tmp_path)
+    script = search.write(tmp_path, tmp_path)
     first = script.read_bytes()
     assert words(tmp_path) == {
         "pages": [["intro.html", "X", "", [["", "X", "section", "é </script> end"]]]],
     }
-    assert book_search.write(tmp_path, tmp_path).read_bytes() == first
+    assert search.write(tmp_path, tmp_path).read_bytes() == first
     assert {path.name for path in script.parent.iterdir()} == {"words.js", "find.js", "show.js"}
-    monkeypatch.setattr(book_search, "LIMIT", 40)
+    monkeypatch.setattr(search, "LIMIT", 40)
     with pytest.raises(LskdError, match=r"words\.js: \d+ bytes to load for the first result, expected at most 40"):
-        book_search.write(tmp_path, tmp_path)
+        search.write(tmp_path, tmp_path)
 
 
 def words(html: Path) -> dict[str, Any]:
     """What ``words.js`` gives to the search."""
-    text = (html / book_search.FOLDER / "words.js").read_text(encoding="utf-8")
+    text = (html / search.FOLDER / "words.js").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text.removeprefix("lskdSearch.fill(").removesuffix(");\n"))
     return content
 
@@ -190,7 +190,7 @@ def test_a_book_is_built_with_its_words(html: Path) -> None:
         3
     ]
     assert found["bibliography.html"][3][1][1:] == ["Ann Wool", "reference", "On felt. 1901."]
-    everything = (html / book_search.FOLDER / "words.js").read_text(encoding="utf-8")
+    everything = (html / search.FOLDER / "words.js").read_text(encoding="utf-8")
     assert not re.search("hidden_source|junkword|frac", everything)
 
 
@@ -442,7 +442,7 @@ def test_without_scripts_the_form_is_there(chromium: Any, html: Path) -> None:
 @pytest.mark.book
 def test_where_the_words_are_missing_sphinx_s_search_stands_in(chromium: Any, html: Path, tmp_path: Path) -> None:
     shutil.copytree(html, tmp_path / "html")
-    shutil.rmtree(tmp_path / "html" / book_search.FOLDER)
+    shutil.rmtree(tmp_path / "html" / search.FOLDER)
     page = chromium.new_page()
     page.goto((tmp_path / "html" / "search.html").as_uri() + "?q=wombat")
     page.wait_for_selector("#search-results ul.search li a[href^='hats.html']")

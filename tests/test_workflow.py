@@ -215,7 +215,7 @@ STUDENTS = {"students", *DRAWN}
         (backdated("lskd/only_tsne.py"), {"tsne", "book"}),
         (append("lskd/notebooks.py"), {"teacher", "data", *STUDENTS}),
         (append("lskd/cli.py"), set()),
-        (append("lskd/book.py"), {"book"}),
+        (append("lskd/book/assembly.py"), {"book"}),
         (append("lskd/facts.py"), {"facts", "book"}),
         (append("lskd/losses.py"), {"facts", "book"}),
         (append("recipes/digit-pairs.toml"), {"data", *STUDENTS}),

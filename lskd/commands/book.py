@@ -44,7 +44,7 @@ def _build(given: argparse.Namespace) -> int:
 
 
 def _pdf(given: argparse.Namespace) -> int:
-    from lskd import pdf
+    from lskd.book import pdf
 
     print(short(pdf.build(sources=given.sources, facts=given.facts, config=given.config, output=given.output)))
     return 0

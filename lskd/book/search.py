@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lskd.book_text import sections
+from lskd.book.text import sections
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 
@@ -59,11 +59,11 @@ def write(html: Path, book: Path) -> Path:
     if len(data) > LIMIT:
         raise LskdError(
             f"{FOLDER}/words.js: {len(data):,} bytes to load for the first result, expected at most {LIMIT:,};"
-            " keep what has grown out of the search (SILENT_CLASSES in lskd/book_text.py), or raise LIMIT"
+            " keep what has grown out of the search (SILENT_CLASSES in lskd/book/text.py), or raise LIMIT"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     for name in SCRIPTS:
-        shutil.copyfile(Path(__file__).with_name(f"book_search_{name}"), target.with_name(name))
+        shutil.copyfile(Path(__file__).with_name(f"search_{name}"), target.with_name(name))
     atomic_write(target, data)
     return target
 

@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lskd import book_cards, book_search, book_words, launch
-from lskd.book_numbers import number_figures
-from lskd.book_origins import add_origins
+from lskd import launch
+from lskd.book import cards, search, words
+from lskd.book.numbers import number_figures
+from lskd.book.origins import add_origins
 from lskd.errors import LskdError
 from lskd.files import read_json
 
@@ -72,9 +73,9 @@ def build(
         page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
     number_figures(index.parent, chapters(Path(book)))
     add_origins(index.parent, chapters(Path(book)), Path(notebooks))
-    book_cards.write(index.parent)
-    book_search.write(index.parent, Path(book))
-    if idle := book_words.problems(index.parent):
+    cards.write(index.parent)
+    search.write(index.parent, Path(book))
+    if idle := words.problems(index.parent):
         raise LskdError("the book was not built:\n" + "\n".join(f"  {line}" for line in idle))
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)

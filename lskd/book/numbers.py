@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lskd.book_figures import figures_of
+from lskd.book.figures import figures_of
 from lskd.errors import LskdError
 from lskd.named import nearest
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from lskd.book_formula import plain_formula
+from lskd.book.formula import plain_formula
 
 __all__ = ["Section", "sections"]
 

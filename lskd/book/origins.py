@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lskd.book_figures import PageFigure, figures_of
+from lskd.book.figures import PageFigure, figures_of
 from lskd.files import read_json
 
 __all__ = ["Origin", "add_origins"]

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from lskd.book import chapters, run_jupyter_book, with_facts
-from lskd.book_numbers import number_joined
+from lskd.book.numbers import number_joined
 from lskd.doctor import browser
 from lskd.errors import LskdError
 

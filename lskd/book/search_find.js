@@ -1,4 +1,4 @@
-/* What matches a query, how well, and in which sentence. Works on the words that lskd/book_search.py has written. */
+/* What matches a query, how well, and in which sentence. Works on the words that lskd/book/search.py has written. */
 (() => {
   "use strict";
   const search = (window.lskdSearch ??= {});
