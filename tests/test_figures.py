@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 
@@ -24,6 +25,7 @@ from lskd.figures import (
     live_toy,
     logit_gap,
     logit_statistics,
+    network_cost,
     network_table,
     results,
     tsne,
@@ -97,8 +99,6 @@ def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, 
 
 
 def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
-    import pandas as pd
-
     def draw(theme: Any) -> Any:
         raise AssertionError("not reached")
 
@@ -167,8 +167,28 @@ def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
     assert dataset.digest in data_samples.facts(dataset)
     still = live_toy.still(tmp_path)
     assert len(still.paths[2].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
-    families = dict(network_table.by_family(network_table.networks()))
-    assert any("resnet8x4" in text for text in families.values())
+
+
+def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_path: Path) -> None:
+    table = network_table.networks()
+    families = dict(network_table.by_family(table))
+    assert "| `resnet8x4` | 1,233,540 | 177.1 | 256 | 72.50 |" in families["resnet"]
+    assert families["resnet"].startswith("32 × 32 pixels, 100 classes.\n\n")
+    assert "| `resnet14` | 181,108 | 26.7 | 64 | – |" in families["resnet"]  # no table has it
+    assert "69.75" in families["imagenet/ResNet"]
+    drawn = network_cost.costs(table, tmp_path)
+    data = pd.read_csv(drawn.paths[2]).set_index("name")
+    assert data.accuracy["resnet32x4"] == 79.42
+    assert data.multiply_adds["resnet20"] == table.set_index("name").multiply_adds["resnet20"]
+    assert "wrn_28_4" not in data.index  # of Table 5, and in no list of networks
+    joined = network_cost.pairs(set(data.index))
+    assert len(joined) == len(set(joined)) == 14  # seven a table
+    assert ("resnet56", "resnet20") in joined
+    assert "every student costs less than its teacher" in drawn.alt
+    teacher = table.assign(
+        multiply_adds=[1 if n == "vgg13" else m for n, m in zip(table.name, table.multiply_adds, strict=True)]
+    )
+    assert "in 12 of them the student costs less" in network_cost.costs(teacher, tmp_path).alt
 
 
 def test_panels_stand_below_one_another_where_the_column_is_narrow() -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from lskd.describe import markdown_table
+from lskd.figures.network_cost import alone
 from lskd.files import atomic_write
 from lskd.models import list_models, model_info
+
+DATASETS = {(32, 100): "cifar100", (224, 1000): "imagenet", (224, 100): "cifar100_224"}  # of input size and classes
 
 __all__ = ["by_family", "networks", "write_csv"]
 
@@ -37,21 +40,23 @@ def networks() -> pd.DataFrame:
 
 
 def by_family(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """(family, Markdown table) in the order of the list."""
+    """(family, Markdown: what all of it take, and a table) in the order of the list."""
     for family, rows in table.groupby("family", sort=False):
+        (size,), (classes,) = (sorted(set(rows[key])) for key in ("input_size", "classes"))
+        published = alone(DATASETS[(size, classes)])
         cells = [
             (
                 f"`{row['name']}`",
                 f"{row['parameters']:,}",
                 f"{row['multiply_adds'] / 1e6:,.1f}",
                 row["features"],
-                f"{row['input_size']} × {row['input_size']}",
-                row["classes"],
+                f"{published[row['name']]:.2f}" if row["name"] in published else "–",
             )
             for row in rows.to_dict("records")
         ]
-        header = ("network", "parameters", "multiply-adds (million)", "features", "input", "classes")
-        yield str(family), markdown_table(header, cells, align="lrrrrr")
+        header = ("network", "parameters", "multiply-adds (million)", "features", "published, alone (%)")
+        takes = f"{size} × {size} pixels, {classes:,} classes."
+        yield str(family), f"{takes}\n\n{markdown_table(header, cells, align='lrrrr')}"
 
 
 def write_csv(table: pd.DataFrame, folder: Path | str) -> Path:
