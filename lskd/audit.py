@@ -224,7 +224,7 @@ def constant_row() -> Table:
         p, q = F.softmax(form(teacher) / 2, dim=-1), F.log_softmax(form(student) / 2, dim=-1)
         (gradient,) = torch.autograd.grad(4 * F.kl_div(q, p, reduction="batchmean"), student)
         size = gradient.abs().max().item()
-        rows.append([name, "not a number" if math.isnan(size) else f"{size:.2g}"])
+        rows.append([name, "not a number" if math.isnan(size) else f"{float(f'{size:.2g}'):,g}"])
     return ["", "largest gradient on a constant row"], rows
 
 

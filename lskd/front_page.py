@@ -68,7 +68,7 @@ def _results(root: Path) -> str:
     records = _group(root)
     first = records[0]
     found = analysis.results(records)
-    table = tables.results_table(found, epoch="last").to_markdown()
+    table = tables.results_table(found, epoch="last", counts=True).to_markdown()
     seeds = ", ".join(str(r["seed"]) for r in records)
     devices = " and ".join(
         sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records})

@@ -129,16 +129,22 @@ def test_the_table_marks_single_runs_wherever_a_number_stands() -> None:
     single = tables.results_table(analysis.results(_runs(1)), epoch="last", paired={"kd": 0.4321})
     assert [cell.replace("\u00a0", " ") for cell in single.rows[1]] == [
         "KD",
-        "80.00 (n = 1)",
-        "80.50 (n = 1)",
-        "+0.50 (n = 1)",
+        "80.00",
+        "80.50",
+        "+0.50",
         "0.43",
         "none",
     ]
-    assert "Fewer than 3 seeds" in single.caption
+    assert "n = 1 seed. <b>Fewer than 3 seeds" in single.caption
     several = tables.results_table(analysis.results(_runs(3)), epoch="last")
-    assert several.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
-    assert several.rows[1][3].replace("\u00a0", " ") == "+0.50 ± 1.24 (n = 3)"
+    assert several.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79"
+    assert several.rows[1][3].replace("\u00a0", " ") == "+0.50 ± 1.24"
+    assert "n = 3 seeds. ± is" in several.caption
+    counts = tables.results_table(analysis.results(_runs(3)), epoch="last", counts=True)
+    assert counts.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
+    assert "n = 3" not in counts.caption
+    mixed = tables.results_table(analysis.results(_runs(3)).assign(with_n=2), epoch="last")
+    assert mixed.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
     assert "Fewer" not in several.caption
     assert several.rows[0][2] == "–"
     markdown = several.to_markdown().splitlines()
@@ -167,7 +173,7 @@ def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere(
     alone, kd = (dict(zip(table.headings, row, strict=True)) for row in table.rows[:2])
     assert kd["method"] == "KD"
     assert kd["selected, without LS"].replace("\u00a0", " ").startswith("80.33 ± ")
-    assert kd["selected, LS − without"].replace("\u00a0", " ") == "+3.50 ± 1.24 (n = 3)"
+    assert kd["selected, LS − without"].replace("\u00a0", " ") == "+3.50 ± 1.24"
     assert kd["other settings changed"] == "none"
     assert {alone[name] for name in table.headings[5:8]} == {"–"}
     assert "held out of the training set" in table.caption

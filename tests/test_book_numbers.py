@@ -14,7 +14,10 @@ FRONT = (
     '<span class="caption-text">A bird.</span></p></figcaption></figure>'
     '<a data-figure="curves/loss">the curves</a>'
 )
-IDEA = '<p>No figure here. <a data-figure="intro/id1">see the front</a></p>'
+IDEA = (
+    '<p>No figure here. <a data-figure="intro/id1">see the front</a></p>'
+    '<li><a href="curves.html#exercise-curves-why">4. Why</a></li>'
+)
 CURVES = (
     '<script>var text = "<figure id=no><figcaption>";</script>'
     '<figure class="lskd-figure" id="live-loss"><div><figure class="lskd-figure" id="figure-still">'
@@ -47,6 +50,7 @@ def test_a_number_is_chapter_and_place(html: Path) -> None:
     assert "<figcaption>still" in curves  # stands in for the live one, and has its number
     assert curves.startswith('<script>var text = "<figure id=no><figcaption>";</script>')
     assert "<span>Exercise 2.4</span>" in curves
+    assert '#exercise-curves-why">2.4. Why</a>' in read(html, "notebooks/idea")
     front = read(html, "intro")
     assert "Fig. 7" not in front
     assert '<figcaption><p><span class="lskd-number">Figure 1.</span> ' in front

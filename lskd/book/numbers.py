@@ -21,6 +21,7 @@ __all__ = ["Numbered", "number_figures", "number_joined"]
 
 _SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
 _EXERCISE = re.compile(r'(<h3 class="lskd-exercise-title"[^>]*><span>Exercise )(\d+</span>)')
+_LISTED = re.compile(r'(<a href="([\w-]+)\.html#exercise-[^"]*">)(\d+)(?=\. )')  # in the list of all exercises
 _REFERENCE = re.compile(r'<a\b[^>]*?\bdata-figure="([^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
 
 
@@ -72,7 +73,9 @@ def _numbered(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Num
     """Pages in reading order with numbers in their captions, and their figures."""
     found: dict[str, list[Numbered]] = {}
     out = {}
+    chapters = {page.rpartition("/")[2]: chapter for chapter, page in enumerate(texts)}
     for chapter, (page, text) in enumerate(texts.items()):
+        text = _LISTED.sub(lambda link: f"{link[1]}{chapters.get(link[2], '')}.{link[3]}", text)
         out[page], figures = _captions(text, chapter)
         names = [figure.name for figure in figures]
         if twice := sorted({name for name in names if names.count(name) > 1}):

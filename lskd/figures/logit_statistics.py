@@ -83,7 +83,9 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             ax.set_ylabel("logit" if kind == "raw logits" else "Z-score")
             at = int(np.flatnonzero(order == target)[0])
             ax.plot([at], [1.0], "v", color=theme.ink, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)
-            legend = ax.legend(loc="upper right", bbox_to_anchor=(1.0, 1.22), ncols=2, handlelength=1.2)
+            at_top = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)} if is_narrow() else {
+                "loc": "upper right", "bbox_to_anchor": (1.0, 1.22)}  # fmt: skip
+            legend = ax.legend(**at_top, ncols=2, handlelength=1.2)
             legend.set_in_layout(False)
         superclass_ticks(axes[-1], teacher, "x")
         axes[-1].set_xlabel(f"class, grouped by superclass (▾ true class {teacher.class_names[target]!s})")

@@ -11,6 +11,9 @@ from typing import Any
 import pandas as pd
 
 from lskd.analysis import ENOUGH_SEEDS
+from lskd.describe import SYMBOLS, counted
+
+PARTS = ("without", "with", "difference")
 
 __all__ = ["Table", "gap_table", "logit_table", "mean_text", "neighbor_table", "results_table"]
 
@@ -79,8 +82,11 @@ def results_table(
     epoch: str,
     paired: Mapping[str, float] | None = None,
     selected: pd.DataFrame | None = None,
+    counts: bool = False,
 ) -> Table:
-    """Accuracies without and with LS and their difference, each with n; ± is the 95 % t-interval.
+    """Accuracies without and with LS and their difference; ± is the 95 % t-interval.
+
+    The number of seeds stands in the caption where it is the same for all, else in every cell.
 
     Args:
         results: of :func:`lskd.analysis.results`.
@@ -89,21 +95,31 @@ def results_table(
             shown as one more column.
         selected: of :func:`lskd.analysis.results`, at the epoch chosen on held-out images; three more columns where
             a record has it, none where no record does.
+        counts: have it in every cell in any case, for a table that is shown without its caption.
     """
+    seeds = {int(row[f"{part}_n"]) for row in results.to_dict("records") for part in PARTS if row[f"{part}_n"]}
+    same = len(seeds) == 1 and not counts
+
+    def text(row: Mapping[Any, Any], part: str) -> str:
+        found = mean_text(row, part, signed=part == "difference")
+        return found.partition("\u00a0(")[0] if same else found
+
     chosen = {} if selected is None else {row["member"]: row for row in selected.to_dict("records")}
     rows = []
     for row in results.to_dict("records"):
-        cells = [str(row["label"]), *(mean_text(row, part) for part in ("without", "with"))]
-        cells.append(mean_text(row, "difference", signed=True))
+        cells = [str(row["label"]), *(text(row, part) for part in PARTS)]
         if paired is not None:
             cells.append(f"{paired[str(row['member'])]:.2f}" if row["member"] in paired else "–")
         if chosen:
             found = chosen.get(row["member"])
-            for part in ("without", "with", "difference"):
-                cells.append(mean_text(found, part, signed=part == "difference") if found else "–")
-        rows.append([*cells, str(row["settings"]) or ("none" if row["difference_n"] else "–")])
+            cells += [text(found, part) if found else "–" for part in PARTS]
+        settings = str(row["settings"])
+        for name, symbol in SYMBOLS.items():
+            settings = settings.replace(name, symbol)
+        rows.append([*cells, settings or ("none" if row["difference_n"] else "–")])
     few = bool(results["few"].any()) if len(results) else False
     caption = f"Test accuracy at the <b>{epoch}</b> epoch, percent; differences in points."
+    caption += f" n = {counted(max(seeds), 'seed')}." if same else ""
     caption += " ± is a 95 % t-interval over seeds." if not few else ""
     caption += f" <b>Fewer than {ENOUGH_SEEDS} seeds: no interval, and no conclusion about the method.</b>" * few
     caption += " <b>Selected</b>: at the epoch that was best on images held out of the training set." * bool(chosen)
