@@ -121,7 +121,7 @@ def torchrun(*arguments: str | Path, cwd: Path, fails: bool = False) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,  # a guard against hanging, not a measure
         check=False,
     )
     said = done.stdout[-3000:] + done.stderr[-6000:]

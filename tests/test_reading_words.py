@@ -14,7 +14,7 @@ from controls import move, said
 from reading import go, small
 
 from lskd import book as books
-from lskd.book import words
+from lskd.book import assembly, words
 from lskd.errors import LskdError
 from lskd.facts import TOY
 from lskd.figures.live_controls import Check, Choice, Entry, Slider, Steps
@@ -243,7 +243,7 @@ def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytes
         small(output / "_build" / "html", '<a class="lskd-word" href="?t=2#live-b">w</a>', index="")
         return 0, ""
 
-    monkeypatch.setattr(books, "run_jupyter_book", pretend)
+    monkeypatch.setattr(assembly, "run_jupyter_book", pretend)
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: page\nparts: []\n", encoding="utf-8")
     (tmp_path / "_config.yml").write_text("{}\n", encoding="utf-8")
