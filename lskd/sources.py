@@ -10,6 +10,7 @@ says which: ``__dynamic_imports__ = ("package.module",)``, empty for modules of 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -22,6 +23,9 @@ __all__ = ["closure", "digest", "notebook_modules"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(__file__).resolve().parent.name
+
+# What a file says its computed imports can reach, or None; its import statements and calls that import.
+Statements = tuple[tuple[str, ...] | None, tuple[ast.Import | ast.ImportFrom | ast.Call, ...]]
 
 
 def closure(*modules: str, root: Path = ROOT) -> tuple[Path, ...]:
@@ -47,9 +51,9 @@ def closure(*modules: str, root: Path = ROOT) -> tuple[Path, ...]:
         if name in found or path is None:
             continue
         found[name] = path
-        tree = _parse(path.read_text(encoding="utf-8"), str(path))
+        statements = _parse(path.read_text(encoding="utf-8"), str(path))
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for target in _imports(tree, package, root):
+        for target in _imports(statements, package, root):
             if target.partition(".")[0] in packages:
                 waiting += _lineage(target)
     return tuple(sorted(set(found.values())))
@@ -79,8 +83,8 @@ def notebook_modules(path: str | os.PathLike[str], root: Path = ROOT, package: s
     for number, cell in enumerate(cells, start=1):
         if cell.get("cell_type") != "code":
             continue
-        tree = _parse(_without_magics("".join(cell["source"])), f"{path}, cell {number}")
-        for name in _imports(tree, "", root):
+        statements = _parse(_without_magics("".join(cell["source"])), f"{path}, cell {number}")
+        for name in _imports(statements, "", root):
             if name.partition(".")[0] == package:
                 if _file(name, root) is None:
                     raise LskdError(f"{path}, cell {number}: imports {name}, which does not exist")
@@ -102,11 +106,11 @@ def _lineage(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
-def _imports(tree: ast.AST, package: str, root: Path) -> set[str]:
-    """Absolute names of the modules that ``tree``, a file of ``package``, imports."""
-    told = _told(tree)
+def _imports(statements: Statements, package: str, root: Path) -> set[str]:
+    """Absolute names of the modules that a file of ``package`` imports by its ``statements``."""
+    told, nodes = statements
     found: set[str] = set(told or ())
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -115,7 +119,7 @@ def _imports(tree: ast.AST, package: str, root: Path) -> set[str]:
             if any(alias.name == "*" for alias in node.names):
                 found |= _submodules(base, root)  # __all__ may name submodules
             found |= {sub for alias in node.names if _file(sub := f"{base}.{alias.name}", root)}
-        elif isinstance(node, ast.Call) and _is_import_call(node):
+        else:
             argument = node.args[0] if node.args else None
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 name = argument.value
@@ -123,6 +127,14 @@ def _imports(tree: ast.AST, package: str, root: Path) -> set[str]:
             elif told is None:
                 found |= _submodules(package, root)  # chosen at run time: any sibling may be meant
     return {name for name in found if name}
+
+
+@functools.lru_cache(maxsize=4096)
+def _statements(source: str) -> Statements:
+    """What ``source`` imports by; kept, because many questions are asked about the same few files."""
+    tree = ast.parse(source)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
+    return _told(tree), tuple(node for node in nodes if not isinstance(node, ast.Call) or _is_import_call(node))
 
 
 def _told(tree: ast.AST) -> tuple[str, ...] | None:
@@ -165,8 +177,8 @@ def _without_magics(source: str) -> str:
     )
 
 
-def _parse(source: str, where: str) -> ast.Module:
+def _parse(source: str, where: str) -> Statements:
     try:
-        return ast.parse(source)
+        return _statements(source)
     except SyntaxError as error:
         raise LskdError(f"{where}: line {error.lineno} is not valid Python ({error.msg})") from None
