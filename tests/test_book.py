@@ -29,6 +29,7 @@ FIGURES = {
     "temperature": {"distillation", "factor", "spread"},
     "zscore": {"entropy", "invariance", "bound", "two_classes", "precision", "epsilon"},
     "losses": {"objective"},
+    "networks": {"network_cost"},
     "data": {"classes", "views"},
     "train_teacher": {"learning_curves"},
     "train_students": {"learning_curves"},
