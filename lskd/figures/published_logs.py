@@ -362,10 +362,11 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
         alt=f"Training losses of irregular released runs beside regular ones. The loss jumps in {described}. The KD "
         "run of resnet32x4 to ShuffleV2 has a loss as small as the run of weight 1. CTKD's temperatures settle at "
         f"{settled}.",
-        caption=f"<b>What is irregular in the released logs.</b> Top left: the loss halves at epochs {halved}, each "
-        "one epoch before a regular decay. Top right: a run named for weight 9 has the loss of weight 1 (logarithmic "
-        f"scale). Bottom left: a run that nearly collapses at epochs {risen}. Bottom right: temperatures that the "
-        f"released script's range, 1 to 21, could not have produced. n = 1 run a line. {SOURCE}",
+        caption=f"<b>What is irregular in the released logs.</b> <i>Halves, twice</i>: at epochs {halved}, "
+        "each one epoch before a regular decay. <i>Too small for its weight</i>: a run named for weight 9 has the loss "
+        f"of weight 1 (logarithmic scale). <i>Jumps back</i>: a run that nearly collapses at epochs {risen}. "
+        "<i>Temperatures</i> that the released script's range, 1 to 21, could not have produced. n = 1 run a line. "
+        f"{SOURCE}",
         inputs=[published.CURVES],
         data=found,
         n=1,
