@@ -88,10 +88,10 @@ def run_text(record: Mapping[str, Any]) -> str:
         else ""
     )
     return (
-        f"Seed {record['seed']}: {len(record['members'])} network(s){behind}, trained in "
+        f"Seed {record['seed']}: {counted(len(record['members']), 'network')}{behind}, trained in "
         f"{duration(record['wall_seconds'])} on {hardware} "
         f"({images / max(record['wall_seconds'], 1e-9):,.0f} student images a second, evaluation included), "
-        f"PyTorch {record['versions']['torch']}, in {record['sessions']} session(s).{stopped}\n\n"
+        f"PyTorch {record['versions']['torch']}, in {counted(record['sessions'], 'session')}.{stopped}\n\n"
         f"```\n{record['command']}\n```"
     )
 

@@ -82,7 +82,7 @@ def _torch() -> Iterator[str]:
     except ModuleNotFoundError:
         yield "! torch      missing; pip install -e ."
         return
-    yield f"  torch      {torch.__version__}, {torch.get_num_threads()} thread(s) on {os.cpu_count()} core(s)"
+    yield f"  torch      {torch.__version__}, threads: {torch.get_num_threads()}, cores: {os.cpu_count()}"
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(i)

@@ -47,4 +47,4 @@ def check_keywords(owner: str, word: str, function: Callable[..., Any], given: I
             raise ValueError(f"{owner} has no {word} {key!r}; did you mean {near!r}? It has {', '.join(known)}")
     missing = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in given]
     if missing:
-        raise ValueError(f"{owner} needs the {word}(s) {', '.join(missing)}")
+        raise ValueError(f"{owner} needs {' and '.join(missing)} among its {word}s")

@@ -51,7 +51,7 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
     """
     tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
-        raise LskdError(f"{where}: {len(tagged) or 'no'} cell(s) tagged 'parameters'; expected exactly one")
+        raise LskdError(f"{where}: {len(tagged) or 'no'} cells are tagged 'parameters'; expected exactly one")
     if tagged[0].get("cell_type") != "code":
         raise LskdError(f"{where}: the cell tagged 'parameters' is not a code cell")
     source = "".join(tagged[0]["source"])

@@ -57,6 +57,8 @@ def test_every_chapter_is_a_page(book: Path, chapters: list[Path]) -> None:
     assert (book / "index.html").is_file()
     assert [page for page in chapters if not page.is_file()] == []
     assert set(FIGURES) <= set(notebook_pages(ROOT / "book"))
+    titles = [re.search(r"<h1>(.*?)<a", page.read_text(encoding="utf-8"))[1] for page in chapters]  # type: ignore[index]
+    assert len(set(titles)) == len(titles)  # a notebook that ran twice is two chapters
 
 
 @pytest.mark.parametrize("name", FIGURES)

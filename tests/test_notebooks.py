@@ -79,7 +79,7 @@ def test_declared_parameters_are_read_without_a_kernel() -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([], r"n\.ipynb: no cell\(s\) tagged 'parameters'; expected exactly one"),
+        ([], r"n\.ipynb: no cells are tagged 'parameters'; expected exactly one"),
         ([cell("a: int = 1"), cell("b: int = 1")], "2 cell"),
         ([cell("a: int = 1", cell_type="markdown")], "not a code cell"),
         ([cell("a: int = 1\nb = 2")], r"line 2: expected `name: type = default`, found `b = 2`"),

@@ -135,7 +135,7 @@ def test_a_flipped_byte_is_found_and_its_block_made_again(
     content = bytearray((tmp_path / "logits.bin").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "logits.bin").write_bytes(content)
-    with pytest.raises(LskdError, match=r"block\(s\) 1 of 4 are missing or differ from their sha256"):
+    with pytest.raises(LskdError, match="of 4 blocks these are missing or differ from their sha256: 1;"):
         open_table(tmp_path, header, teacher, dataset, device=CPU)
     made(tmp_path, teacher, dataset)
     open_table(tmp_path, header, teacher, dataset, device=CPU)

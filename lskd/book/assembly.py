@@ -119,10 +119,20 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
     shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
     (output / "notebooks").mkdir(exist_ok=True)
+    titles = {page.path: page.title for page in search.listed(book / "_toc.yml")}
     for path in executed:
-        shutil.copyfile(path, output / "notebooks" / path.name)
+        title = titles.get(f"notebooks/{path.stem}")
+        (output / "notebooks" / path.name).write_text(json.dumps(entitled(read_json(path), title)), encoding="utf-8")
     if figures.is_dir():
         shutil.copytree(figures, output / "figures", dirs_exist_ok=True, ignore=ignore)
+
+
+def entitled(content: dict[str, Any], title: str | None) -> dict[str, Any]:
+    """A notebook under the title that the table of contents gives it: one that ran twice is two chapters."""
+    first = next((cell for cell in content["cells"] if cell["cell_type"] == "markdown"), None)
+    if title and first:
+        first["source"] = re.sub(r"\A# .*", lambda _: f"# {title}", "".join(first["source"]))
+    return content
 
 
 def pages(book: Path) -> list[str]:

@@ -77,5 +77,5 @@ def _verify(given: argparse.Namespace) -> int:
         print(f"note: {line}")
     for line in report.problems:
         print(f"problem: {line}")
-    print(f"checked {'; '.join(report.checked)}: {len(report.problems) or 'no'} problem(s)")
+    print(f"checked {'; '.join(report.checked)}; problems: {len(report.problems) or 'none'}")
     return 1 if report.problems else 0

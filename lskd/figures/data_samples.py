@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lskd.data import Dataset
 from lskd.data.views import Views
-from lskd.describe import markdown_table
+from lskd.describe import counted, markdown_table
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme, figure
 
@@ -73,8 +73,8 @@ def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
         draw,
         "views",
         folder=folder,
-        alt=f"The {gather.count} weak views of one training image, shifted by up to {dataset.pad} pixels{mirrored}.",
-        caption=f"<b>All {gather.count} weak views of one image</b>: zero padding of {dataset.pad} pixel(s), crops of "
+        alt=f"The {gather.count} weak views of one training image, shifted by up to {counted(dataset.pad, 'pixel')}{mirrored}.",
+        caption=f"<b>All {gather.count} weak views of one image</b>: zero padding of {counted(dataset.pad, 'pixel')}, crops of "
         f"the original size{mirrored}. The number is the view's index.",
         inputs=[],
         data=pd.DataFrame({"view": range(gather.count), "top": [v // gather.side for v in range(gather.count)]}),

@@ -192,8 +192,8 @@ def open_table(
         raise LskdError(f"{folder} holds another table of logits:\n" + "\n".join(found))
     if bad := damaged_blocks(folder, header):
         raise LskdError(
-            f"{folder}: block(s) {', '.join(str(b) for b in bad[:5])}{' ...' * (len(bad) > 5)} of {_blocks(header)} "
-            "are missing or differ from their sha256; `lskd table build` makes them again"
+            f"{folder}: of {_blocks(header)} blocks these are missing or differ from their sha256: "
+            f"{', '.join(str(b) for b in bad[:5])}{' ...' * (len(bad) > 5)}; `lskd table build` makes them again"
         )
     table = LogitTable(folder, header, device)
     deviation = table.deviation(teacher, dataset)
