@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,9 +115,18 @@ def test_published_settings_are_those_of_the_recipes() -> None:
         "ls": Setting(2.0, 9.0, 0.1, True),
         "literature": Setting(4.0, 0.9, 0.1, False),
         "like": Setting(2.0, 9.0, 0.1, False),
-        "imagenet_ls": Setting(2.0, 9.0, 1.0, True),
+        "imagenet_ls": Setting(2.0, 9.0, 1.0, True, assumed=("kd_weight", "ce_weight")),
         "imagenet": Setting(1.0, 0.5, 1.0, False),
     }
+    assert published()["imagenet_ls"].text == "T 2, weight 9 (assumed), label 1 (assumed)"
+
+
+def test_a_figure_s_sidecar_names_all_that_it_shows(networks: Networks, site: Path) -> None:
+    for name in FIGURES:
+        sidecar = json.loads((site / "stills" / f"{name}.json").read_text())
+        assert {Path(item["file"]).name for item in sidecar["inputs"]} == {
+            path.name for path in networks.paths("teacher", *live_distillation.members(networks))
+        }
 
 
 @pytest.mark.parametrize("standardized", [False, True])

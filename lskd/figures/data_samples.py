@@ -68,13 +68,13 @@ def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
                 ax.set_title(str(i), fontsize=7, fontweight="normal", loc="center", pad=1.5)
         return fig
 
-    mirrored = " and mirrored" if dataset.flip else ""
+    mirrored, padded = " and mirrored" if dataset.flip else "", counted(dataset.pad, "pixel")
     return publish(
         draw,
         "views",
         folder=folder,
-        alt=f"The {gather.count} weak views of one training image, shifted by up to {counted(dataset.pad, 'pixel')}{mirrored}.",
-        caption=f"<b>All {gather.count} weak views of one image</b>: zero padding of {counted(dataset.pad, 'pixel')}, crops of "
+        alt=f"The {gather.count} weak views of one training image, shifted by up to {padded}{mirrored}.",
+        caption=f"<b>All {gather.count} weak views of one image</b>: zero padding of {padded}, crops of "
         f"the original size{mirrored}. The number is the view's index.",
         inputs=[],
         data=pd.DataFrame({"view": range(gather.count), "top": [v // gather.side for v in range(gather.count)]}),

@@ -75,8 +75,8 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
         return fig
 
     picture = still(
-        draw, "distillation", networks, folder, pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(),
-        "student": student[0, first].numpy()}),
+        draw, "distillation", networks.paths("teacher", *shown), folder,
+        pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(), "student": student[0, first].numpy()}),
         alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
         "temperature, the more alike the bars.",
         caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",
@@ -154,8 +154,8 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "factor", networks, folder, pd.DataFrame({"temperature": grid, "with": sizes[:, 0],
-        "without": sizes[:, 1]}),
+        draw, "factor", networks.paths("teacher", *shown), folder,
+        pd.DataFrame({"temperature": grid, "with": sizes[:, 0], "without": sizes[:, 1]}),
         alt="Length of the gradient over temperature, both on logarithmic scales. Without the factor it falls by two "
         "decades for each decade of temperature; with it, it levels off at the limit.",
         caption="<b>The factor T²</b> at one image of the student trained alone.",
@@ -216,7 +216,7 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "spread", networks, folder, pd.DataFrame({"spread": grid, **{f"student_at_{t:g}": v
+        draw, "spread", networks.paths("teacher"), folder, pd.DataFrame({"spread": grid, **{f"student_at_{t:g}": v
         for t, v in found.items()}}),
         alt="Divergence over the student's spread. With equal temperatures it is zero only at the teacher's spread; "
         "with half or twice the teacher's temperature the zero moves to half or twice the spread. Between Z-scores it "

@@ -49,25 +49,36 @@ WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 12.0
 
 @dataclass(frozen=True)
 class Setting:
-    """``ce_weight · CE + kd_weight · T² KL``, the divergence between Z-scores or logits."""
+    """``ce_weight · CE + kd_weight · T² KL``, the divergence between Z-scores or logits.
+
+    ``assumed`` names those that no source gives.
+    """
 
     temperature: float
     kd_weight: float
     ce_weight: float
     standardize: bool
+    assumed: tuple[str, ...] = ()
+
+    def controls(self) -> dict[str, float | bool]:
+        """Values of the live figure's controls."""
+        return {key: value for key, value in asdict(self).items() if key != "assumed"}
 
     @property
     def text(self) -> str:
-        return f"T {self.temperature:g}, weight {self.kd_weight:g}, label {self.ce_weight:g}"
+        words = {"temperature": "T", "kd_weight": "weight", "ce_weight": "label"}
+        values = ((word, getattr(self, key), key in self.assumed) for key, word in words.items())
+        return ", ".join(f"{word} {value:g}{' (assumed)' * assumed}" for word, value, assumed in values)
 
 
 def published() -> dict[str, Setting]:
     """The settings of :data:`PUBLISHED`, from the recipes that train with them."""
     out = {}
     for name, (recipe, member, _) in PUBLISHED.items():
-        found = load_recipe(recipe, for_training=False).members[member]
+        loaded = load_recipe(recipe, for_training=False)
+        found, assumed = loaded.members[member], loaded.about[member].assumed
         values = {key: float(found[key]) for key in ("temperature", "kd_weight", "ce_weight")}
-        out[name] = Setting(**values, standardize=bool(found.get("standardize", False)))
+        out[name] = Setting(**values, standardize=bool(found.get("standardize", False)), assumed=assumed)
     return out
 
 
@@ -210,7 +221,7 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         return fig
 
     picture = still(
-        draw, "objective", networks, folder, data,
+        draw, "objective", networks.paths("teacher", *shown), folder, data,
         alt="Length of the gradient over the deviation of the student's logits, both on logarithmic scales. Plain "
         "distillation at the weight of LS pushes far harder than at the literature's; with LS the same weight "
         "pushes about as hard as the literature's does where the student's logits are small, and ever less where "
@@ -267,8 +278,8 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         data={
             **rows(networks, images, shown),
             "side": side(dataset),
-            "settings": {name: asdict(setting) for name, setting in settings.items()},
-            "reference": asdict(reference),
+            "settings": {name: setting.controls() for name, setting in settings.items()},
+            "reference": reference.controls(),
             "colors": {"plain": PLAIN, "standardized": STANDARD},
         },
         readout=(

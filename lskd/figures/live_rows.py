@@ -76,11 +76,10 @@ def student_choice(networks: Networks, members: Sequence[str], *more: tuple[str,
 
 
 def still(
-    draw: Callable[[Theme], Figure], name: str, networks: Networks | None, folder: Path | str, data: pd.DataFrame,
+    draw: Callable[[Theme], Figure], name: str, inputs: Sequence[Path], folder: Path | str, data: pd.DataFrame,
     alt: str, caption: str,
 ) -> Published:  # fmt: skip
-    """A picture that stands in where scripts do not run."""
-    inputs = networks.paths("teacher") if networks else []
+    """A picture that stands in where scripts do not run; ``inputs`` are the packs that it and the live figure show."""
     return publish(
         draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data, n=1, module=draw.__module__
     )

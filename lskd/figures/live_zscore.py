@@ -60,7 +60,7 @@ def entropy(folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "entropy", None, folder, pd.DataFrame({"temperature": grid, "average_logit": average}),
+        draw, "entropy", [], folder, pd.DataFrame({"temperature": grid, "average_logit": average}),
         alt="The softmax of four logits, and the average logit under it as the temperature rises: from the largest "
         "logit down to the plain mean.",
         caption="<b>Each average logit belongs to one temperature.</b>",
@@ -120,8 +120,8 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "invariance", networks, folder, pd.DataFrame({"scale": scales, "plain": losses[False],
-        "standardized": losses[True]}),
+        draw, "invariance", networks.paths("teacher", *shown), folder,
+        pd.DataFrame({"scale": scales, "plain": losses[False], "standardized": losses[True]}),
         alt="Loss over a factor on the student's logits. The plain loss has one minimum and rises on both sides; the "
         "standardised loss is a horizontal line.",
         caption="<b>Stretching the student's logits</b> about their mean, one image.",
@@ -183,7 +183,7 @@ def bound(folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "bound", None, folder, data,
+        draw, "bound", [], folder, data,
         alt="Bounds of a Z-score and of the difference of two, over the number of classes: both grow as its root.",
         caption="<b>How large a Z-score can be.</b>",
     )  # fmt: skip
@@ -254,7 +254,7 @@ def two_classes(folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "two_classes", None, folder, data,
+        draw, "two_classes", [], folder, data,
         alt="Two classes: the plain loss is a smooth curve with its zero at the teacher's margin; the standardised "
         "one is zero for every student on the teacher's side and a constant for every other.",
         caption="<b>Two classes.</b> The teacher's margin is 3.",
@@ -312,7 +312,7 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         return fig
 
     picture = still(
-        draw, "precision", networks, folder, found,
+        draw, "precision", networks.paths("teacher"), folder, found,
         alt="Largest error of a Z-score over an offset common to all logits, for three number formats. The error "
         "grows with the offset; bfloat16 is worst, float16 eight times better, float32 thousands of times better.",
         caption="<b>An offset uses up the digits</b> of logits that are stored in 16 bits.",
