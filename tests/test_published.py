@@ -44,6 +44,17 @@ def test_numbers_typed_from_the_paper() -> None:
     assert [(n.metric, n.value) for n in imagenet] == [("top1_val", 72.18), ("top5_val", 90.80)]
 
 
+def test_weights_are_more_delicate_without_ls_as_the_chapter_on_losses_says() -> None:
+    """Its last sentence on weights, from the paper's Table 4."""
+    values = {
+        on: [n.value for n in published.find(source="Table 4", standardize=on) if (n.kd_weight or 0) >= 9]
+        for on in (False, True)
+    }
+    assert {len(found) for found in values.values()} == {8}
+    assert max(values[False]) - min(values[False]) > 10
+    assert max(values[True]) - min(values[True]) < 0.5
+
+
 def test_logs_agree_with_their_curves() -> None:
     """Best and last of each summary, computed again from the epochs."""
     curves: dict[tuple[str, ...], list[float]] = {}
