@@ -7,8 +7,20 @@ from typing import Any
 
 from lskd.recipes import Recipe
 
-__all__ = ["counted", "duration", "markdown_table", "recipe_text", "run_table", "run_text", "settings_text", "signed"]
+__all__ = [
+    "counted",
+    "data_name",
+    "duration",
+    "markdown_table",
+    "recipe_text",
+    "run_table",
+    "run_text",
+    "settings_text",
+    "signed",
+    "with_symbols",
+]
 
+DATASETS = {"cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 SYMBOLS = {
     "temperature": "T",
     "kd_weight": "weight",
@@ -36,14 +48,26 @@ def _cell(content: object) -> str:
     return str(content).replace("|", r"\|")
 
 
+def data_name(dataset: str) -> str:
+    """A data set as its makers write it, "CIFAR-100" for ``cifar100``."""
+    return DATASETS.get(dataset, dataset.replace("_", " "))
+
+
 def counted(n: int, thing: str) -> str:
     """A number of things: "1 seed", "5 seeds", "2,000 images"."""
     return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A difference with its sign, plus or a true minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """A difference with its sign, plus or a true minus; one that rounds to zero is +0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def with_symbols(settings: str) -> str:
+    """Settings in words, such as "temperature 4 → 2", by their symbols: "T 4 → 2"."""
+    for name, symbol in SYMBOLS.items():
+        settings = settings.replace(name, symbol)
+    return settings
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

@@ -76,7 +76,7 @@ def test_a_page_holds_its_figures_with_words_for_who_cannot_see_them(book: Path,
 
 def test_chapters_show_the_numbers_of_this_run(book: Path) -> None:
     record = json.loads((BUILD / "students" / "record.json").read_text(encoding="utf-8"))
-    text = (book / "experiment.html").read_text(encoding="utf-8")
+    text = (book / "experiment.html").read_text(encoding="utf-8").replace("\u00a0", " ")
     for member in record["members"].values():
         assert f"{member['last']['test_accuracy']:.2f} %" in text
     assert f"{record['dataset']['test_size']:,}" in text

@@ -171,11 +171,13 @@ def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
 
 def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_path: Path) -> None:
     table = network_table.networks()
-    families = dict(network_table.by_family(table))
-    assert "| `resnet8x4` | 1,233,540 | 177.1 | 256 | 72.50 |" in families["resnet"]
-    assert families["resnet"].startswith("32 × 32 pixels, 100 classes.\n\n")
-    assert "| `resnet14` | 181,108 | 26.7 | 64 | – |" in families["resnet"]  # no table has it
-    assert "69.75" in families["imagenet/ResNet"]
+    texts = dict(network_table.by_data(table))
+    assert "| `resnet8x4` | 1,233,540 | 177.1 | 256 | 72.50 |" in texts["CIFAR-100"]
+    assert texts["CIFAR-100"].startswith("32 × 32 pixels, 100 classes.\n\n")
+    assert "| `resnet14` | 181,108 | 26.7 | 64 | – |" in texts["CIFAR-100"]  # no table has it
+    assert "Their names begin with `imagenet/`." in texts["ImageNet"]
+    assert "| `ResNet18` | 11,689,512 | 1,814.1 | 512 | 69.75 |" in texts["ImageNet"]
+    assert sum(text.count("\n| `") for text in texts.values()) == len(table)
     drawn = network_cost.costs(table, tmp_path)
     data = pd.read_csv(drawn.paths[2]).set_index("name")
     assert data.accuracy["resnet32x4"] == 79.42

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -366,6 +367,25 @@ def test_a_cell_is_named_where_it_is_pointed_at_and_chosen_where_it_is_touched(
     assert expected in page.evaluate(TOOLTIP)
     page.mouse.click(x, y)
     assert (said(figure, "truth"), said(figure, "logit")) == (names[order[row]], names[order[column]])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_of_superclasses_leave_room_for_the_map(
+    chromium: Any, networks: Networks, tmp_path: Path, width: int
+) -> None:
+    names = np.array([f"large man-made outdoor things {i}" for i in range(len(networks.teacher.superclass_names))])
+    packs = {name: dataclasses.replace(pack, superclass_names=names) for name, pack in networks.packs.items()}
+    write_site(tmp_path / "site", {"gap": live_gap.gap(dataclasses.replace(networks, packs=packs))})
+    context = chromium.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto((tmp_path / "site" / "gap.html").as_uri())
+    page.wait_for_selector("#live-gap.lskd-on")
+    page.wait_for_function("[...Bokeh.index.roots][0].frame?.bbox.width > 0")
+    map_width = page.evaluate("[...Bokeh.index.roots][0].frame.bbox.width")
+    label = page.evaluate("Bokeh.documents[0].get_model_by_name('y').axis_label")
+    context.close()
+    assert map_width > {390: 200, 1280: 350}[width]
+    assert label == ("true class, grouped by superclass" if width == 390 else "true class")
 
 
 @pytest.mark.parametrize(("quantity", "window"), [("test_accuracy", 1), ("test_accuracy", 3), ("train_loss", 2)])

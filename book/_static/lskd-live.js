@@ -108,6 +108,15 @@
     if (glyph.attributes.fill_color !== undefined) glyph.setv({ fill_color: c });
   };
 
+  /* On a telephone long names of groups would leave no room for the picture; what is below it names the classes. */
+  const shorten = models => {
+    for (const m of models.filter(m => m.tags?.includes("long"))) {
+      const places = [...m.major_label_overrides.keys()];
+      m.setv({ major_label_overrides: new Map(places.map(place => [place, ""])),
+               axis_label: `${m.axis_label}, grouped by superclass` });
+    }
+  };
+
   /* Where a plot was clicked or touched, in its own units. */
   const pointed = (model, tell) => {
     const view = [...Bokeh.index.roots].find(v => v.model === model);
@@ -123,6 +132,7 @@
     for (const [name, item] of Object.entries(given.plots)) {
       const manager = await Bokeh.embed.embed_item(item, root.querySelector(`[data-plot='${name}']`));
       const model = manager.roots[0].model, document = model.document;
+      if (root.clientWidth < 480) shorten([...model.references()]);
       plots[name] = {
         models: () => [...model.references()],
         source: (key, columns) => {

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from lskd.book import chapters, run_jupyter_book, with_facts
+from lskd.book import chapters, run_jupyter_book, typography, with_facts
 from lskd.book.numbers import number_joined
 from lskd.doctor import browser
 from lskd.errors import LskdError
@@ -60,7 +60,8 @@ def build(
         page = place / "out" / "_build" / "singlehtml" / "intro.html"
         if status or not page.is_file() or "Include file" in log:
             raise LskdError("the pages were not joined:\n" + "\n".join(log.splitlines()[-20:]))
-        page.write_text(number_joined(page.read_text(encoding="utf-8"), chapters(copy)), encoding="utf-8")
+        joined = number_joined(page.read_text(encoding="utf-8"), chapters(copy))
+        page.write_text(typography.bound(joined), encoding="utf-8")
         printed = place / "book.pdf"
         call = [os.fspath(program), "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
         call += ["--virtual-time-budget=60000", f"--user-data-dir={place / 'browser'}", f"--print-to-pdf={printed}"]

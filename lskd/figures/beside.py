@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.analysis import accuracies, label, members_of, order, summarize
-from lskd.describe import counted
+from lskd.describe import counted, data_name
 from lskd.errors import LskdError
 from lskd.figures.inputs import Networks, load
 from lskd.figures.tables import Table
@@ -17,7 +17,6 @@ from lskd.records import load_record
 __all__ = ["PUBLISHED_EPOCHS", "accuracy_table", "committed", "records_of", "short_runs"]
 
 PUBLISHED_EPOCHS = 240
-NAMES = {"cifar100": "CIFAR-100"}
 TEACHER_PACK = "teacher.evidence.npz"
 
 
@@ -86,7 +85,7 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
         if epochs < PUBLISHED_EPOCHS
         else ""
     )
-    place = f"{teacher} → {student} on {NAMES.get(dataset, dataset)}"
+    place = f"{teacher} → {student} on {data_name(dataset)}"
     return Table(
         headings,
         rows,

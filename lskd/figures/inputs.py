@@ -8,6 +8,7 @@ from typing import Any
 
 from lskd import evidence
 from lskd.analysis import order, pairs
+from lskd.describe import data_name
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
 from lskd.figures.style import Look, Theme
@@ -61,7 +62,7 @@ class Networks:
     @property
     def source(self) -> str:
         """The end of every caption, HTML: how many images, which run, how many seeds."""
-        run, data = self.record, self.record["dataset"]["name"].replace("_", " ")
+        run, data = self.record, data_name(self.record["dataset"]["name"])
         return (
             f"n = {self.n:,} test images of {data}; one run of each network (recipe <code>{run['name']}</code>, "
             f"seed {run['seed']}, {run['config']['epochs']} epochs)."

@@ -42,6 +42,7 @@ def gap(networks: Networks) -> live.Live:
         axis.ticker = FixedTicker(ticks=ticks)
         axis.major_label_overrides = dict(zip(ticks, groups, strict=True))
         axis.major_tick_line_color = None
+        axis.tags = ["long"] * long  # lskd-live.js leaves long names out where there is no room for them
     made.xaxis.major_label_orientation = "vertical" if long else "horizontal"
     made.ygrid.visible = False
     students, everyone = list(networks.students), list(networks.packs)

@@ -15,7 +15,7 @@ from lskd.analysis import gap_matrix, gap_statistics, label
 from lskd.figures.inputs import Networks
 from lskd.figures.logit_statistics import superclass_ticks
 from lskd.figures.publish import Published, publish
-from lskd.figures.style import Theme, figure
+from lskd.figures.style import Theme, figure, is_narrow
 
 __all__ = ["heatmaps"]
 
@@ -52,8 +52,10 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
     long = max(map(len, teacher.superclass_names)) > SHORT
 
     def draw(theme: Theme) -> Figure:
-        fig = figure((5.6 if long else 2.12) * len(methods) + 0.3)
-        axes = fig.subplots(len(methods) * (2 if long else 1), 2 if long else 4, squeeze=False)
+        # Panels of one range stay neighbours, also where they stand below one another.
+        lines, columns = (4, 1) if long and is_narrow() else (2, 2) if long else (1, 4)
+        fig = figure((2.8 * lines if long else 2.12) * len(methods) + 0.3)
+        axes = fig.subplots(len(methods) * lines, columns, squeeze=False)
         for line, pair in zip(axes.reshape(len(methods), 4), methods, strict=True):
             for side, kind in enumerate(KINDS):
                 norm = Normalize(0, top[pair, kind])
@@ -95,7 +97,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
         caption="<b>Absolute difference of class-mean logits, student and teacher.</b> Row: true class, its logits "
         f"averaged over its test images ({per_class:.0f} on average); column: logit of a class; classes grouped by "
         "superclass; diagonal set to 0. The mean counts the diagonal's zeros, as the paper's does. Each colour bar "
-        f"belongs to the two panels on its left. {networks.source}",
+        f"belongs to the two panels beside it. {networks.source}",
         inputs=networks.paths("teacher", *shown),
         data=data,
         n=networks.n,

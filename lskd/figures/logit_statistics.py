@@ -79,7 +79,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             low, high = min(v.min() for v in shown), max(v.max() for v in shown)
             ax.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
             # The legend stands beside the title, or below it where there is no room.
-            ax.set_title(f"{looks[1].label}, {kind}", pad=18 if is_narrow() else None)
+            ax.set_title(f"{looks[1].label}, {kind}", pad=25 if is_narrow() else None)
             ax.set_ylabel("logit" if kind == "raw logits" else "Z-score")
             at = int(np.flatnonzero(order == target)[0])
             ax.plot([at], [1.0], "v", color=theme.ink, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)

@@ -12,9 +12,13 @@ from lskd.figures.network_cost import alone
 from lskd.files import atomic_write
 from lskd.models import list_models, model_info
 
-DATASETS = {(32, 100): "cifar100", (224, 1000): "imagenet", (224, 100): "cifar100_224"}  # of input size and classes
+DATA = {  # of input size and classes: title, name among the published numbers
+    (32, 100): ("CIFAR-100", "cifar100"),
+    (224, 1000): ("ImageNet", "imagenet"),
+    (224, 100): ("Vision transformers, CIFAR-100 enlarged", "cifar100_224"),
+}
 
-__all__ = ["by_family", "networks", "write_csv"]
+__all__ = ["by_data", "networks", "write_csv"]
 
 
 def networks() -> pd.DataFrame:
@@ -39,14 +43,14 @@ def networks() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_family(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """(family, Markdown: what all of it take, and a table) in the order of the list."""
-    for family, rows in table.groupby("family", sort=False):
-        (size,), (classes,) = (sorted(set(rows[key])) for key in ("input_size", "classes"))
-        published = alone(DATASETS[(size, classes)])
+def by_data(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """(whose images, Markdown: what all of these networks take, and a table by family), one for each of DATA."""
+    for (size, classes), (title, dataset) in DATA.items():
+        rows = table[(table["input_size"] == size) & (table["classes"] == classes)]
+        published = alone(dataset)
         cells = [
             (
-                f"`{row['name']}`",
+                f"`{row['name'].rpartition('/')[2]}`",
                 f"{row['parameters']:,}",
                 f"{row['multiply_adds'] / 1e6:,.1f}",
                 row["features"],
@@ -55,8 +59,10 @@ def by_family(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
             for row in rows.to_dict("records")
         ]
         header = ("network", "parameters", "multiply-adds (million)", "features", "published, alone (%)")
-        takes = f"{size} × {size} pixels, {classes:,} classes."
-        yield str(family), f"{takes}\n\n{markdown_table(header, cells, align='lrrrr')}"
+        prefix = {name.rpartition("/")[0] for name in rows["name"]} - {""}
+        named = f" Their names begin with `{prefix.pop()}/`." if prefix else ""
+        takes = f"{size} × {size} pixels, {classes:,} classes.{named}"
+        yield title, f"{takes}\n\n{markdown_table(header, cells, align='lrrrr')}"
 
 
 def write_csv(table: pd.DataFrame, folder: Path | str) -> Path:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lskd.analysis import ENOUGH_SEEDS, accuracies, binomial_error, pairs, results, summarize
-from lskd.describe import counted
+from lskd.describe import counted, with_symbols
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme, figure
 
@@ -96,7 +96,11 @@ def dots(
         if single
         else f"Bars: mean and 95 % t-interval where n ≥ {ENOUGH_SEEDS}."
     )
-    changed = (f" With LS, {r['label']} also has other settings: {r['settings']}." for r in found if r["settings"])
+    changed = (
+        f" With LS, {r['label']} also has other settings: {with_symbols(r['settings'])}."
+        for r in found
+        if r["settings"]
+    )
     unlike = "".join(changed)
     return publish(
         draw,

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from lskd.analysis import ENOUGH_SEEDS
-from lskd.describe import SYMBOLS, counted
+from lskd.describe import counted, signed, with_symbols
 
 PARTS = ("without", "with", "difference")
+SHORT = 18  # characters that a row's name may have to stay on one line
 
 __all__ = ["Table", "gap_table", "logit_table", "mean_text", "neighbor_table", "results_table"]
 
@@ -30,11 +31,10 @@ class Table:
         """A ``<table>`` whose caption is HTML and whose cells are text."""
 
         def line(cells: Sequence[str], kind: str) -> str:
-            first = (
-                f'<th scope="{"col" if kind == "th" else "row"}" style="text-align:left">{html.escape(cells[0])}</th>'
-            )
-            scope = ' scope="col"' if kind == "th" else ""
-            rest = (f'<{kind}{scope} style="text-align:right">{html.escape(c)}</{kind}>' for c in cells[1:])
+            scope, long = "col" if kind == "th" else "row", ' class="lskd-long"' * (len(cells[0]) > SHORT)
+            first = f'<th scope="{scope}"{long} style="text-align:left">{html.escape(cells[0])}</th>'
+            of_column = ' scope="col"' if kind == "th" else ""
+            rest = (f'<{kind}{of_column} style="text-align:right">{html.escape(c)}</{kind}>' for c in cells[1:])
             return f"<tr>{first}{''.join(rest)}</tr>"
 
         # A block inside the caption, so that a page can keep its words in view while a wide table scrolls under them.
@@ -113,9 +113,7 @@ def results_table(
         if chosen:
             found = chosen.get(row["member"])
             cells += [text(found, part) if found else "–" for part in PARTS]
-        settings = str(row["settings"])
-        for name, symbol in SYMBOLS.items():
-            settings = settings.replace(name, symbol)
+        settings = with_symbols(str(row["settings"]))
         rows.append([*cells, settings or ("none" if row["difference_n"] else "–")])
     few = bool(results["few"].any()) if len(results) else False
     caption = f"Test accuracy at the <b>{epoch}</b> epoch, percent; differences in points."
@@ -134,7 +132,7 @@ def logit_table(statistics: pd.DataFrame) -> Table:
         [
             str(r["label"]),
             f"{r['test_accuracy']:.1f} %",
-            f"{r['mean_of_means']:+.4f}".replace("-", "−"),
+            signed(r["mean_of_means"], 4),
             f"{r['mean_of_std']:.3f}",
             f"{r['spread_of_std']:.3f}",
             f"{r['mean_of_range']:.2f}",
