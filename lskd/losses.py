@@ -68,8 +68,8 @@ def standardize(logits: Tensor, *, eps: float = 1e-7, correction: int = 1) -> Te
     if correction not in (0, 1):
         raise ValueError(f"standardize: correction is {correction!r}; use 1 (released code) or 0 (paper)")
     x = _at_least_float32(logits)
-    # In units of the largest entry, because squares of very large logits overflow and of very small ones
-    # vanish. The unit is a constant for the gradient: it cancels.
+    # In units of the largest entry, because squares of very large logits overflow and of very
+    # small ones vanish. The unit is a constant for the gradient: it cancels.
     unit = x.detach().abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     scaled = x / unit
     centred = scaled - scaled.mean(dim=-1, keepdim=True)
@@ -143,7 +143,7 @@ def dkd_terms(
     p_target = target_p.exp() / student.shape[-1]
     tckd = p_target * (target_p - target_q) + rest_p.exp() * (rest_p - rest_q)
 
-    # Without the target class, renormalised over the others; the excluded entry contributes nothing.
+    # Without the target class, renormalised over the others; what is excluded adds nothing.
     log_q = _log_ratio(student.masked_fill(is_target, -math.inf), t)
     log_p = _log_ratio(teacher.masked_fill(is_target, -math.inf), t)
     difference = log_p.masked_fill(is_target, 0.0) - log_q.masked_fill(is_target, 0.0)
@@ -236,13 +236,15 @@ def mlkd_terms(
     class_mask = (prevalence <= _median(prevalence)).to(prevalence.dtype)
 
     def masked(values: Tensor, mask: Tensor) -> Tensor:
-        return (values * mask).mean() if masks == "elementwise" else values.mean() * mask.mean()
+        each = masks == "elementwise"
+        return (values * mask).mean() if each else values.mean() * mask.mean()
 
     def scored(pair: tuple[Tensor, Tensor], on: bool) -> tuple[Tensor, Tensor]:
         return _prepare(pair[0], pair[1], on, eps, correction)
 
     kl_weak, kl_strong = scored(weak, standardize), scored(strong, standardize)
-    kd = sum((masked(_kl_rows(*kl_weak, t), sample_mask) for t in temperatures), torch.zeros_like(weak[0][0, 0]))
+    nothing = torch.zeros_like(weak[0][0, 0])
+    kd = sum((masked(_kl_rows(*kl_weak, t), sample_mask) for t in temperatures), nothing)
     for index, t in enumerate(temperatures):
         # The released loop reads the weak logits for its last two "strong" temperatures.
         pair = kl_strong if strong_terms == "all" or index < 3 else kl_weak
@@ -259,7 +261,8 @@ def mlkd_terms(
             bc = bc + masked(_gram_difference(p, q), sample_mask if use_mask else ones_b)
 
     ce = F.cross_entropy(weak[0], target) + F.cross_entropy(strong[0], target)
-    return {"ce": ce_weight * ce, "kd": kd_weight * kd, "cc": kd_weight * cc, "bc": kd_weight * bc}
+    distilled = {"kd": kd_weight * kd, "cc": kd_weight * cc, "bc": kd_weight * bc}
+    return {"ce": ce_weight * ce, **distilled}
 
 
 def vit_logit_terms(
@@ -285,7 +288,12 @@ def vit_logit_terms(
     Returns:
         ``{"ce", "kd"}``, scalars whose sum is the loss.
     """
-    _check_logits(check, class_logits=class_logits, distill_logits=distill_logits, teacher_logits=teacher_logits)
+    _check_logits(
+        check,
+        class_logits=class_logits,
+        distill_logits=distill_logits,
+        teacher_logits=teacher_logits,
+    )
     kd = kd_loss(
         distill_logits,
         teacher_logits,
@@ -296,7 +304,8 @@ def vit_logit_terms(
         check=False,
     )
     factor = logit_weight * (weight if standardize else 1.0)
-    return {"ce": ce_weight * cross_entropy(class_logits, target, check=check), "kd": factor * kd}
+    ce = cross_entropy(class_logits, target, check=check)
+    return {"ce": ce_weight * ce, "kd": factor * kd}
 
 
 def cross_entropy(logits: Tensor, target: Tensor, *, check: bool | None = None) -> Tensor:
@@ -319,7 +328,8 @@ def locality_guidance_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
             f"locality_guidance_loss: student map {tuple(student_map.shape)} and teacher map "
             f"{tuple(teacher_map.shape)} differ in batch or channels; project the student's map first"
         )
-    size = tuple(max(a, b) for a, b in zip(student_map.shape[2:], teacher_map.shape[2:], strict=True))
+    shapes = student_map.shape[2:], teacher_map.shape[2:]
+    size = tuple(max(a, b) for a, b in zip(*shapes, strict=True))
     student, teacher = (
         F.interpolate(_at_least_float32(m), size=size, mode="bilinear", align_corners=False)
         for m in (student_map, teacher_map.detach())
@@ -346,19 +356,26 @@ class CurriculumTemperature(nn.Module):
     def forward(self, reversal: float) -> Tensor:
         temperature = self.t_start + self.t_end * torch.sigmoid(self.theta)
         fixed = temperature.detach()
-        # The value is exactly `fixed`; only the gradient is scaled. No custom autograd function, so this
-        # composes with torch.compile and vmap.
+        # The value is exactly `fixed`; only the gradient is scaled. No custom autograd function,
+        # so this composes with torch.compile and vmap.
         return fixed + reversal * (temperature - fixed)
 
 
-def curriculum_reversal(epoch: int, *, loops: int = 10, start: float = 0.0, end: float = -1.0) -> float:
+def curriculum_reversal(
+    epoch: int,
+    *,
+    loops: int = 10,
+    start: float = 0.0,
+    end: float = -1.0,
+) -> float:
     """Factor λ on θ's gradient in epoch 1, 2, ...: a half cosine from ``start`` to ``end`` in ``loops`` epochs.
 
     λ_e = ½ (1 + cos(π min(e, N) / N)) (start - end) + end  (protocol 1.4).
     """
     if epoch < 1 or loops < 1:
         raise ValueError(f"curriculum_reversal: epoch {epoch}, loops {loops}; both count from 1")
-    return 0.5 * (1.0 + math.cos(math.pi * min(epoch, loops) / loops)) * (start - end) + end
+    falling = 0.5 * (1.0 + math.cos(math.pi * min(epoch, loops) / loops))
+    return falling * (start - end) + end
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -290,11 +290,15 @@ class LocalityGuidance(nn.Module):
     """
 
     def __init__(
-        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, weight: float = 2.5
+        self,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[int],
+        *,
+        weight: float = 2.5,
     ) -> None:
         super().__init__()
         pairs = zip(student_channels, teacher_channels, strict=True)
-        self.projections = nn.ModuleList(nn.Conv2d(student, teacher, 1) for student, teacher in pairs)
+        self.projections = nn.ModuleList(nn.Conv2d(inner, outer, 1) for inner, outer in pairs)
         self.weight = weight
 
     def forward(self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
@@ -304,7 +308,7 @@ class LocalityGuidance(nn.Module):
                 f"it was made for {len(self.projections)} of each"
             )
         triples = zip(self.projections, student_maps, teacher_maps, strict=True)
-        terms = [locality_guidance_loss(project(student), teacher) for project, student, teacher in triples]
+        terms = [locality_guidance_loss(project(x), y) for project, x, y in triples]
         return self.weight * torch.stack(terms).sum()
 
 
