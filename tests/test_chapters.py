@@ -25,6 +25,10 @@ NOT_RESULTS = {  # a place: {what looks like a result there: why it may be writt
         "0.995": "a formula: the root of 99/100, printed in the paper's legends",
     },
     "notebooks/losses.ipynb": {"0.9": "a setting of the literature's KD"},
+    "notebooks/protocol.ipynb": {
+        "2403.01427": "the paper's number at arXiv",
+        "64 images": "the paper's batch, a setting",
+    },
     "lskd/exercises/toy.toml": {"five minutes": "a page's title"},
     "lskd/benchmarks.py": {"1 %": "what a share is called that would be rounded to zero"},
     "lskd/commands/campaign.py": {"16 MB": "a limit that is set, in lskd.archive"},

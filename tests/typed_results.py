@@ -67,6 +67,7 @@ def words_of_markdown(text: str) -> str:
         elif not (fences and fences[-1][1]) and not re.match(r"\s*:[\w-]+:", line):  # an option of a directive
             kept.append(line)
     text = "\n".join(kept)
+    text = re.sub(r"^#+ \d(?:\.\d)*\.? |\bsections? \d\.\d", " ", text, flags=re.MULTILINE)  # of the protocol
     text = re.sub(r"<!--.*?-->|\$\$.*?\$\$|\{\{.*?\}\}|`[^`]*`|\$[^$\n]*\$|https?://\S+", " ", text, flags=re.DOTALL)
     return re.sub(r"\]\([^)]*\)", "]", text)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd import launch
-from lskd.book import cards, search, typography, words
+from lskd.book import cards, protocol, search, typography, words
 from lskd.book.numbers import number_figures
 from lskd.book.origins import add_origins
 from lskd.errors import LskdError
@@ -73,6 +73,7 @@ def build(
         page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
     number_figures(index.parent, chapters(Path(book)))
     add_origins(index.parent, chapters(Path(book)), Path(notebooks))
+    protocol.link(index.parent)
     typography.write(index.parent)
     cards.write(index.parent)
     search.write(index.parent, Path(book))

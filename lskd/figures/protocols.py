@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,28 @@ from matplotlib.figure import Figure
 from lskd import published
 from lskd.catalogue import Cell, of_recipe
 from lskd.describe import markdown_table, settings_text
+from lskd.errors import LskdError
 from lskd.figures.publish import Published, publish
 from lskd.figures.style import Theme, figure
 from lskd.figures.tables import Table
+from lskd.files import atomic_write
 from lskd.paper_tables import Entry
 from lskd.recipe import Recipe
 from lskd.recipes import doubts, list_recipes, load_recipe
 
-__all__ = ["dots", "doubts_text", "markdown", "members_table", "obstacles", "protocol_table", "recipes_in", "sources"]
+__all__ = [
+    "cited",
+    "dots",
+    "doubts_in",
+    "doubts_text",
+    "markdown",
+    "members_table",
+    "obstacles",
+    "protocol_table",
+    "recipes_in",
+    "sources",
+    "write_doubts",
+]
 
 WORDS = {
     "nesterov": "Nesterov momentum",
@@ -122,6 +137,38 @@ def doubts_text(cells: Iterable[Cell]) -> str:
         where = "all cells" if len(found) == len(known) else _where(found)
         lines.append(f"- {text} *{where}*")
     return "\n".join(lines)
+
+
+_CITED = re.compile(r"\s*\(protocol sections? ([\d., and]+)\)")
+
+
+def cited(doubt: str) -> list[str]:
+    """The protocol's sections that a sentence refers to, such as ["1.4", "5.3"]."""
+    return [number for found in _CITED.findall(doubt) for number in re.findall(r"\d(?:\.\d)?", found)]
+
+
+def doubts_in(section: str) -> str:
+    """What is doubtful in a section of the protocol, Markdown; the reference to the section itself is left out.
+
+    Raises:
+        LskdError: there is no doubt about that section.
+    """
+    found = [text for text in doubts().values() if section in cited(text)]
+    if not found:
+        known = ", ".join(sorted({number for text in doubts().values() for number in cited(text)}))
+        raise LskdError(f"nothing is doubtful in protocol section {section!r}; there are doubts in {known}")
+    return "\n".join(f"- {_CITED.sub('', text)}" for text in found)
+
+
+def write_doubts(folder: Path | str) -> Path:
+    """Every doubt with its name and its sections, as ``doubts.csv``."""
+    rows = [
+        {"name": name, "sections": " ".join(cited(text)), "text": _CITED.sub("", text)}
+        for name, text in doubts().items()
+    ]
+    path = Path(folder) / "doubts.csv"
+    atomic_write(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    return path
 
 
 def _where(cells: list[Cell]) -> str:
