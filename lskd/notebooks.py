@@ -26,7 +26,7 @@ from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, write_json
 from lskd.sources import ROOT
 
-__all__ = ["Result", "declared", "find", "report", "run"]
+__all__ = ["Result", "at_root", "declared", "find", "report", "run"]
 
 REPORT, NONCE = "LSKD_NOTEBOOK_REPORT", "LSKD_NOTEBOOK_NONCE"
 KERNEL = "lskd-running-interpreter"
@@ -40,6 +40,16 @@ class Result:
     outputs: tuple[str, ...]
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def at_root() -> None:
+    """Work in the project's folder, from which the paths in notebooks start.
+
+    JupyterLab, VS Code and Binder start a notebook in its own folder, ``notebooks/``; :func:`run` does not.
+    """
+    here = Path.cwd()
+    if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
+        os.chdir(here.parent)
 
 
 def report(outputs: Iterable[str | os.PathLike[str]] = (), **facts: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -16,7 +17,9 @@ import pytest
 
 from lskd import notebooks
 from lskd.errors import LskdError
+from lskd.files import read_json
 from lskd.parameters import Parameter, bind, read
+from lskd.sources import ROOT
 
 PARAMETERS = """\
 recipe: str = "digit-pairs"
@@ -337,3 +340,21 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
+
+
+def test_notebooks_that_are_opened_by_hand_find_the_project_s_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab starts each in ``notebooks/``: the first thing after its imports is to go where its paths start."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = [c for c in read_json(path)["cells"] if c["cell_type"] == "code"]
+        code = "\n".join("".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", []))
+        first = next(n for n in ast.parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom))
+        assert ast.unparse(first) == "at_root()", path.name
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "elsewhere" / "notebooks").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    for start, end in {"notebooks": ".", ".": ".", "elsewhere/notebooks": "elsewhere/notebooks"}.items():
+        monkeypatch.chdir(tmp_path / start)
+        notebooks.at_root()
+        assert Path.cwd() == (tmp_path / end).resolve()
