@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,27 @@ def test_a_still_picture_stands_in_without_scripts(chromium: Any, book: Path) ->
     assert page.locator("#live-toy .lskd-still img").first.is_visible()
     assert not page.locator("#live-toy .lskd-stage").is_visible()
     context.close()
+
+
+def test_where_a_notebook_is_run_by_hand_no_control_is_shown_that_does_nothing(
+    page: Any, book: Path, tmp_path: Path
+) -> None:
+    """JupyterLab shows the figure's HTML without the script and the style of the pages."""
+    figure = re.search(r'<figure class="lskd-figure lskd-live".*</figure>', toy(book), flags=re.DOTALL)
+    assert figure
+    (tmp_path / "lab.html").write_text(f"<!doctype html><meta charset='utf-8'><p>{figure[0]}", encoding="utf-8")
+    page.goto((tmp_path / "lab.html").as_uri())
+    assert page.locator("input").count() > 0
+    assert page.locator("input:visible").count() == 0
+    assert page.locator(".lskd-elsewhere").is_visible()
+    page.goto((book / "notebooks" / "toy.html").as_uri())
+    page.wait_for_selector("#live-toy.lskd-on")
+    assert page.locator("#live-toy input:visible").count() > 0
+    assert not page.locator(".lskd-elsewhere").is_visible()
+
+
+def toy(book: Path) -> str:
+    return (book / "notebooks" / "toy.html").read_text(encoding="utf-8")
 
 
 def test_bokeh_is_shipped_once_and_loaded_only_where_it_is_used(page: Any, book: Path) -> None:

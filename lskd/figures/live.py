@@ -60,6 +60,10 @@ __all__ = [
 ]
 
 
+# In a notebook that somebody runs there is neither the script nor the style of the pages, which hides this.
+ELSEWHERE = '<p class="lskd-elsewhere"><i>This figure has controls in the built book: <code>make book</code>.</i></p>'
+
+
 @dataclass(frozen=True)
 class Live:
     """A live figure that shows itself in a notebook and on the page made of it.
@@ -110,10 +114,10 @@ class Live:
         alt = html.escape(self.alt or f"Plots of {self.name.replace('_', ' ')}", quote=True)
         return (
             f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}'
-            f'<div class="lskd-stage"><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
+            f'<div class="lskd-stage" hidden><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
             f'{controls}</div><div class="lskd-plots" role="group" aria-label="{alt}">{places}</div>'
             f'<div class="lskd-readout" role="status">{self.readout}</div></div>'
-            f'<div class="lskd-still">{self.still}</div>'
+            f'<div class="lskd-still">{self.still}</div>{ELSEWHERE}'
             f'<script type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
         )
 
