@@ -25,11 +25,7 @@ SILENT_CLASSES = {
     "cell_input",  # the source of a notebook's cell
     *("collapsed", "expanded"),  # "Show code cell source" above it
     *("headerlink", "eqno", "section-number", "toctree-wrapper", "visually-hidden"),
-    *(
-        "lskd-stage",
-        "lskd-still",
-        "lskd-elsewhere",
-    ),  # a live figure's controls, and what stands in for them; its caption stays
+    *("lskd-stage", "lskd-still", "lskd-elsewhere"),  # of a live figure; its caption stays
     *("lskd-origin", "lskd-data"),  # links to data and code below every figure
 }
 
