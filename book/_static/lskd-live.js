@@ -212,6 +212,7 @@
     for (const input of [...inputs, ...boxes]) input.addEventListener("input", update);
     new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     repaint();
+    root.querySelector(".lskd-stage").hidden = false;  // for who has neither this script nor the style of the pages
     root.classList.add("lskd-on");
   };
 
