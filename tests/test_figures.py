@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from matplotlib import font_manager
 
 from lskd.data import load_dataset
 from lskd.errors import LskdError
@@ -31,7 +33,7 @@ from lskd.figures import (
     tsne,
 )
 from lskd.figures.publish import Published, publish
-from lskd.figures.style import DARK, LIGHT, NARROW, WIDTH, figure, is_narrow, narrow
+from lskd.figures.style import DARK, FONT, LIGHT, NARROW, WIDTH, figure, is_narrow, narrow, own_font
 from lskd.files import read_json, sha256_file
 
 
@@ -191,6 +193,19 @@ def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_pa
         multiply_adds=[1 if n == "vgg13" else m for n, m in zip(table.name, table.multiply_adds, strict=True)]
     )
     assert "in 12 of them the student costs less" in network_cost.costs(teacher, tmp_path).alt
+
+
+def test_letters_are_matplotlib_s_own_whatever_the_machine_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = font_manager.fontManager
+    other = shutil.copy(font_manager.findfont(FONT), tmp_path / "DejaVuSans.ttf")
+    foreign = [font_manager.FontEntry(fname=str(other), name=FONT, style="normal", weight=400)]
+    monkeypatch.setattr(known, "ttflist", [*foreign, *(font for font in known.ttflist if font.name != FONT)])
+    known._findfont_cached.cache_clear()
+    assert font_manager.findfont(FONT) == str(other)
+    own_font()
+    for weight in ("normal", "bold"):
+        found = font_manager.findfont(font_manager.FontProperties(family=FONT, weight=weight))
+        assert Path(found).parent == Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def test_panels_stand_below_one_another_where_the_column_is_narrow() -> None:

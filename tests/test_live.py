@@ -158,16 +158,19 @@ def test_a_still_picture_stands_in_without_scripts(chromium: Any, book: Path) ->
 
 
 def test_where_a_notebook_is_run_by_hand_no_control_is_shown_that_does_nothing(
-    page: Any, book: Path, tmp_path: Path
+    chromium: Any, page: Any, book: Path, tmp_path: Path
 ) -> None:
-    """JupyterLab shows the figure's HTML without the script and the style of the pages."""
+    """JupyterLab shows a figure's HTML without the script and the style of the pages."""
     figure = re.search(r'<figure class="lskd-figure lskd-live".*</figure>', toy(book), flags=re.DOTALL)
     assert figure
     (tmp_path / "lab.html").write_text(f"<!doctype html><meta charset='utf-8'><p>{figure[0]}", encoding="utf-8")
-    page.goto((tmp_path / "lab.html").as_uri())
-    assert page.locator("input").count() > 0
-    assert page.locator("input:visible").count() == 0
-    assert page.locator(".lskd-elsewhere").is_visible()
+    context = chromium.new_context()
+    lab = context.new_page()
+    lab.goto((tmp_path / "lab.html").as_uri())
+    assert lab.locator("input").count() > 0
+    assert lab.locator("input:visible").count() == 0
+    assert lab.locator(".lskd-elsewhere").is_visible()
+    context.close()
     page.goto((book / "notebooks" / "toy.html").as_uri())
     page.wait_for_selector("#live-toy.lskd-on")
     assert page.locator("#live-toy input:visible").count() > 0

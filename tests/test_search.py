@@ -171,7 +171,7 @@ def test_a_book_is_built_with_its_words(html: Path) -> None:
     assert list(found) == ["intro.html", "hats.html", "notebooks/coats.html", "glossary.html", "bibliography.html"]
     assert found["notebooks/coats.html"][1:3] == ["Coats to try", "Clothes"]
     assert found["notebooks/coats.html"][3] == [
-        ["", "Coats", "section", "Warm, too."],
+        ["", "Coats to try", "section", "Warm, too."],
         ["sleeves", "Sleeves", "section", "Two of them.\na printed sleeve"],
     ]
     hats = {title: (anchor, text) for anchor, title, _, text in found["hats.html"][3]}

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
@@ -24,6 +26,7 @@ from lskd.analysis import LITERATURE, SUFFIX, label
 
 __all__ = [
     "DARK",
+    "FONT",
     "LIGHT",
     "NARROW",
     "THEMES",
@@ -35,8 +38,10 @@ __all__ = [
     "is_narrow",
     "narrow",
     "note",
+    "own_font",
 ]
 
+FONT = "DejaVu Sans"  # comes with Matplotlib, see own_font
 WIDTH = 8.2  # inches; a page's column at 96 pixels an inch, so that 9 pt is read as 12 px
 NARROW = 4.1  # the same of a telephone's
 RASTER_DPI = 200  # of dense point layers inside the vector file
@@ -131,7 +136,7 @@ class Theme:
             "savefig.dpi": RASTER_DPI,
             "svg.fonttype": "path",  # no font needs to be on the reader's machine
             "svg.hashsalt": "lskd",
-            "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+            "font.family": FONT,
             "font.size": 9,
             "axes.titlesize": 9.5,
             "axes.titleweight": "bold",
@@ -186,6 +191,19 @@ def group_colors(groups: int, theme: Theme) -> list[tuple[tuple[float, float, fl
     return [(palette[i % 10], "o^s"[i // 10 % 3]) for i in range(groups)]
 
 
+def own_font() -> None:
+    """Draw with the letters that come with Matplotlib, whatever else the machine has under their name.
+
+    Matplotlib keeps one list of fonts for all environments of a user, and a font of the system may come first in it;
+    then a figure's bytes would depend on the machine.
+    """
+    known = font_manager.fontManager
+    known.ttflist = [font for font in known.ttflist if font.name != FONT]
+    for end in ("", "-Bold", "-Oblique", "-BoldOblique"):
+        known.addfont(Path(mpl.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{end}.ttf")
+
+
+own_font()
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 
