@@ -49,11 +49,11 @@ def test_recipes_of_one_protocol_share_a_column() -> None:
 
 def test_assumed_settings_are_apart_from_those_with_a_source() -> None:
     rows = {row[0]: row[1:] for row in protocols.members_table(cells("imagenet")).rows}
-    sourced, assumed, doubts = rows["ResNet34 -> ResNet18, kd, ls"]
+    sourced, assumed, doubts = rows["ResNet34 → ResNet18, kd, ls"]
     assert sourced == "T 2"
     assert assumed == "weight 9, CE weight 1"
     assert int(doubts) == len(next(c for c in cells("imagenet") if c.name == "ResNet34 -> ResNet18, kd, ls").doubts)
-    assert rows["ResNet34 -> ResNet18, kd"][1] == "–"
+    assert rows["ResNet34 → ResNet18, kd"][1] == "–"
 
 
 @pytest.mark.parametrize("folder", ["imagenet", "vit"])

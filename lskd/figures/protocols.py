@@ -118,7 +118,7 @@ def members_table(cells: Iterable[Cell], caption: str = "") -> Table:
         shown = {f"{k}*" if k in cell.assumed else k: v for k, v in cell.settings.items() if k != "standardize"}
         text = settings_text({k: v for k, v in shown.items() if not k.endswith("*")})
         assumed = settings_text({k[:-1]: v for k, v in shown.items() if k.endswith("*")})
-        rows.append([cell.name, text, assumed, str(len(cell.doubts))])
+        rows.append([cell.name.replace("->", "→"), text, assumed, str(len(cell.doubts))])
     return Table(["cell", "settings with a source", "assumed", "doubts"], rows, caption)
 
 

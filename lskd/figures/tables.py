@@ -140,7 +140,7 @@ def logit_table(statistics: pd.DataFrame) -> Table:
         ]
         for r in statistics.to_dict("records")
     ]
-    headings = ["network", "test accuracy", "mean of means", "mean of σ", "sd of σ", "mean range", "σ standardised"]
+    headings = ["network", "test accuracy", "mean of means", "mean of σ", "sd of σ", "mean range", "σ of Z-scores"]
     n = f"{int(statistics['n'].iloc[0]):,}" if len(statistics) else "0"
     return Table(
         headings, rows, f"Logits of n = {n} test images, one run of each network; σ over classes, divided by K."
