@@ -19,6 +19,8 @@ __all__ = ["METHODS", "panel", "settings", "show", "train"]
 
 METHODS = {"kd": "KD", "dkd": "DKD", "ctkd": "CTKD (learns its temperature)"}
 RECIPE = "playground"
+PAIRS = ("wrn_16_2 -> resnet8", "wrn_16_2 -> resnet14", "wrn_16_2 -> wrn_16_1", "resnet20 -> resnet8")
+DATASETS = ("digit_pairs", "cifar100")  # others can be typed; the larger, the longer it takes
 
 
 def settings(method: str, *, temperature: float | None = None, weight: float | None = None) -> dict[str, float]:
@@ -49,6 +51,8 @@ def train(
     *,
     temperature: float | None = None,
     weight: float | None = None,
+    dataset: str = DATASETS[0],
+    pair: str = PAIRS[0],
     seed: int = 0,
     runs: Path | str = "build/runs",
     output: Path | str = "build/playground",
@@ -58,6 +62,8 @@ def train(
 
     Args:
         method, temperature, weight: see :func:`settings`.
+        dataset: of both networks; the default one takes a minute.
+        pair: "TEACHER -> STUDENT", names of networks; another teacher than the default one is trained first.
         seed: decides initial weights, order and views.
         runs: where runs live; the teacher of the default experiment is found or trained there.
         output: receives ``teacher/`` and ``students/``, with records and evidence.
@@ -65,8 +71,19 @@ def train(
 
     Returns:
         The two folders.
+
+    Raises:
+        LskdError: a setting, data set or pair that cannot be.
     """
-    changes = {**settings(method, temperature=temperature, weight=weight), **(more or {})}
+    teacher, arrow, student = (word.strip() for word in pair.partition("->"))
+    if not (teacher and arrow and student):
+        raise LskdError(f"playground: pair is {pair!r}; expected TEACHER -> STUDENT, such as {PAIRS[0]}")
+    changes = settings(method, temperature=temperature, weight=weight)
+    chosen = {"dataset": dataset, "student": student, "teacher.network": teacher}
+    usual = load_recipe(RECIPE, for_training=False)
+    assert usual.teacher is not None
+    known = {"dataset": usual.dataset, "student": usual.student, "teacher.network": usual.teacher.network}
+    changes |= {key: value for key, value in chosen.items() if value != known[key]} | dict(more or {})
     plan = load_recipe(RECIPE, settings=changes, members=[method, f"{method}_ls"])
     assert plan.teacher is not None
     name, own = teacher_training(plan)
@@ -103,6 +120,8 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
     from IPython.display import Markdown, display
 
     wide = {"style": {"description_width": "8rem"}, "layout": {"width": "28rem"}}
+    dataset = widgets.Combobox(value=DATASETS[0], options=DATASETS, description="data set", **wide)
+    pair = widgets.Combobox(value=PAIRS[0], options=PAIRS, description="pair", **wide)
     method = widgets.Dropdown(options=[(text, key) for key, text in METHODS.items()], description="method", **wide)
     temperature = widgets.FloatSlider(2.0, min=0.5, max=8, step=0.5, description="temperature", **wide)
     weight = widgets.FloatLogSlider(9.0, base=3, min=0, max=4, step=0.5, description="weight", **wide)
@@ -122,6 +141,8 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
                     method.value,
                     temperature=None if method.value == "ctkd" else temperature.value,
                     weight=weight.value,
+                    dataset=dataset.value,
+                    pair=pair.value,
                     seed=seed.value,
                     runs=runs,
                     output=output,
@@ -133,7 +154,7 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
                 display(Markdown(f"Trained in {took}. One seed: read differences with care."))
                 for item in show(*places, output=output):
                     display(item)
-        except LskdError as error:
+        except (LskdError, FileNotFoundError) as error:  # also data that are not there
             with log:
                 print(f"lskd: error: {error}")
         finally:
@@ -141,4 +162,4 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
 
     method.observe(fits, "value")
     button.on_click(start)
-    return widgets.VBox([method, temperature, weight, seed, button, log, figures])
+    return widgets.VBox([dataset, pair, method, temperature, weight, seed, button, log, figures])

@@ -56,23 +56,53 @@ def test_every_method_trains_without_and_with(tmp_path: Path, method: str) -> No
     assert all(path.is_file() for figure in figures for path in figure.paths)
 
 
+def test_another_pair_is_trained(tmp_path: Path) -> None:
+    places = playground.train(
+        "kd", pair="resnet14 -> wrn_16_1", runs=tmp_path / "runs", output=tmp_path / "out", more=TINY
+    )
+    teacher, students = (read_json(place / "record.json") for place in places)
+    assert {m["network"] for m in teacher["members"].values()} == {"resnet14"}
+    assert {m["network"] for m in students["members"].values()} == {"wrn_16_1"}
+    table, *figures = playground.show(*places, output=tmp_path / "out")
+    assert len(table.rows) == 1
+    assert all(path.is_file() for figure in figures for path in figure.paths)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pair": "resnet8"}, "pair is 'resnet8'; expected TEACHER -> STUDENT"),
+        ({"pair": "resnet20 -> resnet9"}, "resnet9"),
+        ({"dataset": "digits_pair"}, "digits_pair"),
+    ],
+)
+def test_what_is_no_pair_or_data_set_is_named(tmp_path: Path, given: dict[str, str], message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        playground.train("kd", runs=tmp_path / "runs", output=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_button_trains_what_the_controls_say(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = playground.panel()
-    method, temperature, weight, seed, button = box.children[:5]
+    dataset, pair, method, temperature, weight, seed, button = box.children[:7]
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def instead(method: str, **given: Any) -> None:
         calls.append((method, given))
-        raise LskdError("enough")
+        raise LskdError("enough") if len(calls) == 1 else FileNotFoundError("enough")
 
     monkeypatch.setattr(playground, "train", instead)
     method.value, temperature.value, weight.value, seed.value = "dkd", 4.0, 3.0, 7
     button.click()
-    method.value = "ctkd"
+    method.value, dataset.value, pair.value = "ctkd", "cifar100", "resnet20 -> resnet8"
     assert temperature.disabled
     button.click()
+    assert [(c["dataset"], c["pair"]) for _, c in calls] == [
+        ("digit_pairs", "wrn_16_2 -> resnet8"),
+        ("cifar100", "resnet20 -> resnet8"),
+    ]
     assert [(name, c["temperature"], c["weight"], c["seed"]) for name, c in calls] == [
         ("dkd", 4.0, 3.0, 7),
         ("ctkd", None, 3.0, 7),
