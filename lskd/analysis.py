@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy import stats
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
 from lskd.objectives import METHODS as METHOD_CLASSES
-from lskd.records import load_record
+from lskd.records import computed_with, load_record, without_places
 from lskd.trainer.schedule import step_learning_rate
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "results",
     "settings_of",
     "summarize",
-    "without_places",
     "z_scores",
 ]
 
@@ -204,17 +203,8 @@ def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
         "members": settings,
         "dataset": record["dataset"],
         "teacher": {k: teacher.get(k) for k in ("network", "digest")},
+        "computed_with": computed_with(record),
     }
-
-
-def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the folders of one machine: digests of data and weights say what lay there."""
-    out = dict(config)
-    if (out.get("teacher") or {}).get("checkpoint"):
-        out["teacher"] = {**out["teacher"], "checkpoint": PurePath(out["teacher"]["checkpoint"]).name}
-    if out.get("data"):
-        out["data"] = {k: v for k, v in out["data"].items() if k not in ("path", "cache")}
-    return out
 
 
 def differences(a: Any, b: Any, place: str = "") -> list[tuple[str, Any, Any]]:

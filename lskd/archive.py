@@ -22,6 +22,7 @@ from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import atomic_path, atomic_write
 from lskd.records import SCHEMA, load_record
+from lskd.records import identity as identity_of
 
 __all__ = ["LIMIT", "Imported", "bring", "export"]
 
@@ -219,20 +220,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _record(path: Path, manifest: Mapping[str, Any], text: bytes) -> dict[str, Any]:
-    from lskd.results import ABOUT
-
     try:
         record: dict[str, Any] = json.loads(text)
         schema, identity = record["schema"], record["identity"]
-        about = {key: record[key] for key in ABOUT if key in record}
+        found = identity_of(record)
     except (ValueError, KeyError, TypeError):
         raise LskdError(f"{path}: its record is none; nothing was imported") from None
     if schema != SCHEMA:
         raise LskdError(f"{path}: its record has schema {schema!r}; this version reads schema {SCHEMA}")
-    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     if found != identity or identity != manifest.get("identity"):
         raise LskdError(
-            f"{path}: its record says it is run {identity[:12]}, but configuration, seed, data, teacher and source "
+            f"{path}: its record says it is run {identity[:12]}, but configuration, seed, data, teacher and trainer "
             f"give {found[:12]}; the record was changed, nothing was imported"
         )
     return record

@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 
 from lskd import published
-from lskd.analysis import accuracies, differences, without_places
+from lskd.analysis import accuracies, differences
 from lskd.catalogue import Cell, cells
 from lskd.errors import LskdError
 from lskd.published import Number
 from lskd.recipes import load_recipe
+from lskd.records import without_places
 from lskd.results import STORE, Group, groups, rows
 
 __all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]

@@ -1,11 +1,19 @@
-"""The record of a run: what was run, on what, by which code, with what result. JSON, schema 1."""
+"""The record of a run: what was run, on what, by which code, with what result. JSON, schema 1.
+
+What decides a run's result is its identity (:func:`deciding`): two runs of one identity have the same bits on the same
+kind of machine. Where its files lay, and which commit of the sources trained it, is told and decides nothing.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
+import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -14,7 +22,20 @@ import lskd
 from lskd.errors import LskdError
 from lskd.files import read_json
 
-__all__ = ["SCHEMA", "describe_device", "load_record", "now", "summarize", "versions"]
+__all__ = [
+    "SCHEMA",
+    "commit",
+    "computed_with",
+    "deciding",
+    "describe_device",
+    "identity",
+    "load_record",
+    "now",
+    "summarize",
+    "trainer_of",
+    "versions",
+    "without_places",
+]
 
 SCHEMA = 1
 
@@ -30,6 +51,62 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__} | {
         "lskd": lskd.__version__
     }
+
+
+def commit() -> dict[str, Any] | None:
+    """The commit of the checkout that these sources lie in, and whether they were changed since; None elsewhere."""
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        said = subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": said.removesuffix("-dirty"), "dirty": said.endswith("-dirty")}
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the folders of one machine: digests of data and weights say what lay there."""
+    out = dict(config)
+    if (out.get("teacher") or {}).get("checkpoint"):
+        out["teacher"] = {**out["teacher"], "checkpoint": PurePath(out["teacher"]["checkpoint"]).name}
+    if out.get("data"):
+        out["data"] = {k: v for k, v in out["data"].items() if k not in ("path", "cache")}
+    return out
+
+
+def deciding(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a record, or of what becomes one, that decides a run's result.
+
+    The teacher counts by its network, its weights and the size of its images, wherever it came from. Records made
+    before there was a number of the trainer have a digest of all its sources in its place, and count as they did.
+    """
+    if "trainer" not in about:
+        known = ("name", "config", "seed", "dataset", "teacher", "teacher_logits", "execution", "source_digest")
+        return {key: about[key] for key in (*known, "distributed") if key in about}
+    config = without_places(about["config"])
+    teacher = about["teacher"] and {key: about["teacher"][key] for key in ("network", "digest")}
+    if config.get("teacher"):
+        config["teacher"] = {key: config["teacher"].get(key) for key in ("network", "input_size")}
+    found = {
+        key: about[key] for key in ("seed", "teacher_logits", "execution", "trainer", "distributed") if key in about
+    }
+    return found | {"config": config, "data": about["dataset"]["digest"], "teacher": teacher}
+
+
+def identity(about: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides a run's result."""
+    return hashlib.sha256(json.dumps(deciding(about), sort_keys=True).encode()).hexdigest()
+
+
+def computed_with(record: Mapping[str, Any]) -> str:
+    """Kind of device and precision of a run, such as "cpu, float32": runs that differ in it are not averaged."""
+    execution = record.get("execution", {})  # records have it since there is more than one way
+    device = execution.get("device") or record.get("device", {}).get("type", "cpu")
+    return f"{device}, {execution.get('precision', 'float32')}"
+
+
+def trainer_of(record: Mapping[str, Any]) -> str:
+    """Which trainer made a record, in a word: its number, or the digest of its sources before it had one."""
+    return str(record["trainer"]) if "trainer" in record else f"before 1 ({record.get('source_digest', '?')[:8]})"
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

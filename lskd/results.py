@@ -20,17 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lskd.analysis import accuracies, differences, members_of, order, protocol, settings_of, summarize, without_places
+from lskd.analysis import accuracies, differences, members_of, order, protocol, settings_of, summarize
 from lskd.errors import LskdError
 from lskd.files import write_json
 from lskd.named import nearest
-from lskd.records import load_record
+from lskd.records import computed_with, load_record, without_places
 
 __all__ = ["STORE", "Group", "add", "address", "compare", "content_digest", "find", "groups", "place", "rows"]
 
 STORE = Path("results")
-# What a run's identity is made of, see lskd.trainer.run; records made before a key existed do not have it.
-ABOUT = ("name", "config", "seed", "dataset", "teacher", "teacher_logits", "execution", "source_digest")
 
 
 @dataclass
@@ -66,11 +64,13 @@ class Group:
 
 
 def address(record: Mapping[str, Any]) -> str:
-    """SHA-256 over all that decides a run's result except the code: configuration, seed, data, teacher's weights."""
+    """SHA-256 over all that decides a run's result except the code: configuration, seed, data, teacher's weights, and
+    device and precision where they are not the usual ones."""
     teacher = (record.get("teacher") or {}).get("digest")
     config = without_places(record["config"])
     deciding = {"config": config, "seed": record["seed"], "data": record["dataset"]["digest"]}
-    return _sha(deciding | {"teacher": teacher})
+    with_ = computed_with(record)
+    return _sha(deciding | {"teacher": teacher} | ({} if with_ == "cpu, float32" else {"computed_with": with_}))
 
 
 def content_digest(record: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from lskd import sources
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 from lskd.slots import gpus, one_gpu
+from lskd.trainer import TRAINER
 
 __all__ = ["carry_out", "done", "folder_of", "marker", "opened", "overview", "settle", "start"]
 
@@ -57,11 +58,11 @@ def opened(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     file = root / "workflow" / "tables" / f"{name}.yaml"
     path = Path(folder_of(root, config)) / "plan.json"
     found = read_json(path) if path.is_file() else None
-    source = sources.digest(sources.closure("lskd.trainer.run"))
+    source = f"trainer {TRAINER}"
     if found is not None and found["source"] != source and done(path.parent):
         raise LskdError(
             f"{path.parent}: its finished jobs were made by another version of the trainer's code "
-            f"({found['source'][:12]}; here is {source[:12]}), and a table must not mix the two. Go on in a checkout "
+            f"({found['source']}; here is {source}), and a table must not mix the two. Go on in a checkout "
             "of the version that began it (git worktree add), or begin anew: --set folder=build/tables-2"
         )
     if found is not None and found["source"] == source and config.get("written"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,8 +13,9 @@ from lskd import evidence, front_page
 from lskd.errors import LskdError
 from lskd.figures import results as drawing
 from lskd.files import read_json, sha256_file
+from lskd.records import identity as identity_of
 from lskd.records import load_record, summarize
-from lskd.results import ABOUT, STORE, address, content_digest, groups
+from lskd.results import STORE, address, content_digest, groups
 
 __all__ = ["Report", "verify"]
 
@@ -85,10 +84,8 @@ def _record(path: Path, report: Report) -> None:
 
 
 def _problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    about = {key: record[key] for key in ABOUT if key in record}
-    identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    if identity != record["identity"]:
-        found = f"configuration, seed, data, teacher and source give {identity[:12]}"
+    if (identity := identity_of(record)) != record["identity"]:
+        found = f"configuration, seed, data, teacher and trainer give {identity[:12]}"
         yield f"its identity is {record['identity'][:12]}, but its {found}"
     kept = record.get("store")
     if kept:

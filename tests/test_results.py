@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import shutil
@@ -16,7 +15,7 @@ import synthetic
 from lskd import analysis, cli, results
 from lskd.errors import LskdError
 from lskd.files import sha256_file, write_json
-from lskd.results import ABOUT
+from lskd.records import identity
 from lskd.trainer import run as trainer
 from lskd.verify import verify
 
@@ -24,8 +23,7 @@ from lskd.verify import verify
 def run(members: dict[str, tuple[float, float]], **options: Any) -> dict[str, Any]:
     """A record as a training run writes it, with its identity."""
     record = synthetic.record(members, **options) | {"source_digest": "s" * 64}
-    about = {key: record[key] for key in ABOUT if key in record}
-    return record | {"identity": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()}
+    return record | {"identity": identity(record)}
 
 
 def put(folder: Path, record: dict[str, Any]) -> Path:

@@ -27,7 +27,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     train.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
     train.add_argument(
-        "--precision", default="auto", choices=("auto", "float32", "tf32", "bf16"), help="of a GPU; a CPU has float32"
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "tf32", "bf16"),
+        help="bf16: GPUs, and processors with AMX",
     )
     train.add_argument("--no-fused", action="store_true", help="several kernels an optimiser step, on a GPU")
     train.add_argument("--no-graph", action="store_true", help="launch kernel by kernel, on a GPU, not a CUDA graph")

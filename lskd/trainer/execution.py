@@ -1,4 +1,4 @@
-"""How a device computes: precision and optimiser kernel. On a CPU there is one way, and the record says so."""
+"""How a device computes: precision, optimiser kernel, order of launch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from torch import Tensor, nn
 
 from lskd.errors import LskdError
 
-__all__ = ["PRECISIONS", "Execution"]
+__all__ = ["PRECISIONS", "Execution", "bf16_units"]
 
 PRECISIONS = ("auto", "float32", "tf32", "bf16")
 
 
+def bf16_units() -> list[str]:
+    """The processor's units for bf16, of "amx" and "avx512_bf16"; asked of the processor, each time."""
+    asked = {"amx": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
+    return [name for name, question in asked.items() if getattr(torch.cpu, question, bool)()]
+
+
 @dataclass(frozen=True)
 class Execution:
-    """What is really used. Precision and fused are part of what a run is, because they change bits.
+    """What is really used. Device, precision and fused are part of what a run is, because they change bits.
 
     Attributes:
+        device: "cpu" or "cuda".
         precision: "float32"; "tf32", products of 10-bit mantissas in convolutions and matrix products; "bf16",
             forward passes under autocast, with logits, losses, weights and updates in float32.
         fused: one kernel for an optimiser step instead of several per parameter.
@@ -29,6 +36,7 @@ class Execution:
         streams: members compute side by side on a GPU.
     """
 
+    device: str = "cpu"
     precision: str = "float32"
     fused: bool = False
     graph: bool = False
@@ -46,23 +54,28 @@ class Execution:
     ) -> Execution:
         """From what is asked for to what the device does.
 
-        A CPU computes in float32 whatever is asked for (bf16 is 50 to 100 times slower where it has no units for
-        it); a GPU takes tf32 for "auto".
+        "auto" is float32 on a CPU and tf32 on a GPU.
 
         Raises:
-            LskdError: unknown precision, or bf16 on a GPU without it.
+            LskdError: unknown precision, or one for which the device has no units: a processor without AMX or
+                AVX512-BF16 is 50 to 100 times slower in bf16 than in float32.
         """
         if precision not in PRECISIONS:
             raise LskdError(f"precision is {precision!r}; expected {', '.join(PRECISIONS)}")
         if device.type != "cuda":
-            return cls()
+            if precision == "tf32" or (precision == "bf16" and not bf16_units()):
+                raise LskdError(
+                    f"precision {precision}: this processor has no units for it and would be far slower than in "
+                    "float32; take --precision float32, which is the default"
+                )
+            return cls(precision="float32" if precision == "auto" else precision)
         if precision == "bf16" and not torch.cuda.is_bf16_supported():
             raise LskdError(f"precision bf16: {torch.cuda.get_device_name(device)} has none; use tf32 or float32")
-        return cls("tf32" if precision == "auto" else precision, fused, graph, streams)
+        return cls("cuda", "tf32" if precision == "auto" else precision, fused, graph, streams)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Around forward passes; what leaves them goes through ``.float()``."""
-        return torch.autocast("cuda", torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        return torch.autocast(self.device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def forward(self, model: nn.Module, inputs: Tensor | None) -> Tensor:
         """Logits in float32, whatever the network computed in."""
@@ -95,6 +108,6 @@ class Execution:
             torch.set_float32_matmul_precision(before[0])
             torch.backends.cudnn.allow_tf32 = before[1]
 
-    def facts(self) -> dict[str, Any]:
+    def identity_part(self) -> dict[str, Any]:
         """What decides bits, for a run's identity. Graph and streams are order of launch, not of arithmetic."""
-        return {"precision": self.precision, "fused": self.fused, "channels_last": True}
+        return {"device": self.device, "precision": self.precision, "fused": self.fused, "channels_last": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,14 @@ def locked(folder: Path, *, doing: str = "training", wait: bool = False) -> Iter
         yield
 
 
-def claim(path: Path, about: Mapping[str, Any], *, kind: str = "run") -> None:
-    """Write what the folder holds to ``path``, or compare with what is written there.
+def claim(
+    path: Path,
+    about: Mapping[str, Any],
+    *,
+    kind: str = "run",
+    part: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda about: about,
+) -> None:
+    """Write what the folder holds to ``path``, or compare with what is written there, in the ``part`` that counts.
 
     Raises:
         LskdError: it holds something else; shows every difference.
@@ -46,7 +52,7 @@ def claim(path: Path, about: Mapping[str, Any], *, kind: str = "run") -> None:
     if not path.exists():
         write_json(path, about)
         return
-    lines = [f"  {key}: {a!r} there, {b!r} now" for key, a, b in differences(read_json(path), about)]
+    lines = [f"  {key}: {a!r} there, {b!r} now" for key, a, b in differences(part(read_json(path)), part(about))]
     if lines:
         raise LskdError(
             f"{path.parent} holds another {kind}; choose another folder or delete this one:\n" + "\n".join(lines[:12])

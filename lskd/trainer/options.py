@@ -33,7 +33,8 @@ class Options:
         log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
         sync_batchnorm: of several processes, started by ``torchrun``: BatchNorm's statistics are those of the whole
             batch; otherwise each process normalises with its own part, and the first's running statistics count.
-        precision, fused, graph, streams: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
+        precision: "auto", "float32", "tf32" (GPUs) or "bf16" (also processors with units for it).
+        fused, graph, streams: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
     """
 
     device: str = "auto"

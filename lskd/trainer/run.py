@@ -14,7 +14,6 @@ Layout of a run folder::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import shutil
@@ -31,15 +30,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from lskd import evidence, sources
+from lskd import evidence
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, sha256_file, write_json
 from lskd.models import save_checkpoint, state_digest
 from lskd.recipes import Recipe, load_recipe
-from lskd.records import SCHEMA, describe_device, load_record, now, summarize, versions
+from lskd.records import SCHEMA, commit, deciding, describe_device, load_record, now, summarize, versions
+from lskd.records import identity as identity_of
+from lskd.trainer import TRAINER, optimization
 from lskd.trainer import checkpoint as checkpoints
-from lskd.trainer import optimization
 from lskd.trainer import table as tables
 from lskd.trainer.cohort import WATCH_EVERY, WINDOW, Cohort, Member
 from lskd.trainer.distributed import World, join, world
@@ -97,7 +97,8 @@ def train_cached(
     **options: Any,
 ) -> tuple[Path, dict[str, Any]]:
     """Like :func:`train`, in a folder below ``runs`` whose name is derived from everything that decides the
-    result (configuration, seed, data, teacher, source): a run that was done before is not done again.
+    result (configuration, seed, data, teacher, device and precision, trainer): a run that was done before is not done
+    again.
 
     Returns:
         The folder and the record.
@@ -176,19 +177,19 @@ def _train_on(
         },
         "teacher": teacher_facts,
         "teacher_logits": kind,
-        "execution": execution.facts(),
-        "source_digest": sources.digest(sources.closure("lskd.trainer.run")),
+        "execution": execution.identity_part(),
+        "trainer": TRAINER,
     }
     if here.size > 1:
         about["distributed"] = {"processes": here.size, "sync_batchnorm": options.sync_batchnorm}
-    identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    identity = identity_of(about)
     folder = place(identity)
 
     def begin(stack: ExitStack) -> dict[str, Any] | None:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
             stack.enter_context(locked(folder))
-        claim(folder / "run.json", {"identity": identity, **about})
+        claim(folder / "run.json", {"identity": identity, **about}, part=deciding)
         return load_record(folder) if (folder / "record.json").exists() else None
 
     def finish(cohort: Cohort, clock: _Clock, table: tables.LogitTable | None) -> dict[str, Any]:
@@ -204,6 +205,7 @@ def _train_on(
             "device": describe_device(device),
             "launch": cohort.launch(),
             "versions": versions(),
+            "sources": commit(),
             "started": clock.started,
             "finished": now(),
             "wall_seconds": round(seconds, 1),
