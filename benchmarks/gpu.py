@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,18 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "ctkd_ls": {"method": "ctkd", "kd_weight": 9.0, "standardize": True},
 }
 MLKD = {"mlkd_ls": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}}
-PLAIN = Execution()
+on = partial(Execution, "cuda")  # whatever rehearses it
+PLAIN = on()
 # What is switched on beside the plain path, and the largest share of the weights' change that it may move them by.
 PIECES: dict[str, tuple[Execution, float]] = {
-    "fused": (Execution(fused=True), 0.02),
-    "streams": (Execution(streams=True), 0.02),
-    "graph": (Execution(graph=True), 0.02),
-    "graph and streams": (Execution(graph=True, streams=True), 0.02),
-    "tf32": (Execution("tf32"), 0.1),
-    "bf16": (Execution("bf16"), 0.5),
-    "all, tf32": (Execution("tf32", True, True, True), 0.1),
-    "all, bf16": (Execution("bf16", True, True, True), 0.5),
+    "fused": (on(fused=True), 0.02),
+    "streams": (on(streams=True), 0.02),
+    "graph": (on(graph=True), 0.02),
+    "graph and streams": (on(graph=True, streams=True), 0.02),
+    "tf32": (on("tf32"), 0.1),
+    "bf16": (on("bf16"), 0.5),
+    "all, tf32": (on("tf32", True, True, True), 0.1),
+    "all, bf16": (on("bf16", True, True, True), 0.5),
 }
 
 
@@ -193,7 +195,7 @@ def check_epochs(device: torch.device) -> Iterator[tuple[str, float, float]]:
     """Two epochs with a last batch that is smaller, graphs made anew as DKD and CTKD warm up, tests in between."""
     dataset = data(BATCH * 6 + 16)
     found = []
-    for how in (PLAIN, Execution(fused=True, graph=True, streams=True)):
+    for how in (PLAIN, on(fused=True, graph=True, streams=True)):
         chosen = cohort(dataset, MEMBERS, device, how, teacher=network(NETWORKS["small"], device), epochs=3)
         with how.active():
             chosen.run()
@@ -211,7 +213,7 @@ def check_epochs(device: torch.device) -> Iterator[tuple[str, float, float]]:
 
 def check_resume(device: torch.device) -> Iterator[tuple[str, float, float]]:
     """Checkpoint and restore in the middle of a run with everything on."""
-    how = Execution("float32", True, True, True)
+    how = on("float32", True, True, True)
     dataset = data(BATCH * 16)
     teacher = network(NETWORKS["small"], device)
     whole = cohort(dataset, MEMBERS, device, how, teacher=teacher)
@@ -233,7 +235,7 @@ def check_failure(device: torch.device) -> Iterator[tuple[str, float, float]]:
         "bad": {"method": "kd", "temperature": 2.0, "kd_weight": 1e38},
         "good": {"method": "plain"},
     }
-    how = Execution("float32", True, True, True)
+    how = on("float32", True, True, True)
     chosen = cohort(data(BATCH * 60), members, device, how, teacher=network(NETWORKS["small"], device))
     with how.active():
         chosen.run()
@@ -312,12 +314,12 @@ def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"student_images_per_s": {}}
     ways = {
         "plain": PLAIN,
-        "tf32": Execution("tf32"),
-        "tf32, fused": Execution("tf32", True),
-        "tf32, fused, streams": Execution("tf32", True, streams=True),
-        "tf32, fused, graph": Execution("tf32", True, graph=True),
-        "tf32, all": Execution("tf32", True, True, True),
-        "bf16, all": Execution("bf16", True, True, True),
+        "tf32": on("tf32"),
+        "tf32, fused": on("tf32", True),
+        "tf32, fused, streams": on("tf32", True, streams=True),
+        "tf32, fused, graph": on("tf32", True, graph=True),
+        "tf32, all": on("tf32", True, True, True),
+        "bf16, all": on("bf16", True, True, True),
     }
     if device.type != "cuda" or not torch.cuda.is_bf16_supported():
         del ways["bf16, all"]

@@ -72,13 +72,20 @@ def test_adding_again_changes_nothing_and_another_result_is_refused(tmp_path: Pa
 
 def test_the_address_depends_on_what_decides_a_result_alone() -> None:
     record = run({"kd": (70.0, 71.0)})
-    same = record | {"device": {"type": "cuda"}, "wall_seconds": 1.0, "source_digest": "x", "command": "other"}
+    same = record | {
+        "device": {"type": "cpu", "name": "another"},
+        "wall_seconds": 1.0,
+        "source_digest": "x",
+        "command": "other",
+    }
     assert results.address(same) == results.address(record)
     for other in (
         record | {"seed": 1},
         record | {"config": record["config"] | {"epochs": 4}},
         record | {"dataset": record["dataset"] | {"digest": "e" * 64}},
         record | {"teacher": record["teacher"] | {"digest": "another teacher"}},
+        record | {"device": {"type": "cuda"}},
+        record | {"execution": {"device": "cpu", "precision": "bf16"}},
     ):
         assert results.address(other) != results.address(record)
 

@@ -33,6 +33,7 @@ from lskd.models import create_model, load_checkpoint
 from lskd.objectives import DKD, Logits, create_objective
 from lskd.recipes import load_recipe
 from lskd.records import load_record
+from lskd.trainer import TRAINER
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import evaluate
 from lskd.trainer.execution import Execution
@@ -249,7 +250,8 @@ def test_the_record_says_how_to_run_it_again(whole: Path) -> None:
     assert record["dataset"]["train_size"] == 320
     assert record["device"]["type"] == "cpu"
     assert {"python", "torch", "numpy", "lskd"} <= set(record["versions"])
-    assert len(record["source_digest"]) == 64
+    assert record["trainer"] == TRAINER
+    assert "source_digest" not in record
     for member in record["members"].values():
         best = max(row["test_accuracy"] for row in member["epochs"])
         assert member["best"]["test_accuracy"] == best
@@ -580,27 +582,41 @@ def test_steps_of_the_learning_rate_are_the_released_ones() -> None:
         np.testing.assert_array_equal(found, g[key])
 
 
-def test_a_cpu_computes_in_one_way_and_the_record_says_so(whole: Path, runs: Path, tmp_path: Path) -> None:
-    record = run(tmp_path, runs, members=["kd"], precision="bf16", fused=True)
-    assert record["execution"] == {"precision": "float32", "fused": False, "channels_last": True}
-    assert weights(tmp_path, "kd") == weights(whole, "kd")
-    assert record["command"].endswith("--precision bf16")
+def test_a_cpu_computes_in_float32_unless_it_has_units_for_less(
+    whole: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run(tmp_path / "a", runs, members=["kd"], precision="float32", fused=True)
+    assert record["execution"] == {"device": "cpu", "precision": "float32", "fused": False, "channels_last": True}
+    assert weights(tmp_path / "a", "kd") == weights(whole, "kd")
     with pytest.raises(LskdError, match="precision is 'half'; expected auto, float32, tf32, bf16"):
-        run(tmp_path, runs, precision="half")
+        run(tmp_path / "b", runs, precision="half")
+    for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, question, lambda: False)
+    for precision in ("bf16", "tf32"):
+        with pytest.raises(LskdError, match=f"precision {precision}: this processor has no units for it"):
+            run(tmp_path / "b", runs, precision=precision)
+    assert not (tmp_path / "b").exists()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)  # slower than real ones, and as right
+    record = run(tmp_path / "c", runs, members=["kd"], precision="bf16")
+    assert record["execution"]["precision"] == "bf16"
+    assert record["command"].endswith("--precision bf16")
+    assert weights(tmp_path / "c", "kd") != weights(whole, "kd")
+    losses = [r["members"]["kd"]["epochs"][-1]["train_loss"] for r in (record, load_record(whole))]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_switches_of_precision_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
     gpu = torch.device("cuda")
-    assert Execution.choose(gpu) == Execution("tf32", fused=True, graph=True, streams=True)
+    assert Execution.choose(gpu) == Execution("cuda", "tf32", fused=True, graph=True, streams=True)
     off = {"fused": False, "graph": False, "streams": False}
-    assert Execution.choose(gpu, precision="float32", **off) == Execution()
+    assert Execution.choose(gpu, precision="float32", **off) == Execution("cuda")
     with pytest.raises(LskdError, match="precision bf16: an old card has none"):
         Execution.choose(gpu, precision="bf16")
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     for precision, products, convolutions in (("float32", "highest", False), ("tf32", "high", True)):
-        with Execution(precision).active():
+        with Execution("cuda", precision).active():
             assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (products, convolutions)
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
 
