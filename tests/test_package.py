@@ -91,7 +91,7 @@ def test_wheel_holds_the_package_its_types_and_its_recipes(wheel: Path) -> None:
     assert recipes <= names
     assert not [name for name in names if name.split("/")[0] in ("tests", "book", "examples", "notebooks")]
     required = {line.split()[1].split(">")[0] for line in text.splitlines() if re.match(r"Requires-Dist: [^;]*$", line)}
-    assert required == {"torch", "numpy", "safetensors", "tqdm"}
+    assert required == {"torch", "numpy", "safetensors", "tqdm", "msgspec"}
 
 
 def test_losses_and_networks_work_with_torch_alone(python: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_losses_and_networks_work_with_torch_alone(python: Path, tmp_path: Path)
 import importlib.util, sys, warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-absent = "numpy", "pandas", "matplotlib", "torchvision", "safetensors", "tqdm", "yaml"
+absent = "numpy", "msgspec", "pandas", "matplotlib", "torchvision", "safetensors", "tqdm", "yaml"
 assert not any(importlib.util.find_spec(name) for name in absent)
 import torch
 import lskd, lskd.losses, lskd.objectives

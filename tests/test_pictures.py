@@ -17,10 +17,10 @@ from PIL import Image
 from lskd import evidence
 from lskd.data import Dataset, load_dataset
 from lskd.data.cifar100_224 import enlarged
-from lskd.data.crops import random_box
 from lskd.data.imagenet import imagenet
-from lskd.data.increasing import OPERATIONS, apply, erase, randaugment
-from lskd.data.pictures import PictureDataset
+from lskd.data.lazy_images import PictureDataset
+from lskd.data.randaugment_increasing import OPERATIONS, apply, erase, randaugment
+from lskd.data.random_crop import random_box
 from lskd.data.views import normalize
 from lskd.errors import LskdError
 from lskd.models import create_model, save_checkpoint
@@ -175,7 +175,7 @@ def test_randaugment_draws_every_operation_half_the_time(monkeypatch: pytest.Mon
         seen.append((name, strength))
         return image
 
-    monkeypatch.setattr("lskd.data.increasing.apply", noted)
+    monkeypatch.setattr("lskd.data.randaugment_increasing.apply", noted)
     image = Image.new("RGB", (4, 4))
     for number in range(4000):
         randaugment(image, Random(number))

@@ -9,8 +9,8 @@ from lskd.data.cifar100 import cifar100
 from lskd.data.cifar100_224 import cifar100_224
 from lskd.data.dataset import Dataset
 from lskd.data.digit_pairs import digit_pairs
-from lskd.data.folder import folder
 from lskd.data.held_out import hold_out
+from lskd.data.image_folder import folder
 from lskd.data.imagenet import imagenet
 from lskd.data.own import own
 from lskd.external import is_external

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from lskd.data.cifar100 import cifar100
-from lskd.data.crops import random_box
 from lskd.data.dataset import Dataset
 from lskd.data.imagenet import MEAN, STD
-from lskd.data.pictures import PictureDataset, pictures
+from lskd.data.lazy_images import PictureDataset, pictures
+from lskd.data.random_crop import random_box
 from lskd.errors import LskdError
 
 __all__ = ["cifar100_224", "enlarged"]
@@ -52,7 +52,7 @@ def enlarged(base: Dataset, *, size: int, mean: Sequence[float] = MEAN, std: Seq
     """
     from PIL import Image
 
-    from lskd.data.increasing import erase, randaugment
+    from lskd.data.randaugment_increasing import erase, randaugment
 
     if size < 8 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise LskdError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lskd.data.pictures import PictureViews
+    from lskd.data.lazy_images import PictureViews
     from lskd.data.views import Views
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lskd.data.cifar100 import data_root
-from lskd.data.crops import random_box
 from lskd.data.dataset import Dataset
-from lskd.data.pictures import PictureDataset, pictures
+from lskd.data.lazy_images import PictureDataset, pictures
+from lskd.data.random_crop import random_box
 from lskd.errors import LskdError
 
 __all__ = ["MEAN", "STD", "imagenet"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lskd.data.dataset import Dataset
 from lskd.data.draws import StrongDraws, epoch_drops, epoch_order, epoch_strong, epoch_views
-from lskd.data.pictures import PictureViews
+from lskd.data.lazy_images import PictureViews
 from lskd.data.randaugment import strong_view
 from lskd.data.views import Normalize
 from lskd.errors import LskdError

@@ -1,0 +1,108 @@
+"""Values from recipes, commands and notebooks as the types that functions declare: one strict check for all of them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from lskd.errors import LskdError
+from lskd.named import check_keywords, hint
+
+__all__ = ["Count", "Natural", "arguments", "convert"]
+
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+WORDS = {"`": "", " | null": "", "array": "list", "object": "table"}
+
+
+def arguments(
+    function: Callable[..., Any], given: Mapping[str, Any], owner: str, word: str = "option"
+) -> dict[str, Any]:
+    """``given`` as keyword arguments of ``function``: known ones, all that it needs, each of its declared type.
+
+    Args:
+        owner: what has them, such as "data set 'folder'". word: what it calls them.
+
+    Raises:
+        LskdError: a value of another type or out of its range.
+        ValueError: unknown or missing ones; names a near one.
+    """
+    check_keywords(owner, word, function, given)
+    types = _types(function)
+    return {k: convert(v, types[k], f"{owner}: {k}") if k in types else v for k, v in given.items()}
+
+
+def convert(value: Any, wanted: Any, where: str) -> Any:
+    """``value`` as the type ``wanted``, strictly: 1 serves as 1.0 and a list as a tuple, but no text as a number.
+
+    Args:
+        wanted: what :func:`msgspec.convert` takes, Structs and ranges (``Annotated[int, msgspec.Meta(ge=1)]``) too.
+        where: what the value is called; for a Struct what comes before its keys, "recipe mine: ".
+
+    Raises:
+        LskdError: another type, out of range, not finite, an unknown or a missing key; names the place.
+    """
+    value = _plain(value, where)
+    try:
+        return msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+    for index, key in re.findall(r"\[(\d+)]|\.(\w+)", path.partition("[...]")[0]):
+        where += f"[{index}]" if index else key if where.endswith(" ") else f".{key}"
+        value = value[int(index) if index else key]
+        wanted = _fields(wanted).get(key, Any)
+    if "[...]" in path:  # of a dictionary, whose key msgspec does not say
+        for key, one in value.items():
+            convert(one, typing.get_args(wanted)[1], f"{where}.{key}")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
+        raise LskdError(f"{where.rstrip(': ')} has no {unknown[1]!r}{hint(unknown[1], _fields(wanted), 'it has')}")
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
+        raise LskdError(f"{where.rstrip(': ')} needs {missing[1]}")
+    expected = re.sub(r", got .*", "", problem.removeprefix("Expected "))
+    for old, new in WORDS.items():
+        expected = expected.replace(old, new)
+    raise LskdError(f"{where} is {value!r} ({type(value).__name__}); expected {expected}")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Paths as text and NumPy's numbers as Python's; refuses numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _plain(v, f"{where}.{key}") for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, os.PathLike | np.generic):
+        return os.fspath(value) if isinstance(value, os.PathLike) else _plain(value.item(), where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise LskdError(f"{where} is {value}; expected a finite number")
+    return value
+
+
+def _types(function: Callable[..., Any]) -> dict[str, Any]:
+    """The declared types of a function's parameters that can be checked; another's own may be anything."""
+    try:
+        declared = typing.get_type_hints(function, include_extras=True)
+    except Exception:  # names that exist for a type checker alone
+        return {}
+    return {name: wanted for name, wanted in declared.items() if _is_plain(wanted)}
+
+
+def _is_plain(wanted: Any) -> bool:
+    try:
+        return "CustomType" not in repr(msgspec.inspect.type_info(wanted))
+    except TypeError:  # a union that cannot be told apart
+        return False
+
+
+def _fields(wanted: Any) -> dict[str, Any]:
+    """The keys of a Struct, which may be optional, and their types."""
+    for kind in (wanted, *typing.get_args(wanted)):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return {}
