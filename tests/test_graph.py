@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lskd.data import load_dataset
-from lskd.errors import LskdError
 from lskd.models import create_model, state_digest
 from lskd.recipes import load_recipe
 from lskd.trainer import graph
 from lskd.trainer.batches import Draw
 from lskd.trainer.cohort import Cohort
+from lskd.trainer.execution import Execution
 from lskd.trainer.graph import WARM_UP, StepGraph
 
 CPU = torch.device("cpu")
@@ -95,15 +95,67 @@ def test_a_graph_that_is_switched_off_is_never_made() -> None:
     assert (replayed.captures, seen) == (0, list(range(6)))
 
 
-def test_a_step_that_cannot_be_captured_names_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_cannot_be_captured_goes_on_kernel_by_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: object) -> object:
         raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
 
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    made = graph.StepGraph(CPU)
-    for number in range(WARM_UP):
-        made(lambda given: None, draw(number), "same")
-    with pytest.raises(LskdError, match="operation not permitted when stream is capturing; go on with --no-graph"):
-        made(lambda given: None, draw(3), "same")
+    made, seen = graph.StepGraph(CPU), []
+    for number in range(WARM_UP + 2):
+        made(lambda given: seen.append(given.step), draw(number), "same")
+    assert seen == list(range(WARM_UP + 2))
+    assert made.refused == "operation not permitted when stream is capturing"
+
+
+class Wrong(Replayed):
+    """Replays the first batch for ever: what a graph does that does not see new inputs."""
+
+    def __call__(self, step: Callable[[Draw], None], draw: Draw, constants: object) -> None:
+        self.first = getattr(self, "first", draw) if self.enabled else draw
+        super().__call__(step, self.first, constants)
+
+
+class Refused(StepGraph):
+    def _capture(self, step: Callable[[Draw], None], draw: Draw) -> Any:
+        raise RuntimeError("out of memory\nand more lines")
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "why"), [(Replayed, None), (Wrong, "of their change away from"), (Refused, "out of memory")]
+)
+def test_a_piece_that_fails_or_deviates_is_switched_off(
+    stand_in: type[StepGraph], why: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lskd.trainer import cohort, proof
+
+    monkeypatch.setattr(Cohort, "_side_by_side", Cohort._on_device)
+    monkeypatch.setattr(cohort, "StepGraph", stand_in)
+    recipe = load_recipe("digit-pairs", settings={"epochs": 3, "milestones": [2]}, members=["kd_ls", "alone"])
+    dataset = load_dataset("digit_pairs", train_size=320, test_size=100)
+    torch.manual_seed(0)
+    train = proof.short_training(recipe, dataset, create_model("resnet8").eval(), CPU)
+    proved, off = proof.prove(Execution("cuda", graph=True), train)
+    assert (proved.graph, set(off)) == (why is None, set() if why is None else {"graph"})
+    assert (why or "") in off.get("graph", "")
+
+
+def test_pieces_are_proved_one_upon_the_other_and_what_is_not_finite_is_wrong() -> None:
+    from lskd.trainer import proof
+
+    tried = []
+
+    def train(how: Execution) -> Any:
+        tried.append(how)
+        if how.fused:
+            raise RuntimeError("no such kernel")
+        end = torch.tensor([float("nan") if how.streams else 1.0 + 0.05 * (how.precision == "tf32")])
+        return {"kd": torch.zeros(1)}, {"kd": end}
+
+    proved, off = proof.prove(Execution("cuda", "tf32", True, True, True), train)
+    assert proved == Execution("cuda", "tf32", graph=True)
+    assert off["fused"] == "no such kernel"
+    assert "inf of their change" in off["streams"]
+    assert tried[-1] == proved  # the graph was tried in tf32, without what had been switched off
+    assert proof.prove(Execution("cuda"), train)[1] == {}

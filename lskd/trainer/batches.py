@@ -38,6 +38,7 @@ class Draw:
         drops: float32 ``[n, columns]`` in [0, 1), which residual branches of each image are dropped; None for
             networks without drop path.
         scale: what a batch mean is multiplied with before processes are averaged, so that every image counts alike.
+        taught: float32 ``[n, classes]``, the teacher's logits of the weak views where a table on the host has them.
     """
 
     epoch: int
@@ -48,6 +49,7 @@ class Draw:
     strong: Tensor | None = None
     drops: Tensor | None = None
     scale: float = 1.0
+    taught: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Batch:
     """One batch of n images; a :class:`Draw` carried out.
 
     Attributes:
-        epoch, step, index, view, drops, scale: see there.
+        epoch, step, index, view, drops, scale, taught: see there.
         inputs: float32 ``[n, 3, H, W]``, the weak views, normalised.
         target: int64 ``[n]``.
         strong: like ``inputs``, the strong views; None when nobody needs them.
@@ -70,6 +72,7 @@ class Batch:
     strong: Tensor | None = None
     drops: Tensor | None = None
     scale: float = 1.0
+    taught: Tensor | None = None
 
 
 class Batches:
@@ -133,6 +136,7 @@ class Batches:
             strong=None if draw.strong is None else self._normalize(draw.strong),
             drops=draw.drops,
             scale=draw.scale,
+            taught=draw.taught,
         )
 
     def _inputs(self, images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,7 +44,11 @@ __all__ = ["Cohort", "Member", "evaluate", "normalize", "seeded"]
 
 WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
-TEACHER_ROWS = {"float32": 32, "bf16": 64}  # of a batch in one unit of a lane's work; measured, decides bits
+TEACHER_ROWS = {
+    "float32": 32,
+    "tf32": 32,
+    "bf16": 64,
+}  # of a batch in one unit of a lane's work; measured, decides bits
 
 Prepared = tuple[Batch, Teaching]
 
@@ -114,6 +119,11 @@ class Cohort:
     def running(self) -> list[Member]:
         return [m for m in self.members if m.failure is None]
 
+    @property
+    def graph_refused(self) -> str | None:
+        """Why a step could not be made a CUDA graph, if that was tried."""
+        return self._graph.refused if self._graph else None
+
     def run(
         self,
         *,
@@ -152,7 +162,9 @@ class Cohort:
         """How work is handed out, for a record: what decides time and not bits."""
         if self.device.type == "cpu":
             return {"lanes": self.lanes.count, "threads": self.lanes.threads, "processes": self.world.size}
-        return {"graph": self.execution.graph, "streams": self.execution.streams, "processes": self.world.size}
+        refused = {"graph_refused": self.graph_refused} if self.graph_refused else {}
+        on = {"graph": self.execution.graph and not refused, "streams": self.execution.streams}
+        return on | refused | {"processes": self.world.size}
 
     def state(self) -> Checkpoint:
         """Everything that a resumed run needs."""
@@ -242,6 +254,8 @@ class Cohort:
         streams = self.execution.streams
         graph = self._graph = self._graph or StepGraph(self.device, enabled=self.execution.graph)
         for draw in draws:
+            if self.table is not None and not self.table.on_device:  # no graph can read the host's memory
+                draw = replace(draw, taught=self.table(draw.index, draw.view))
             rate = self._learning_rate(draw.epoch)
             for member in self.running:
                 member.start_epoch(draw.epoch, rate)
@@ -296,7 +310,7 @@ class Cohort:
         elif self.table is None:
             weak = forward(self.teacher, inputs)
         if self.table is not None:
-            weak = self.table(batch.index[rows], batch.view[rows])
+            weak = self.table(batch.index[rows], batch.view[rows]) if batch.taught is None else batch.taught[rows]
         return Teaching(weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows]), stages)
 
     def _learning_rate(self, epoch: int) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lskd.errors import LskdError
 from lskd.trainer.batches import Draw
 
 __all__ = ["StepGraph"]
@@ -34,6 +33,7 @@ class StepGraph:
     def __init__(self, device: torch.device, *, enabled: bool = True) -> None:
         self.device = device
         self.enabled = enabled
+        self.refused: str | None = None
         self.captures = 0
         self._warm: dict[Hashable, int] = {}
         self._constants: Hashable = None
@@ -47,8 +47,7 @@ class StepGraph:
             draw: the batch; its shape and whether it has strong views select the graph.
             constants: everything else that decides what ``step`` launches.
 
-        Raises:
-            LskdError: the step cannot be captured; names the option that goes without.
+        A step that cannot be captured goes on kernel by kernel; ``refused`` says why then.
         """
         if constants != self._constants:
             self._graphs.clear()
@@ -59,7 +58,13 @@ class StepGraph:
             step(draw)
             return
         if shape not in self._graphs:
-            self._graphs[shape] = self._capture(step, draw)
+            try:
+                self._graphs[shape] = self._capture(step, draw)
+            except RuntimeError as error:
+                self.refused, self.enabled = str(error).splitlines()[0], False
+                self._graphs.clear()
+                step(draw)
+                return
         graph, inputs = self._graphs[shape]
         assert isinstance(inputs.step, Tensor)
         inputs.step.fill_(draw.step)
@@ -80,13 +85,7 @@ class StepGraph:
         )
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)
-        try:
-            with torch.cuda.graph(graph):
-                step(inputs)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise LskdError(
-                f"this cohort's step cannot be made a CUDA graph: {reason}; go on with --no-graph"
-            ) from error
+        with torch.cuda.graph(graph):
+            step(inputs)
         self.captures += 1
         return graph, inputs

@@ -27,11 +27,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from lskd import evidence
-from lskd.data import load_dataset
+from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, sha256_file, write_json
 from lskd.models import save_checkpoint, state_digest
@@ -47,6 +47,7 @@ from lskd.trainer.execution import Execution
 from lskd.trainer.folder import append_line, claim, locked, read_lines
 from lskd.trainer.log import Log
 from lskd.trainer.options import Options, select_device
+from lskd.trainer.proof import prove, short_training
 from lskd.trainer.speed import speed
 from lskd.trainer.teacher import build_table, logits_source, open_or_make, provide, verify_table
 
@@ -146,8 +147,7 @@ def _train(
     execution = Execution.choose(
         device, precision=options.precision, fused=options.fused, graph=options.graph, streams=options.streams
     )
-    with execution.active():
-        return _train_on(recipe, place, called, seed, overrides, options, device, execution, here)
+    return _train_on(recipe, place, called, seed, overrides, options, device, execution, here)
 
 
 def _train_on(
@@ -162,7 +162,11 @@ def _train_on(
     here: World,
 ) -> tuple[Path, dict[str, Any]]:
     dataset = load_dataset(recipe.dataset, **recipe.data)
-    teacher, teacher_facts = provide(recipe, dataset, device, options)
+    with execution.active():
+        teacher, teacher_facts = provide(recipe, dataset, device, options)
+    execution, switched_off = here.on_first(lambda: _proved(execution, recipe, dataset, teacher, device))
+    for piece, why in switched_off.items():
+        options.say(f"{piece} is switched off on this GPU: {why}")
     kind, reason = logits_source(recipe, dataset, options) if teacher else (None, None)
     about = {
         "name": recipe.name,
@@ -203,7 +207,7 @@ def _train_on(
             "teacher_logits_reason": reason,
             "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
             "device": describe_device(device),
-            "launch": cohort.launch(),
+            "launch": cohort.launch() | ({"switched_off": switched_off} if switched_off else {}),
             "versions": versions(),
             "sources": commit(),
             "started": clock.started,
@@ -226,6 +230,7 @@ def _train_on(
         return record
 
     with ExitStack() as stack:
+        stack.enter_context(execution.active())
         if (finished := here.on_first(lambda: begin(stack))) is not None:
             return folder, finished
         table = None
@@ -258,6 +263,15 @@ def _train_on(
         _loop(cohort, folder, identity, clock, options)
         record = here.on_first(lambda: finish(cohort, clock, table))
     return folder, record
+
+
+def _proved(
+    execution: Execution, recipe: Recipe, dataset: Dataset, teacher: nn.Module | None, device: torch.device
+) -> tuple[Execution, dict[str, str]]:
+    """What of the fast path this GPU does as plain launches do; a CPU has one way."""
+    if device.type != "cuda":
+        return execution, {}
+    return prove(execution, short_training(recipe, dataset, teacher, device))
 
 
 class _Clock:

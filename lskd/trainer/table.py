@@ -108,6 +108,11 @@ class LogitTable:
         if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] > 2 * self._rows.nbytes:
             self._rows = self._rows.to(device)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether the table lies where the networks do; a GPU without room for it reads it from the host."""
+        return self._rows.device.type == self.device.type
+
     def __call__(self, index: Tensor, view: Tensor) -> Tensor:
         rows = (index * self.views + view).to(self._rows.device)
         return self._rows[rows].to(self.device, torch.float32)
