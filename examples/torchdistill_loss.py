@@ -9,8 +9,8 @@ import generated
 import torch
 import yaml
 from torch import Tensor, nn
-from torch.utils.data import SequentialSampler
-from torchdistill.core.distillation import get_distillation_box
+from torch.utils.data import Dataset, SequentialSampler
+from torchdistill.core.distillation import DistillationBox, get_distillation_box
 from torchdistill.losses.registry import register_mid_level_loss
 
 from lskd.losses import dkd_loss, kd_loss
@@ -39,14 +39,17 @@ register_mid_level_loss(LogitLoss, key="lskd.kd")
 register_mid_level_loss(DecoupledLoss, key="lskd.dkd")
 
 
-def main(steps: int = 8) -> tuple[nn.Module, list[float]]:
-    """Train for some steps; returns the student and the loss of every step."""
+def box(teacher: nn.Module, student: nn.Module, data: Dataset, **optimizer: Any) -> DistillationBox:
+    """What trains as the YAML file says, with some settings of its optimizer changed."""
     config = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     config["train_data_loader"]["sampler"] = {"class_or_func": SequentialSampler}
-    student, data = generated.student(), {"train": generated.dataset(steps)}
-    box = get_distillation_box(
-        generated.teacher(), student, data, config, torch.device("cpu"), device_ids=None, distributed=False, lr_factor=1
+    config["optimizer"].update(optimizer)
+    return get_distillation_box(
+        teacher, student, {"train": data}, config, torch.device("cpu"), device_ids=None, distributed=False, lr_factor=1
     )
+
+
+def train(box: DistillationBox) -> list[float]:
     losses = []
     for epoch in range(box.num_epochs):
         box.pre_epoch_process(epoch=epoch)
@@ -55,7 +58,13 @@ def main(steps: int = 8) -> tuple[nn.Module, list[float]]:
             losses.append(loss.item())
             box.post_forward_process(loss=loss)
         box.post_epoch_process()
-    return student, losses
+    return losses
+
+
+def main(steps: int = 8) -> tuple[nn.Module, list[float]]:
+    """Train for some steps; returns the student and the loss of every step."""
+    student = generated.student()
+    return student, train(box(generated.teacher(), student, generated.dataset(steps)))
 
 
 if __name__ == "__main__":

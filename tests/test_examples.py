@@ -31,22 +31,6 @@ PACKAGES = {
 }
 STEPS = 4
 
-# In a process of its own: the frameworks set signal handlers, loggers and warning filters.
-RUN = """
-import runpy, sys
-folder, name, steps, result = sys.argv[1:]
-sys.path.insert(0, folder)
-names = runpy.run_path(f"{folder}/{name}.py", run_name="__main__")
-student, losses = names["main"](int(steps))
-import torch
-torch.save({"losses": losses, "student": student.state_dict()}, result)
-if name == "torchdistill_loss":
-    x = torch.load(f"{result}.in")
-    outputs = {".": {"output": x["student"]}}, {".": {"output": x["teacher"]}}
-    dkd = names["DecoupledLoss"](alpha=9.0, beta=72.0, temperature=2.0, standardize=True)
-    torch.save(dkd(*outputs, x["labels"]), f"{result}.dkd")
-"""
-
 
 @pytest.fixture(scope="module")
 def generated() -> Any:
@@ -85,23 +69,21 @@ def test_every_example_is_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*PACKAGES, "generated"}
 
 
-@pytest.mark.parametrize("name", PACKAGES)
-def test_example_takes_the_steps_of_the_reference(
-    name: str, generated: Any, reference: tuple[dict[str, Tensor], list[float]], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module", params=PACKAGES)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the example did as a script, in its ``main`` and, where it has one, in its framework's own routines."""
+    name = request.param
     if absent := [package for package in PACKAGES[name] if importlib.util.find_spec(package) is None]:
         message = f"examples/{name}.py needs {', '.join(absent)}; install it: pip install '.[integrations]'"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    generator = torch.Generator().manual_seed(5)
-    logits = {side: 3 * torch.randn(8, 10, generator=generator) for side in ("student", "teacher")}
-    labels = torch.arange(8)
-    torch.save({**logits, "labels": labels}, tmp_path / "result.in")
+    folder = tmp_path_factory.mktemp(name)
+    paths = os.pathsep.join([str(EXAMPLES), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(EXAMPLES), name, str(STEPS), str(tmp_path / "result")],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
+        [sys.executable, str(Path(__file__).with_name("framework_runs.py")), name, str(STEPS), "result"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf_home")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -109,21 +91,55 @@ def test_example_takes_the_steps_of_the_reference(
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "step 8: loss " in done.stdout  # as a script it says what it did
-    assert list(tmp_path.glob("*.ckpt")) + list(tmp_path.glob("*_logs")) == []
+    assert list(folder.glob("lightning_logs")) + list(folder.glob("checkpoints")) == []
+    return torch.load(folder / "result", weights_only=True)
 
+
+def equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for key, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[key], rtol=1e-3, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_example_takes_the_steps_of_the_reference(
+    run: dict[str, Any], generated: Any, reference: tuple[dict[str, Tensor], list[float]]
+) -> None:
     state, losses = reference
-    found = torch.load(tmp_path / "result", weights_only=True)
-    assert found["losses"] == pytest.approx(losses, rel=1e-4)
+    assert run["losses"] == pytest.approx(losses, rel=1e-4)
     assert losses[0] > 2 * losses[-1]
+    equal(run["student"], state)
     untrained = generated.student().state_dict()
-    for key, tensor in found["student"].items():
-        torch.testing.assert_close(tensor, state[key], rtol=1e-3, atol=1e-5)
-        assert not torch.equal(tensor, untrained[key]), f"{key} did not move"
-    if name == "torchdistill_loss":
-        expected = dkd_loss(
-            logits["student"], logits["teacher"], labels, alpha=9, beta=72, temperature=2, standardize=True
+    assert [key for key, tensor in run["student"].items() if torch.equal(tensor, untrained[key])] == []
+
+
+def test_small_batches_make_the_step_of_a_large_one(run: dict[str, Any]) -> None:
+    for one, accumulated in zip(run.get("one_batch", []), run.get("accumulated", []), strict=True):
+        equal(accumulated, one)
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(run: dict[str, Any], generated: Any) -> None:
+    if "resumed" in run:
+        equal(run["resumed"], run["straight"])
+    if "saved_bytes" in run:
+        student, teacher = (
+            4 * sum(p.numel() for p in make().parameters()) for make in (generated.student, generated.teacher)
         )
-        torch.testing.assert_close(torch.load(tmp_path / "result.dkd"), expected)
+        assert student < run["saved_bytes"] < teacher  # neither optimiser nor teacher
+
+
+def test_predictions_are_those_of_a_plain_loop(run: dict[str, Any], generated: Any) -> None:
+    for predicted in run.get("predicted", []):
+        torch.testing.assert_close(predicted, run["expected"])
+    if "accuracy" in run:
+        labels = generated.dataset(4).tensors[1][: len(run["expected"])]
+        accuracy = (run["expected"].argmax(1) == labels).float().mean().item()
+        assert run["accuracy"] == pytest.approx(accuracy)
+
+
+def test_torchdistill_finds_the_decoupled_loss(run: dict[str, Any]) -> None:
+    if "decoupled" in run:
+        settings = {"alpha": 9, "beta": 72, "temperature": 2, "standardize": True}
+        torch.testing.assert_close(run["decoupled"], dkd_loss(*run["logits"], torch.arange(8), **settings))
 
 
 def test_the_chapter_shows_every_example() -> None:
