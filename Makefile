@@ -37,7 +37,7 @@ pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
 	@$(RUN) -m lskd.cli book pdf
 
 test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or installed)
-	@$(RUN) -m lskd.doctor --install-browser
+	@$(RUN) -m book.doctor --install-browser
 	@$(RUN) -m pytest $(PARALLEL) $(PYTEST)
 
 bench: $(VENV)/.dev ## measure the trainer against a plain baseline (minutes, on a quiet machine)
@@ -49,10 +49,11 @@ cifar100-gpu: ## measure the CIFAR-100 tables on a GPU; again: goes on from ther
 	"$$python" -c 'import torch, numpy, safetensors, tqdm' 2>/dev/null || { $(MAKE) --no-print-directory $(VENV)/.book && python=$(VENV)/bin/python; } && \
 	{ PYTHONPATH=. "$$python" -m lskd.cli campaign run $(CAMPAIGN) || [ $$? -eq 3 ]; }
 
-lint: $(VENV)/.dev ## check style and types
+lint: $(VENV)/.dev ## check style, types and who imports whom
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary
+	@told=$$($(VENV)/bin/lint-imports --no-cache 2>&1) || { echo "$$told"; exit 1; }
 
 lab: $(VENV)/.lab ## open the notebooks in JupyterLab
 	@$(VENV)/bin/jupyter lab notebooks

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lskd.models import create_model
-from lskd.models.imagenet import import_torchvision
+from lskd.torchvision import import_torchvision
 
 BATCH_SIZE = 16
 CLASSES = 10

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from lskd.errors import LskdError
-from lskd.named import check_keywords, hint
+from lskd.errors import LskdError, check_keywords, hint
 
 __all__ = ["Count", "Natural", "arguments", "convert"]
 

@@ -6,6 +6,7 @@ Errors that the caller can put right are one sentence and exit status 2; ``--tra
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import signal
 import sys
@@ -16,25 +17,16 @@ from pathlib import Path
 from types import FrameType
 
 from lskd import __version__
-from lskd.commands import (
-    book,
-    campaign,
-    data,
-    doctor,
-    evidence,
-    notebook,
-    recipe,
-    results,
-    table,
-    tables,
-    train,
-    workflow,
-)
 from lskd.errors import LskdError
+from lskd.files import short
 
 __all__ = ["main"]
 
-COMMANDS = train, table, recipe, results, evidence, campaign, data, notebook, book, workflow, tables, doctor
+MISSING = (
+    "Tables, figures and the book have commands of their own (plan, results, notebook, workflow, ...): "
+    "get a checkout of the project and call pip install -e '.[book]' in it."
+)
+PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,10 +86,155 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lskd {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    for command in COMMANDS:
-        command.add(commands)
+    for add in (_train, _table, _data):
+        add(commands)
+    for plugin in sorted(importlib.metadata.entry_points(group=PLUGINS)):
+        try:
+            add = plugin.load()
+        except ModuleNotFoundError as error:
+            if error.name != plugin.module.partition(".")[0]:
+                raise
+            parser.epilog = MISSING
+        else:
+            add(commands)
     return parser
+
+
+# --- lskd train ------------------------------------------------------------------------------------------------------
+
+
+def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train a recipe's networks; goes on where an earlier call stopped")
+    what = train.add_mutually_exclusive_group(required=True)
+    what.add_argument("--recipe", metavar="NAME", help="a name in recipes/, RECIPE/MEMBER, or a .toml file")
+    what.add_argument("--teacher", metavar="NETWORK", help="train this network alone, as the paper's teachers were")
+    train.add_argument("--dataset", metavar="NAME", help="with --teacher; default: cifar100")
+    train.add_argument("--out", metavar="DIR", help="the run's folder (default: below --runs, named by its content)")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: epochs=2")
+    train.add_argument("--members", metavar="A,B", help="train only these members of the recipe")
+    train.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu, cuda or cuda:N")
+    train.add_argument("--runs", default="build/runs", metavar="DIR", help="where finished runs and teachers are kept")
+    train.add_argument(
+        "--teacher-logits", default="live", choices=("auto", "live", "table"), help="auto: what needs fewer forwards"
+    )
+    train.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
+    train.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "tf32", "bf16"),
+        help="bf16: GPUs, and processors with AMX",
+    )
+    train.add_argument("--no-fused", action="store_true", help="several kernels an optimiser step, on a GPU")
+    train.add_argument("--no-graph", action="store_true", help="launch kernel by kernel, on a GPU, not a CUDA graph")
+    train.add_argument("--no-streams", action="store_true", help="one member after the other, on a GPU")
+    train.add_argument("--sync-batchnorm", action="store_true", help="under torchrun: statistics of the whole batch")
+    train.add_argument("--log", choices=("jsonl", "tensorboard"), help="write each epoch as it ends")
+    train.set_defaults(call=_train_run)
+
+
+def _train_run(given: argparse.Namespace) -> int:
+    from lskd.data import obtain
+    from lskd.recipes import alone_recipe, load_recipe, parse_settings, recipe_and_members
+    from lskd.trainer import distributed, run
+
+    members = [name.strip() for name in given.members.split(",")] if given.members else None
+    settings = parse_settings(given.set)
+    if given.teacher:
+        recipe, own = alone_recipe(given.teacher, given.dataset)
+        settings = own | settings
+    elif given.dataset:
+        raise LskdError("--dataset goes with --teacher; a recipe names its own, --set dataset=NAME changes it")
+    else:
+        recipe, members = recipe_and_members(given.recipe, members)
+    obtain.ensure(load_recipe(recipe, settings=settings, members=members).dataset)
+    options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
+    options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
+    options |= {"precision": given.precision, "fused": not given.no_fused}
+    options |= {"graph": not given.no_graph, "streams": not given.no_streams, "sync_batchnorm": given.sync_batchnorm}
+    if given.out:
+        folder, record = Path(given.out), run.train(recipe, given.out, **options)
+    else:
+        folder, record = run.train_cached(recipe, **options)
+    if not distributed.only():  # of several processes one speaks
+        return int(any("failure" in member for member in record["members"].values()))
+    failed = False
+    for name, member in record["members"].items():
+        last, failure = member["last"], member.get("failure")
+        if last:
+            five = f", top five {last['test_top5']:.2f} %," if "test_top5" in last else ""
+            print(f"{name:12} test accuracy {last['test_accuracy']:.2f} %{five} after epoch {last['epoch']}")
+        if failure:
+            failed = True
+            print(f"{name:12} stopped in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}")
+    print(f"in {folder}")
+    return int(failed)
+
+
+# --- lskd table ------------------------------------------------------------------------------------------------------
+
+
+def _table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    table = commands.add_parser("table", help="a teacher's logits for every weak view, computed once")
+    tasks = table.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for word, text in (
+        ("build", "compute what is missing of it; goes on where an earlier call stopped"),
+        ("verify", "check every block's sha256, and a sample against the live teacher"),
+    ):
+        task = tasks.add_parser(word, help=text)
+        task.add_argument("--recipe", required=True, metavar="NAME", help="whose teacher and data")
+        task.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
+        task.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
+        task.add_argument("--out", metavar="DIR", help="default: below --runs, named by its content")
+        task.add_argument("--runs", default="build/runs", metavar="DIR")
+        task.add_argument("--device", default="auto")
+        task.set_defaults(call=_table_make, action=word)
+    showing = tasks.add_parser("show", help="what a table holds and how much of it is there")
+    showing.add_argument("folder", metavar="DIR")
+    showing.set_defaults(call=_table_show)
+
+
+def _table_make(given: argparse.Namespace) -> int:
+    from lskd.recipes import parse_settings
+    from lskd.trainer import run
+
+    options = run.Options(device=given.device, runs=given.runs, table_dtype=given.table_dtype)
+    folder = Path(given.out) if given.out else None
+    action = run.build_table if given.action == "build" else run.verify_table
+    folder, deviation = action(given.recipe, settings=parse_settings(given.set), folder=folder, options=options)
+    print(f"{short(folder)}: whole; differs from the live teacher by {deviation:.1e} of its logits' deviation")
+    return 0
+
+
+def _table_show(given: argparse.Namespace) -> int:
+    from lskd.trainer import table
+
+    print(*table.show(Path(given.folder)), sep="\n")
+    return 0
+
+
+# --- lskd data -------------------------------------------------------------------------------------------------------
+
+
+def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    data = commands.add_parser("data", help="bring a data set to this machine")
+    errands = data.add_subparsers(title="actions", metavar="ACTION", required=True)
+    get = errands.add_parser("get", help="download, check and extract; goes on where an earlier call stopped")
+    get.add_argument("name", choices=("cifar100",))
+    get.add_argument("--mirror", metavar="URL", help="of the archive or its folder (or LSKD_MIRROR)")
+    get.add_argument("--out", metavar="DIR", help="default: LSKD_DATA, or the cache folder")
+    get.set_defaults(call=_data_get)
+
+
+def _data_get(given: argparse.Namespace) -> int:
+    from lskd.data import obtain
+    from lskd.data.cifar100 import data_root
+
+    found = obtain.get_cifar100(given.out, mirror=given.mirror)
+    print(f"CIFAR-100 is in {found}")
+    if found.parent.resolve() != data_root().resolve():
+        print(f"to use it: export LSKD_DATA={found.parent.resolve()}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Evidence: what figures need to know of a trained network, measured once on the whole test set.
 
 Figures never load weights. An evidence pack is one ``.npz`` without pickled objects; :class:`Evidence` says
-what is in it. Training writes full packs; :func:`lskd.compaction.compact` makes the small ones that are kept with
-records, with a two-dimensional view in place of the features.
+what is in it. Training writes full packs; :func:`paper.compact_evidence.compact` makes the small ones that are kept
+with records, with a two-dimensional view in place of the features.
 """
 
 from __future__ import annotations

@@ -7,17 +7,19 @@ flushed to the disk and renamed, so a kill or a power cut at any moment leaves t
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError
 
-__all__ = ["atomic_path", "atomic_write", "read_json", "sha256_file", "write_json"]
+__all__ = ["atomic_path", "atomic_write", "locked", "read_json", "say_sizes", "sha256_file", "short", "write_json"]
 
 
 @contextlib.contextmanager
@@ -110,3 +112,34 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def locked(folder: Path, *, doing: str = "training", wait: bool = False) -> Iterator[None]:
+    """Hold the folder against other processes; the lock goes with the process, however it ends.
+
+    Args:
+        wait: until another process lets go of it, instead of raising.
+
+    Raises:
+        LskdError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise LskdError(
+                f"{folder}: another process is {doing} here; wait for it or choose another folder"
+            ) from None
+        yield
+
+
+def say_sizes(paths: Iterable[Path]) -> None:
+    """Print files that were written, with their sizes."""
+    for path in paths:
+        print(f"{path}: {path.stat().st_size / 1000:.0f} KB")
+
+
+def short(path: Path) -> Path:
+    """Relative to the folder in which the command was given, when it lies there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lskd.errors import check_keywords, pick
 from lskd.losses import (
     CurriculumTemperature,
     cross_entropy,
@@ -25,7 +26,6 @@ from lskd.losses import (
     locality_guidance_loss,
     mlkd_terms,
 )
-from lskd.named import check_keywords, pick
 
 __all__ = [
     "CTKD",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import util
 from typing import Any
 
-from lskd.external import is_external, source_digest
+from lskd.own_code import is_external, source_digest
 
 __all__ = ["OPTIMIZATION", "OPTIMIZATION_CHOICES", "About", "Recipe", "Teacher"]
 

@@ -24,24 +24,68 @@ from typing import Any
 import torch
 
 from lskd.data import DATASETS
-from lskd.errors import LskdError
-from lskd.external import is_external, load_function
+from lskd.errors import LskdError, nearest
 from lskd.models import create_model, list_models
-from lskd.named import nearest
 from lskd.objectives import METHODS, create_objective
+from lskd.own_code import is_external, load_function
 from lskd.recipe import OPTIMIZATION, OPTIMIZATION_CHOICES, About, Recipe, Teacher
 
-__all__ = ["About", "Recipe", "Teacher", "doubts", "list_recipes", "load_recipe", "parse_settings", "teacher_training"]
+__all__ = [
+    "About",
+    "Recipe",
+    "Teacher",
+    "alone_recipe",
+    "doubts",
+    "list_recipes",
+    "load_recipe",
+    "parse_settings",
+    "recipe_and_members",
+    "teacher_training",
+]
 
 FOLDERS = (Path(__file__).resolve().parent.parent / "recipes", Path(__file__).resolve().parent / "_recipes")
 
 DOUBTS = "doubts.toml"
+SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")  # a fifth of the others' learning rate (protocol 4.2)
+TEMPLATE = "cifar100/alone/resnet32x4"
 
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the project."""
     found = {_name(path) for folder in FOLDERS for path in folder.rglob("*.toml") if path.name != DOUBTS}
     return sorted(found, key=lambda name: (name.count("/") > 0, name))
+
+
+def recipe_and_members(name: str, members: list[str] | None) -> tuple[str, list[str] | None]:
+    """What ``lskd train --recipe NAME --members ...`` means: a recipe's name or file, or RECIPE/MEMBER.
+
+    Raises:
+        LskdError: members besides RECIPE/MEMBER, which is one already.
+    """
+    recipe, _, member = name.rpartition("/")
+    if name.endswith(".toml") or name in list_recipes() or recipe not in list_recipes():
+        return name, members
+    if members is not None:
+        raise LskdError(f"{name!r} is one member; leave out --members, or give the recipe {recipe}")
+    return recipe, [member]
+
+
+def alone_recipe(network: str, dataset: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The recipe that trains a network alone, as the paper's teachers were trained (protocol 4.2), and changes to it.
+
+    Networks without a recipe of their own, and other data sets, take that of resnet32x4.
+
+    Raises:
+        LskdError: no such network; names the nearest.
+    """
+    own = f"cifar100/alone/{network}"
+    if dataset in (None, "cifar100") and own in list_recipes():
+        return own, {}
+    if not is_external(network) and network not in list_models():
+        with torch.device("meta"):
+            create_model(network)  # other depths and widths; the error names near ones
+    settings: dict[str, Any] = {"student": network} | ({"learning_rate": 0.01} if network in SLOW else {})
+    return TEMPLATE, settings | ({} if dataset in (None, "cifar100") else {"dataset": dataset})
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def lskd_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def book() -> Path:
     """The folder of the built pages; built when they are missing or something they depend on has changed."""
-    from lskd.sources import ROOT
+    from lskd.fingerprint import ROOT
 
     call = [sys.executable, "-m", "lskd.cli", "workflow", "--preset", "tiny"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
@@ -43,7 +43,7 @@ def book() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A headless Chromium. Without one: a failure in continuous integration, a loud skip on a desk."""
-    from lskd.doctor import browser
+    from book.doctor import browser
 
     place = browser()
     if place is None:

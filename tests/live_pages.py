@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from controls import said
 
-from lskd.book import bokeh_script
-from lskd.figures.inputs import Networks
-from lskd.figures.live import Live
-from lskd.figures.live_rows import of_all_kinds
+from book.build import bokeh_script, copy_static
+from figures.live.figure import Live
+from figures.live.rows import of_all_kinds
+from figures.networks import Networks
 from lskd.losses import kd_loss
-from lskd.sources import ROOT
 
 Row = torch.Tensor
 
@@ -26,7 +25,7 @@ Row = torch.Tensor
 def write_site(folder: Path, made: Mapping[str, Live]) -> None:
     """One page a figure."""
     static = folder / "_static"
-    shutil.copytree(ROOT / "book" / "_static", static)
+    copy_static(static)
     (static / "lskd-bokeh").mkdir()
     shutil.copyfile(bokeh_script(), static / "lskd-bokeh" / "bokeh.min.js")
     scripts = "".join(f'<script src="_static/{path.name}"></script>' for path in sorted(static.glob("*.js")))

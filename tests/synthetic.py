@@ -12,6 +12,8 @@ import torch
 from lskd import evidence
 from lskd.evidence import Evidence
 from lskd.losses import standardize
+from lskd.recipes import load_recipe
+from paper import store as results
 
 CLASSES, GROUPS = 20, 4
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -23,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ctkd": {"kd_weight": 9.0, "t_start": 2.0, "t_end": 40.0, "loops": 1},
     "ctkd_ls": {"standardize": True, "kd_weight": 9.0, "t_start": 2.0, "t_end": 40.0, "loops": 1},
 }
+RECIPE = "cifar100/resnet32x4-resnet8x4"
 METHOD = {"alone": "plain", **{name: name.removesuffix("_ls") for name in SETTINGS if name != "alone"}}
 
 
@@ -141,3 +144,25 @@ def write_run(folder: Path, members: list[str] | None = None, *, n: int = 120) -
 def _write(folder: Path, content: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def run(values: dict[str, tuple[float, float]], *, recipe: str = RECIPE, seed: int = 0) -> dict[str, Any]:
+    """The record of a whole run of a recipe's members, (last, best) each."""
+    resolved = load_recipe(recipe, members=values, for_training=False)
+    made = record(values, seed=seed, name=recipe, epochs=resolved.epochs)
+    made["config"] = resolved.config()
+    made["dataset"] |= {"name": "cifar100", "classes": 100, "train_size": 50_000, "test_size": 10_000}
+    for name, member in made["members"].items():
+        settings = dict(resolved.members[name])
+        member |= {"method": settings.pop("method"), "standardize": settings.get("standardize", False)}
+        member["settings"] = settings
+    return made
+
+
+def store(tmp_path: Path, *records: dict[str, Any]) -> Path:
+    for i, record in enumerate(records):
+        folder = tmp_path / f"run-{i}"
+        folder.mkdir()
+        (folder / "record.json").write_text(json.dumps(record))
+        results.add(folder, tmp_path / "results")
+    return tmp_path / "results"

@@ -1,4 +1,4 @@
-# The paper's tables: which runs they need, and what those share (lskd/plan.py). By hand:
+# The paper's tables: which runs they need, and what those share (paper/jobs.py). By hand:
 #   lskd plan                                      what would be done, and what it costs
 #   lskd tables [--set tables=[1]] [--profile slurm]
 #   snakemake --profile workflow/profiles/slurm tables
@@ -13,9 +13,9 @@ from pathlib import Path
 TABLES_ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(TABLES_ROOT))
 
-from lskd import tables as lskd_tables
+from paper import run_jobs
 
-TABLES_FOLDER = lskd_tables.folder_of(TABLES_ROOT, config)
+TABLES_FOLDER = run_jobs.folder_of(TABLES_ROOT, config)
 TABLES_PYTHON = sys.executable
 TABLES_PLAN = {}  # made when a rule below is asked for: the book does not need it
 os.environ["LSKD_WORKFLOW_PID"] = str(os.getpid())  # jobs end when the Snakemake that started them is no longer there
@@ -23,7 +23,7 @@ os.environ["LSKD_WORKFLOW_PID"] = str(os.getpid())  # jobs end when the Snakemak
 
 def tables_plan():
     if not TABLES_PLAN:
-        TABLES_PLAN.update(lskd_tables.opened(TABLES_ROOT, config))
+        TABLES_PLAN.update(run_jobs.opened(TABLES_ROOT, config))
     return TABLES_PLAN
 
 

@@ -1,5 +1,5 @@
 /* Exercises say whether an answer holds, and keep on this device which ones were solved. The rules for numbers are
-   those of lskd.exercises.model. Without this script questions, options and folded solutions remain. */
+   those of book.exercises.model. Without this script questions, options and folded solutions remain. */
 (() => {
   const KEY = "lskd-exercises";
   const solved = () => {

@@ -1,5 +1,5 @@
 /* Cards: what a term, a citation, an equation or a page says, beside the link that names it. By pointer, keyboard and
-   touch; Escape closes, the card can be entered, focus stays where it is (WCAG 1.4.13). lskd/book/cards.py writes the
+   touch; Escape closes, the card can be entered, focus stays where it is (WCAG 1.4.13). book/pages/hover_cards.py writes the
    content from the built pages; it is loaded when a link is first pointed at. Without scripts links are links. */
 (() => {
   "use strict";

@@ -1,6 +1,6 @@
 /* Live words: a phrase in the text that sets the controls of a figure on its page. In the source
    [raise it to 8](live:toy?temperature=8), on the page a link to ?temperature=8#live-toy, which also works as an
-   address: the page opens with its figure set. lskd/book/words.py refuses words that can do nothing. */
+   address: the page opens with its figure set. book/pages/live_words.py refuses words that can do nothing. */
 (() => {
   "use strict";
   const still = matchMedia("(prefers-reduced-motion: reduce)");

@@ -1,4 +1,4 @@
-/* On every page: wakes the search when a reader turns to it. The rest is loaded then; see lskd/book/search.py. */
+/* On every page: wakes the search when a reader turns to it. The rest is loaded then; see book/search/index.py. */
 (() => {
   "use strict";
   const here = document.currentScript.src;

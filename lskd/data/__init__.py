@@ -13,8 +13,8 @@ from lskd.data.held_out import hold_out
 from lskd.data.image_folder import folder
 from lskd.data.imagenet import imagenet
 from lskd.data.own import own
-from lskd.external import is_external
-from lskd.named import check_keywords, pick
+from lskd.errors import check_keywords, pick
+from lskd.own_code import is_external
 
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from lskd.data.dataset import Dataset
 from lskd.data.own import assemble, pixels
-from lskd.errors import LskdError
-from lskd.named import nearest
+from lskd.errors import LskdError, nearest
 
 __all__ = ["folder"]
 

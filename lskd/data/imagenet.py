@@ -52,7 +52,7 @@ def imagenet(
         LskdError: test classes other than the training classes; later, a file that is no image.
         ImportError: torchvision is not installed.
     """
-    from lskd.models.imagenet import import_torchvision
+    from lskd.torchvision import import_torchvision
 
     import_torchvision()
     from torchvision.datasets import ImageFolder

@@ -14,8 +14,8 @@ from typing import Any
 from lskd.data.cifar100 import data_root, find
 from lskd.data.download import fetch
 from lskd.errors import LskdError
-from lskd.models.imagenet import import_torchvision
-from lskd.trainer.folder import locked
+from lskd.files import locked
+from lskd.torchvision import import_torchvision
 
 __all__ = ["ensure", "get_cifar100"]
 

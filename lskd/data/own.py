@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lskd.data.dataset import Dataset, channel_statistics
 from lskd.errors import LskdError
-from lskd.external import load_function
+from lskd.own_code import load_function
 
 __all__ = ["assemble", "from_items", "own", "pixels"]
 

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
 from lskd.models.base import Family, Network
+from lskd.torchvision import import_torchvision
 
-__all__ = ["FAMILIES", "ImageNetResNet", "import_torchvision", "load_torchvision"]
+__all__ = ["FAMILIES", "ImageNetResNet", "load_torchvision"]
 
 DEPTHS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
-_declared: list[torch.library.Library] = []  # a declaration lives as long as its library object
-
-
-def import_torchvision() -> ModuleType:
-    """Torchvision, also where its compiled part cannot load.
-
-    That part of the usual wheel needs CUDA libraries; beside a CPU build of torch it is skipped in silence, and
-    ``import torchvision`` then stops at the first reference to one of its operators. Declaring the two operators
-    lets the import go through; networks, datasets and transforms do not use them.
-
-    Raises:
-        ImportError: torchvision is not installed.
-    """
-    try:
-        return importlib.import_module("torchvision")
-    except ModuleNotFoundError as error:
-        if error.name != "torchvision":
-            raise
-        raise ImportError(
-            "torchvision is not installed, and ImageNet ResNets come from it; install the release that pairs with "
-            "your torch without touching torch itself, for torch 2.13.0: pip install --no-deps torchvision==0.28.0"
-        ) from None
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error) or _declared:
-            raise
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declared.append(library)
-    return importlib.import_module("torchvision")
 
 
 class ImageNetResNet(Network):

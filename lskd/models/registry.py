@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
-from lskd.external import is_external
 from lskd.models import deit, imagenet, mobilenet, pit, pvt, pycls, resnet, shufflenet, t2t, vgg, wrn
 from lskd.models.base import Family, Network
-from lskd.models.external import create_external
+from lskd.models.own import create_external
+from lskd.own_code import is_external
 
 __all__ = ["ModelInfo", "ModelNameError", "create_model", "list_models", "model_info"]
 
@@ -72,7 +72,7 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
 
     Args:
         name: one of :func:`list_models`, another depth or width of a family, or "module:function" for a network
-            of one's own (:func:`lskd.models.external.create_external`).
+            of one's own (:func:`lskd.models.own.create_external`).
         num_classes: number of logits; None means 100, and 1000 for ImageNet networks.
         released_batchnorm: update running statistics as the released training code does. That differs from one
             plain update a step for wide ResNets only, see :class:`lskd.models.wrn.WideResNet`.

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 
-__all__ = ["append_line", "claim", "differences", "locked", "read_lines"]
-
-
-@contextmanager
-def locked(folder: Path, *, doing: str = "training", wait: bool = False) -> Iterator[None]:
-    """Hold the folder against other processes; the lock goes with the process, however it ends.
-
-    Args:
-        wait: until another process lets go of it, instead of raising.
-
-    Raises:
-        LskdError: another process holds it.
-    """
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise LskdError(
-                f"{folder}: another process is {doing} here; wait for it or choose another folder"
-            ) from None
-        yield
+__all__ = ["append_line", "claim", "differences", "read_lines"]
 
 
 def claim(

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from lskd import evidence
 from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
-from lskd.files import atomic_path, sha256_file, write_json
+from lskd.files import atomic_path, locked, sha256_file, write_json
 from lskd.models import save_checkpoint, state_digest
 from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, commit, deciding, describe_device, load_record, now, summarize, versions
@@ -44,7 +44,7 @@ from lskd.trainer import table as tables
 from lskd.trainer.cohort import WATCH_EVERY, WINDOW, Cohort, Member
 from lskd.trainer.distributed import World, join, world
 from lskd.trainer.execution import Execution
-from lskd.trainer.folder import append_line, claim, locked, read_lines
+from lskd.trainer.folder import append_line, claim, read_lines
 from lskd.trainer.log import Log
 from lskd.trainer.options import Options, select_device
 from lskd.trainer.proof import prove, short_training

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from lskd.errors import LskdError
-from lskd.external import is_external
 from lskd.models import model_info
+from lskd.own_code import is_external
 from lskd.recipes import Recipe
 
 __all__ = ["product_rate", "speed"]

@@ -37,9 +37,9 @@ from lskd.data.dataset import Dataset
 from lskd.data.draws import derive
 from lskd.data.views import Views, normalize, view_count
 from lskd.errors import LskdError
-from lskd.files import read_json
+from lskd.files import locked, read_json
 from lskd.models import state_digest
-from lskd.trainer.folder import append_line, claim, differences, locked, read_lines
+from lskd.trainer.folder import append_line, claim, differences, read_lines
 
 __all__ = ["LogitTable", "build", "choose", "damaged_blocks", "describe", "open_table", "place", "show"]
 

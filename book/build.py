@@ -1,0 +1,228 @@
+"""Assembling and building the book: chapters, executed notebooks and figures in, pages out.
+
+Jupyter Book reports success for broken pages unless every warning is an error and everything is built afresh,
+so that is how it is called. Pages appear under their name only when the whole book is good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from book import open_elsewhere
+from book.pages import hover_cards, live_words, protocol_links, typography
+from book.pages.footers import add_origins
+from book.pages.numbers import number_figures
+from book.search import index as search
+from lskd.errors import LskdError
+from lskd.files import read_json
+from lskd.fingerprint import ROOT
+
+__all__ = ["assemble", "build", "chapters", "copy_static", "included", "pages", "run_jupyter_book", "with_facts"]
+
+StrPath = str | os.PathLike[str]
+
+STATIC = {"book/_static": "*", "figures/live": "*.js"}  # scripts and styles that every page loads, where they lie
+
+
+def build(
+    *,
+    book: StrPath = "book/chapters",
+    notebooks: StrPath = "build/default/notebooks",
+    figures: StrPath = "build/default/figures",
+    facts: StrPath = "build/default/facts.json",
+    config: StrPath = "_config.yml",
+    output: StrPath = "build/book",
+) -> Path:
+    """Assemble the book's sources in ``output`` and build them; every warning is an error.
+
+    Args:
+        book: chapters, ``_toc.yml``, bibliography.
+        notebooks: executed notebooks; they become pages in ``notebooks/``.
+        figures: files that pages refer to as ``figures/...``.
+        facts: a flat JSON table of the values that chapters show as ``{{ name }}``; may be missing.
+        config: Jupyter Book's configuration.
+        output: the assembled sources; pages go to ``_build/html`` in it.
+
+    Returns:
+        The first page.
+
+    Raises:
+        LskdError: a missing or failed notebook, or anything that Jupyter Book warns about. Pages of an earlier
+            build are then untouched.
+    """
+    output = Path(output).absolute()
+    assemble(Path(book), Path(notebooks), Path(figures), output)
+    if place := open_elsewhere.repository(Path(config)):
+        open_elsewhere.add_links(output / "notebooks", place)
+    final, fresh = output / "_build", output.with_name(f".{output.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    settings = with_facts(Path(config), Path(facts), fresh / "_config.yml")
+    status, log = run_jupyter_book(output, fresh, settings, "-W", "--keep-going", "-n")
+    index = fresh / "_build" / "html" / "index.html"
+    if status or not index.is_file():
+        (output / "build.log").write_text(log, encoding="utf-8")
+        told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
+        shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
+        raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
+    for page in (fresh / "_build" / "html").glob("*.html"):
+        text = page.read_text(encoding="utf-8")  # docutils calls this a list although it holds no list items
+        page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
+    number_figures(index.parent, chapters(Path(book)))
+    add_origins(index.parent, chapters(Path(book)), Path(notebooks))
+    protocol_links.link(index.parent)
+    typography.write(index.parent)
+    hover_cards.write(index.parent)
+    search.write(index.parent, Path(book))
+    if idle := live_words.problems(index.parent):
+        raise LskdError("the book was not built:\n" + "\n".join(f"  {line}" for line in idle))
+    scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
+    scripts.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")
+    shutil.rmtree(fresh / "_build" / ".doctrees", ignore_errors=True)
+    shutil.rmtree(final, ignore_errors=True)
+    (fresh / "_build").replace(final)
+    shutil.rmtree(fresh, ignore_errors=True)
+    return final / "html" / "index.html"
+
+
+def run_jupyter_book(sources: Path, output: Path, settings: Path, *options: str) -> tuple[int, str]:
+    """Build assembled sources afresh; returns the exit status and all that was said, without colours."""
+    command = ["build", str(sources), "--path-output", str(output), "--config", str(settings), "--all", *options]
+    done = subprocess.run(
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *command],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONUTF8="1", NO_COLOR="1"),
+        check=False,
+    )
+    return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+
+
+def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
+    """Make ``output`` hold the book's sources and nothing left over; pages built earlier stay.
+
+    Raises:
+        LskdError: no table of contents, or an executed notebook that holds an error or was not executed.
+    """
+    if not (book / "_toc.yml").is_file():
+        raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents")
+    executed = sorted(notebooks.glob("*.ipynb")) if notebooks.is_dir() else []
+    executed = [path for path in executed if not path.name.endswith(".failed.ipynb")]
+    for path in executed:
+        check_executed(path)
+    output.mkdir(parents=True, exist_ok=True)
+    for old in output.iterdir():
+        if old.name != "_build":
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
+    shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
+    (output / "notebooks").mkdir(exist_ok=True)
+    titles = {page.path: page.title for page in search.listed(book / "_toc.yml")}
+    for path in executed:
+        title = titles.get(f"notebooks/{path.stem}")
+        (output / "notebooks" / path.name).write_text(json.dumps(entitled(read_json(path), title)), encoding="utf-8")
+    copy_static(output / "_static")
+    if figures.is_dir():
+        shutil.copytree(figures, output / "figures", dirs_exist_ok=True, ignore=ignore)
+
+
+def copy_static(folder: Path) -> None:
+    """Put the scripts and styles that every page loads into ``folder``."""
+    folder.mkdir(exist_ok=True)
+    for place, pattern in STATIC.items():
+        for path in (ROOT / place).glob(pattern):
+            shutil.copy(path, folder)
+
+
+def entitled(content: dict[str, Any], title: str | None) -> dict[str, Any]:
+    """A notebook under the title that the table of contents gives it: one that ran twice is two chapters."""
+    first = next((cell for cell in content["cells"] if cell["cell_type"] == "markdown"), None)
+    if title and first:
+        first["source"] = re.sub(r"\A# .*", lambda _: f"# {title}", "".join(first["source"]))
+    return content
+
+
+def pages(book: Path) -> list[str]:
+    """Names of the executed notebooks that the table of contents calls for, in its order."""
+    return [Path(file).stem for file in chapters(book) if Path(file).parts[0] == "notebooks"]
+
+
+def chapters(book: Path) -> list[str]:
+    """Every page that the table of contents names, the front page first, without ending."""
+    import yaml
+
+    def files(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            own = [node[key] for key in ("root", "file") if isinstance(node.get(key), str)]
+            return own + [file for value in node.values() for file in files(value)]
+        return [file for item in node for file in files(item)] if isinstance(node, list) else []
+
+    try:
+        content = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents") from None
+    return files(content)
+
+
+def included(book: Path, output: Path) -> list[Path]:
+    """Files outside ``book`` that its chapters include (``literalinclude``, ``include``), sorted.
+
+    Chapters are built in ``output``, so that is where their relative paths start.
+    """
+    found = set()
+    for chapter in book.rglob("*.md"):
+        folder = output / chapter.relative_to(book).parent
+        for name in re.findall(r"\{(?:literal)?include\}\s+(\S+)", chapter.read_text(encoding="utf-8")):
+            path = Path(os.path.normpath(folder / name))
+            if not path.is_relative_to(output) and path.is_file():
+                found.add(path)
+    return sorted(found)
+
+
+def bokeh_script() -> Path:
+    """The script that live figures load, as Bokeh was installed; shipped once for the whole book."""
+    from importlib.util import find_spec
+
+    found = find_spec("bokeh")
+    if found is None or found.origin is None:
+        raise LskdError("Bokeh is not installed, and live figures need it; pip install -e '.[book]'")
+    return Path(found.origin).parent / "server" / "static" / "js" / "bokeh.min.js"
+
+
+def check_executed(path: Path) -> None:
+    """Raise LskdError unless every code cell of a notebook has run and none has failed."""
+    content = read_json(path)
+    for number, cell in enumerate(content["cells"], start=1):
+        if cell["cell_type"] != "code":
+            continue
+        errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        if errors:
+            raise LskdError(f"{path}: cell {number} failed: {errors[0]['ename']}: {errors[0]['evalue']}")
+        if cell["execution_count"] is None and "".join(cell["source"]).strip():
+            raise LskdError(f"{path}: cell {number} was not executed; run it with: lskd notebook run {path.stem}")
+
+
+def with_facts(config: Path, facts: Path, target: Path) -> Path:
+    """A copy of the configuration in which the facts are MyST substitutions."""
+    import yaml
+
+    try:
+        settings: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LskdError(f"{config}: no such file") from None
+    values = read_json(facts) if facts.is_file() else {}
+    wrong = [key for key, value in values.items() if not isinstance(value, str | int | float)]
+    if wrong:
+        raise LskdError(f"{facts}: {', '.join(wrong)} is not a string or a number")
+    substitutions = settings.setdefault("parse", {}).setdefault("myst_substitutions", {})
+    substitutions.update({key: str(value) for key, value in values.items()})
+    target.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    return target

@@ -1,0 +1,68 @@
+"""Answers of the audit's exercises, from the losses and the published numbers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from book.exercises.model import Answer
+from lskd.losses import kd_loss
+from paper import published
+
+__all__ = ["answers"]
+
+LITERATURE, RELEASED = (4.0, 0.9), (2.0, 9.0)  # temperature and weight of plain KD (protocol 1.2)
+
+
+def answers() -> dict[str, Answer]:
+    """By exercise."""
+    base, classes, weight = 2.0, 10, 12.0
+    equal = base * math.sqrt(classes / (classes - 1))
+    student, teacher = _rows(1, classes), _rows(2, classes)
+    code = kd_loss(student, teacher, temperature=base, standardize=True).item()
+    paper = kd_loss(student, teacher, temperature=equal, standardize=True, correction=0).item()
+    theirs, ours = (t * w for t, w in (LITERATURE, RELEASED))
+    squares = RELEASED[1] * RELEASED[0] ** 2 / (LITERATURE[1] * LITERATURE[0] ** 2)
+    value = {n.variant: n.value for n in published.find(source="Table 4") if n.kd_weight == weight}
+    raw, centred = value["KD, raw logits"], value["KD, logits minus mean"]
+    losses = [kd_loss(f(student), f(teacher), temperature=base).item() for f in (lambda x: x, _centred)]
+    difference = abs(losses[0] - losses[1])
+    return {
+        "base": Answer(
+            right=equal,
+            tolerance=0.02,
+            near={"inverse": base**2 / equal, "same": base, "unrooted": base * classes / (classes - 1)},
+            shown={
+                "answer": f"{equal:.3f}",
+                "hundred": f"{base * math.sqrt(100 / 99):.3f}",
+                "code": f"{code:.4f}",
+                "paper": f"{paper:.4f}",
+            },
+        ),
+        "pull": Answer(
+            right=ours / theirs,
+            tolerance=0.05,
+            near={"weights": RELEASED[1] / LITERATURE[1], "squares": squares},
+            shown={"theirs": f"{theirs:g}", "ours": f"{ours:g}", "answer": f"{ours / theirs:g}"},
+        ),
+        "columns": Answer(
+            right="chance" if difference < 1e-9 else "information",
+            shown={
+                "weight": f"{weight:g}",
+                "raw": f"{raw:.2f} %",
+                "centred": f"{centred:.2f} %",
+                "difference": "0" if difference == 0 else f"{difference:.0e}".replace("-", "−"),
+                "apart": f"{abs(raw - centred):.2f}",
+            },
+        ),
+    }
+
+
+def _rows(seed: int, classes: int) -> Tensor:
+    return 3 * torch.randn(64, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(dim=-1, keepdim=True)

@@ -1,0 +1,88 @@
+"""All exercises of the book on one page, with marks for those that a reader has solved."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from book.exercises import (
+    audit,
+    data,
+    logit_gap,
+    logit_statistics,
+    losses,
+    networks,
+    results_table,
+    surface,
+    temperature,
+    toy,
+    tsne,
+    zscore,
+)
+from book.exercises.model import KINDS, Chapter, load
+from lskd.files import atomic_write
+
+__all__ = ["CHAPTERS", "Collection", "collect"]
+
+_MODULES = (
+    toy, temperature, zscore, losses, networks, data, logit_statistics, logit_gap, tsne, results_table, surface, audit,
+)  # fmt: skip
+CHAPTERS = [module.__name__.rpartition(".")[2] for module in _MODULES]  # in the order of the book
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The list, which shows itself in a notebook and on the page made of it."""
+
+    chapters: tuple[Chapter, ...]
+
+    def to_html(self) -> str:
+        """One list a chapter. ``lskd-exercises.js`` fills in what is solved."""
+        parts = []
+        for chapter in self.chapters:
+            page = f"{PurePosixPath(chapter.page).name}.html"
+            items = []
+            for number, e in enumerate(chapter.exercises, start=1):
+                name = f"{chapter.name}-{e.name}"
+                judged = " data-checked" if e.label or e.options else ""
+                items.append(
+                    f'<li data-exercise="{name}"{judged}><a href="{page}#exercise-{name}">{number}. '
+                    f"{html.escape(e.title, quote=False).replace(chr(39), '’')}</a> "
+                    f"<small>{KINDS[e.kind]}</small> <span data-done></span></li>"
+                )
+            title = f'<a href="{page}">{html.escape(chapter.title, quote=False)}</a>'
+            parts.append(f"<h2>{title}</h2><ul>{''.join(items)}</ul>")
+        return (
+            '<div class="lskd-exercises"><p><span data-count role="status"></span> '
+            f'<button type="button" hidden>Forget it</button></p>{"".join(parts)}</div>'
+        )
+
+    def to_csv(self) -> str:
+        """One line an exercise: chapter, name, title, kind, and whether the page judges an answer."""
+        out = io.StringIO()
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(["chapter", "name", "title", "kind", "judged"])
+        for chapter in self.chapters:
+            for e in chapter.exercises:
+                rows.writerow([chapter.name, e.name, e.title, e.kind, bool(e.label or e.options)])
+        return out.getvalue()
+
+    def write(self, folder: Path | str) -> Path:
+        """The list as ``exercises.csv``."""
+        path = Path(folder) / "exercises.csv"
+        atomic_write(path, self.to_csv())
+        return path
+
+    def __len__(self) -> int:
+        return sum(len(chapter.exercises) for chapter in self.chapters)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": self.to_html(), "text/plain": f"{len(self)} exercises"}
+
+
+def collect() -> Collection:
+    """The exercises of all chapters, in the order of the book."""
+    return Collection(tuple(load(name) for name in CHAPTERS))

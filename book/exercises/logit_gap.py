@@ -1,0 +1,64 @@
+"""Answers of the exercises on the gap between teacher and student, from this run's evidence and the paper's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from book.exercises.model import Answer, one_digit
+from figures import paper_values
+from figures.networks import Networks
+from figures.theme import LIGHT
+from lskd.losses import standardize
+from paper.logits import gap_matrix, gap_statistics
+
+__all__ = ["answers"]
+
+
+def answers(networks: Networks) -> dict[str, Answer]:
+    """By exercise."""
+    member = networks.methods[0][1] if networks.methods else next(iter(networks.students))
+    teacher, student = networks.teacher, networks.packs[member]
+    rows_of = gap_statistics(teacher, {member: student}).to_dict("records")
+    found = {str(row["kind"]): row for row in rows_of}
+    quiet = np.abs(teacher.class_mean_logits.astype(np.float64) / 5 - teacher.class_mean_logits)
+    np.fill_diagonal(quiet, 0.0)
+    rows = torch.from_numpy(teacher.logits).double()
+    raw, z = float(quiet.mean()), float((standardize(rows / 5) - standardize(rows)).abs().mean())
+    published = paper_values.GAPS["KD", "raw"][0]
+    largest = float(found["standardised"]["max"])
+    trained = float(gap_matrix(teacher, student, standardized=False).mean())
+    return {
+        "fifth": Answer(
+            right={(True, False): "raw", (True, True): "both", (False, False): "none", (False, True): "z"}[
+                raw > 1e-3, z > 1e-3
+            ],
+            shown={
+                "raw": f"{raw:.2f}",
+                "z": f"{z:.2f}",
+                "student": f"{networks.look(member, LIGHT).label} student",
+                "trained": f"{trained:.2f}",
+            },
+        ),
+        "diagonal": Answer(
+            right=published * 100 / 99,
+            tolerance=0.0008,
+            near={"same": published, "inverse": published * 99 / 100},
+            shown={"published": f"{published:.4f}", "answer": f"{published * 100 / 99:.4f}"},
+        ),
+        "worst": Answer(
+            right=largest,
+            tolerance=one_digit(max(0.01 * largest, 1e-4)),
+            near={
+                "raw": float(found["raw"]["max"]),
+                "mean": float(found["standardised"]["mean"]),
+            },
+            shown={
+                "student": f"{networks.look(member, LIGHT).label} student",
+                "member": member,
+                "row": str(found["standardised"]["row"]),
+                "column": str(found["standardised"]["column"]),
+            },
+            scope={"networks": networks},
+        ),
+    }

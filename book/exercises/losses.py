@@ -1,0 +1,71 @@
+"""Answers of the exercises on the losses, from the losses, the default recipe and this run's logits."""
+
+from __future__ import annotations
+
+import torch
+
+from book.exercises.model import Answer, one_digit
+from figures.networks import Networks
+from lskd.losses import kd_loss, standardize
+from lskd.recipes import load_recipe
+from paper.theory import opposite_signs_loss
+
+__all__ = ["answers"]
+
+
+def answers(networks: Networks) -> dict[str, Answer]:
+    """By exercise."""
+    pair = torch.tensor([[0.1, -0.1]], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([[9.0, -9.0]], dtype=torch.float64)
+    z, v = (_two(x) for x in (pair, teacher))
+    loss = kd_loss(z, v, temperature=2.0)
+    (gradient,) = torch.autograd.grad(loss, pair)
+    length = gradient.norm().item()
+
+    pack = networks.teacher
+    label = torch.from_numpy(pack.label[pack.logits_index]).long()[:, None]
+    rows = torch.from_numpy(pack.logits).double()
+    sure = {
+        name: torch.softmax(x / t, dim=-1).gather(-1, label).quantile(0.5).item()
+        for name, x, t in (("sure", rows, 1.0), ("hot", rows, 4.0), ("standard", standardize(rows), 2.0))
+    }
+    settings = load_recipe("digit-pairs").members["dkd_ls"]
+    alpha, beta, weight = (float(settings[name]) for name in ("alpha", "beta", "kd_weight"))
+    doubt = 1 - sure["sure"]
+    return {
+        "two_classes": Answer(
+            right="nothing" if length < 1e-6 else "up" if gradient[0, 0] < 0 else "down",
+            shown={
+                "z": f"{z.max().item():.3f}",
+                "paper": f"{z.max().item() * 2**0.5:.0f}",
+                "loss": f"{abs(loss.item()):.0f}",
+                "gradient": f"{length:.0f}",
+                "plain": f"{kd_loss(pair, teacher, temperature=2.0).item():.2f}",
+                "opposite": f"{opposite_signs_loss(2.0):.2f}",
+            },
+        ),
+        "doubt": Answer(
+            right=doubt,
+            tolerance=one_digit(max(0.003, 0.05 * doubt)),
+            near={"sure": sure["sure"], "one": 1.0},
+            shown={
+                "sure": f"{sure['sure']:.3f}",
+                "doubt": f"{doubt:.3f}",
+                "hot": f"{1 - sure['hot']:.2f}",
+                "standard": f"{1 - sure['standard']:.2f}",
+            },
+        ),
+        "switch": Answer(
+            right=beta * weight,
+            tolerance=0.5,
+            whole=True,
+            near={"unchanged": beta, "summed": beta + weight, "alpha": alpha * weight},
+            shown={"beta": f"{beta:g}", "weight": f"{weight:g}", "product": f"{beta * weight:g}"},
+        ),
+    }
+
+
+def _two(logits: torch.Tensor) -> torch.Tensor:
+    """Z-scores of two classes, without the warning that :func:`lskd.losses.standardize` has for them."""
+    centred = logits - logits.mean(dim=-1, keepdim=True)
+    return centred / (logits.std(dim=-1, keepdim=True) + 1e-7)

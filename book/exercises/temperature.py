@@ -1,0 +1,61 @@
+"""Answers of the exercises on temperature, from the losses and from this run's logits."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from book.exercises.model import Answer
+from figures.networks import Networks
+from figures.theme import LIGHT
+from lskd.losses import kd_loss
+from paper.toy import TOY
+
+__all__ = ["answers"]
+
+
+def answers(networks: Networks) -> dict[str, Answer]:
+    """By exercise."""
+    apart = 4.0
+    member = networks.methods[0][0] if networks.methods else next(iter(networks.students))
+    student, teacher = (
+        torch.from_numpy(pack.logits).double() for pack in (networks.packs[member], networks.teacher)
+    )  # fmt: skip
+    lengths = {t: _push(student, teacher, t) for t in (20.0, 40.0)}
+    kept = lengths[40.0] / lengths[20.0]
+    faded = kept / 4  # what the forgotten factor takes
+    levels = {"same": 1.0, "half": 0.5, "quarter": 0.25}
+    v, z = (torch.tensor([TOY[name]], dtype=torch.float64) for name in ("teacher", "s2"))
+    limit = (z - v).var(correction=0).item() / 2
+    return {
+        "odds": Answer(
+            right=math.exp(apart / 4),
+            tolerance=0.05,
+            near={"divided": math.exp(apart) / 4, "same": math.exp(apart)},
+            shown={"apart": f"{apart:g}", "cold": f"{math.exp(apart):.1f}", "hot": f"{math.exp(apart / 4):.2f}"},
+        ),
+        "shared": Answer(right=1 / 4, tolerance=0.01, near={"inverse": 4.0, "equal": 1.0}, shown={"ratio": "1/4"}),
+        "fade": Answer(
+            right=min(levels, key=lambda name: abs(math.log(levels[name] / faded))),
+            shown={
+                "student": f"{networks.look(member, LIGHT).label} student",
+                "rows": str(len(student)),
+                "measured": f"{faded:.2f}",
+                "kept": f"{kept:.2f}",
+            },
+        ),
+        "limit": Answer(
+            right=limit,
+            tolerance=0.01,
+            near={"unhalved": 2 * limit, "bessel": (z - v).var().item() / 2},
+            shown={"limit": f"{limit:.3f}", "computed": f"{kd_loss(z, v, temperature=1000.0).item():.3f}"},
+        ),
+    }
+
+
+def _push(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:
+    """Mean length of the gradient on a row of logits, the factor T² included."""
+    x = student.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(kd_loss(x, teacher, temperature=temperature) * len(x), x)
+    return gradient.norm(dim=-1).mean().item()

@@ -1,0 +1,66 @@
+"""The numbers that the book's chapters show, by name, computed from records, evidence and the losses.
+
+Chapters write ``{{ kd_accuracy }}``; a number is never typed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lskd.evidence import Evidence
+
+__all__ = ["experiment_facts", "published_facts"]
+
+
+def published_facts() -> dict[str, str]:
+    """What the released CIFAR-100 logs say: how many there are, and by how much the best epoch flatters."""
+    from paper.disagreements import best_epoch  # it has the toy case from here
+
+    _, rows = best_epoch()
+    (every,) = [row for row in rows if row[0] == "all"]
+    return {"logs": every[1], "logs_best_minus_last": every[2]}
+
+
+def experiment_facts(
+    teacher: Mapping[str, Any], students: Mapping[str, Any], packs: Mapping[str, Evidence]
+) -> dict[str, str]:
+    """Names, sizes and results of one run of the default experiment.
+
+    Args:
+        teacher, students: records.
+        packs: evidence of the networks that have one, by member name; "teacher" for the teacher.
+    """
+    (teacher_member,) = teacher["members"].values()
+    members, data = students["members"], students["dataset"]
+    first = next(iter(members.values()))
+    n = data["test_size"]
+    out = {
+        "teacher_network": teacher_member["network"],
+        "teacher_parameters": f"{teacher_member['parameters']:,}",
+        "student_network": first["network"],
+        "student_parameters": f"{first['parameters']:,}",
+        "classes": str(data["classes"]),
+        "train_size": f"{data['train_size']:,}",
+        "test_size": f"{n:,}",
+        "seed": str(students["seed"]),
+        "epochs": str(students["config"]["epochs"]),
+        "teacher_accuracy": _accuracy(teacher_member),
+        "device": students["device"]["name"],
+        "students_minutes": f"{students['wall_seconds'] / 60:.1f}",
+        "teacher_minutes": f"{teacher['wall_seconds'] / 60:.1f}",
+    }
+    for name, member in members.items():
+        out[f"{name}_accuracy"] = _accuracy(member)
+        if member["last"]:
+            share = member["last"]["test_accuracy"] / 100
+            out[f"{name}_error"] = f"{100 * math.sqrt(share * (1 - share) / n):.1f}"
+    for name, pack in packs.items():
+        out[f"{name}_std"] = f"{pack.logit_std.mean():.2f}"
+        out[f"{name}_range"] = f"{pack.logit_range.mean():.2f}"
+    return out
+
+
+def _accuracy(member: Mapping[str, Any]) -> str:
+    return f"{member['last']['test_accuracy']:.2f}" if member["last"] else "–"

@@ -1,0 +1,350 @@
+"""Strict, atomic execution of a parameterised notebook.
+
+Papermill executes, but its word is not taken for the result: unknown parameters and text for a number are errors
+before a kernel starts, the executed notebook appears under its name only when it is whole, and success is read
+from the report that the notebook's last cell writes, because a killed kernel leaves a notebook that looks done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import re
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from book import notebook_parameters as typed
+from lskd.errors import LskdError
+from lskd.files import atomic_write, read_json, write_json
+from lskd.fingerprint import ROOT
+
+__all__ = ["Result", "at_root", "declared", "find", "report", "run"]
+
+REPORT, NONCE = "LSKD_NOTEBOOK_REPORT", "LSKD_NOTEBOOK_NONCE"
+KERNEL = "lskd-running-interpreter"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an executed notebook reported: its outputs (relative to the project), its facts, wall seconds."""
+
+    notebook: Path
+    outputs: tuple[str, ...]
+    seconds: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def at_root() -> None:
+    """Work in the project's folder, from which the paths in notebooks start.
+
+    JupyterLab, VS Code and Binder start a notebook in its own folder, ``notebooks/``; :func:`run` does not.
+    """
+    here = Path.cwd()
+    if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
+        os.chdir(here.parent)
+
+
+def report(outputs: Iterable[str | os.PathLike[str]] = (), **facts: Any) -> str:
+    """Last line of every notebook: declare its output files and what it found.
+
+    Under :func:`run` this writes the record by which success is judged; by hand it only checks.
+
+    Returns:
+        One line for the reader of the notebook.
+
+    Raises:
+        FileNotFoundError: an output does not exist.
+    """
+    paths = [os.fspath(path) for path in outputs]
+    missing = [path for path in paths if not Path(path).exists()]
+    if missing:
+        raise FileNotFoundError(f"declared output does not exist: {', '.join(missing)} (in {Path.cwd()})")
+    if target := os.environ.get(REPORT):
+        write_json(target, {"nonce": os.environ.get(NONCE, ""), "outputs": paths, "facts": facts})
+    parts = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()]
+    return "; ".join([*parts, f"wrote {', '.join(paths)}" if paths else "no output files"])
+
+
+def find(name: str | os.PathLike[str], root: Path | None = None) -> Path:
+    """The file of a notebook given by path or by its name in ``notebooks/``.
+
+    Raises:
+        LskdError: there is no such notebook; names the nearest.
+    """
+    text = os.fspath(name)
+    if text.endswith(".ipynb"):
+        if Path(text).is_file():
+            return Path(text).resolve()
+        raise LskdError(f"notebook {text}: no such file")
+    folders = [root / "notebooks"] if root else [Path.cwd() / "notebooks", ROOT / "notebooks"]
+    for folder in folders:
+        if (folder / f"{text}.ipynb").is_file():
+            return (folder / f"{text}.ipynb").resolve()
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.ipynb")})
+    near = difflib.get_close_matches(text, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise LskdError(f"unknown notebook {text!r}{hint} There are: {', '.join(known) or 'none'}")
+
+
+def declared(path: Path) -> list[typed.Parameter]:
+    """The parameters of a notebook; see :func:`book.notebook_parameters.read` for what is an error."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError):
+        raise LskdError(f"{path}: not a notebook (expected JSON with a list of cells)") from None
+    return typed.read(cells, path.name)
+
+
+def run(
+    notebook: str | os.PathLike[str],
+    parameters: Mapping[str, object] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    root: Path | None = None,
+    terminal: TextIO | None = None,
+    timeout: float | None = None,
+) -> Result:
+    """Execute a notebook with the running interpreter, in the project's folder.
+
+    Args:
+        notebook: a name in ``notebooks/`` or a path.
+        parameters: values by name; text is converted to the declared type.
+        output: where the executed notebook goes; ``build/notebooks/NAME.ipynb`` of the project when None.
+        root: the project, the kernel's working folder; by default the folder above ``notebooks/``.
+        terminal: where the notebook's own output is shown while it runs; standard error when None.
+        timeout: seconds that one cell may take; no limit when None.
+
+    Raises:
+        LskdError: wrong parameters, a failing cell, a kernel that died, or a notebook that ended without its
+            report or without an output that it declared. An earlier ``output`` is then untouched, and what was
+            executed lies beside it as ``NAME.failed.ipynb``.
+    """
+    source = find(notebook, root)
+    root = root or (source.parent.parent if source.parent.name == "notebooks" else source.parent)
+    values = typed.bind(declared(source), parameters or {}, source.name)
+    final = Path(output).absolute() if output else root / "build" / "notebooks" / source.name
+    failed = final.with_suffix(".failed.ipynb")
+    start, nonce = time.monotonic(), secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="lskd-notebook-", ignore_cleanup_errors=True) as folder:
+        private = Path(folder)
+        executed, record = private / "executed.ipynb", private / "report.json"
+        try:
+            with _environment(private, root, record, nonce):
+                _execute(source, executed, values, root, terminal or sys.stderr, timeout)
+            written = _judge(record, nonce, root, source.name)
+        except LskdError as error:
+            if executed.exists():
+                atomic_write(failed, executed.read_bytes())
+                raise LskdError(f"{error}\nWhat was executed is in {_relative(failed, Path.cwd())}") from None
+            raise
+        content = clean(json.loads(executed.read_text(encoding="utf-8")), source, final, root)
+    atomic_write(final, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    failed.unlink(missing_ok=True)
+    return Result(final, tuple(written["outputs"]), time.monotonic() - start, written["facts"])
+
+
+def clean(content: dict[str, Any], source: Path, final: Path, root: Path) -> dict[str, Any]:
+    """An executed notebook without what is of this machine and moment, so that equal runs give equal files.
+
+    Timings and absolute paths go, progress bars (lines redrawn by a carriage return) go, and pieces of one
+    stream become one output.
+    """
+    metadata = content["metadata"]
+    found = metadata.pop("papermill", {})
+    metadata["papermill"] = {
+        "input_path": _relative(source, root),
+        "output_path": _relative(final, root),
+        "parameters": found.get("parameters", {}),
+    }
+    for cell in content["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["id"] = "injected-parameters"  # papermill draws a new one every time
+        if cell["cell_type"] == "code":
+            cell["outputs"] = _merged(cell["outputs"], f"{root}{os.sep}")
+    return content
+
+
+def _merged(outputs: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
+    merged: list[dict[str, Any]] = []
+    for output in outputs:
+        if output["output_type"] != "stream":
+            merged.append(output)
+            continue
+        text = "".join(output["text"])
+        if merged and merged[-1].get("name") == output["name"]:
+            merged[-1]["text"] += text
+        else:
+            merged.append({**output, "text": text})
+    for output in merged:
+        if output["output_type"] == "stream":
+            lines = output["text"].replace("\r\n", "\n").splitlines(keepends=True)
+            rows = "".join(lines).split("\n")
+            output["text"] = "\n".join(row for row in rows if "\r" not in row).replace(prefix, "")
+    return [output for output in merged if output["output_type"] != "stream" or output["text"].strip()]
+
+
+class Echo:
+    """A notebook's output on a terminal: whole lines at once, progress bars at a bearable rate.
+
+    A line that is redrawn (carriage return) is shown five times a second on a terminal, and as a line of its own
+    every ten seconds in a log.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.live = stream.isatty()
+        self.line = ""
+        self.last = float("-inf")
+
+    def write(self, text: str) -> int:
+        for piece in re.split(r"(\r\n|\r|\n)", text):
+            if piece in ("\n", "\r\n"):
+                self._show(self.line, end="\n")
+                self.line = ""
+            elif piece == "\r":
+                self._progress()
+                self.line = ""
+            else:
+                self.line += piece
+        return len(text)
+
+    def flush(self) -> None:
+        """Part of the stream's interface; lines are flushed as they are shown."""
+
+    def close(self) -> None:
+        """Show what has no end of line yet."""
+        self._show(self.line, end="\n")
+        self.line = ""
+
+    def _progress(self) -> None:
+        now = time.monotonic()
+        if self.line.strip() and now - self.last >= (0.2 if self.live else 10):
+            self.last = now
+            self._show(self.line, end="" if self.live else "\n")
+
+    def _show(self, line: str, end: str) -> None:
+        if line.strip():
+            self.stream.write(("\r\x1b[K" if self.live else "") + line + end)
+            self.stream.flush()
+
+
+def _execute(
+    source: Path, executed: Path, values: dict[str, Any], root: Path, terminal: TextIO, timeout: float | None
+) -> None:
+    """Let papermill execute ``source`` into ``executed``; every failure becomes an LskdError."""
+    try:
+        import nbformat
+        from papermill.exceptions import PapermillException, PapermillExecutionError
+        from papermill.execute import execute_notebook
+        from traitlets.config import Config
+    except ModuleNotFoundError as error:
+        raise LskdError(f"executing notebooks needs {error.name}; install with: pip install -e '.[book]'") from None
+    name = source.name
+    streams = Echo(terminal), Echo(terminal)
+    try:
+        execute_notebook(
+            nbformat.read(source, as_version=4),
+            os.fspath(executed).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
+            parameters=values,
+            kernel_name=KERNEL,
+            language="python",
+            progress_bar=False,
+            cwd=root,
+            stdout_file=streams[0],
+            stderr_file=streams[1],
+            execution_timeout=timeout,
+            autosave_cell_every=0,
+            record_timing=False,
+            # Other users of the machine cannot read along.
+            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+        )
+    except PapermillExecutionError as error:
+        where = f"{name}: cell [{error.exec_count}] failed: {error.ename}: {error.evalue}"
+        trace = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback)
+        shown = trace or error.source
+        raise LskdError("\n".join([where, *(f"  {line}" for line in shown.splitlines()[-40:])])) from None
+    except (PapermillException, RuntimeError, TimeoutError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        if "kernel died" in text.lower():
+            text += "; it was killed from outside, most often because the machine ran out of memory"
+        raise LskdError(f"{name}: execution stopped{_last_started(executed)}: {text}") from None
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def _last_started(executed: Path) -> str:
+    """In which cell execution was, from the partly executed notebook, in words."""
+    if not executed.is_file():
+        return ""
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    started = [c for c in cells if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")]
+    return f" in the cell that begins `{''.join(started[-1]['source']).splitlines()[0]}`" if started else ""
+
+
+def _judge(record: Path, nonce: str, root: Path, name: str) -> dict[str, Any]:
+    """The notebook's report, if it is there, of this run, and its outputs exist."""
+    if not record.is_file():
+        raise LskdError(f"{name}: ended without its report; its last cell must call book.notebook.report(...)")
+    written = read_json(record)
+    if not isinstance(written, dict) or not secrets.compare_digest(str(written.get("nonce")), nonce):
+        raise LskdError(f"{name}: the report is of another run; do not set {REPORT} or {NONCE} in a notebook")
+    missing = [path for path in written["outputs"] if not (root / path).exists()]
+    if missing:
+        raise LskdError(f"{name}: reported outputs that do not exist: {', '.join(missing)}")
+    return written
+
+
+@contextlib.contextmanager
+def _environment(private: Path, root: Path, record: Path, nonce: str) -> Iterator[None]:
+    """Environment of the kernel: this interpreter, these sources, nothing read from or written to the home."""
+    spec = private / "data" / "kernels" / KERNEL
+    write_json(
+        spec / "kernel.json",
+        {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": "Python 3",
+            "language": "python",
+            "metadata": {"supported_encryption": ["curve"]},
+        },
+    )
+    changes = {
+        REPORT: os.fspath(record),
+        NONCE: nonce,
+        "JUPYTER_PATH": os.fspath(private / "data"),
+        "JUPYTER_DATA_DIR": os.fspath(private / "data"),
+        "JUPYTER_CONFIG_DIR": os.fspath(private / "config"),
+        "JUPYTER_RUNTIME_DIR": os.fspath(private / "runtime"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "IPYTHONDIR": os.fspath(private / "ipython"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR") or os.fspath(root / "build" / ".cache" / "matplotlib"),
+        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED") or "0",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if (ROOT / "pyproject.toml").is_file():  # a checkout: the kernel imports the package that is running here
+        changes["PYTHONPATH"] = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
+    before = {key: os.environ.get(key) for key in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

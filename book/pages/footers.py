@@ -1,0 +1,193 @@
+"""Below each figure of the book: its data, its picture, and how it was made, from the sidecars of published figures.
+
+Pictures, which notebooks embed, become files that a browser loads when they come into view, in the layout that
+fits its window. A reader can take the numbers (CSV) and the vector picture along, open the records of the runs that
+were drawn, and copy the commands that trained and drew. Nothing is written here by hand: notebook and parameters come
+from the executed notebook, files and digests from the figure's sidecar, the training command from the record.
+"""
+
+from __future__ import annotations
+
+import html as markup
+import json
+import os
+import posixpath
+import re
+import shlex
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from book.pages.find_figures import PageFigure, figures_of
+from lskd.files import read_json
+
+__all__ = ["Origin", "add_origins"]
+
+NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
+_IMAGE = re.compile(  # as a cell embeds it, or as Sphinx refers to it
+    r'<img (?P<head>class="lskd-(?P<cell>light|dark) dark-light" alt="[^"]*") src="data:[^"]*"(?P<tail>[^>]*)>'
+    r'|<img (?:alt="[^"]*" )?class="lskd-(?P<chapter>light|dark) dark-light[^"]*" src="[^"]*_images/(?P<name>[\w.-]+?)'
+    r'(?:-dark)?\.svg"[^>]*>'
+)
+_DATA = re.compile(r'\s*<(a|span) class="lskd-data".*?</\1>\.?', re.DOTALL)  # a notebook's own way to the data
+
+
+@dataclass(frozen=True)
+class Maker:
+    """An executed notebook: where it put its figures, and what it was run with."""
+
+    name: str
+    parameters: dict[str, Any]
+
+    def sidecar(self, figure: str) -> Path | None:
+        """Of a figure that it drew."""
+        output = Path(str(self.parameters.get("output", "")))
+        places = [output / f"{figure}.json", output / "figures" / f"{figure}.json"] if output.name else []
+        return next((place for place in places if place.is_file()), None)
+
+
+@dataclass
+class Origin:
+    """What is known of the making of one figure.
+
+    Attributes:
+        maker: the notebook that drew it.
+        files: data and pictures that a reader may take along, by name.
+        inputs: (name, SHA-256) of what was drawn.
+        records: of the runs that made the inputs.
+    """
+
+    maker: Maker
+    name: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
+    inputs: list[tuple[str, str]] = field(default_factory=list)
+    records: list[Path] = field(default_factory=list)
+
+
+def add_origins(html: Path, pages: Sequence[str], notebooks: Path) -> None:
+    """Write the line below each figure's caption and put the files that it links to into the book.
+
+    Args:
+        html: folder of built pages.
+        pages: their names, without ".html".
+        notebooks: the executed notebooks; theirs are the pages "notebooks/NAME". Other pages show their pictures.
+    """
+    makers = {path.stem: _maker(path) for path in sorted(notebooks.glob("*.ipynb"))}
+    for page in pages:
+        target = html / f"{page}.html"
+        text = target.read_text(encoding="utf-8")
+        own = makers.get(Path(page).name) if posixpath.dirname(page) == "notebooks" else None
+        target.write_text(_page(text, html, page, own, list(makers.values())), encoding="utf-8")
+
+
+def _maker(path: Path) -> Maker:
+    return Maker(path.stem, read_json(path)["metadata"].get("papermill", {}).get("parameters", {}))
+
+
+def _page(text: str, html: Path, page: str, own: Maker | None, makers: Sequence[Maker]) -> str:
+    figures = figures_of(text)
+    origins = [_origin(text[f.start : f.end], f, [own] if own else makers) for f in figures]
+    origins = [origin or (Origin(own) if own else None) for origin in origins]
+    every = list(dict.fromkeys(record for origin in origins if origin for record in origin.records))
+    pieces, done = [], 0
+    for figure, origin in zip(figures, origins, strict=True):
+        if origin is None:
+            continue
+        if not origin.inputs:  # a live figure without a still picture reads what the others on its page read
+            origin.records = every if not origin.files else []
+        caption = text[figure.words : figure.close]
+        if origin.files:
+            caption = _DATA.sub("", caption)
+        before = _pictures(text[done : figure.words], html, page, origin)
+        pieces += [before, caption, _line(html, page, origin)]
+        done = figure.close
+    return "".join([*pieces, text[done:]])
+
+
+def _origin(content: str, figure: PageFigure, makers: Sequence[Maker]) -> Origin | None:
+    """From the figure's sidecar; a live figure has that of the still picture inside it."""
+    shown = re.search(r'id="figure-([\w.-]+)"', content) or re.search(r"_images/([\w.-]+?)(?:-dark)?\.svg", content)
+    name = shown[1] if shown else figure.name
+    for maker in makers:
+        if sidecar := maker.sidecar(name):
+            found = read_json(sidecar)
+            files = {file: sidecar.parent / file for file in found["files"] if file.endswith((".csv", ".svg"))}
+            inputs = [(item["file"], item["sha256"]) for item in found["inputs"]]
+            records = dict.fromkeys(record for file, _ in inputs for record in _records(Path(file)))
+            return Origin(maker, name, {k: v for k, v in files.items() if v.is_file()}, inputs, list(records))
+    return None
+
+
+def _records(path: Path) -> Iterable[Path]:
+    """The record of the run that made a file: the file itself, beside it, or beside its folder under its name."""
+    for candidate in (path, path.parent / "record.json", path.parent.with_suffix(".json")):
+        if candidate.suffix == ".json" and candidate.is_file() and "members" in read_json(candidate):
+            return [candidate]
+    return []
+
+
+def _pictures(text: str, html: Path, page: str, origin: Origin) -> str:
+    """Embedded pictures as files, and all of them for narrow windows too."""
+
+    def picture(match: re.Match[str]) -> str:
+        dark = "-dark" if (match["cell"] or match["chapter"]) == "dark" else ""
+        names = [f"{origin.name}{narrow}{dark}.svg" for narrow in ("", "-narrow")]
+        if any(name not in origin.files for name in names) or match["name"] not in (None, origin.name):
+            return match[0]
+        wide, narrow = (_put(html, page, origin.files[name], f"figures/{origin.maker.name}") for name in names)
+        size, slim = (_size(origin.files[name]) for name in names)
+        image = match[0]
+        if match["cell"]:
+            image = f'<img {match["head"]} src="{wide}"{size} loading="lazy"{match["tail"]}>'
+        return f'<picture><source media="{NARROW}" srcset="{narrow}"{slim}>{image}</picture>'
+
+    return _IMAGE.sub(picture, text)
+
+
+def _size(path: Path) -> str:
+    """Width and height of an SVG as attributes, so that a page keeps its place until the picture is there."""
+    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', path.read_text(encoding="utf-8")[:2000])
+    return f' width="{float(box[1]):.0f}" height="{float(box[2]):.0f}"' if box else ""
+
+
+def _line(html: Path, page: str, origin: Origin) -> str:
+    """Links and a fold, HTML."""
+    links = []
+    for end, kind in ((".csv", "Data (CSV)"), (".svg", "Picture (SVG)")):
+        if path := origin.files.get(origin.name + end):
+            where = _put(html, page, path, f"figures/{origin.maker.name}")
+            links.append(f'<a href="{where}" download>{kind}</a>')
+    rows = []
+    for path in origin.records:
+        record = read_json(path)
+        title = markup.escape(f"{record['name']}, seed {record['seed']}")
+        name = f"{record['name']}-seed-{record['seed']}-{record['identity'][:8]}.json"
+        where = _put(html, page, path, "records", name)
+        device = markup.escape(record["device"]["name"])
+        rows.append(f'Record: <a href="{where}" download>{title}</a>, {device}, {record["finished"][:10]}')
+        rows.append(f"Trained by {_code(record['command'])}")
+    run = ["lskd", "notebook", "run", origin.maker.name]
+    for key, value in origin.maker.parameters.items():
+        run += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
+    source = posixpath.relpath(f"_sources/notebooks/{origin.maker.name}.ipynb", posixpath.dirname(page) or ".")
+    rows.append(f'Drawn by <a href="{source}" download>its notebook</a>: {_code(shlex.join(run))}')
+    if origin.inputs:
+        read = ", ".join(f"{_code(Path(name).name)} ({digest[:8]})" for name, digest in origin.inputs)
+        rows.append(f"Read (start of SHA-256): {read}")
+    listed = "".join(f"<li>{row}</li>" for row in rows)
+    fold = f"<details><summary>How it was made</summary><ul>{listed}</ul></details>"
+    return f'<div class="lskd-origin">{"".join(links)}{fold}</div>'
+
+
+def _code(text: str) -> str:
+    return f"<code>{markup.escape(text)}</code>"
+
+
+def _put(html: Path, page: str, path: Path, folder: str, name: str = "") -> str:
+    """Copy a file into the book; returns its address as seen from the page."""
+    target = html / folder / (name or path.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    return posixpath.relpath(os.fspath(target.relative_to(html)).replace(os.sep, "/"), posixpath.dirname(page) or ".")

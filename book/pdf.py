@@ -1,0 +1,81 @@
+"""The book as one PDF: all pages in one, printed by a headless Chromium, with still pictures for live figures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from book.build import chapters, run_jupyter_book, with_facts
+from book.doctor import browser
+from book.pages import typography
+from book.pages.numbers import number_joined
+from lskd.errors import LskdError
+
+__all__ = ["build"]
+
+StrPath = str | os.PathLike[str]
+
+
+def build(
+    *,
+    sources: StrPath = "build/book",
+    facts: StrPath = "build/default/facts.json",
+    config: StrPath = "_config.yml",
+    output: StrPath = "build/lskd.pdf",
+    seconds: float = 300,
+) -> Path:
+    """Print an assembled book.
+
+    Args:
+        sources: what :func:`book.build.build` has assembled and built without a warning.
+        facts, config: as there.
+        output: the file; an earlier one stays until the new one is whole.
+        seconds: after which the browser is given up.
+
+    Returns:
+        The file.
+
+    Raises:
+        LskdError: nothing was assembled, no browser, or a failed build.
+    """
+    sources, output = Path(sources).absolute(), Path(output).absolute()
+    if not (sources / "_toc.yml").is_file():
+        raise LskdError(f"{sources}: there is no assembled book; make it first: make book")
+    program = browser()
+    if program is None:
+        raise LskdError("printing needs a Chromium and none was found; install one, or name it: LSKD_BROWSER=path")
+    # Beside the assembled book, so that what chapters include is found at the same relative path.
+    with (
+        tempfile.TemporaryDirectory(prefix=".pdf-", dir=sources.parent) as beside,
+        tempfile.TemporaryDirectory() as away,
+    ):
+        copy, place = Path(beside), Path(away)
+        shutil.copytree(sources, copy, ignore=shutil.ignore_patterns("_build"), dirs_exist_ok=True)
+        settings = with_facts(Path(config), Path(facts), place / "_config.yml")
+        status, log = run_jupyter_book(
+            copy, place / "out", settings, "--builder", "custom", "--custom-builder", "singlehtml"
+        )
+        page = place / "out" / "_build" / "singlehtml" / "intro.html"
+        if status or not page.is_file() or "Include file" in log:
+            raise LskdError("the pages were not joined:\n" + "\n".join(log.splitlines()[-20:]))
+        joined = number_joined(page.read_text(encoding="utf-8"), chapters(copy))
+        page.write_text(typography.bound(joined), encoding="utf-8")
+        printed = place / "book.pdf"
+        call = [os.fspath(program), "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+        call += ["--virtual-time-budget=60000", f"--user-data-dir={place / 'browser'}", f"--print-to-pdf={printed}"]
+        try:
+            done = subprocess.run(
+                [*call, page.as_uri()], capture_output=True, text=True, timeout=seconds, check=False
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise LskdError(f"{program} did not print within {seconds:g} s") from None
+        if not printed.is_file() or not printed.read_bytes().startswith(b"%PDF"):
+            raise LskdError(f"{program} printed nothing:\n{done.stderr[-2000:]}")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        part = output.with_name(f".{output.name}.part")
+        shutil.copyfile(printed, part)
+        part.replace(output)
+    return output

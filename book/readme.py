@@ -1,0 +1,128 @@
+"""The parts of README.md that come from measurements: the results table with its picture, and the cost of `make book`.
+
+``python -m book.readme`` writes them again, from the committed records; a test holds the README to them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from figures import accuracies, ours_and_published
+from figures import table as tables
+from lskd.errors import LskdError
+from lskd.files import atomic_write, read_json
+from lskd.fingerprint import ROOT
+from paper import statistics, store
+
+__all__ = ["blocks", "fill", "main"]
+
+RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
+CIFAR100 = Path("results/cifar100/resnet56-resnet20"), "cifar100-resnet56-resnet20-short-8"
+COST = Path("benchmarks/results/make_book.json")
+PICTURES = Path("figures/drawn/digit_pairs")
+
+
+def blocks(root: Path) -> dict[str, str]:
+    """Markdown of every generated part, by the name in its markers."""
+    out = {"results": _results(root), "cifar100": _cifar100(root)}
+    if (root / COST).is_file():
+        out["cost"] = _cost(read_json(root / COST))
+    return out
+
+
+def fill(text: str, parts: dict[str, str]) -> str:
+    """The README with its parts between ``<!-- name -->`` and ``<!-- /name -->`` replaced.
+
+    Raises:
+        LskdError: a part has no markers.
+    """
+    for name, content in parts.items():
+        first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        pattern = re.escape(first) + ".*?" + re.escape(last)
+        if len(re.findall(pattern, text, flags=re.DOTALL)) != 1:
+            raise LskdError(f"README.md: expected one pair of markers {first.strip()} and {last}")
+        before, _, rest = text.partition(first)
+        text = f"{before}{first}{content}\n{last}{rest.partition(last)[2]}"
+    return text
+
+
+def main(root: Path = ROOT) -> None:
+    """Write README.md and its picture again."""
+    records = _group(root)
+    files = sorted((root / RECORDS).glob("*.json"))
+    accuracies.dots(records, folder=root / PICTURES, files=files, name="digit_pairs_results")
+    readme = root / "README.md"
+    atomic_write(readme, fill(readme.read_text(encoding="utf-8"), blocks(root)))
+
+
+def _group(root: Path) -> list[dict[str, Any]]:
+    groups = store.aggregate(root / RECORDS)
+    if len(groups) != 1:
+        raise LskdError(f"{root / RECORDS}: expected records of one recipe, found {sorted(groups) or 'none'}")
+    (records,) = groups.values()
+    return records
+
+
+def _results(root: Path) -> str:
+    records = _group(root)
+    first = records[0]
+    found = statistics.results(records)
+    table = tables.results_table(found, epoch="last", counts=True).to_markdown()
+    seeds = ", ".join(str(r["seed"]) for r in records)
+    devices = " and ".join(
+        sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records})
+    )
+    data = first["dataset"]
+    return (
+        "Test accuracy at the last epoch in percent, ± 95 % t-interval over seeds; differences are taken seed by seed. "
+        f"{first['teacher']['network']} ({first['teacher']['test_accuracy']:.1f} %) teaches "
+        f"{next(iter(first['members'].values()))['network']}; {data['train_size']:,} training and "
+        f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, "
+        f"{devices}, PyTorch {first['versions']['torch']}. "
+        f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}\n\n" + _verdicts(found.to_dict("records"))
+    )
+
+
+def _cifar100(root: Path) -> str:
+    folder, recipe = CIFAR100
+    records = [record for _, record in ours_and_published.records_of(root / folder, recipe)]
+    table = ours_and_published.accuracy_table(records)
+    words = table.caption.replace("<b>", "**").replace("</b>", "**")
+    return f"{words} Records: [`{folder.as_posix()}`]({folder.as_posix()}).\n\n{table.to_markdown()}"
+
+
+def _verdicts(rows: list[dict[Any, Any]]) -> str:
+    """One sentence a method, by rule: an interval without zero tells, one with zero does not."""
+    said = []
+    for row in rows:
+        if row["difference_n"] < statistics.ENOUGH_SEEDS:
+            continue
+        low, high = row["difference_low"], row["difference_high"]
+        verdict = (
+            "LS is better" if low > 0 else "LS is worse" if high < 0 else "the interval includes zero: nothing is shown"
+        )
+        said.append(f"{row['label']}: {verdict}")
+    return f"On this data, at these settings: {'; '.join(said)}."
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    rows = [
+        ("packages, once", "packages"),
+        ("`make book`, first call", "first"),
+        ("`make book`, second call", "second"),
+    ]
+    lines = ["| | time | peak memory |", "|:--|--:|--:|"]
+    lines += [f"| {text} | {_time(cost[k]['seconds'])} | {cost[k]['peak_bytes'] / 2**30:.1f} GiB |" for text, k in rows]
+    machine = cost["machine"]
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU"
+    return "\n".join(lines) + f"\n\nMeasured by `benchmarks/make_book.py` on {cost['date']}: {where}."
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+if __name__ == "__main__":
+    main()

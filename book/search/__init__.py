@@ -1,0 +1,1 @@
+"""The book's search: an index of the built pages, and the scripts that look in it."""

@@ -1,0 +1,343 @@
+/* What matches a query, how well, and in which sentence. Works on the words that book/search/index.py has written. */
+(() => {
+  "use strict";
+  const search = (window.lskdSearch ??= {});
+  const GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma " +
+    "sigma tau upsilon phi chi psi omega").split(" ");
+  const WORD = /\p{N}+(?:[.,]\p{N}+)+|[\p{L}\p{M}\p{N}]+/gu;
+  const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
+  /* What a word counts by where it stands; the beginning of a page carries the page's title. */
+  const WEIGHT = { page: 12, section: 8, term: 6, figure: 5, object: 4, reference: 4 };
+  const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e)\.$/i;
+
+  /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
+  const fold = word =>
+    word.normalize("NFKD").toLowerCase().replace(/\p{M}/gu, "").replace(/,/g, "")
+      .replace(/[α-ω]/gu, letter => GREEK[letter.codePointAt(0) - 0x3b1]).replace(/ß/g, "ss");
+
+  const stems = new Map();
+  const stem = word => {
+    if (!stems.has(word)) {
+      const american = word.replace(/is(e[drs]?|ers|ing|ations?)$/, "iz$1");  // standardise, standardisation
+      stems.set(word, window.Stemmer && word.length > 2 ? new Stemmer().stemWord(american) : american);
+    }
+    return stems.get(word);
+  };
+
+  /* Words with their places; a word that the next one is tied to knows the two as one. */
+  const tokenize = text => {
+    const found = [];
+    for (const { 0: word, index } of text.matchAll(WORD)) {
+      const last = found.at(-1), tied = last && index === last.end + 1 && JOINT.test(text[last.end]);
+      if (tied && /['’]/.test(text[last.end])) {
+        if (word.length === 1) continue;  // the teacher's
+      }
+      const now = { word: fold(word), start: index, end: index + word.length };
+      if (tied) last.pair = last.word + now.word;
+      found.push(now);
+    }
+    return found;
+  };
+
+  /* All sections, and for each word the sections that have it: in its title, in its text, how often. */
+  const sections = [], vocabulary = new Map(), tops = [];
+  search.fill = ({ pages }) => {
+    for (const [path, title, part, entries] of pages) {
+      const page = { path, title, part };
+      entries.forEach(([anchor, heading, kind, text], place) => {
+        const now = { page, anchor, title: heading, text, kind: place ? kind : "page", number: sections.length };
+        now.titleWords = tokenize(heading);
+        now.words = tokenize(text);
+        if (!place) page.top = now;
+        sections.push(now);
+        const count = (word, field) => {
+          if (!vocabulary.has(word)) vocabulary.set(word, new Map());
+          const places = vocabulary.get(word);
+          if (!places.has(now)) places.set(now, { title: 0, text: 0 });
+          places.get(now)[field] += 1;
+        };
+        for (const [field, words] of [["title", now.titleWords], ["text", now.words]]) {
+          for (const { word, pair } of words) {
+            count(word, field);
+            if (pair) count(pair, field);
+          }
+        }
+      });
+      tops.push(page.top);
+    }
+  };
+
+  /* The query's terms: words, those tied by a hyphen or the like together. Small words count if there are no others. */
+  const parse = query => {
+    const terms = [];
+    let last = null;
+    for (const token of tokenize(query)) {
+      if (last?.pair) terms.at(-1).parts.push(token.word);
+      else terms.push({ parts: [token.word] });
+      last = token;
+    }
+    const small = new Set(window.stopwords ?? []);
+    const large = terms.filter(({ parts }) => parts.length > 1 || !small.has(parts[0]));
+    const kept = large.length ? large : terms;
+    return kept.map(({ parts }, place) => {
+      const word = parts.join("");
+      // One letter begins too many words, unless a reader is about to type the next one.
+      const begins = word.length > 1 || (place > 0 && place === kept.length - 1 && /\S$/.test(query));
+      return { parts, word, stem: stem(word), begins };
+    });
+  };
+
+  /* How well a word of the book answers a word of the query: 1 itself, less for its other forms and what it begins. */
+  const likeness = (term, word) => {
+    if (word === term.word) return 1;
+    if (term.word.length > 2 && stem(word) === term.stem) return 0.85;
+    if (term.begins && word.startsWith(term.word)) return 0.45 + 0.35 * (term.word.length / word.length);
+    return 0;
+  };
+
+  /* Where several words stand one after another, as "Z score" for "z-score"; the last may be unfinished. */
+  const inARow = (words, first, parts) =>
+    parts.every((part, i) => {
+      const now = words[first + i];
+      if (!now || (i && now.start - words[first + i - 1].end > 3)) return false;
+      return now.word === part || (i === parts.length - 1 && part.length > 1 && now.word.startsWith(part));
+    });
+  const ways = term => {  // to write a term as several words
+    const found = term.parts.length > 1 ? [term.parts] : [];
+    for (let cut = 1; term.parts.length === 1 && term.word.length > 4 && cut < term.word.length; cut++) {
+      const parts = [term.word.slice(0, cut), term.word.slice(cut)];
+      if (parts.every(part => vocabulary.has(part))) found.push(parts);
+    }
+    return found;
+  };
+
+  /* Of one term: the sections that have it, with the best likeness in title and text. */
+  const answer = term => {
+    term.words = new Map();
+    term.ways = ways(term);
+    const found = new Map();
+    const add = (section, field, value, times) => {
+      if (!found.has(section)) found.set(section, { title: 0, text: 0, times: 0 });
+      const now = found.get(section);
+      now[field] = Math.max(now[field], value);
+      if (field === "text") now.times += times;
+    };
+    for (const [word, places] of vocabulary) {
+      const value = likeness(term, word);
+      if (!value) continue;
+      term.words.set(word, value);
+      for (const [section, { title, text }] of places) {
+        if (title) add(section, "title", value, title);
+        if (text) add(section, "text", value, text);
+      }
+    }
+    for (const parts of term.ways) {
+      for (const section of vocabulary.get(parts[0])?.keys() ?? []) {
+        for (const [field, words] of [["title", section.titleWords], ["text", section.words]]) {
+          const times = words.filter((_, i) => inARow(words, i, parts)).length;
+          if (times) add(section, field, 1, times);
+        }
+      }
+    }
+    term.rarity = Math.log(1 + sections.length / (1 + found.size));
+    return found;
+  };
+
+  /* Spans of words that answer a term: [first word, last word, the term's number, likeness]. */
+  const spots = (words, terms) => {
+    const found = [];
+    words.forEach(({ word, pair }, i) => {
+      terms.forEach((term, number) => {
+        const alone = term.words.get(word), both = pair && term.words.get(pair);
+        const row = term.ways.find(parts => inARow(words, i, parts));
+        if (alone) found.push([i, i, number, alone]);
+        else if (row) found.push([i, i + row.length - 1, number, 1]);
+        else if (both) found.push([i, i + 1, number, both]);
+      });
+    });
+    return found;
+  };
+
+  /* Places in a text to mark: [start, end], in order, none within another. */
+  search.marks = (text, { terms }) => {
+    const words = tokenize(text), marks = [];
+    for (const [first, last] of spots(words, terms)) {
+      const start = words[first].start, end = words[last].end, before = marks.at(-1);
+      if (before && start <= before[1]) before[1] = Math.max(before[1], end);
+      else marks.push([start, end]);
+    }
+    return marks;
+  };
+
+  /* Sections that have all of the query's words, best first; a word in the page's title counts for its sections too.
+     Where no section has all of them, those that have the most, and `some` is true. */
+  search.find = query => {
+    const terms = parse(query), answers = terms.map(answer), found = [];
+    let most = 0;
+    for (const section of terms.length ? sections : []) {
+      let score = 0, have = 0, own = false;
+      answers.forEach((places, number) => {
+        const here = places.get(section), above = places.get(section.page.top)?.title ?? 0;
+        if (!here && !above) return;
+        have += 1;
+        own ||= Boolean(here);
+        const title = here ? here.title * WEIGHT[section.kind] : 0;
+        const text = here ? here.text * (1 + 0.3 * Math.log2(1 + here.times)) : 0;
+        score += terms[number].rarity * Math.max(title + 0.2 * text, text, 1.5 * above);
+      });
+      if (!own || have < most) continue;
+      most = have;
+      const inTitle = new Set(spots(section.titleWords, terms).flatMap(([first, last]) => [first, last]));
+      if (inTitle.size) score += (WEIGHT[section.kind] / 4) * (inTitle.size / section.titleWords.length);
+      if (terms.length > 1) score += together(section, terms);
+      found.push({ section, score, have });
+    }
+    const best = found.filter(({ have }) => have === most);
+    best.sort((a, b) => b.score - a.score || a.section.number - b.section.number);
+    return { query, terms, found: best, some: best.length > 0 && most < terms.length };
+  };
+  const together = (section, terms) => {  // the words of the query side by side, as the reader wrote them
+    const row = words => {
+      const first = spots(words, terms);
+      return first.some(([, last, number], i) => {
+        let end = last, next = number;
+        for (const [start, stop, other] of first.slice(i + 1)) {
+          if (start === end + 1 && other === next + 1) [end, next] = [stop, other];
+        }
+        return number === 0 && next === terms.length - 1;
+      });
+    };
+    return row(section.titleWords) ? 8 : row(section.words) ? 3 : 0;
+  };
+
+  /* The same grouped by page: pages in the order of their best section. */
+  search.grouped = found => {
+    const pages = new Map();
+    for (const { section } of found) {
+      if (!pages.has(section.page)) pages.set(section.page, []);
+      pages.get(section.page).push(section);
+    }
+    return [...pages].map(([page, list]) => ({ page, sections: list }));
+  };
+
+  /* Sentences of a text as [start, end]; a line of the text is a paragraph, a row of a table or a line of code. */
+  const sentences = text => {
+    const found = [];
+    let line = 0;
+    for (const block of text.split("\n")) {
+      let start = 0;
+      for (const { 0: end, index } of block.matchAll(/[.!?…]["”’)]*\s+(?=[\p{Lu}\p{N}“"(])/gu)) {
+        if (ABBREVIATION.test(block.slice(start, index + 1))) continue;
+        found.push([line + start, line + index + end.trimEnd().length]);
+        start = index + end.length;
+      }
+      if (start < block.length) found.push([line + start, line + block.length]);
+      line += block.length + 1;
+    }
+    return found;
+  };
+
+  /* The sentences of a section that answer best, in reading order, each cut to about `width` characters:
+     {text, at: where it begins in the section's text}. Without any, its first sentence. */
+  search.sentences = (section, { terms }, { most = 1, width = 180 } = {}) => {
+    const { text, words } = section;
+    section.sentences ??= sentences(text);
+    const hits = spots(words, terms).map(([first, last, number, value]) => ({
+      start: words[first].start, end: words[last].end, number, value }));
+    const rated = section.sentences.map(([start, end], place) => {
+      const inside = hits.filter(hit => hit.start >= start && hit.end <= end);
+      const best = terms.map((_, n) => Math.max(0, ...inside.filter(hit => hit.number === n).map(hit => hit.value)));
+      const value = best.reduce((sum, v) => sum + v, 0) + 0.05 * Math.min(inside.length, 4);
+      const sentence = text.slice(start, end);  // rather than a row of a table or a line of code
+      const ends = /[.!?:]["”’)\]]*$/.test(sentence), several = /\s/.test(sentence);
+      const less = 0.002 * place + (sentence.includes(" · ") ? 0.4 : ends ? 0 : several ? 0.2 : 0.3);
+      return { start, end, place, inside, value: inside.length ? Math.max(0.01, value - less) : 0 };
+    });
+    let chosen = rated.filter(s => s.value).sort((a, b) => b.value - a.value).slice(0, most);
+    if (!chosen.length) chosen = rated.slice(0, 1);
+    return chosen.sort((a, b) => a.place - b.place).map(s => cut(text, s, width, most === 1));
+  };
+  const cut = (text, { start, end, inside }, width, grow) => {
+    const line = text.indexOf("\n", end) < 0 ? text.length : text.indexOf("\n", end);
+    if (grow && end - start < width / 2) end = Math.min(line, start + width);  // a short one takes the next along
+    let from = start, to = Math.min(end, start + width);
+    const first = inside[0]?.start ?? start, last = inside.findLast(hit => hit.end <= first + width)?.end ?? first;
+    if (last > to) {
+      from = Math.max(start, Math.min(first - 40, Math.round((first + last - width) / 2)));
+      to = Math.min(end, from + width);
+      while (from > start && /\S/.test(text[from - 1])) from -= 1;
+    }
+    while (to < line && /\S/.test(text[to])) to += 1;
+    const shown = text.slice(from, to).replace(/[\s·,;:]+$/, "");
+    const whole = to >= line || /[.!?…:]["”’)]*$/.test(text.slice(from, to));
+    return { text: `${from > start ? "…\u00a0" : ""}${shown}${whole ? "" : "\u00a0…"}`, from, to };
+  };
+
+  /* The words to point at on the page, as they stand there: part of one sentence, without anything drawn as a formula,
+     and on the page only once, or else the browser would point at another place. */
+  search.quote = (section, { from, to }, { terms }) => {
+    const words = section.words.filter(w => w.start >= from && w.end <= to), hits = spots(words, terms);
+    const phrase = (first, last) => section.text.slice(words[first].start, words[last].end);
+    const good = (first, last) =>
+      first >= 0 && last < words.length &&
+      !/[^\p{L}\p{N} ,;:'’“”()-]|[\u0370-\u03ff\u2070-\u209f¹²³]/u.test(phrase(first, last)) &&
+      words.slice(first, last + 1).every(w => w.end - w.start > 1 || w.word === "a");
+    if (!hits.length) return "";
+    let [first, last] = hits.reduce((best, now) => (now[3] > best[3] ? now : best));
+    if (!good(first, last)) return "";
+    for (const [, stop] of hits) if (stop > last && stop <= last + 3 && good(first, stop)) last = stop;
+    for (let more = 0; more < 6; more++) {
+      if (more > 1 && once(section.page, phrase(first, last))) return phrase(first, last);
+      if (good(first - 1, last)) first -= 1;
+      if (good(first, last + 1)) last += 1;
+    }
+    return "";
+  };
+  const once = (page, phrase) => {
+    // What else stands there: other sections, and the titles in the side bars.
+    page.all ??= [...tops, ...sections.filter(section => section.page === page)]
+      .map(section => `${section.page.title}\n${section.title}\n${section.page === page ? section.text : ""}`)
+      .join("\n").toLowerCase();
+    const place = page.all.indexOf(phrase.toLowerCase());
+    return place >= 0 && page.all.indexOf(phrase.toLowerCase(), place + 1) < 0;
+  };
+
+  /* What was perhaps meant: the query with each unknown word replaced by the nearest, most frequent word there is. */
+  search.meant = ({ terms, query }) => {
+    let text = query, changed = false;
+    for (const term of terms) {
+      if (term.words.size || term.ways.length) continue;
+      const near = term.word.length > 7 ? 2 : term.word.length > 3 ? 1 : 0;
+      let best = null;
+      for (const [word, places] of vocabulary) {
+        if (Math.abs(word.length - term.word.length) > near || /\d/.test(word)) continue;
+        const away = distance(term.word, word, near);
+        if (away <= near && (!best || away < best.away || (away === best.away && places.size > best.size))) {
+          best = { word, away, size: places.size };
+        }
+      }
+      if (!best) return "";
+      const place = tokenize(text).find(token => token.word === term.parts[0]);
+      if (!place || term.parts.length > 1) return "";
+      text = text.slice(0, place.start) + best.word + text.slice(place.end);
+      changed = true;
+    }
+    const result = changed ? search.find(text) : null;
+    return result?.found.length && !result.some ? text : "";
+  };
+  /* Letters to add, drop, change or swap with a neighbour; anything above `most` is `most` + 1. */
+  const distance = (a, b, most) => {
+    let before = [], last = Array.from({ length: b.length + 1 }, (_, j) => j);
+    for (let i = 1; i <= a.length; i++) {
+      const now = [i];
+      for (let j = 1; j <= b.length; j++) {
+        now[j] = Math.min(last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+        const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+        if (swapped) now[j] = Math.min(now[j], before[j - 2] + 1);
+      }
+      if (Math.min(...now) > most) return most + 1;
+      [before, last] = [last, now];
+    }
+    return last[b.length];
+  };
+})();

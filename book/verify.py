@@ -1,0 +1,157 @@
+"""Hold committed records, and the tables and figures drawn from them, to what they say of themselves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from book import readme as front_page
+from figures import accuracies as drawing
+from lskd import evidence
+from lskd.errors import LskdError
+from lskd.files import read_json, sha256_file
+from lskd.records import identity as identity_of
+from lskd.records import load_record, summarize
+from paper.store import STORE, address, content_digest, groups
+
+__all__ = ["Report", "verify"]
+
+TEACHER = (
+    "teacher.evidence.npz"  # of a teacher without a run of its own: beside the records it taught, or with the packs
+)
+
+
+@dataclass
+class Report:
+    """What was checked, what is wrong, and what could not be checked; lines of text."""
+
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
+    """Check every digest of a store, and draw again every table and figure that the repository has of its records.
+
+    Args:
+        store: the records.
+        root: the repository, for ``figures/`` and the README.
+    """
+    report, root = Report(), Path(root)
+    paths = sorted(Path(store).rglob("*.json"))
+    packs = 0
+    for path in paths:
+        _record(path, report)
+        for pack in sorted(path.with_suffix("").glob("*.npz")):
+            packs += 1
+            report.problems += [f"{pack}: {problem}" for problem in _pack(pack, path)]
+    for pack in sorted(Path(store).rglob(TEACHER)):
+        beside = sorted(pack.parent.glob("*.json"))
+        packs += bool(beside)
+        found = [list(_pack(pack, record)) for record in beside]
+        if beside and all(found):  # it is the teacher of no record there
+            report.problems += [f"{pack}: {problem}" for problem in found[0]]
+    report.checked.append(f"{len(paths)} records, {packs} evidence packs")
+    try:
+        groups(store)
+    except LskdError as error:
+        report.problems.append(str(error))
+    sidecars = sorted((root / "figures").rglob("*.json"))
+    for sidecar in sidecars:
+        report.problems += _sidecar(sidecar, root)
+    report.checked.append(f"{len(sidecars)} figures: their inputs and files")
+    drawn = [root / front_page.RECORDS, root / front_page.PICTURES, root / "README.md"]
+    if all(path.exists() for path in drawn) and not report.problems:
+        report.problems += _redrawn(root, report)
+        report.checked.append("the README's table and figure, drawn again from the records")
+    return report
+
+
+def _record(path: Path, report: Report) -> None:
+    try:
+        record = load_record(path)
+        report.problems += [f"{path}: {problem}" for problem in _problems(path, record)]
+    except LskdError as error:
+        report.problems.append(str(error))
+    except (KeyError, TypeError) as error:
+        report.problems.append(f"{path}: not a whole record ({type(error).__name__}: {error})")
+    else:
+        if "store" not in record:
+            report.notes.append(f"{path}: put there by hand, without a digest of its content")
+
+
+def _problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    if (identity := identity_of(record)) != record["identity"]:
+        found = f"configuration, seed, data, teacher and trainer give {identity[:12]}"
+        yield f"its identity is {record['identity'][:12]}, but its {found}"
+    kept = record.get("store")
+    if kept:
+        if kept["sha256"] != content_digest(record):
+            yield "its content differs from its SHA-256: it was changed after it was stored"
+        if kept["address"] != address(record) or address(record)[:12] not in path.name:
+            yield f"its name should have {address(record)[:12]}, which its configuration and seed give"
+    if f"seed-{record['seed']}" not in path.stem:
+        yield f"its name does not have its seed, {record['seed']}"
+    for name, member in record["members"].items():
+        if member["epochs"] and not member.get("failure"):
+            expected = summarize(member["epochs"])
+            for key in ("last", "best"):
+                if member[key] != expected[key]:
+                    yield f"{name}: {key} is {member[key]}, its epochs give {expected[key]}"
+
+
+def _pack(path: Path, beside: Path) -> Iterator[str]:
+    """Evidence beside a record is of its data, and of its members' weights or, beside them, of its teacher's."""
+    try:
+        meta, record = evidence.load(path).meta, load_record(beside)
+    except (LskdError, ValueError) as error:
+        yield str(error).removeprefix(f"{path}: ")
+        return
+    known = {m["evidence"]["file"]: m["weights"]["digest"] for m in record["members"].values() if m.get("evidence")}
+    known.setdefault(TEACHER, (record.get("teacher") or {}).get("digest"))
+    expected = known.get(path.name)
+    if expected is None:
+        yield f"the record beside it, {beside.name}, has no such evidence"
+    elif meta.get("weights_digest") != expected:
+        yield f"measured on weights {str(meta.get('weights_digest'))[:12]}; the record beside it has {expected[:12]}"
+    elif meta.get("dataset_digest") != record["dataset"]["digest"]:
+        yield f"measured on other data than the record beside it, {beside.name}"
+
+
+def _sidecar(path: Path, root: Path) -> Iterator[str]:
+    sidecar = read_json(path)
+    for item in sidecar.get("inputs", []):
+        file = root / item["file"]
+        if not file.is_file():
+            yield f"{path}: was drawn from {item['file']}, which is not there"
+        elif sha256_file(file) != item["sha256"]:
+            yield f"{path}: {item['file']} has changed since this figure was drawn; draw it again"
+    for name, digest in sidecar.get("files", {}).items():
+        file = path.with_name(name)
+        if not file.is_file() or sha256_file(file) != digest:
+            yield f"{file}: missing, or not the file that was drawn"
+
+
+def _redrawn(root: Path, report: Report) -> Iterator[str]:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    if front_page.fill(readme, front_page.blocks(root)) != readme:
+        yield "README.md: its measured parts differ from the records; run python -m book.readme"
+    files = sorted((root / front_page.RECORDS).glob("*.json"))
+    stored = root / front_page.PICTURES
+    name = "digit_pairs_results"
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = drawing.dots([load_record(f) for f in files], folder=folder, files=files, name=name)
+        data, sidecar = f"{name}.csv", read_json(stored / f"{name}.json")
+        if (drawn.folder / data).read_bytes() != (stored / data).read_bytes():
+            yield f"{stored / data}: drawn again, its numbers differ"
+        here = {m: getattr(import_module(m), "__version__", None) for m in sidecar["versions"]}
+        if here != sidecar["versions"]:
+            report.notes.append(f"{stored}: drawn with other versions ({sidecar['versions']}); pictures not compared")
+            return
+        for picture in (f"{name}.svg", f"{name}-dark.svg"):
+            if (drawn.folder / picture).read_bytes() != (stored / picture).read_bytes():
+                yield f"{stored / picture}: drawn again, it differs; run python -m book.readme"

@@ -1,0 +1,179 @@
+"""The benchmarks for readers: the comparisons as a table, the cost of the book, and how cost grows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from figures.publish import Published, publish
+from figures.table import Table
+from figures.theme import Theme, figure
+from paper.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
+from paper.members import label
+
+__all__ = ["book_table", "comparison", "gpu_table", "growth", "growth_frame", "machine_text"]
+
+
+def comparison(result: Mapping[str, Any]) -> Table:
+    """A row a comparison of ``cpu.json``."""
+    out = [[f"{row.what}, {row.unit}/s", *_cells(row)] for row in rows(result)]
+    headings = ["what", "ours", "baseline", "ratio", "goal", "verdict", "share of peak"]
+    repeats, steps = field(result, "repeats"), field(result, "steps")
+    networks = f"{field(result, 'cohort6', 'teacher')} teaches {field(result, 'cohort6', 'student')}"
+    caption = (
+        f'<b class="lskd-overview">Ours and a plain loop.</b> {networks}, batch {field(result, "cohort6", "batch")}. '
+        f"Medians of {repeats} repeats of {steps} steps or more, in turns with the baseline in one process. "
+        f"{machine_text(result)} Peak is the rate that the same machine reached at multiplying two large matrices: "
+        f"{field(result, 'multiply_adds_per_s') / 1e9:.0f} billion multiply-adds a second."
+    )
+    return Table(headings, out, caption)
+
+
+def _cells(row: Row) -> list[str]:
+    baseline, ratio, goal = "–", "–", "–"
+    if row.baseline is not None and row.ratio is not None:
+        baseline, ratio = f"{row.baseline:,.0f}", f"{row.ratio:.2f}"
+    if row.goal is not None:
+        goal = f"{row.goal:,.0f}/s" if row.goal >= 100 else f"ratio {row.goal:g}"
+    share = "–" if row.share is None else f"{100 * row.share:.0f} %"
+    cells = [f"{row.ours:,.0f}", baseline, ratio, goal, row.verdict or "–", share]
+    return [cell.replace(" ", "\u00a0") for cell in cells]
+
+
+def machine_text(result: Mapping[str, Any]) -> str:
+    """Machine, versions, load and day of a measurement in one sentence."""
+    machine, versions = field(result, "machine"), field(result, "versions")
+    place = str(machine.get("name", "a machine"))
+    if "threads" in machine:
+        place += f", {machine['threads']} threads"
+    if "load_before" in machine:
+        place += f", load {machine['load_before']:.1f} at the start"
+    return f"{place}; PyTorch {versions['torch']}; {str(field(result, 'finished'))[:10]}."
+
+
+def book_table(result: Mapping[str, Any]) -> Table:
+    """Time and memory of ``make book`` from ``make_book.json``."""
+    out = []
+    for key, words in (("packages", "packages, once"), ("first", "make book, first"), ("second", "make book, again")):
+        seconds, peak = (field(result, key, k) for k in ("seconds", "peak_bytes"))
+        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+        out.append([words, time, f"{peak / 2**30:.1f} GiB"])
+    machine = field(result, "machine")
+    caption = (
+        f"A fresh clone on {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU; "
+        f"{field(result, 'date')}. Memory is the largest sum over all processes."
+    )
+    return Table(["step", "time", "peak memory"], out, caption)
+
+
+def gpu_table(result: Mapping[str, Any]) -> Table:
+    """The goals of ``gpu.json``, then student-images a second as pieces of the fast path are switched on."""
+    rows = [[name, _amount(reached), "", _amount(aim), verdict] for name, aim, reached, verdict in gpu_goals(result)]
+    for name, rate, times in gpu_rates(result):
+        rows.append([f"{name}, student-images/s", _amount(rate), f"{times:.1f}" if times else "–", "–", "–"])
+    passed, total, failed = gpu_checks(result)
+    networks = field(result, "networks")
+    caption = (
+        f'<b class="lskd-overview">On a GPU.</b> {networks["teacher"]} teaches {networks["student"]}, batch '
+        f"{field(result, 'batch')}. {machine_text(result)} {passed} of {total} checks of the fast path against "
+        "the plain one passed" + (f"; <b>failed: {html.escape('; '.join(failed))}</b>." if failed else ".")
+    )
+    rows = [[cell or "–" for cell in row] for row in rows]
+    return Table(["what", "ours", "times plain", "goal", "verdict"], rows, caption)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+# --- growth ----------------------------------------------------------------------------------------------------------
+
+
+def growth_frame(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Milliseconds of one step by what grows: columns grows, series, size, milliseconds.
+
+    ``members``: a step of a cohort; ``batch``: a step of one KD + LS student; ``classes``: the loss alone with its
+    gradient, and, where it was measured, a whole step of a KD + LS student.
+    """
+    batch = int(field(result, "cohort6", "batch"))
+    out: list[tuple[str, str, int, float]] = []
+    for size, rate in field(result, "growth", "members").items():
+        out.append(("members", "whole step", int(size), 1000 * int(size) * batch / rate))
+    for size, rate in field(result, "growth", "batch").items():
+        out.append(("batch", "whole step", int(size), 1000 * int(size) / rate))
+    for size, rate in field(result, "growth").get("classes", {}).items():
+        out.append(("classes", "whole step", int(size), 1000 * batch / rate))
+    for size, losses in field(result, "growth", "loss_microseconds_by_classes").items():
+        out += [("classes", member, int(size), microseconds / 1000) for member, microseconds in losses.items()]
+    return pd.DataFrame(out, columns=["grows", "series", "size", "milliseconds"])
+
+
+def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | str]) -> Published:
+    """Three panels: milliseconds of a step over members, batch and classes; dotted, what proportional would be."""
+    frame = growth_frame(result)
+    parts = {key: frame[frame["grows"] == key] for key in ("members", "batch", "classes")}
+    ends = {}
+    for key in parts:
+        first, last = (parts[key][parts[key]["size"] == f(parts[key]["size"])] for f in (min, max))
+        name = "whole step" if "whole step" in set(parts[key]["series"]) else "kd_ls"
+        values = [float(p.loc[p["series"] == name, "milliseconds"].iloc[0]) for p in (first, last)]
+        ends[key] = (int(first["size"].iloc[0]), int(last["size"].iloc[0]), values[1] / values[0])
+    words = {"members": "students", "batch": "images a batch", "classes": "classes"}
+    sizes = {key: f"{a} to {b} {words[key]}: {times:.1f} times the cost" for key, (a, b, times) in ends.items()}
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.9)
+        axes = fig.subplots(1, 3)
+        titles = {"members": "students in a cohort", "batch": "images in a batch", "classes": "classes"}
+        for ax, (key, title) in zip(axes, titles.items(), strict=True):
+            _panel(ax, parts[key], theme)
+            ax.set_title(title)
+            ax.set_xlabel(title.rpartition(" ")[2] if key != "members" else "students")
+            ax.set_xticks(sorted(set(parts[key]["size"])), [f"{n:,}" for n in sorted(set(parts[key]["size"]))])
+            ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        axes[0].set_ylabel("milliseconds")
+        return fig
+
+    return publish(
+        draw,
+        "growth",
+        folder=folder,
+        alt="Milliseconds of a training step over what grows. " + "; ".join(sizes.values()) + ".",
+        caption=f"<b>How cost grows.</b> {field(result, 'cohort6', 'teacher')} teaches "
+        f"{field(result, 'cohort6', 'student')}; milliseconds of one step, teacher and data included; right also of a "
+        "loss with its gradient alone. Dotted: in proportion to the first point. "
+        f"{'; '.join(sizes.values())}. One process, median or one measurement each; {machine_text(result)}",
+        inputs=files,
+        data=frame,
+        module=__name__,
+    )
+
+
+def _panel(ax: Axes, part: pd.DataFrame, theme: Theme) -> None:
+    proportional = part["grows"].iloc[0] != "classes"
+    for name, line in part.groupby("series", sort=False):
+        x, y = line["size"].to_numpy(), line["milliseconds"].to_numpy()
+        if name == "whole step":
+            ax.plot(x, y, color=theme.ink, marker="o", label="whole step")
+        else:
+            look = theme.look(str(name))
+            ax.plot(x, y, color=look.color, linestyle=look.linestyle, label=label(str(name)), **look.points())
+        if proportional:
+            ax.plot(x, y[0] * x / x[0], color=theme.muted, linestyle=":", linewidth=1.2)
+    if part["grows"].iloc[0] == "members":
+        ax.set_ylim(bottom=0)
+    else:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+    if part["series"].nunique() > 1:
+        ax.legend(loc="best")

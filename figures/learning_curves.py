@@ -1,0 +1,125 @@
+"""Test accuracy over epochs, and the temperature that CTKD learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from figures.publish import Published, publish
+from figures.theme import Look, Theme
+from figures.theme import figure as canvas
+from paper.members import LITERATURE, label, order, pairs
+from paper.statistics import accuracies
+
+__all__ = ["figure", "history"]
+
+
+def history(record: dict[str, Any]) -> pd.DataFrame:
+    """One row a member and epoch: member, epoch, learning_rate, train_accuracy, test_accuracy [%], temperature."""
+    rows = [
+        {
+            "member": name,
+            **{k: e.get(k) for k in ("epoch", "learning_rate", "train_accuracy", "test_accuracy", "temperature")},
+        }
+        for name in order(record["members"])
+        for e in record["members"][name]["epochs"]
+    ]
+    columns = ["member", "epoch", "learning_rate", "train_accuracy", "test_accuracy", "temperature"]
+    return pd.DataFrame(rows, columns=columns).astype({"temperature": float})
+
+
+def figure(
+    record: dict[str, Any], *, folder: Path | str, source: Path | str, name: str = "learning_curves"
+) -> Published:
+    """A panel a method, without and with LS, beside the student alone and the teacher; last and best epoch marked.
+
+    Args:
+        record: of the students' run.
+        folder: where the figure goes.
+        source: the record's file.
+        name: of the figure.
+    """
+    data = history(record)
+    members = list(dict.fromkeys(data["member"]))
+    twins = pairs(members)
+    literature = {a: f"{a}{LITERATURE}" for a, _ in twins if f"{a}{LITERATURE}" in members}
+    shown: list[tuple[str, ...]] = [(*t, *([literature[t[0]]] if t[0] in literature else [])) for t in twins]
+    shown = shown or [(m,) for m in members]
+    heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
+    teacher = record.get("teacher") or {}
+    alone = "alone" if "alone" in members else None
+    settings = {m: record["members"][m] for m in members}
+
+    def look(member: str, theme: Theme) -> Look:
+        return theme.look(member, method=settings[member]["method"], standardize=settings[member]["standardize"])
+
+    def draw(theme: Theme) -> Figure:
+        count = len(shown) + bool(heated)
+        fig = canvas(2.8 * -(-count // 2) + 0.1) if count > 1 else canvas(3.2)
+        axes = fig.subplots(-(-count // 2), min(count, 2), squeeze=False).ravel()
+        for ax in axes[len(shown) + 1 :]:
+            ax.set_axis_off()
+        low, high = data["test_accuracy"].min(), max(data["test_accuracy"].max(), teacher.get("test_accuracy") or 0)
+        for ax, group in zip(axes, shown, strict=False):
+            if teacher.get("test_accuracy") is not None:
+                style = theme.look("teacher")
+                ax.axhline(teacher["test_accuracy"], color=style.color, lw=1.1)
+                text = f"teacher {teacher['test_accuracy']:.1f}"
+                ax.annotate(text, (1, teacher["test_accuracy"]), (0, 2), textcoords="offset points", fontsize=8)
+            drawn = [alone, *group] if alone and alone not in group else list(group)
+            for member in drawn:
+                _curve(ax, data[data["member"] == member], "test_accuracy", look(member, theme), mark=True)
+            span = max(high - low, 1.0)
+            ax.set_ylim(low - 0.05 * span, high + 0.1 * span)
+            if ax.get_subplotspec().is_first_col():
+                ax.set_ylabel("test accuracy [%]")
+            _finish(ax)
+        if heated:
+            ax = axes[len(shown)]
+            for member in heated:
+                _curve(ax, data[data["member"] == member], "temperature", look(member, theme), mark=False)
+            ax.set_ylabel("learned temperature")
+            ax.set_ylim(bottom=0)
+            _finish(ax)
+        for ax in axes[: len(shown) + bool(heated)][-2:]:
+            ax.set_xlabel("epoch")
+        return fig
+
+    final = accuracies([record]).set_index("member")
+    described = "; ".join(f"{label(m)} {final.loc[m, 'last']:.1f} %" for m in members if m in final.index)
+    tested = record["dataset"]["test_size"]
+    return publish(
+        draw,
+        name,
+        folder=folder,
+        alt=f"Test accuracy over {data['epoch'].max()} epochs. At the last epoch: {described}.",
+        caption="<b>Test accuracy after each epoch.</b> A dot marks the last epoch, a ring the best one; the best is "
+        "chosen on the test set and therefore flatters."
+        + (" The last panel shows the temperature that CTKD learns." if heated else "")
+        + f" n = 1 run a network (recipe <code>{record['name']}</code>, seed {record['seed']}), measured on "
+        f"{tested:,} test images.",
+        inputs=[source],
+        data=data,
+        n=1,
+        module=__name__,
+    )
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, column: str, look: Look, *, mark: bool) -> None:
+    ax.plot(rows["epoch"], rows[column], color=look.color, ls=look.linestyle, label=look.label)
+    if mark:
+        epochs, values = rows["epoch"].to_numpy(), rows[column].to_numpy()
+        best = int(values.argmax())
+        ax.plot(epochs[best], values[best], "o", mfc="none", mec=look.color, ms=8.5, mew=1.1)
+        ax.plot(epochs[-1], values[-1], "o", color=look.color, ms=4.5)
+
+
+def _finish(ax: Axes) -> None:
+    ax.grid(axis="y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handlelength=2, columnspacing=1.2, borderaxespad=0.2)

@@ -1,0 +1,254 @@
+"""Soft labels and their temperature, live: what is taught, how hard it pushes, what one temperature for two asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from figures.live import figure as live
+from figures.live.rows import (
+    PLAIN,
+    STANDARD,
+    STUDENT,
+    TEACHER,
+    image_slider,
+    of_all_kinds,
+    rows,
+    source,
+    still,
+    student_choice,
+)
+from figures.live.thumbnails import side, thumbnail
+from figures.networks import Networks
+from figures.theme import Theme, figure
+from lskd.data import Dataset
+from lskd.losses import kd_loss
+
+SHOWN = 8  # classes; lskd-live-softmax.js shows as many
+
+__all__ = ["distillation", "factor", "members", "push_sizes", "spread", "spread_losses"]
+
+
+def members(networks: Networks) -> list[str]:
+    """Students worth comparing with the teacher: the one trained alone, then the first method without and with LS."""
+    found = [name for name in ("alone",) if name in networks.students]
+    return [*found, *(networks.methods[0] if networks.methods else ())] or list(networks.students)[:1]
+
+
+def middle(networks: Networks, member: str, number: int | None = None) -> tuple[Tensor, Tensor]:
+    """Student and teacher logits of the image at which the figures start, ``[1, classes]``, float64.
+
+    Args:
+        number: another image, as its slider counts.
+    """
+    images = of_all_kinds(networks)
+    place = int(images[(len(images) - 1) // 2 if number is None else number])
+    student, teacher = (torch.from_numpy(networks.packs[m].logits[place]).double()[None] for m in (member, "teacher"))
+    return student, teacher
+
+
+def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
+    """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits.
+
+    Args:
+        folder: of the still picture.
+        dataset: for thumbnails.
+    """
+    shown, images = members(networks), of_all_kinds(networks)
+    student, teacher = middle(networks, shown[0])
+    first = torch.argsort(teacher[0], descending=True)[:SHOWN]
+    names = [str(networks.teacher.class_names[k]) for k in first.tolist()]
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.5)
+        for ax, t in zip(fig.subplots(1, 3, sharey=True), (1, 2, 6), strict=True):
+            for values, color, shift in ((teacher, TEACHER, -0.2), (student, STUDENT, 0.2)):
+                p = torch.softmax(values[0] / t, dim=-1)[first].numpy()
+                ax.bar(np.arange(len(first)) + shift, p, width=0.4, color=color[theme.name])
+            ax.set_title(f"temperature {t}")
+            ax.set_xticks(range(len(first)), labels=names, rotation=90)
+        return fig
+
+    picture = still(
+        draw, "distillation", networks.paths("teacher", *shown), folder,
+        pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(), "student": student[0, first].numpy()}),
+        alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
+        "temperature, the more alike the bars.",
+        caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",
+    )  # fmt: skip
+    probability = live.plot("class", "probability", height=280, ticks=[*names, "others"], y_range=(0, 1))
+    live.bars(probability, "teacher", [], TEACHER, width=0.38)
+    live.bars(probability, "student", [], STUDENT, width=0.38)
+    push = live.plot("class", "push on the student's logit", height=280, ticks=[*names, "others"])
+    live.bars(push, "push", [], PLAIN, width=0.6)
+    live.zero(push)
+    if max(map(len, names)) > 4:
+        for made in (probability, push):
+            made.xaxis.major_label_orientation = "vertical"
+    sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "distillation")
+    return live.Live(
+        name="distillation",
+        kind="distillation",
+        controls=[
+            student_choice(networks, shown, ("own", "numbers of your own")),
+            image_slider(images),
+            live.Entry("teacher", "teacher's logits", "0 3 2 1", when="network=own"),
+            live.Entry("student", "student's logits", "0 1.8 2 1", when="network=own"),
+            live.Slider("temperature", "temperature", 0.5, 20, 0.1, 2),
+            live.Check("shared", "one temperature for both", True),
+            live.Slider("student_temperature", "the student's temperature", 0.5, 20, 0.1, 2, when="shared=false"),
+            live.Check("factor", "times T²", True),
+        ],
+        plots={"probability": probability, "push": push},
+        data={**rows(networks, images, shown), "side": side(dataset)},
+        readout=(
+            f"{thumb}{live.key(TEACHER, 'teacher')}{live.key(STUDENT, 'student')}"
+            '<b data-say="problem" class="lskd-problem"></b><br>'
+            'True class <b data-say="truth"></b>. The teacher says <b data-say="top"></b> with probability '
+            '<b data-say="top_p"></b> and leaves <b data-say="wrong_p"></b> to all others; the student says '
+            '<b data-say="answer"></b>.<br>Divergence <b data-say="kl"></b>, loss <b data-say="loss"></b>, length of '
+            'its gradient <b data-say="length"></b>.<br style="clear:both">'
+        ),
+        caption="<b>What the student is shown.</b> First: softened probabilities of the teacher's first classes, the "
+        "true one ticked. "
+        "Second: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
+        f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+        sprites=sprites,
+    )
+
+
+def push_sizes(student: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
+    """Length of the gradient of the KD loss with the factor T² and without."""
+    z = student.detach().clone().requires_grad_()
+    kd_loss(z, teacher, temperature=temperature).backward()
+    assert z.grad is not None
+    length = float(z.grad.norm())
+    return length, length / temperature**2
+
+
+def factor(networks: Networks, folder: Path | str) -> live.Live:
+    """How hard the loss pushes, over temperature, with T² and without, and the limit of very high temperatures."""
+    shown, images = members(networks), of_all_kinds(networks)
+    student, teacher = middle(networks, shown[0])
+    grid = np.geomspace(0.5, 100, 60)
+    sizes = np.array([push_sizes(student, teacher, float(t)) for t in grid])
+    centred = student - student.mean() - teacher + teacher.mean()
+    limit = float(centred.norm() / student.shape[-1])
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.8)
+        ax = fig.subplots()
+        ax.loglog(grid, sizes[:, 0], color=STUDENT[theme.name], label="with T²")
+        ax.loglog(grid, sizes[:, 1], color=PLAIN[theme.name], label="without", ls="--")
+        ax.axhline(limit, color=theme.muted, lw=1, ls=":", label="limit")
+        ax.set(xlabel="temperature", ylabel="length of the gradient")
+        ax.legend()
+        return fig
+
+    picture = still(
+        draw, "factor", networks.paths("teacher", *shown), folder,
+        pd.DataFrame({"temperature": grid, "with": sizes[:, 0], "without": sizes[:, 1]}),
+        alt="Length of the gradient over temperature, both on logarithmic scales. Without the factor it falls by two "
+        "decades for each decade of temperature; with it, it levels off at the limit.",
+        caption="<b>The factor T²</b> at one image of the student trained alone.",
+    )  # fmt: skip
+    made = live.plot("temperature", "length of the gradient", height=300, x_axis_type="log", y_axis_type="log")
+    live.curve(made, "with", STUDENT, line_width=3)
+    live.curve(made, "without", PLAIN, line_dash="dashed")
+    live.curve(made, "limit", TEACHER, line_dash="dotted", line_width=1.5)
+    live.points(made, "here", [1, 1], TEACHER, size=9, marker="circle")
+    return live.Live(
+        name="factor",
+        kind="factor",
+        controls=[
+            student_choice(networks, shown),
+            image_slider(images),
+            live.Slider("temperature", "temperature", -0.3, 2, 0.02, 0.6, digits=2, log=True),
+        ],
+        plots={"size": made},
+        data=rows(networks, images, shown),
+        readout=(
+            f"{live.key(STUDENT, 'with T²')}{live.key(PLAIN, 'without (dashed)')}"
+            f"{live.key(TEACHER, 'limit (dotted)')}<br>"
+            'Here: with <b data-say="with"></b>, without <b data-say="without"></b>; limit <b data-say="limit"></b>.'
+        ),
+        caption="<b>Why the factor.</b> Length of the gradient with respect to the student's logits. Both axes are "
+        f"logarithmic. {source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )
+
+
+def spread_losses(
+    teacher: Tensor, spread: float, temperature: float, student_temperature: float
+) -> tuple[float, float]:
+    """Divergence of a student whose logits are the teacher's times ``spread``: plain, and between Z-scores."""
+    student = spread * teacher
+    plain = kd_loss(student / student_temperature, teacher / temperature, temperature=1.0)
+    standardized = kd_loss(student, teacher, temperature=temperature, standardize=True) / temperature**2
+    return abs(float(plain)), abs(float(standardized))
+
+
+def spread(networks: Networks, folder: Path | str) -> live.Live:
+    """A student with the teacher's relations and a spread of its own: which spread does the loss want?"""
+    images = of_all_kinds(networks)
+    _, teacher = middle(networks, members(networks)[0])
+    grid = np.geomspace(0.1, 10, 61)
+    found = {ts: [spread_losses(teacher, float(a), 2.0, ts)[0] for a in grid] for ts in (1.0, 2.0, 4.0)}
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.8)
+        ax = fig.subplots()
+        for (ts, values), line in zip(found.items(), (":", "-", "--"), strict=True):
+            ax.semilogx(grid, values, color=PLAIN[theme.name], ls=line, label=f"student's temperature {ts:g}")
+        ax.axhline(0, color=STANDARD[theme.name], label="between Z-scores")
+        ax.set(xlabel="student's spread, in units of the teacher's", ylabel="divergence")
+        ax.legend()
+        return fig
+
+    picture = still(
+        draw, "spread", networks.paths("teacher"), folder, pd.DataFrame({"spread": grid, **{f"student_at_{t:g}": v
+        for t, v in found.items()}}),
+        alt="Divergence over the student's spread. With equal temperatures it is zero only at the teacher's spread; "
+        "with half or twice the teacher's temperature the zero moves to half or twice the spread. Between Z-scores it "
+        "is zero everywhere.",
+        caption="<b>One temperature for both asks for the teacher's spread.</b> The teacher's temperature is 2.",
+    )  # fmt: skip
+    made = live.plot("student's spread, in units of the teacher's", "divergence", height=300, x_axis_type="log")
+    live.curve(made, "plain", PLAIN, line_width=3)
+    live.curve(made, "standardized", STANDARD, line_dash="dashed", line_width=3)
+    live.points(made, "best", [1], PLAIN, size=13, marker="inverted_triangle")
+    live.points(made, "here", [1, 1], TEACHER, size=9, marker="circle")
+    return live.Live(
+        name="spread",
+        kind="spread",
+        controls=[
+            live.Slider("spread", "the student's spread, times", -1, 1, 0.02, -0.7, digits=2, log=True),
+            live.Slider("temperature", "the teacher's temperature", 1, 8, 0.1, 2),
+            live.Slider("student_temperature", "the student's temperature", 1, 8, 0.1, 2),
+            image_slider(images),
+        ],
+        plots={"loss": made},
+        data=rows(networks, images, []),
+        readout=(
+            f"{live.key(PLAIN, 'plain')}{live.key(STANDARD, 'between Z-scores (dashed)')}<br>"
+            'Standard deviation of logits: teacher <b data-say="sigma_teacher"></b>, student '
+            '<b data-say="sigma_student"></b>. Divergence: plain <b data-say="plain"></b>, between Z-scores '
+            '<b data-say="standardized"></b>. Plain is zero at <b data-say="best"></b> times the teacher\'s spread.'
+        ),
+        caption="<b>A student that knows everything the teacher knows.</b> Its logits are the teacher's, times a "
+        "number; the circles are at that number. The triangle is where the plain divergence is zero. "
+        f"{source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )

@@ -1,0 +1,163 @@
+"""The ε of the Z-score, live: rows whose spread vanishes, and what is left of them where numbers are rounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from figures.live import figure as live
+from figures.live.distillation import members, middle
+from figures.live.rows import (
+    PLAIN,
+    STANDARD,
+    STUDENT,
+    TEACHER,
+    image_slider,
+    of_all_kinds,
+    rows,
+    source,
+    still,
+    student_choice,
+)
+from figures.live.zscore import stored
+from figures.networks import Networks
+from figures.theme import LIGHT, Theme, figure
+from lskd.losses import kd_loss, standardize
+from paper.theory import constant_rows
+
+__all__ = ["DEVIATIONS", "TEMPERATURE", "constant_text", "epsilon", "lengths", "literal_length", "with_deviation"]
+
+TEMPERATURE = 2.0
+DEVIATIONS = (-10, 1)  # powers of ten that the slider reaches
+
+
+def with_deviation(row: Tensor, deviation: float, offset: float = 0.0, format: str = "float64") -> Tensor:
+    """A row ``[1, classes]`` stretched to a deviation (K − 1), shifted, and stored in a format for a while."""
+    out = deviation * (row - row.mean()) / row.std() + offset
+    return out if format == "float64" else stored(out, format)
+
+
+def literal_length(row: Tensor, teacher: Tensor, eps: float) -> float:
+    """Length of the gradient of the standardised loss by (x − mean) / (deviation + ε) as it stands.
+
+    Where the deviation is zero its slope is taken as zero, as autograd does.
+    """
+    x = row.detach().clone().requires_grad_()
+    centred = x - x.mean()
+    deviation = (centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt()
+    kd_loss(centred / (deviation + eps), standardize(teacher, eps=eps), temperature=TEMPERATURE).backward()
+    assert x.grad is not None
+    return float(x.grad.norm())
+
+
+def lengths(row: Tensor, teacher: Tensor, eps: float) -> tuple[float, float]:
+    """Length of the gradient of the standardised loss at one row: as this package computes it, and literally."""
+    x = row.detach().clone().requires_grad_()
+    kd_loss(x, teacher, temperature=TEMPERATURE, standardize=True, eps=eps).backward()
+    assert x.grad is not None
+    return float(x.grad.norm()), literal_length(row, teacher, eps)
+
+
+def constant_text(networks: Networks) -> str:
+    """How flat the rows of this run's networks are, and what becomes of a row that is constant, Markdown."""
+    flattest = {name: float(pack.logit_std.min()) for name, pack in networks.packs.items()}
+    name = min(flattest, key=lambda member: flattest[member])
+    limits = constant_rows((1.0, 0.0)).iloc[-1]
+    return (
+        f"How near do networks come? The flattest row that any network of this run has for one of {networks.n:,} test "
+        f"images is by {networks.look(name, LIGHT).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
+        f"changes no Z-score of this run by more than one part in {round(flattest[name] * 10):,.0f} million.\n\n"
+        "A row may be exactly constant all the same, such as one of a head that was initialised with zeros. Then the "
+        f"literal formula multiplies the gradient by {limits['literal'] / limits['gradient']:,.0f}, far more than "
+        f"float16 can hold (its largest number is {np.finfo(np.float16).max:,.0f}). A row without a spread has no "
+        "relations to standardise. This project centres it and does not scale it: its Z-score is zero, its gradient "
+        "has the size that unscaled logits would have."
+    )
+
+
+def epsilon(networks: Networks, folder: Path | str) -> live.Live:
+    """A real row of logits, pressed together until ε or the rounding of its storage decides what a Z-score is."""
+    shown, images = members(networks), of_all_kinds(networks)
+    student, teacher = middle(networks, shown[0])
+    grid = np.geomspace(1e-10, 10, 56)
+    data = pd.DataFrame({"deviation": grid})
+    for power in (-3, -5, -7):
+        pressed = [with_deviation(student, s) for s in grid.tolist()]
+        data[f"z_eps_1e{power}"] = [float(standardize(x, eps=10.0**power).std()) for x in pressed]
+        data[f"gradient_eps_1e{power}"] = [lengths(x, teacher, 10.0**power)[0] for x in pressed]
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.7)
+        left, right = fig.subplots(1, 2)
+        for power, color, line in ((-7, STANDARD, "-"), (-5, STUDENT, "--"), (-3, PLAIN, ":")):
+            look = {"color": color[theme.name], "ls": line, "label": f"ε = 1e{power}".replace("-", "−")}
+            left.semilogx(grid, data[f"z_eps_1e{power}"], **look)
+            right.loglog(grid, data[f"gradient_eps_1e{power}"], **look)
+        left.set(xlabel="deviation of the logits", ylabel="deviation of the Z-scores")
+        right.set(xlabel="deviation of the logits", ylabel="length of the gradient")
+        right.legend()
+        return fig
+
+    picture = still(
+        draw, "epsilon", networks.paths("teacher", *shown), folder, data,
+        alt="Two curves over the deviation of a row of logits, from a ten-billionth to ten. The deviation of its "
+        "Z-scores is one until the logits' deviation comes down to epsilon, where it is one half, and falls to zero "
+        "below. The length of the gradient grows as one over the deviation and levels off at epsilon.",
+        caption="<b>A row that is pressed together</b>, at three values of ε.",
+    )  # fmt: skip
+    classes = len(networks.teacher.class_names)
+    z = live.plot("class", "Z-score", height=230)
+    live.bars(z, "exact", range(classes), STUDENT, width=0.8)
+    live.points(z, "kept", range(classes), PLAIN, size=6, marker="circle")
+    live.zero(z)
+    spread = live.plot(
+        "deviation of the logits", "deviation of the Z-scores", x_axis_type="log", powers=True, y_range=(-0.05, 1.15)
+    )
+    live.curve(spread, "rule", STUDENT, line_dash="dashed")
+    live.curve(spread, "measured", PLAIN)
+    live.points(spread, "here", [1], TEACHER, size=9, marker="circle")
+    size = live.plot(
+        "deviation of the logits", "length of the gradient", x_axis_type="log", y_axis_type="log", powers=True
+    )
+    live.curve(size, "literal", PLAIN, line_dash="dashed")
+    live.curve(size, "length", STANDARD)
+    live.points(size, "here-length", [1], TEACHER, size=9, marker="circle")
+    return live.Live(
+        name="epsilon",
+        kind="epsilon",
+        controls=[
+            live.Slider("deviation", "deviation s", *DEVIATIONS, 0.1, -7, digits=2, log=True),
+            live.Slider("epsilon", "ε", -12, 0, 0.5, -7, digits=2, log=True),
+            live.Choice(
+                "format",
+                "logits are stored as",
+                [("float64", "float64 (exact)"), *((name, name) for name in ("float32", "bfloat16", "float16"))],
+            ),
+            live.Choice("offset", "around", [("0", "0"), ("0.1", "0.1"), ("1", "1"), ("10", "10")], numbers=True),
+            student_choice(networks, shown),
+            image_slider(images),
+        ],
+        plots={"z": z, "spread": spread, "size": size},
+        wide=("z",),
+        data=rows(networks, images, shown),
+        readout=(
+            f"{live.key(STUDENT, 'exact logits: without ε (bars), with (dashed)')}"
+            f"{live.key(PLAIN, 'stored logits, with ε (circles, line)')}"
+            f"{live.key(STANDARD, 'gradient (line)')}{live.key(PLAIN, 'by the literal formula (dashed)')}<br>"
+            'Deviation of the Z-scores <b data-say="z"></b>; s / (s + ε) is <b data-say="rule"></b>. Different values '
+            'that are left for <b data-say="classes"></b> classes: <b data-say="distinct"></b>. Largest error of a '
+            'Z-score <b data-say="error"></b>. Length of the gradient <b data-say="length"></b>, by the literal '
+            'formula <b data-say="literal"></b>.'
+        ),
+        caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
+        "stored around a number and standardised. Below: the deviation of its Z-scores, and "
+        "s / (s + ε). Then: length of the gradient of the loss at base temperature "
+        f"{TEMPERATURE:g} with respect to the logits. {source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )

@@ -1,0 +1,283 @@
+"""Live figures: plots and controls that answer without a server, from the built pages alone.
+
+Python writes the data, the plots (Bokeh) and native controls; ``figures/live/lskd-live.js`` computes what is shown
+when a control moves, with the formulas of :mod:`lskd.losses`. Bokeh's script is shipped once for the whole book.
+Where scripts do not run (a notebook, a printed page), a still picture stands in.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bokeh.embed import json_item
+from bokeh.models import (
+    CategoricalColorMapper,
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    LinearColorMapper,
+    LogAxis,
+    LogTicker,
+    LogTickFormatter,
+    NumeralTickFormatter,
+)
+from bokeh.models.annotations import ColorBar
+from bokeh.plotting import figure as bokeh_figure
+from PIL import Image
+
+from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key
+from figures.theme import DARK, LIGHT
+
+__all__ = [
+    "Check",
+    "Choice",
+    "Control",
+    "Entry",
+    "Live",
+    "Several",
+    "Slider",
+    "Steps",
+    "arrows",
+    "bars",
+    "curve",
+    "heat",
+    "key",
+    "pack",
+    "pair",
+    "plot",
+    "points",
+    "scatter",
+    "sprite",
+    "zero",
+]
+
+
+# In a notebook that somebody runs there is neither the script nor the style of the pages, which hides this.
+ELSEWHERE = '<p class="lskd-elsewhere"><i>This figure has controls in the built book: <code>make book</code>.</i></p>'
+
+
+@dataclass(frozen=True)
+class Live:
+    """A live figure that shows itself in a notebook and on the page made of it.
+
+    Attributes:
+        name: of the figure; unique on its page.
+        kind: which function of ``lskd-live.js`` moves it.
+        controls: in reading order.
+        plots: Bokeh figures by name.
+        data: what that function reads; arrays through :func:`pack`.
+        readout: HTML with ``<b data-say="NAME"></b>`` where the function writes its results.
+        caption: HTML; says n and source.
+        still: HTML that stands in where scripts do not run.
+        sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
+        files: of the still picture, for a notebook to declare.
+        alt: what the plots show, for who cannot see them.
+        wide: plots that take a row of their own where others stand side by side.
+    """
+
+    name: str
+    kind: str
+    controls: Sequence[Control | Several]
+    plots: Mapping[str, Any]
+    data: Mapping[str, Any]
+    readout: str
+    caption: str
+    still: str
+    sprites: str = ""
+    files: Sequence[Path] = ()
+    alt: str = ""
+    wide: Sequence[str] = ()
+
+    def to_html(self) -> str:
+        """One ``<figure>``; its script is data only, the page brings the code."""
+        prefix = f"live-{self.name}"
+        content = {
+            "kind": self.kind,
+            "plots": {name: json_item(item) for name, item in self.plots.items()},
+            "data": self.data,
+        }
+        stored = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+        controls = "".join(control.to_html(prefix) for control in self.controls)
+        places = "".join(
+            f'<div data-plot="{name}"{" data-wide" if name in self.wide else ""}></div>' for name in self.plots
+        )
+        sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
+        title = html.escape(self.name.replace("_", " "))
+        alt = html.escape(self.alt or f"Plots of {self.name.replace('_', ' ')}", quote=True)
+        return (
+            f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}'
+            f'<div class="lskd-stage" hidden><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
+            f'{controls}</div><div class="lskd-plots" role="group" aria-label="{alt}">{places}</div>'
+            f'<div class="lskd-readout" role="status">{self.readout}</div></div>'
+            f'<div class="lskd-still">{self.still}</div>{ELSEWHERE}'
+            f'<script type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.to_html(), "text/plain": f"Live figure {self.name}"}
+
+
+def pack(values: Any, dtype: str = "float32") -> dict[str, Any]:
+    """An array for ``lskd-live.js``: base64 of little-endian values, row by row.
+
+    Args:
+        dtype: float32; int16 for whole numbers; "scaled" for real numbers in 16 bits, true to 1/65534 of the
+            largest of them.
+
+    Raises:
+        ValueError: another type.
+    """
+    if dtype not in ("float32", "int16", "scaled"):
+        raise ValueError(f"pack: dtype is {dtype!r}; expected float32, int16 or scaled")
+    scale: dict[str, float] = {}
+    if dtype == "scaled":
+        values = np.asarray(values, dtype=np.float64)
+        scale["scale"] = float(np.abs(values).max(initial=0)) / 32767 or 1.0
+        values, dtype = np.rint(values / scale["scale"]), "int16"
+    stored = np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<"))
+    return {"dtype": dtype, "base64": base64.b64encode(stored.tobytes()).decode("ascii"), **scale}
+
+
+def pair(member: str, *, method: str = "", standardize: bool | None = None) -> dict[str, str]:
+    """A member's colours on light and on dark pages."""
+    return {t.name: t.look(member, method=method, standardize=standardize).color for t in (LIGHT, DARK)}
+
+
+def plot(
+    x_label: str,
+    y_label: str,
+    *,
+    height: int = 260,
+    ticks: Sequence[str] | None = None,
+    powers: bool = False,
+    **options: Any,
+) -> Any:
+    """An empty Bokeh figure in the book's look: transparent, no toolbar, as wide as its place.
+
+    Args:
+        ticks: names of the places 0, 1, ... on the horizontal axis.
+        powers: logarithmic axes reach so far that their numbers are written as powers of ten.
+        options: passed on.
+    """
+    options.setdefault("tools", "")
+    made = bokeh_figure(height=height, sizing_mode="stretch_width", toolbar_location=None, **options)
+    made.xaxis.axis_label, made.yaxis.axis_label = x_label, y_label
+    made.xaxis[0].name, made.yaxis[0].name = "x", "y"
+    made.background_fill_color = made.border_fill_color = made.outline_line_color = None
+    for axis in (made.xaxis, made.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size, axis.major_label_text_font_size = "12px", "11px"
+        if isinstance(axis[0], LogAxis) and powers:
+            axis.ticker, axis.formatter = LogTicker(mantissas=[1], desired_num_ticks=5), LogTickFormatter()
+        elif isinstance(axis[0], LogAxis):
+            axis.ticker = LogTicker(mantissas=[1, 2, 5] if axis[0] is made.xaxis[0] else [1], min_interval=0)
+            axis.formatter = NumeralTickFormatter(format="0.[000000]")
+    made.xgrid.visible = False
+    if ticks is not None:
+        made.xaxis.ticker = FixedTicker(ticks=list(range(len(ticks))))
+        made.xaxis.major_label_overrides = {place: str(name) for place, name in enumerate(ticks)}
+    return made
+
+
+def bars(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], *, width: float) -> None:
+    """Bars whose heights ``lskd-live.js`` sets."""
+    drawn = made.vbar(x="x", top="y", width=width, source=_source(name, x), line_width=0)
+    _colored(drawn, name, colors)
+
+
+def points(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], **look: Any) -> None:
+    """Markers whose heights ``lskd-live.js`` sets."""
+    drawn = made.scatter(x="x", y="y", source=_source(name, x), **{"size": 7, "marker": "diamond", **look})
+    _colored(drawn, name, colors)
+
+
+def arrows(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str]) -> None:
+    """Arrows from zero upwards or downwards; ``lskd-live.js`` sets where they end (y) and their heads (marker)."""
+    source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x), "marker": ["triangle"] * len(x)}, name=name)
+    shaft = made.segment(x0="x", x1="x", y0=0, y1="y", source=source, line_width=2.5)
+    head = made.scatter(x="x", y="y", marker="marker", size=9, source=source)
+    for drawn, end in ((shaft, "-shaft"), (head, "")):
+        _colored(drawn, f"{name}{end}", colors)
+
+
+def curve(made: Any, name: str, colors: Mapping[str, str], *, tooltips: str = "", **look: Any) -> None:
+    """A line whose points ``lskd-live.js`` sets; ``tooltips`` are shown where the pointer is above it."""
+    drawn = made.line(x="x", y="y", source=_source(name, []), **{"line_width": 2, **look})
+    _colored(drawn, name, colors)
+    if tooltips:
+        made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, mode="mouse", line_policy="nearest"))
+
+
+def heat(made: Any, name: str, side: int, palettes: Mapping[str, Sequence[str]], tooltips: str) -> None:
+    """A square of ``side`` by ``side`` coloured cells with a colour bar; ``lskd-live.js`` fills in all columns.
+
+    Columns: x, y (centre of the cell), y also counts from below, value, and what ``tooltips`` name.
+    """
+    source = ColumnDataSource({"x": [], "y": [], "value": []}, name=name)
+    mapper = LinearColorMapper(palette=list(palettes["light"]), low=0, high=1, name=f"{name}-mapper")
+    mapper.tags = [{k: list(v) for k, v in palettes.items()}]
+    color = {"field": "value", "transform": mapper}
+    drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color, dilate=True)
+    drawn.nonselection_glyph = None
+    made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips))
+    bar = ColorBar(color_mapper=mapper, width=10, background_fill_color=None, padding=4)
+    made.add_layout(bar, "right")
+    made.update(sizing_mode="scale_width", aspect_ratio=1.1, max_width=640)
+    made.x_range.update(start=-0.5, end=side - 0.5)
+    made.y_range.update(start=-0.5, end=side - 0.5)
+
+
+def _source(name: str, x: Sequence[float]) -> ColumnDataSource:
+    return ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
+
+
+def _colored(drawn: Any, name: str, colors: Mapping[str, str]) -> None:
+    """The glyph takes one of two colours, by the page's mode."""
+    drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [dict(colors)]
+    drawn.nonselection_glyph = None
+
+
+def zero(made: Any) -> None:
+    """A line at zero."""
+    drawn = made.hspan(y=0, line_width=1)
+    drawn.glyph.tags = [{"light": LIGHT.muted, "dark": DARK.muted}]
+
+
+def scatter(made: Any, name: str, groups: int, palettes: Mapping[Any, Sequence[str]], tooltips: str) -> None:
+    """Points in the plane with a colour a group; ``lskd-live.js`` fills in all columns."""
+    columns: dict[str, Any] = {k: [] for k in ("x", "y", "label", "prediction", "left", "top", "group")}
+    source = ColumnDataSource(columns, name=name)
+    mapper = CategoricalColorMapper(factors=[str(i) for i in range(groups)], palette=list(palettes["light"]))
+    mapper.tags = [{k: list(v) for k, v in palettes.items()}]
+    drawn = made.scatter(
+        x="x", y="y", source=source, size=5, line_color=None, fill_alpha=0.8,
+        fill_color={"field": "group", "transform": mapper},
+    )  # fmt: skip
+    drawn.nonselection_glyph = None
+    made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, attachment="vertical"))
+
+
+def sprite(images: np.ndarray, columns: int) -> str:
+    """One picture of many, as a data address: image i in row ``i // columns``, column ``i % columns``.
+
+    Args:
+        images: uint8 ``[n, 3, H, W]``.
+        columns: images in a row.
+    """
+    n, _, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="JPEG", quality=82, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,86 @@
+"""What a student still gets wrong, live: every cell of the gap between two networks' class-mean logits."""
+
+from __future__ import annotations
+
+import numpy as np
+from bokeh.models import FixedTicker
+from matplotlib.colors import to_hex
+
+from figures.live import figure as live
+from figures.networks import Networks
+from figures.theme import DARK, LIGHT
+from paper.logits import gap_matrix
+
+__all__ = ["gap"]
+
+TOOLTIPS = """<div>true class <b>@truth</b>, logit of <b>@logit</b><br>first <b>@a{0.00}</b>, second <b>@b{0.00}</b>,
+difference <b>@value{0.00}</b></div>"""
+
+
+def gap(networks: Networks) -> live.Live:
+    """Any two networks, raw or standardised, with the pointer or with two lists choosing the cell."""
+    teacher = networks.teacher
+    order = np.argsort(teacher.superclass, kind="stable")
+    names = [str(name) for name in teacher.class_names]
+    labels = {name: networks.look(name, LIGHT).label for name in networks.packs}
+    top = {
+        kind: max(float(gap_matrix(teacher, e, standardized=kind == "z").max()) for e in networks.students.values())
+        for kind in ("raw", "z")
+    }
+    palettes: dict[str, list[str]] = {t.name: [to_hex(t.heat(i / 95)) for i in range(96)] for t in (LIGHT, DARK)}
+    side = len(order)
+    made = live.plot("logit of", "true class", height=480, x_range=(0, 1), y_range=(0, 1))
+    live.heat(made, "cells", side, palettes, TOOLTIPS)
+    chosen = {"size": 11, "marker": "square", "fill_alpha": 0, "line_width": 2.5}
+    live.points(made, "cell", [0], live.pair("kd"), **chosen)
+    counts = np.bincount(teacher.superclass, minlength=len(teacher.superclass_names))
+    middles = np.cumsum(counts) - (counts + 1) / 2
+    groups = [str(name).replace("_", " ") for name in teacher.superclass_names]
+    long = max(map(len, groups)) > 4
+    for axis, places in ((made.xaxis, middles), (made.yaxis, side - 1 - middles)):
+        ticks = [float(place) for place in places]
+        axis.ticker = FixedTicker(ticks=ticks)
+        axis.major_label_overrides = dict(zip(ticks, groups, strict=True))
+        axis.major_tick_line_color = None
+        axis.tags = ["long"] * long  # lskd-live.js leaves long names out where there is no room for them
+    made.xaxis.major_label_orientation = "vertical" if long else "horizontal"
+    made.ygrid.visible = False
+    students, everyone = list(networks.students), list(networks.packs)
+    first = next((b for _, b in networks.methods), students[0])
+    largest = gap_matrix(teacher, networks.packs[first], standardized=False)
+    worst = np.unravel_index(int(largest.argmax()), largest.shape)
+    listed = [(str(k), names[k]) for k in order.tolist()]
+    return live.Live(
+        name="gap",
+        kind="gap",
+        controls=[
+            live.Choice("first", "first", [(m, labels[m]) for m in [first, *(m for m in students if m != first)]]),
+            live.Choice("second", "second", [(m, labels[m]) for m in everyone]),
+            live.Choice("kind", "logits", [("raw", "raw"), ("z", "standardised")]),
+            live.Check("same", "one colour range for all students", True),
+            live.Choice("truth", "true class", listed, numbers=True, chosen=str(worst[0])),
+            live.Choice("logit", "logit of", listed, numbers=True, chosen=str(worst[1])),
+        ],
+        plots={"gap": made},
+        data={
+            "names": names,
+            "labels": labels,
+            "order": order.tolist(),
+            "top": top,
+            "networks": {
+                name: {"raw": live.pack(e.class_mean_logits, "scaled"), "z": live.pack(e.class_mean_z, "scaled")}
+                for name, e in networks.packs.items()
+            },
+        },
+        readout=(
+            'Images of <b data-say="truth"></b>, logit of <b data-say="logit"></b>: <span data-say="first"></span> '
+            '<b data-say="a"></b>, <span data-say="second"></span> <b data-say="b"></b>, difference '
+            '<b data-say="gap"></b>.<br>Whole picture: mean <b data-say="mean"></b>, largest <b data-say="max"></b> '
+            '(<span data-say="worst"></span>).'
+        ),
+        caption="<b>Cell by cell.</b> Absolute difference of class-mean logits between two networks. Point at a cell, "
+        "touch it, or choose it in the lists. With <i>second</i> set to another student the picture shows where two "
+        f"students differ. Values are stored in 16 bits. {networks.source}",
+        still="",
+        alt=f"Heat map of {side} by {side} differences between the class-mean logits of two networks.",
+    )

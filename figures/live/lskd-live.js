@@ -1,0 +1,230 @@
+/* Live figures: native controls, plots by Bokeh, no server. Loads Bokeh only on pages that have a live figure.
+   The same formulas as lskd/losses.py; tests/figures/test_live.py compares what is shown here with what Python computes. */
+(() => {
+  "use strict";
+  const here = document.currentScript.src;
+  const EPS = 1e-7;
+
+  const mean = x => x.reduce((a, b) => a + b, 0) / x.length;
+  const deviation = (x, correction = 1) => {
+    const m = mean(x);
+    return Math.sqrt(x.reduce((a, v) => a + (v - m) ** 2, 0) / (x.length - correction));
+  };
+  /* A row that is constant up to rounding has no deviation to divide by. */
+  const isConstant = (x, s) => s <= 4 * Number.EPSILON * Math.max(...x.map(Math.abs));
+  const zscore = (x, eps = EPS) => {
+    const m = mean(x), s = deviation(x);
+    return isConstant(x, s) ? x.map(() => 0) : x.map(v => (v - m) / (s + eps));
+  };
+  const softmax = (x, t) => {
+    const top = Math.max(...x), e = x.map(v => Math.exp((v - top) / t)), sum = e.reduce((a, b) => a + b, 0);
+    return e.map(v => v / sum);
+  };
+  const logSoftmax = (x, t) => {
+    const top = Math.max(...x), y = x.map(v => (v - top) / t);
+    const log = Math.log(y.reduce((a, v) => a + Math.exp(v), 0));
+    return y.map(v => v - log);
+  };
+  /* T² KL(teacher || student), as lskd.losses.kd_loss */
+  const kdLoss = (student, teacher, t) => {
+    const p = logSoftmax(teacher, t), q = logSoftmax(student, t);
+    return t * t * p.reduce((a, v, k) => a + Math.exp(v) * (v - q[k]), 0);
+  };
+  /* its gradient with respect to the student's raw logits */
+  const kdGradient = (student, teacher, t, standardize, eps = EPS) => {
+    const z = standardize ? zscore(student, eps) : student, v = standardize ? zscore(teacher, eps) : teacher;
+    const p = softmax(v, t), q = softmax(z, t), g = q.map((x, k) => t * (x - p[k]));
+    if (!standardize) return g;
+    const m = mean(student), s = deviation(student), n = student.length, gm = mean(g);
+    if (isConstant(student, s)) return g.map(x => x - gm);
+    const dot = g.reduce((a, x, k) => a + x * (student[k] - m), 0);
+    return g.map((x, k) => (x - gm) / (s + eps) - ((student[k] - m) * dot) / ((s + eps) ** 2 * (n - 1) * s));
+  };
+  const powers = (low, high, count) =>
+    Array.from({ length: count }, (_, i) => low * (high / low) ** (i / (count - 1)));
+  const argmax = x => x.indexOf(Math.max(...x));
+  const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0);
+  const SHOWN = 8; // classes
+  /* The teacher's largest, the student's choice and the true class among them; the indices of all others. */
+  const leading = (teacher, student, truth) => {
+    const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]);
+    if (order.length <= SHOWN + 1) return [order, []];
+    const wanted = [...new Set(truth === undefined ? [argmax(student)] : [argmax(student), truth])];
+    const more = order.filter(k => !wanted.includes(k)).slice(0, SHOWN - wanted.length);
+    const kept = order.filter(k => wanted.includes(k) || more.includes(k));
+    return [kept, order.filter(k => !kept.includes(k))];
+  };
+  const number = (x, digits) => x.toFixed(digits).replace("-", "−");
+  /* Two digits and a power of ten, as it is read aloud: 3.2e−8 */
+  const power = x => x.toExponential(1).replace("-", "−").replace("+", "");
+
+  /* Logits of image i by one of a figure's networks. */
+  const row = (data, name, i) => Array.from(data.networks[name].rows.slice(i * data.classes, (i + 1) * data.classes));
+
+  /* What the figures' own scripts (lskd-live-*.js) use, and where they put their functions. These may load first. */
+  const live = (window.lskdLive ??= { kinds: {} });
+  Object.assign(live, {
+    row, EPS, mean, deviation, zscore, softmax, logSoftmax, kdLoss, kdGradient, powers, argmax, dot, leading, number, power,
+  });
+
+  /* base64 of little-endian arrays, as figures.live.figure writes them */
+  const decode = value => {
+    if (Array.isArray(value)) return value.map(decode);
+    if (!value || typeof value !== "object") return value;
+    if (value.dtype) {
+      const bytes = Uint8Array.from(atob(value.base64), c => c.charCodeAt(0));
+      const whole = new { float32: Float32Array, int16: Int16Array }[value.dtype](bytes.buffer);
+      return value.scale === undefined ? whole : Float64Array.from(whole, v => v * value.scale);
+    }
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, decode(v)]));
+  };
+
+  const isDark = () => document.documentElement.dataset.theme === "dark";
+
+  /* Colours of the page for everything that Bokeh draws; glyphs carry both of theirs in their tags. */
+  const paint = models => {
+    const style = getComputedStyle(document.documentElement);
+    const ink = style.getPropertyValue("--pst-color-text-base").trim() || (isDark() ? "#dfe4ea" : "#1f2630");
+    const muted = isDark() ? "#98a2ae" : "#626c78", line = isDark() ? "#323a45" : "#e1e5ea";
+    for (const m of models) {
+      if ("axis_label_text_color" in m.attributes) {
+        m.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: muted,
+                 major_tick_line_color: muted, minor_tick_line_color: null });
+      } else if (m.type === "Grid") m.setv({ grid_line_color: line });
+      else if (m.type === "Title") m.setv({ text_color: ink });
+      else if (m.type === "Legend") {
+        m.setv({ label_text_color: ink, background_fill_alpha: 0, border_line_alpha: 0 });
+      } else if (m.type === "Span") m.setv({ line_color: muted });
+      else if (m.type === "ColorBar") {
+        m.setv({ title_text_color: ink, major_label_text_color: ink, bar_line_color: null, major_tick_line_color: line });
+      } else if (m.type.endsWith("ColorMapper")) m.setv({ palette: m.tags[0][isDark() ? "dark" : "light"] });
+      else if (m.tags?.[0]?.light) color(m, m.tags[0]);
+    }
+  };
+  const color = (glyph, pair) => {
+    const c = pair[isDark() ? "dark" : "light"];
+    glyph.tags = [pair];
+    if (glyph.attributes.line_color !== undefined) glyph.setv({ line_color: c });
+    if (glyph.attributes.fill_color !== undefined) glyph.setv({ fill_color: c });
+  };
+
+  /* On a telephone long names of groups would leave no room for the picture; what is below it names the classes. */
+  const shorten = models => {
+    for (const m of models.filter(m => m.tags?.includes("long"))) {
+      const places = [...m.major_label_overrides.keys()];
+      m.setv({ major_label_overrides: new Map(places.map(place => [place, ""])),
+               axis_label: `${m.axis_label}, grouped by superclass` });
+    }
+  };
+
+  /* Where a plot was clicked or touched, in its own units. */
+  const pointed = (model, tell) => {
+    const view = [...Bokeh.index.roots].find(v => v.model === model);
+    view.el.addEventListener("click", event => {
+      const box = view.el.getBoundingClientRect();
+      tell(view.frame.x_scale.invert(event.clientX - box.x), view.frame.y_scale.invert(event.clientY - box.y));
+    });
+  };
+
+  const start = async root => {
+    const given = decode(JSON.parse(root.querySelector("script[type='application/json']").textContent));
+    const plots = {};
+    for (const [name, item] of Object.entries(given.plots)) {
+      const manager = await Bokeh.embed.embed_item(item, root.querySelector(`[data-plot='${name}']`));
+      const model = manager.roots[0].model, document = model.document;
+      if (root.clientWidth < 480) shorten([...model.references()]);
+      plots[name] = {
+        models: () => [...model.references()],
+        source: (key, columns) => {
+          const source = document.get_model_by_name(key);
+          source.data = { ...source.data, ...columns };
+        },
+        label: text => (document.get_model_by_name("y").axis_label = text),
+        ticks: names => {
+          const axis = document.get_model_by_name("x");
+          axis.major_label_overrides = new Map(names.map((text, place) => [place, text]));
+          axis.ticker.ticks = names.map((_, place) => place);
+        },
+        model: name => document.get_model_by_name(name),
+        onPoint: tell => pointed(model, tell),
+        color: (key, pair) => color(document.get_model_by_name(`${key}-glyph`), pair),
+      };
+    }
+    const inputs = [...root.querySelectorAll("[data-control]")];
+    let begun = false;
+    const boxes = [...root.querySelectorAll("[data-group]")];
+    const figure = {
+      value: name => {
+        const input = inputs.find(i => i.dataset.control === name);
+        if (input.type === "checkbox") return input.checked;
+        if (input.dataset.stops !== undefined) return Number(input.dataset.stops.split(" ")[input.value]);
+        const value = input.type === "range" || input.dataset.number !== undefined ? Number(input.value) : input.value;
+        return input.dataset.log === undefined ? value : 10 ** value;
+      },
+      chosen: name => boxes.filter(box => box.dataset.group === name && box.checked).map(box => box.value),
+      set: values => {
+        for (const input of inputs) {
+          if (!(input.dataset.control in values)) continue;
+          const value = values[input.dataset.control], stops = input.dataset.stops?.split(" ");
+          if (input.type === "checkbox") input.checked = value;
+          else input.value = String(stops ? stops.indexOf(String(value)) : value);
+        }
+        update();
+      },
+      once: act => {
+        if (!begun) act();
+        begun = true;
+      },
+      say: values => {
+        for (const [name, text] of Object.entries(values)) {
+          const place = root.querySelector(`[data-say='${name}']`);
+          if (place && place.textContent !== text) place.textContent = text;
+        }
+      },
+      picture: (i, side) => {
+        const place = root.querySelector("[data-picture]");
+        if (!place) return;
+        place.hidden = i === null; // no image belongs to what is shown
+        place.style.backgroundPosition = `0 ${-i * side * 4}px`;
+      },
+    };
+    const update = () => {
+      for (const input of inputs) {
+        const shown = root.querySelector(`output[for='${input.id}']`);
+        if (!shown) continue;
+        const value = figure.value(input.dataset.control), digits = Number(input.dataset.digits);
+        const far = input.dataset.log !== undefined && Math.abs(value) < 10 ** -digits / 2;
+        shown.textContent =
+          input.dataset.stops !== undefined ? String(value) : far ? power(value) : number(value, digits);
+        const odd = input.dataset.stops !== undefined || input.dataset.log !== undefined;
+        if (odd) input.setAttribute("aria-valuetext", shown.textContent);
+      }
+      for (const label of root.querySelectorAll("[data-when]")) {
+        const [name, value] = label.dataset.when.split("=");
+        label.hidden = String(figure.value(name)) !== value;
+      }
+      live.kinds[given.kind](figure, name => plots[name], given.data, live);
+    };
+    const repaint = () => {
+      for (const plot of Object.values(plots)) paint(plot.models());
+      update();
+    };
+    for (const input of [...inputs, ...boxes]) input.addEventListener("input", update);
+    new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    repaint();
+    root.querySelector(".lskd-stage").hidden = false;  // for who has neither this script nor the style of the pages
+    root.classList.add("lskd-on");
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const figures = document.querySelectorAll(".lskd-live");
+    if (!figures.length) return;
+    const script = document.createElement("script");
+    script.src = new URL("lskd-bokeh/bokeh.min.js", here).href;
+    script.onload = () => {
+      Bokeh.set_log_level("error");
+      for (const root of figures) start(root).catch(error => console.error(error));
+    };
+    document.head.append(script);
+  });
+})();

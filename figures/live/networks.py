@@ -1,0 +1,134 @@
+"""Real networks, live: one image's logits through any temperature, and the feature space under the pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+
+from figures.live import figure as live
+from figures.live.rows import rows
+from figures.live.thumbnails import images, side, thumbnail
+from figures.networks import Networks
+from figures.theme import DARK, LIGHT, group_colors
+from lskd.data import Dataset
+from paper.embedding import Embedding
+
+__all__ = ["features", "images", "sample"]
+
+COLUMNS = 50  # thumbnails in a row of the sheet
+
+
+def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> live.Live:
+    """All logits of one test image: the teacher's as marks, a student's as bars.
+
+    Args:
+        networks: their evidence holds whole rows of some images; the first ``most`` of these are shown.
+        dataset: for thumbnails.
+    """
+    teacher = networks.teacher
+    index = teacher.logits_index[:most]
+    classes = len(teacher.class_names)
+    students = networks.students
+    looks = {
+        name: live.pair(name, method=e.meta.get("method", ""), standardize=e.meta.get("standardize"))
+        for name, e in students.items()
+    }
+    first = next((b for _, b in networks.methods), next(iter(students)))
+    order = [first, *(name for name in students if name != first)]
+    made = live.plot("class", "logit", height=300)
+    live.bars(made, "student", range(classes), looks[first], width=0.8)
+    live.points(made, "teacher", range(classes), live.pair("teacher"), size=5)
+    live.points(made, "truth", [0, 0], live.pair("teacher"), size=11, marker="inverted_triangle")
+    live.zero(made)
+    sprites, thumb = thumbnail(dataset, index, "sample")
+    return live.Live(
+        name="sample",
+        kind="sample",
+        controls=[
+            live.Slider("image", "image", 0, len(index) - 1, 1, 0, digits=0),
+            live.Choice("network", "student", [(n, networks.look(n, LIGHT).label) for n in order]),
+            live.Choice(
+                "show",
+                "show",
+                [
+                    ("logits", "logits"),
+                    ("z", "Z-scores"),
+                    ("p", "probabilities at T"),
+                    ("pz", "probabilities of Z-scores at T"),
+                ],
+            ),
+            live.Slider("temperature", "temperature T", 0.5, 8, 0.1, 2),
+        ],
+        plots={"row": made},
+        data={**rows(networks, range(len(index)), list(students)), "side": side(dataset), "colors": looks},
+        readout=(
+            f'{thumb}True class <b data-say="truth"></b>, teacher says <b data-say="teacher"></b>, student says '
+            '<b data-say="student"></b>.<br>Standard deviation of the logits: teacher '
+            '<b data-say="spread_teacher"></b>, student <b data-say="spread_student"></b>.<br>'
+            'Loss at T: plain <b data-say="plain"></b>, standardised '
+            '<b data-say="standardized"></b>.<br style="clear:both">'
+        ),
+        caption=f"<b>Any of {len(index)} test images.</b> Bars: the student; marks: the teacher; the triangle at zero "
+        f"marks the true class. Move the image, choose the student and what is shown. {networks.source}",
+        still="",
+        sprites=sprites,
+        alt=f"All {classes} logits of one test image: a student's as bars, the teacher's as marks.",
+    )
+
+
+def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: Dataset | None) -> live.Live:
+    """t-SNE with the image, class and prediction under the pointer, and a filter by superclass."""
+    teacher = networks.teacher
+    groups = [str(n) for n in teacher.superclass_names]
+    palettes = {t.name: [to_hex(color) for color, _ in group_colors(len(groups), t)] for t in (LIGHT, DARK)}
+    pixels = side(dataset)
+    picture = (
+        f'<span style="display:block;width:{3 * pixels}px;height:{3 * pixels}px;image-rendering:pixelated;'
+        f"background-image:var(--lskd-sprite-features);background-size:{3 * pixels * COLUMNS}px auto;"
+        'background-position:@left @top"></span>'
+        if dataset is not None
+        else ""
+    )
+    made = live.plot("", "", height=460, tools="pan,wheel_zoom,box_zoom,reset")
+    made.toolbar_location = "above"
+    made.toolbar.logo = None
+    made.axis.visible = False
+    made.grid.visible = False
+    tooltips = f"<div>{picture}<b>@label</b>, predicted <b>@prediction</b></div>"
+    live.scatter(made, "points", len(groups), palettes, tooltips)
+
+    def network(name: str) -> dict[str, Any]:
+        return {
+            "points": live.pack(np.round(embeddings[name].points, 2)),
+            "prediction": live.pack(networks.packs[name].prediction, "int16"),
+        }
+
+    return live.Live(
+        name="features",
+        kind="features",
+        controls=[
+            live.Choice("network", "network", [(n, networks.look(n, LIGHT).label) for n in embeddings]),
+            live.Choice(
+                "group", "classes", [("-1", "all"), *((str(i), n) for i, n in enumerate(groups))], numbers=True
+            ),
+            live.Check("wrong", "only what it gets wrong"),
+        ],
+        plots={"points": made},
+        data={
+            "label": teacher.label.tolist(),
+            "superclass": teacher.superclass.tolist(),
+            "names": [str(n) for n in teacher.class_names],
+            "side": pixels,
+            "columns": COLUMNS,
+            "networks": {name: network(name) for name in embeddings},
+        },
+        readout='<b data-say="shown"></b> images shown, <b data-say="right"></b> of them classified right.',
+        caption=f"<b>The feature space under the pointer.</b> Point at an image to see it with its class and the "
+        f"network's answer; drag and zoom with the tools above. {networks.source}",
+        still="",
+        alt="The feature space of one network in two dimensions, a point an image, coloured by superclass.",
+        sprites="" if dataset is None else live.sprite(dataset.test_images.numpy(), COLUMNS),
+    )

@@ -1,0 +1,297 @@
+"""The whole objective, live: what the label and what the teacher push, and how their weights set the balance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from figures.live import figure as live
+from figures.live.distillation import SHOWN, members, middle
+from figures.live.rows import PLAIN, STANDARD, TEACHER, image_slider, of_all_kinds, rows, source, still, student_choice
+from figures.live.thumbnails import side, thumbnail
+from figures.networks import Networks
+from figures.table import Table
+from figures.theme import LIGHT, Theme, figure
+from lskd.data import Dataset
+from lskd.losses import cross_entropy, kd_loss
+from lskd.recipes import load_recipe
+
+__all__ = ["PUBLISHED", "Loudness", "Setting", "lengths", "loudness", "objective", "published", "pushes", "telling"]
+
+LABEL = live.pair("mlkd")  # what the label pushes
+CIFAR, IMAGENET = "cifar100/resnet32x4-resnet8x4", "imagenet/ResNet34-ResNet18"
+PUBLISHED = {  # name: (recipe, member, words)
+    "ls": (CIFAR, "kd_ls", "KD + LS, CIFAR-100"),
+    "literature": (CIFAR, "kd", "KD in the literature"),
+    "like": (CIFAR, "kd_like_for_like", "KD at the settings of LS"),
+    "imagenet_ls": (IMAGENET, "kd_ls", "KD + LS, ImageNet"),
+    "imagenet": (IMAGENET, "kd", "KD, ImageNet"),
+}
+WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``ce_weight · CE + kd_weight · T² KL``, the divergence between Z-scores or logits.
+
+    ``assumed`` names those that no source gives.
+    """
+
+    temperature: float
+    kd_weight: float
+    ce_weight: float
+    standardize: bool
+    assumed: tuple[str, ...] = ()
+
+    def controls(self) -> dict[str, float | bool]:
+        """Values of the live figure's controls."""
+        return {key: value for key, value in asdict(self).items() if key != "assumed"}
+
+    @property
+    def text(self) -> str:
+        words = {"temperature": "T", "kd_weight": "weight", "ce_weight": "label"}
+        values = ((word, getattr(self, key), key in self.assumed) for key, word in words.items())
+        return ", ".join(f"{word} {value:g}{' (assumed)' * assumed}" for word, value, assumed in values)
+
+
+def published() -> dict[str, Setting]:
+    """The settings of :data:`PUBLISHED`, from the recipes that train with them."""
+    out = {}
+    for name, (recipe, member, _) in PUBLISHED.items():
+        loaded = load_recipe(recipe, for_training=False)
+        found, assumed = loaded.members[member], loaded.about[member].assumed
+        values = {key: float(found[key]) for key in ("temperature", "kd_weight", "ce_weight")}
+        out[name] = Setting(**values, standardize=bool(found.get("standardize", False)), assumed=assumed)
+    return out
+
+
+def pushes(student: Tensor, teacher: Tensor, target: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
+    """Weighted gradients of both terms with respect to each student row, as if it were a batch of its own.
+
+    Args:
+        student, teacher: logits ``[n, classes]``; target: int64 ``[n]``.
+
+    Returns:
+        ``(label, teacher)``, each ``[n, classes]``; the push on a logit is minus its gradient.
+    """
+    z = student.detach().clone().requires_grad_()
+    kd = kd_loss(z, teacher, temperature=setting.temperature, standardize=setting.standardize)
+    terms = (setting.ce_weight * cross_entropy(z, target), setting.kd_weight * kd)
+    label, distilled = (torch.autograd.grad(term * len(z), z)[0] for term in terms)
+    return label, distilled
+
+
+def lengths(
+    student: Tensor, teacher: Tensor, target: Tensor, setting: Setting, scales: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Lengths of both pushes on one row ``[1, classes]`` whose logits are stretched about their mean."""
+    center = student.mean()
+    found = (pushes(center + a * (student - center), teacher, target, setting) for a in scales)
+    return [(float(label.norm()), float(distilled.norm())) for label, distilled in found]
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """How hard label and teacher push the students of a run: mean lengths over all rows that are kept whole.
+
+    Attributes:
+        table: one row a member: ``deviation`` of its logits, ``label``, and a column a setting.
+        settings: by the name of their column; the label's weight is that of the first.
+        teacher: mean deviation of the teacher's logits.
+        n: rows.
+    """
+
+    networks: Networks
+    settings: Mapping[str, Setting]
+    table: pd.DataFrame
+    teacher: float
+    n: int
+
+    def to_table(self) -> Table:
+        """For readers."""
+        body = [
+            [self.networks.look(str(name), LIGHT).label, f"{row['deviation']:.2f}", *(f"{v:.3f}" for v in row[1:])]
+            for name, row in self.table.iterrows()
+        ]
+        label = f"label (weight {next(iter(self.settings.values())).ce_weight:g})"
+        heads = [f"{short(name)} (T {s.temperature:g}, weight {s.kd_weight:g})" for name, s in self.settings.items()]
+        return Table(
+            ["student", "deviation of its logits", label, *heads],
+            body,
+            f"Length of the gradient with respect to the student's logits, by term; means over {self.n} test images of "
+            f"which all logits are kept; one run of each network (n = 1 seed). The teacher's mean deviation is "
+            f"{self.teacher:.2f}.",
+        )
+
+    def text(self) -> str:
+        """What the table says about its first student, Markdown."""
+        row, name = self.table.iloc[0], self.networks.look(str(self.table.index[0]), LIGHT).label
+        product, weight = row["deviation"] * self.teacher, self.settings["ls"].kd_weight
+        times = {key: f"{row[key] / row['label']:.0f} times" for key in ("literature", "like", "ls")}
+        return (
+            f"Take the first row, the {name}. At the literature's settings the teacher is {times['literature']} as "
+            f"loud as the label. The settings of LS *without* LS make it {times['like']}. Switch the Z-scores on, and "
+            f"it is {times['ls']}. By {{eq}}`weightrule` a weight of {weight:g} on Z-scores is worth "
+            f"{weight / product:.2f} on logits, because the two deviations multiply to {product:.1f} here; they would "
+            f"have to multiply to {weight:g} to make it worth one."
+        )
+
+
+def loudness(networks: Networks, settings: Mapping[str, Setting]) -> Loudness:
+    """Measure :class:`Loudness`; ``settings`` holds at least "literature", "like" and "ls"."""
+    target = labels(networks, np.arange(len(networks.teacher.logits)))
+    v, body = torch.from_numpy(networks.teacher.logits).double(), {}
+    for name, pack in networks.students.items():
+        z = torch.from_numpy(pack.logits).double()
+        found = {key: pushes(z, v, target, setting) for key, setting in settings.items()}
+        body[name] = {
+            "deviation": float(z.std(dim=-1).mean()),
+            "label": float(next(iter(found.values()))[0].norm(dim=-1).mean()),
+            **{key: float(distilled.norm(dim=-1).mean()) for key, (_, distilled) in found.items()},
+        }
+    table = pd.DataFrame.from_dict(body, orient="index")
+    return Loudness(networks, settings, table, float(v.std(dim=-1).mean()), len(v))
+
+
+def short(name: str) -> str:
+    """A published setting in few words."""
+    return PUBLISHED[name][2].partition(",")[0]
+
+
+def labels(networks: Networks, images: np.ndarray) -> Tensor:
+    """True classes of images, given by their places in the evidence's ``logits``; int64."""
+    teacher = networks.teacher
+    return torch.from_numpy(teacher.label[teacher.logits_index[images]].astype(np.int64))
+
+
+def telling(networks: Networks, member: str, setting: Setting) -> int:
+    """Number of the image, as the slider counts, on which label and teacher are most nearly equally loud."""
+    images = of_all_kinds(networks)
+    student, teacher = (torch.from_numpy(networks.packs[m].logits[images]).double() for m in (member, "teacher"))
+    label, distilled = (x.norm(dim=-1) for x in pushes(student, teacher, labels(networks, images), setting))
+    return int((label.log() - distilled.log()).abs().argmin())
+
+
+def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
+    """Pushes of label and teacher on each logit, and how hard both push over the student's spread.
+
+    Args:
+        folder: of the still picture.
+        dataset: for thumbnails.
+    """
+    shown, images, settings = members(networks), of_all_kinds(networks), published()
+    begin = telling(networks, shown[0], settings["ls"])
+    student, teacher = middle(networks, shown[0], begin)
+    target, scales = labels(networks, images[[begin]]), np.geomspace(0.1, 10, 41)
+    deviation = float(student.std(correction=0))
+    drawn = {name: lengths(student, teacher, target, settings[name], scales.tolist()) for name in list(PUBLISHED)[:3]}
+    data = pd.DataFrame({"deviation": scales * deviation, "label": [ce for ce, _ in drawn["ls"]]})
+    for name, values in drawn.items():
+        data[name] = [kd for _, kd in values]
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(3.0)
+        ax = fig.subplots()
+        look = {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}
+        ax.loglog(data["deviation"], data["label"], color=LABEL[theme.name], label="label", ls="-.")
+        for name, (color, line) in look.items():
+            text = f"{short(name)} (T {settings[name].temperature:g}, weight "
+            text += f"{settings[name].kd_weight:g})"
+            ax.loglog(data["deviation"], data[name], color=color[theme.name], ls=line, label=text)
+        ax.axvline(deviation, color=theme.muted, lw=1)
+        ax.set(xlabel="deviation of the student's logits", ylabel="length of the gradient")
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        return fig
+
+    picture = still(
+        draw, "objective", networks.paths("teacher", *shown), folder, data,
+        alt="Length of the gradient over the deviation of the student's logits, both on logarithmic scales. Plain "
+        "distillation at the weight of LS pushes far harder than at the literature's; with LS the same weight "
+        "pushes about as hard as the literature's does where the student's logits are small, and ever less where "
+        "they are larger.",
+        caption="<b>How hard each term pushes</b> at three published settings, one image of the student trained "
+        "alone, its logits stretched about their mean; the vertical line is where they are.",
+    )  # fmt: skip
+    names = [str(k) for k in range(SHOWN)]
+    push = live.plot("class", "push on the student's logit", height=300, ticks=[*names, "others"])
+    live.bars(push, "ce", [], LABEL, width=0.24)
+    live.bars(push, "kd", [], STANDARD, width=0.24)
+    live.arrows(push, "sum", [], TEACHER)
+    live.zero(push)
+    if max(len(str(name)) for name in networks.teacher.class_names) > 4:
+        push.xaxis.major_label_orientation = "vertical"
+    size = live.plot(
+        "deviation of the student's logits",
+        "length of the gradient",
+        height=300,
+        x_axis_type="log",
+        y_axis_type="log",
+        y_range=(1e-4, 100),
+    )
+    live.curve(size, "ce-length", LABEL, line_dash="dotdash")
+    live.curve(size, "plain-length", PLAIN)
+    live.curve(size, "standardized-length", STANDARD, line_dash="dashed")
+    live.points(size, "here", [1, 1], TEACHER, size=9, marker="circle")
+
+    def row(text: str, name: str, parts: str) -> str:
+        cells = "".join(
+            f'<td><b data-say="{name}{end}"></b></td>' if end is not None else "<td></td>" for end in ends[parts]
+        )
+        return f'<tr><th scope="row">{text}</th>{cells}</tr>'
+
+    ends = {"term": ("", "_weighted", "_length", "_share"), "sum": (None, "", "_length", None)}
+    start = settings["ls"]
+    options = [(name, f"{PUBLISHED[name][2]}: {setting.text}") for name, setting in settings.items()]
+    reference = settings["literature"]
+    sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "objective")
+    return live.Live(
+        name="objective",
+        kind="objective",
+        controls=[
+            live.Choice("setting", "published setting", [*options, ("own", "none: the sliders decide")], wide=True),
+            live.Steps("kd_weight", "weight of the teacher", WEIGHTS, start.kd_weight),
+            live.Slider("ce_weight", "weight of the label", 0, 1, 0.1, start.ce_weight),
+            live.Slider("temperature", "temperature", 0.5, 8, 0.5, start.temperature),
+            live.Check("standardize", "Z-scores (LS)", start.standardize),
+            student_choice(networks, shown),
+            image_slider(images, begin),
+            live.Slider("scale", "student's logits, times", -1, 1, 0.02, 0, digits=2, log=True),
+        ],
+        plots={"push": push, "length": size},
+        data={
+            **rows(networks, images, shown),
+            "side": side(dataset),
+            "settings": {name: setting.controls() for name, setting in settings.items()},
+            "reference": reference.controls(),
+            "colors": {"plain": PLAIN, "standardized": STANDARD},
+        },
+        readout=(
+            f"{live.key(LABEL, 'label')}{live.key(PLAIN, 'teacher, plain')}{live.key(STANDARD, 'teacher, Z-scores')}"
+            f"{live.key(TEACHER, 'sum (arrows)')}<br>{thumb}"
+            'True class <b data-say="truth"></b>, to which the student gives <b data-say="sure"></b>. Deviation of the '
+            'logits: student <b data-say="sigma"></b>, teacher <b data-say="sigma_teacher"></b>.<br style="clear:both">'
+            '<table><thead><tr><td></td><th scope="col">loss</th><th scope="col">times its weight</th>'
+            '<th scope="col">push</th><th scope="col">share</th></tr></thead><tbody>'
+            f"{row('label', 'ce', 'term')}{row('teacher', 'kd', 'term')}{row('sum', 'total', 'sum')}</tbody></table>"
+            'Angle between the two pushes <b data-say="angle"></b>. <i>Plain</i> distillation at temperature '
+            f'{reference.temperature:g} would push as hard as this teacher does with weight <b data-say="equal"></b>.'
+        ),
+        caption="<b>Two voices, two weights.</b> First: minus the gradient of each weighted term with respect to the "
+        "student's logits; up means <i>raise this one</i>, the arrow is where it goes, the true class is ticked. "
+        "Second: lengths of these gradients at the chosen weights and temperature, if the student's logits had another "
+        "spread; both axes are logarithmic, circles are at the logits of the first panel. "
+        f"{source(networks, images)}",
+        sprites=sprites,
+        still=picture.to_html(),
+        files=picture.paths,
+        alt="First, bars for eight classes and the others: what label and teacher push; arrows: their sum. "
+        "Second, lengths of the gradients over the deviation of the student's logits. The gradient between Z-scores "
+        "falls as one over the deviation.",
+    )

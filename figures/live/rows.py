@@ -1,0 +1,85 @@
+"""What the chapters' live figures share: logits of some images, colours with one meaning, a still picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from figures.live import figure as live
+from figures.networks import Networks
+from figures.publish import Published, publish
+from figures.theme import LIGHT, Theme
+
+__all__ = [
+    "PLAIN",
+    "STANDARD",
+    "STUDENT",
+    "TEACHER",
+    "image_slider",
+    "of_all_kinds",
+    "rows",
+    "source",
+    "still",
+    "student_choice",
+]
+
+TEACHER, STUDENT = live.pair("teacher"), live.pair("kd")
+PLAIN, STANDARD = live.pair("dkd"), live.pair("ctkd")  # the two losses, wherever both are drawn
+
+
+def rows(networks: Networks, images: Sequence[int] | np.ndarray, members: Sequence[str]) -> dict[str, Any]:
+    """Data of a live figure: whole logit rows of some images by the teacher and by ``members``.
+
+    Args:
+        images: places in the evidence's ``logits``.
+    """
+    teacher, images = networks.teacher, np.asarray(images, dtype=int)
+    return {
+        "classes": len(teacher.class_names),
+        "names": [str(name) for name in teacher.class_names],
+        "label": teacher.label[teacher.logits_index[images]].tolist(),
+        "networks": {name: {"rows": live.pack(networks.packs[name].logits[images])} for name in ["teacher", *members]},
+    }
+
+
+def of_all_kinds(networks: Networks, count: int = 24) -> np.ndarray:
+    """Places of ``count`` images in the evidence's ``logits``, from those that the teacher is surest of on."""
+    sure = torch.softmax(torch.from_numpy(networks.teacher.logits).double(), dim=-1).amax(dim=-1).numpy()
+    order = np.argsort(-sure, kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+
+
+def source(networks: Networks, images: np.ndarray) -> str:
+    """The end of a caption, HTML: which run the logits are from."""
+    run = networks.record
+    return (
+        f"One of {len(images)} test images at a time; n = 1 run of each network (recipe <code>{run['name']}</code>, "
+        f"seed {run['seed']}, {run['config']['epochs']} epochs)."
+    )
+
+
+def image_slider(images: np.ndarray, start: int | None = None) -> live.Slider:
+    """Chooses one of ``images``; starts at ``start``, or where the teacher is neither sure nor lost."""
+    last = len(images) - 1
+    return live.Slider("image", "image, surest first", 0, last, 1, last // 2 if start is None else start, digits=0)
+
+
+def student_choice(networks: Networks, members: Sequence[str], *more: tuple[str, str]) -> live.Choice:
+    """Chooses one of ``members``; ``more`` are further (value, text) pairs."""
+    return live.Choice("network", "student", [*((m, networks.look(m, LIGHT).label) for m in members), *more])
+
+
+def still(
+    draw: Callable[[Theme], Figure], name: str, inputs: Sequence[Path], folder: Path | str, data: pd.DataFrame,
+    alt: str, caption: str,
+) -> Published:  # fmt: skip
+    """A picture that stands in where scripts do not run; ``inputs`` are the packs that it and the live figure show."""
+    return publish(
+        draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data, n=1, module=draw.__module__
+    )

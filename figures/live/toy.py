@@ -1,0 +1,105 @@
+"""The paper's toy case (Fig. 2), live: two students, one teacher; which one does the loss prefer?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from figures.live import figure as live
+from figures.publish import Published, publish
+from figures.theme import Theme, figure
+from lskd.losses import kd_loss, standardize
+from paper.toy import TOY
+
+__all__ = ["CLASSES", "still", "toy"]
+
+CLASSES = ("cat", "dog", "bird", "frog")
+NAMES = {"teacher": "teacher", "s1": "student 1 (wrong)", "s2": "student 2 (right)"}
+COLORS = {"teacher": live.pair("teacher"), "s1": live.pair("dkd"), "s2": live.pair("kd")}
+PLACES = {"teacher": -0.27, "s1": 0.0, "s2": 0.27}
+
+
+def losses(*, standardized: bool, temperature: float = 1.0) -> dict[str, float]:
+    """Of both students, as :func:`lskd.losses.kd_loss` computes them."""
+    rows = {name: torch.tensor([row], dtype=torch.float64) for name, row in TOY.items()}
+    return {
+        name: kd_loss(rows[name], rows["teacher"], temperature=temperature, standardize=standardized).item()
+        for name in ("s1", "s2")
+    }
+
+
+def still(folder: Path | str) -> Published:
+    """Logits and Z-scores of the three networks, with the losses at temperature 1."""
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.6)
+        for ax, on in zip(fig.subplots(1, 2), (False, True), strict=True):
+            for name, row in TOY.items():
+                values = standardize(torch.tensor([row]))[0].numpy() if on else np.array(row)
+                color = COLORS[name][theme.name]
+                ax.bar(np.arange(4) + PLACES[name], values, width=0.25, color=color, label=NAMES[name])
+            ax.axhline(0, color=theme.muted, lw=0.8)
+            ax.set_xticks(range(4), labels=CLASSES)
+            found = losses(standardized=on)
+            ax.set_ylabel("Z-score" if on else "logit")
+            ax.set_title(f"loss: student 1 {found['s1']:.4f}, student 2 {abs(found['s2']):.4f}", fontsize=9)
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        return fig
+
+    rows = [{"network": n, "class": c, "logit": v} for n, row in TOY.items() for c, v in zip(CLASSES, row, strict=True)]
+    return publish(
+        draw,
+        "toy",
+        folder=folder,
+        alt="Logits and Z-scores of a teacher and two students over four classes. Student 1 has the right spread and "
+        "the wrong order, student 2 the right order and a tenth of the spread. The plain loss prefers student 1, the "
+        "standardised one student 2.",
+        caption="<b>One teacher, two students</b>, the logits behind the paper's Fig. 2. Losses are at temperature 1.",
+        inputs=[],
+        data=pd.DataFrame(rows),
+    )
+
+
+def toy(picture: Published) -> live.Live:
+    """Sliders for temperature and for student 2's spread, a box for standardisation."""
+
+    def panel(y_label: str, members: Sequence[str], **options: Any) -> Any:
+        made = live.plot("", y_label, ticks=CLASSES, **options)
+        for name in members:
+            live.bars(made, name, [i + PLACES[name] for i in range(4)], COLORS[name], width=0.25)
+        live.zero(made)
+        return made
+
+    everyone, students = ("teacher", "s1", "s2"), ("s1", "s2")
+    return live.Live(
+        name="toy",
+        kind="toy",
+        controls=[
+            live.Check("standardize", "standardise both (LS)"),
+            live.Slider("temperature", "temperature", 0.5, 8, 0.1, 1),
+            live.Slider("scale", "spread of student 2, times", -1, 1.5, 0.05, 0, digits=2, log=True),
+        ],
+        plots={
+            "input": panel("logit", everyone),
+            "probability": panel("probability", everyone, y_range=(0, 1)),
+            "gradient": panel("where the gradient pushes a logit", students),
+        },
+        data={name: list(row) for name, row in TOY.items()},
+        readout=(
+            live.key(COLORS["teacher"], "teacher")
+            + live.key(COLORS["s1"], "student 1: sees a bird")
+            + live.key(COLORS["s2"], "student 2: sees a dog, as the teacher")
+            + '<br>Loss of student 1: <b data-say="s1"></b>, of student 2: <b data-say="s2"></b>. '
+            '<b data-say="verdict"></b>'
+        ),
+        caption="<b>Move the sliders.</b> First: what enters the softmax. Second: what comes out of it. Third: minus "
+        "the gradient of the loss. The logits are those behind the paper's Fig. 2.",
+        still=picture.to_html(),
+        alt=picture.alt,
+    )

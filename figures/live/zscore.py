@@ -1,0 +1,348 @@
+"""The Z-score, live: its origin in an entropy, what it forgets, what it keeps, and where it leaves nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from figures.live import figure as live
+from figures.live.distillation import members, middle
+from figures.live.rows import (
+    PLAIN,
+    STANDARD,
+    STUDENT,
+    TEACHER,
+    image_slider,
+    of_all_kinds,
+    rows,
+    source,
+    still,
+    student_choice,
+)
+from figures.live.toy import CLASSES
+from figures.networks import Networks
+from figures.theme import Theme, figure
+from lskd.losses import kd_loss, standardize
+from paper.toy import TOY
+
+__all__ = ["ASIDE", "FORMATS", "bound", "bounds", "entropy", "invariance", "precision", "two_classes"]
+
+ASIDE = (1.0, 1.0, -1.0, -1.0)  # sums to zero, also weighted by the teacher's logits of the toy case
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DRAWS, MOST = 4, 1000
+
+
+def bounds(classes: int, *, correction: int = 1) -> tuple[float, float]:
+    """The largest that a Z-score can be, and the furthest that two of a row can be apart."""
+    factor = 1.0 if correction else math.sqrt(classes / (classes - 1))
+    return factor * (classes - 1) / math.sqrt(classes), factor * math.sqrt(2 * (classes - 1))
+
+
+def entropy(folder: Path | str) -> live.Live:
+    """Among all distributions with one average logit the softmax has the largest entropy; that fixes T."""
+    logits = torch.tensor(TOY["teacher"], dtype=torch.float64)
+    grid = np.geomspace(0.05, 200, 80)
+    average = [float(torch.softmax(logits / t, -1) @ logits) for t in grid]
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.5)
+        left, right = fig.subplots(1, 2)
+        left.bar(CLASSES, torch.softmax(logits, -1).numpy(), color=TEACHER[theme.name])
+        left.set(ylabel="probability", title="temperature 1")
+        right.semilogx(grid, average, color=TEACHER[theme.name])
+        right.set(xlabel="temperature", ylabel="average logit")
+        return fig
+
+    picture = still(
+        draw, "entropy", [], folder, pd.DataFrame({"temperature": grid, "average_logit": average}),
+        alt="The softmax of four logits, and the average logit under it as the temperature rises: from the largest "
+        "logit down to the plain mean.",
+        caption="<b>Each average logit belongs to one temperature.</b>",
+    )  # fmt: skip
+    probability = live.plot("class", "probability", ticks=CLASSES, y_range=(0, 1))
+    live.bars(probability, "softmax", [k - 0.2 for k in range(4)], TEACHER, width=0.38)
+    live.bars(probability, "other", [k + 0.2 for k in range(4)], PLAIN, width=0.38)
+    temperature = live.plot("temperature", "average logit", x_axis_type="log")
+    live.curve(temperature, "average", TEACHER)
+    live.points(temperature, "here", [1], TEACHER, size=10, marker="circle")
+    return live.Live(
+        name="entropy",
+        kind="entropy",
+        controls=[
+            live.Slider("average", "average, in deviations", 0.05, 1.1, 0.05, 0.6, digits=2),
+            live.Slider("scale", "all logits, times", -1, 1, 0.05, 0, digits=2, log=True),
+            live.Slider("aside", "step aside", -1, 1, 0.05, 0, digits=2),
+        ],
+        plots={"probability": probability, "temperature": temperature},
+        data={"logits": list(TOY["teacher"]), "aside": list(ASIDE)},
+        readout=(
+            f"{live.key(TEACHER, 'softmax')}{live.key(PLAIN, 'another distribution')}<br>"
+            'Average logit of both <b data-say="average"></b>. Entropy: softmax <b data-say="entropy"></b>, the other '
+            '<b data-say="other"></b>.<br>Temperature <b data-say="temperature"></b>, deviation of the logits '
+            '<b data-say="sigma"></b>, one divided by the other <b data-say="ratio"></b>.'
+        ),
+        caption="<b>Where a temperature comes from.</b> The logits are those of the toy case's teacher. Fix their "
+        "average, in deviations above the mean: the softmax of one temperature has it. <i>Step aside</i> leads to "
+        "other distributions with the same average; none has more entropy.",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )
+
+
+def invariance(networks: Networks, folder: Path | str) -> live.Live:
+    """Shift and stretch the student's logits: the plain loss follows, the standardised one does not move."""
+    shown, images = members(networks), of_all_kinds(networks)
+    student, teacher = middle(networks, shown[0])
+    scales = np.geomspace(0.1, 10, 61)
+    center = student.mean()
+    losses = {
+        on: [
+            float(kd_loss(center + a * (student - center), teacher, temperature=2.0, standardize=on))
+            for a in scales.tolist()
+        ]
+        for on in (False, True)
+    }
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.6)
+        ax = fig.subplots()
+        for on, color, text in ((False, PLAIN, "plain"), (True, STANDARD, "standardised")):
+            ax.semilogx(scales, losses[on], color=color[theme.name], label=text, ls="--" if on else "-")
+        ax.set(xlabel="student's logits, times", ylabel="loss at temperature 2")
+        ax.legend()
+        return fig
+
+    picture = still(
+        draw, "invariance", networks.paths("teacher", *shown), folder,
+        pd.DataFrame({"scale": scales, "plain": losses[False], "standardized": losses[True]}),
+        alt="Loss over a factor on the student's logits. The plain loss has one minimum and rises on both sides; the "
+        "standardised loss is a horizontal line.",
+        caption="<b>Stretching the student's logits</b> about their mean, one image.",
+    )  # fmt: skip
+    classes = len(networks.teacher.class_names)
+    panels = {}
+    for name, text, end in (("raw", "logit", ""), ("z", "Z-score", "-z")):
+        panels[name] = live.plot("class", text, height=260)
+        live.bars(panels[name], f"student{end}", range(classes), STUDENT, width=0.8)
+        live.points(panels[name], f"teacher{end}", range(classes), TEACHER, size=5)
+        live.zero(panels[name])
+
+    def row(text: str, name: str) -> str:
+        cells = "".join(f'<td><b data-say="{name}{end}"></b></td>' for end in ("", "_length", "_shift", "_spread"))
+        return f'<tr><th scope="row">{text}</th>{cells}</tr>'
+
+    return live.Live(
+        name="invariance",
+        kind="invariance",
+        controls=[
+            live.Slider("shift", "add to the student's logits", -10, 10, 0.1, 0),
+            live.Slider("scale", "stretch them, times", -1, 1, 0.02, -0.5, digits=2, log=True),
+            live.Slider("temperature", "temperature", 0.5, 8, 0.1, 2),
+            student_choice(networks, shown),
+            image_slider(images),
+        ],
+        plots=panels,
+        data=rows(networks, images, shown),
+        readout=(
+            f"{live.key(TEACHER, 'teacher (marks)')}{live.key(STUDENT, 'student (bars)')} Deviation of the student's "
+            'logits: <b data-say="sigma"></b>.<table><thead><tr><td></td><th scope="col">loss</th>'
+            '<th scope="col">gradient</th><th scope="col">along shift</th>'
+            f'<th scope="col">along spread</th></tr></thead><tbody>{row("plain", "plain")}'
+            f"{row('with LS', 'standardized')}</tbody></table>"
+        ),
+        caption="<b>Move the first two sliders.</b> First logits, then Z-scores. The table has the loss, the length "
+        f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )
+
+
+def bound(folder: Path | str) -> live.Live:
+    """Random logits and extreme ones against the bound; order is kept whatever they are."""
+    classes = np.unique(np.geomspace(2, 1000, 40).astype(int))
+    data = pd.DataFrame(
+        [(k, *bounds(k), *bounds(k, correction=0)) for k in classes.tolist()],
+        columns=["classes", "largest", "apart", "largest_population", "apart_population"],
+    )
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.6)
+        ax = fig.subplots()
+        ax.loglog(data["classes"], data["largest"], color=STUDENT[theme.name], label="largest Z-score")
+        ax.loglog(data["classes"], data["apart"], color=PLAIN[theme.name], label="largest difference", ls="--")
+        ax.set(xlabel="classes K", ylabel="bound")
+        ax.legend()
+        return fig
+
+    picture = still(
+        draw, "bound", [], folder, data,
+        alt="Bounds of a Z-score and of the difference of two, over the number of classes: both grow as its root.",
+        caption="<b>How large a Z-score can be.</b>",
+    )  # fmt: skip
+    made = live.plot("logit, in units of the largest", "Z-score", height=320, x_range=(-1.1, 1.1))
+    live.curve(made, "upper", PLAIN, line_dash="dashed")
+    live.curve(made, "lower", PLAIN, line_dash="dashed")
+    live.points(made, "scores", [], STUDENT, size=6, marker="circle", fill_alpha=0.5)
+    live.zero(made)
+    noise = np.random.default_rng(0).normal(size=(DRAWS, MOST))
+    return live.Live(
+        name="bound",
+        kind="bound",
+        controls=[
+            live.Choice("classes", "classes", [(str(k), f"{k:,}") for k in (100, 2, 3, 10, 1000)], numbers=True),
+            live.Choice(
+                "shape",
+                "logits",
+                [
+                    ("normal", "random, normal"),
+                    ("heavy", "random, normal cubed"),
+                    ("halves", "half high, half low"),
+                    ("one", "one class apart"),
+                    ("ends", "one up, one down"),
+                ],
+            ),
+            live.Slider("draw", "draw number", 0, DRAWS - 1, 1, 0, digits=0),
+            live.Check("population", "divide by K, as the paper prints"),
+            live.Slider("temperature", "base temperature", 0.5, 8, 0.1, 2),
+        ],
+        plots={"scores": made},
+        data={"noise": live.pack(noise), "most": MOST},
+        readout=(
+            'Largest Z-score <b data-say="largest"></b>; the bound is <b data-say="bound"></b> (dashed). Furthest '
+            'apart <b data-say="apart"></b>; at most <b data-say="gap"></b>. Order: <b data-say="order"></b>.<br>'
+            'Largest probability at this base temperature <b data-say="probability"></b>; no logits can give more '
+            'than <b data-say="most"></b>.'
+        ),
+        caption="<b>Bound and order.</b> A point is a class. Points that rise from left to right keep their order; "
+        "no point leaves the strip between the dashed lines.",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )
+
+
+def two_classes(folder: Path | str) -> live.Live:
+    """With two classes the Z-score is a sign: the standardised loss is a step."""
+    margins = np.linspace(-8, 8, 161)
+    teacher = torch.tensor([[1.5, -1.5]], dtype=torch.float64)
+
+    def losses(on: bool) -> list[float]:
+        out = []
+        for margin in margins.tolist():
+            student = torch.tensor([[margin / 2, -margin / 2]], dtype=torch.float64)
+            seen = [x / x.std() if on and margin else x for x in (student, teacher)]  # Z of a centred row
+            out.append(float(kd_loss(seen[0], seen[1], temperature=1.0)) if margin or not on else math.nan)
+        return out
+
+    data = pd.DataFrame({"margin": margins, "plain": losses(False), "standardized": losses(True)})
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.6)
+        ax = fig.subplots()
+        ax.plot(margins, data["plain"], color=PLAIN[theme.name], label="plain")
+        ax.plot(margins, data["standardized"], color=STANDARD[theme.name], label="standardised", ls="--")
+        ax.set(xlabel="student's first logit minus its second", ylabel="loss at temperature 1")
+        ax.legend()
+        return fig
+
+    picture = still(
+        draw, "two_classes", [], folder, data,
+        alt="Two classes: the plain loss is a smooth curve with its zero at the teacher's margin; the standardised "
+        "one is zero for every student on the teacher's side and a constant for every other.",
+        caption="<b>Two classes.</b> The teacher's margin is 3.",
+    )  # fmt: skip
+    made = live.plot("student's first logit minus its second", "loss", height=280)
+    live.curve(made, "plain", PLAIN, line_width=3)
+    live.curve(made, "standardized", STANDARD, line_dash="dashed", line_width=3)
+    live.points(made, "here", [0, 0], TEACHER, size=9, marker="circle")
+    return live.Live(
+        name="two_classes",
+        kind="two_classes",
+        controls=[
+            live.Slider("student", "the student's margin", -8, 8, 0.1, -2),
+            live.Slider("teacher", "the teacher's margin", -8, 8, 0.1, 3),
+            live.Slider("temperature", "temperature", 0.5, 8, 0.1, 1),
+        ],
+        plots={"loss": made},
+        data={},
+        readout=(
+            f"{live.key(PLAIN, 'plain')}{live.key(STANDARD, 'standardised (dashed)')}<br>"
+            'First Z-score: student <b data-say="z"></b>, teacher <b data-say="z_teacher"></b>. Plain: loss '
+            '<b data-say="plain"></b>, slope <b data-say="plain_slope"></b>. Standardised: loss '
+            '<b data-say="standardized"></b>, slope <b data-say="standardized_slope"></b>.'
+        ),
+        caption="<b>A step has no slope.</b> Move the margin of this student, which is wrong: the standardised loss "
+        "does not tell it in which direction to go. The circles are at its margin; slopes are without sign.",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )
+
+
+def stored(row: Tensor, format: str) -> Tensor:
+    """What is left of float64 logits that were kept in a format for a while."""
+    return row.float().to(FORMATS[format]).double()
+
+
+def precision(networks: Networks, folder: Path | str) -> live.Live:
+    """Z-scores of logits that were kept in 16 bits, with a common offset that uses the bits up."""
+    images = of_all_kinds(networks)
+    _, teacher = middle(networks, members(networks)[0])
+    shifts = np.geomspace(0.1, 1000, 49)
+    found = pd.DataFrame({"shift": shifts})
+    for name in FORMATS:
+        exact = [teacher + s for s in shifts.tolist()]
+        found[name] = [float((standardize(stored(x, name)) - standardize(x)).abs().max()) for x in exact]
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(2.8)
+        ax = fig.subplots()
+        for name, color, line in zip(FORMATS, (TEACHER, PLAIN, STANDARD), (":", "-", "--"), strict=True):
+            ax.loglog(shifts, found[name].clip(lower=1e-9), color=color[theme.name], label=name, ls=line)
+        ax.set(xlabel="added to every logit", ylabel="largest error of a Z-score")
+        ax.legend()
+        return fig
+
+    picture = still(
+        draw, "precision", networks.paths("teacher"), folder, found,
+        alt="Largest error of a Z-score over an offset common to all logits, for three number formats. The error "
+        "grows with the offset; bfloat16 is worst, float16 eight times better, float32 thousands of times better.",
+        caption="<b>An offset uses up the digits</b> of logits that are stored in 16 bits.",
+    )  # fmt: skip
+    classes = len(networks.teacher.class_names)
+    made = live.plot("class", "Z-score", height=300)
+    live.bars(made, "exact", range(classes), STUDENT, width=0.8)
+    live.points(made, "rounded", range(classes), PLAIN, size=7, marker="circle")
+    live.zero(made)
+    return live.Live(
+        name="precision",
+        kind="precision",
+        controls=[
+            live.Choice(
+                "format", "logits are stored as", [(name, name) for name in ("bfloat16", "float16", "float32")]
+            ),
+            live.Slider("shift", "added to every logit", -1, 3, 0.05, 2.2, digits=1, log=True),
+            live.Slider("scale", "all logits, times", -2, 1, 0.05, 0, digits=2, log=True),
+            image_slider(images),
+        ],
+        plots={"z": made},
+        data=rows(networks, images, []),
+        readout=(
+            f"{live.key(STUDENT, 'exact (bars)')}{live.key(PLAIN, 'of the stored logits (circles)')}<br>Largest error "
+            'of a Z-score <b data-say="error"></b>. Different values that are left for <b data-say="classes"></b> '
+            'classes: <b data-say="distinct"></b>. Loss between the two rows at temperature 2: <b data-say="loss"></b>.'
+        ),
+        caption="<b>Standardise before you round.</b> The teacher's logits of one image, shifted, stretched, stored "
+        f"and standardised. {source(networks, images)}",
+        still=picture.to_html(),
+        files=picture.paths,
+        alt=picture.alt,
+    )

@@ -1,0 +1,124 @@
+"""What the figure notebooks read: a teacher's and its students' published run folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from figures.theme import Look, Theme
+from lskd import evidence
+from lskd.errors import LskdError
+from lskd.evidence import Evidence
+from lskd.records import load_record
+from paper.members import order, pairs
+from paper.text import data_name
+
+__all__ = ["Networks", "load"]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Evidence of one teacher and of the students it taught, all on the same test images.
+
+    Attributes:
+        packs: by member, the teacher first, in the order of :func:`paper.members.order`.
+        record: of the students' run.
+        teacher_record: of the teacher's run; None when the teacher came as a checkpoint.
+        files: of each pack.
+    """
+
+    packs: dict[str, Evidence]
+    record: dict[str, Any]
+    teacher_record: dict[str, Any] | None
+    files: dict[str, Path]
+
+    @property
+    def teacher(self) -> Evidence:
+        return self.packs["teacher"]
+
+    @property
+    def students(self) -> dict[str, Evidence]:
+        return {name: pack for name, pack in self.packs.items() if name != "teacher"}
+
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Students that differ by standardisation: (without, with)."""
+        return pairs(self.students)
+
+    @property
+    def n(self) -> int:
+        """Test images."""
+        return len(self.teacher.label)
+
+    def paths(self, *members: str) -> list[Path]:
+        """Files of some members' packs, of all when none is named."""
+        return [self.files[name] for name in members or self.packs]
+
+    def look(self, member: str, theme: Theme) -> Look:
+        meta = self.packs[member].meta
+        return theme.look(member, method=meta.get("method", ""), standardize=meta.get("standardize"))
+
+    @property
+    def source(self) -> str:
+        """The end of every caption, HTML: how many images, which run, how many seeds."""
+        run, data = self.record, data_name(self.record["dataset"]["name"])
+        return (
+            f"n = {self.n:,} test images of {data}; one run of each network (recipe <code>{run['name']}</code>, "
+            f"seed {run['seed']}, {run['config']['epochs']} epochs)."
+        )
+
+
+def load(teacher: Path | str, students: Path | str) -> Networks:
+    """Read what figures are drawn from.
+
+    Members that failed have no evidence and are left out.
+
+    Args:
+        teacher: a run's folder, or a record of the store, with one network; or an evidence pack alone (``.npz``),
+            which is all there is of a teacher that came as a checkpoint.
+        students: a run's folder, or a record of the store (``.json``), whose packs lie in the folder beside it that
+            has its name.
+
+    Raises:
+        LskdError: a folder holds no record, the teacher's folder holds several networks, no student finished, or
+            the networks were measured on different test images.
+    """
+    teacher, record = Path(teacher), load_record(students)
+    teacher_record = None if teacher.suffix == ".npz" else load_record(teacher)
+    if teacher_record is not None:
+        if len(teacher_record["members"]) != 1:
+            found = ", ".join(teacher_record["members"])
+            raise LskdError(f"{teacher}: holds {found}; a teacher's folder holds exactly one network")
+        teacher = _packs(teacher) / next(iter(teacher_record["members"].values()))["evidence"]["file"]
+    files = {
+        "teacher": teacher,
+        **{
+            name: _packs(students) / member["evidence"]["file"]
+            for name, member in record["members"].items()
+            if member.get("evidence")
+        },
+    }
+    if len(files) == 1:
+        raise LskdError(f"{students}: no member of this run has evidence; see 'failure' in its record")
+    packs = {name: evidence.load(files[name]) for name in order(files)}
+    digests = {name: pack.meta.get("dataset_digest") for name, pack in packs.items()}
+    if len(set(digests.values())) > 1:
+        listed = ", ".join(f"{name} {str(d)[:12]}" for name, d in digests.items())
+        raise LskdError(f"networks were measured on different data (digests: {listed}); train both on one data set")
+    taught_by = (record.get("teacher") or {}).get("digest")
+    found_digest = packs["teacher"].meta.get("weights_digest")
+    if taught_by and found_digest and taught_by != found_digest:
+        raise LskdError(
+            f"{students}: its students were taught by a network with weights {taught_by[:12]}, but {teacher} "
+            f"holds {found_digest[:12]}; publish the teacher that taught them"
+        )
+    return Networks(packs, record, teacher_record, {name: files[name] for name in packs})
+
+
+def _packs(source: Path | str) -> Path:
+    """The folder of a record's packs: that of the run, or, in the store, the one beside the record."""
+    source = Path(source)
+    if source.name == "record.json":
+        return source.parent
+    return source.with_suffix("") if source.suffix == ".json" else source

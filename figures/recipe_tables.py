@@ -1,0 +1,287 @@
+"""What recipes say of an experiment, for readers: its protocol, each method's settings, doubts and sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from figures.publish import Published, publish
+from figures.table import Table
+from figures.theme import Theme, figure
+from lskd.errors import LskdError
+from lskd.files import atomic_write
+from lskd.recipe import Recipe
+from lskd.recipes import doubts, list_recipes, load_recipe
+from paper import published
+from paper.cells import Cell, of_recipe
+from paper.tables import Entry
+from paper.text import markdown_table, settings_text
+
+__all__ = [
+    "cited",
+    "dots",
+    "doubts_in",
+    "doubts_text",
+    "markdown",
+    "members_table",
+    "obstacles",
+    "protocol_table",
+    "recipes_in",
+    "sources",
+    "write_doubts",
+]
+
+WORDS = {
+    "nesterov": "Nesterov momentum",
+    "warmup_epochs": "warm-up epochs",
+    "first_rate": "first learning rate",
+    "final_rate": "last learning rate",
+    "drop_last_batch": "last, smaller batch dropped",
+    "drop_path": "drop path, last block",
+    "exempt_from_decay": "not decayed",
+    "betas": "β of AdamW",
+}
+
+
+def recipes_in(folder: str) -> list[Recipe]:
+    """The recipes of a folder of ``recipes/``, those of networks alone last."""
+    names = sorted((n for n in list_recipes() if n.startswith(f"{folder}/")), key=lambda n: ("/alone/" in n, n))
+    return [load_recipe(name, for_training=False) for name in names]
+
+
+def protocol_table(recipes: Iterable[Recipe], caption: str = "") -> Table:
+    """A row a setting, a column for all recipes that have the same ones; networks and objectives are not settings."""
+    columns: dict[tuple[tuple[str, str], ...], list[Recipe]] = {}
+    for recipe in recipes:
+        columns.setdefault(tuple(_protocol(recipe).items()), []).append(recipe)
+    keys = list(dict.fromkeys(key for settings in columns for key, _ in settings))
+    rows = [[key, *(dict(settings).get(key, "–") for settings in columns)] for key in keys]
+    return Table(["setting", *(_heading(group) for group in columns.values())], rows, caption)
+
+
+def _heading(group: list[Recipe]) -> str:
+    parts: dict[str, list[str]] = {}
+    for recipe in group:
+        networks = recipe.student.removeprefix("imagenet/").removesuffix("-distilled")
+        if recipe.dataset == "imagenet" and recipe.teacher:
+            networks = f"{recipe.teacher.network.removeprefix('imagenet/')} → {networks}"
+        methods = (
+            str(m["method"]).upper() for m in recipe.members.values() if m["method"] in ("kd", "ctkd", "dkd", "mlkd")
+        )
+        parts.setdefault(networks, []).extend(methods)
+    if any(recipe.dataset != "imagenet" for recipe in group):
+        return ", ".join(parts)
+    return "; ".join(f"{networks}: {', '.join(dict.fromkeys(methods))}" for networks, methods in parts.items())
+
+
+def _protocol(recipe: Recipe) -> dict[str, str]:
+    given = dict(recipe.optimization)
+    optimizer = str(given.pop("optimizer", "sgd"))
+    out = {"optimiser": {"sgd": "SGD", "adamw": "AdamW"}.get(optimizer, optimizer)}
+    if optimizer == "sgd":
+        out["momentum"] = _text(recipe.momentum)
+    out["epochs"], out["batch"] = _text(recipe.epochs), _text(recipe.batch_size)
+    out["learning rate"] = _text(recipe.learning_rate)
+    if recipe.milestones:
+        out["schedule"] = f"times {_text(recipe.decay)} after {_text(list(recipe.milestones))}"
+    elif "schedule" in given:
+        out["schedule"] = str(given["schedule"])
+    given.pop("schedule", None)
+    out["weight decay"] = _text(recipe.weight_decay)
+    out |= {WORDS.get(key, key.replace("_", " ")): _text(value) for key, value in given.items()}
+    out |= {f"data: {key.replace('_', ' ')}": _text(value) for key, value in recipe.data.items()}
+    if recipe.teacher:
+        own = "trained by " + recipe.teacher.recipe if recipe.teacher.recipe else str(recipe.teacher.checkpoint)
+        out["teacher's weights"] = own.replace("torchvision:", "torchvision, ")
+        if recipe.teacher.input_size:
+            out["teacher sees images of size"] = _text(recipe.teacher.input_size)
+    return out
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def members_table(cells: Iterable[Cell], caption: str = "") -> Table:
+    """A row a cell: its settings, those that no source gives with an asterisk, and how many doubts there are."""
+    rows = []
+    for cell in cells:
+        shown = {f"{k}*" if k in cell.assumed else k: v for k, v in cell.settings.items() if k != "standardize"}
+        text = settings_text({k: v for k, v in shown.items() if not k.endswith("*")})
+        assumed = settings_text({k[:-1]: v for k, v in shown.items() if k.endswith("*")})
+        rows.append([cell.name.replace("->", "→"), text, assumed, str(len(cell.doubts))])
+    return Table(["cell", "settings with a source", "assumed", "doubts"], rows, caption)
+
+
+def doubts_text(cells: Iterable[Cell]) -> str:
+    """Every doubt once as a Markdown list, with the cells that it concerns, most cells first."""
+    names = {text: name for name, text in doubts().items()}
+    concerned: dict[str, list[Cell]] = {}
+    known = list(cells)
+    for cell in known:
+        for doubt in cell.doubts:
+            words = doubt.partition(": ")[2]
+            text = words if words in names else doubt
+            concerned.setdefault(" ".join(text.split()), []).append(cell)
+    lines = []
+    for text, found in sorted(concerned.items(), key=lambda item: -len(item[1])):
+        where = "all cells" if len(found) == len(known) else _where(found)
+        lines.append(f"- {text} *{where}*")
+    return "\n".join(lines)
+
+
+_CITED = re.compile(r"\s*\(protocol sections? ([\d., and]+)\)")
+
+
+def cited(doubt: str) -> list[str]:
+    """The protocol's sections that a sentence refers to, such as ["1.4", "5.3"]."""
+    return [number for found in _CITED.findall(doubt) for number in re.findall(r"\d(?:\.\d)?", found)]
+
+
+def doubts_in(section: str) -> str:
+    """What is doubtful in a section of the protocol, Markdown; the reference to the section itself is left out.
+
+    Raises:
+        LskdError: there is no doubt about that section.
+    """
+    found = [text for text in doubts().values() if section in cited(text)]
+    if not found:
+        known = ", ".join(sorted({number for text in doubts().values() for number in cited(text)}))
+        raise LskdError(f"nothing is doubtful in protocol section {section!r}; there are doubts in {known}")
+    return "\n".join(f"- {_CITED.sub('', text)}" for text in found)
+
+
+def write_doubts(folder: Path | str) -> Path:
+    """Every doubt with its name and its sections, as ``doubts.csv``."""
+    rows = [
+        {"name": name, "sections": " ".join(cited(text)), "text": _CITED.sub("", text)}
+        for name, text in doubts().items()
+    ]
+    path = Path(folder) / "doubts.csv"
+    atomic_write(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    return path
+
+
+def _where(cells: list[Cell]) -> str:
+    """ "ResNet18: kd, kd ls; MobileNetV1: kd" of cells that differ in student and member."""
+    members: dict[str, list[str]] = {}
+    for cell in cells:
+        student = cell.student.removeprefix("imagenet/").removesuffix("-distilled")
+        members.setdefault(student, []).append(cell.member.replace("_", " "))
+    return "; ".join(f"{student}: {', '.join(names)}" for student, names in members.items())
+
+
+def sources(recipes: Iterable[Recipe]) -> list[str]:
+    """Where settings and values come from, each once."""
+    found = [source for recipe in recipes for cell in of_recipe(recipe) for source in cell.sources]
+    return list(dict.fromkeys(found))
+
+
+def obstacles(cells: Iterable[Cell]) -> str:
+    """Why what is installed cannot train some of the cells, HTML-free; empty when it can train all."""
+    barred = [cell for cell in cells if cell.obstacles]
+    return "; ".join(dict.fromkeys(reason for cell in barred for reason in cell.obstacles))
+
+
+def markdown(table: Table) -> str:
+    """A table of words, aligned left."""
+    return markdown_table(table.headings, table.rows)
+
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+
+def dots(
+    entries: list[Entry], name: str, *, folder: Path | str, about: str, files: Iterable[Path | str] = ()
+) -> Published:
+    """Published values, released logs and ours of each student and method on one line.
+
+    Args:
+        entries: cells with a teacher or without; those of one student and method share a line.
+        name: of the figure.
+        about: what the cells are, for the caption and for who cannot see the picture.
+        files: records that ours comes from.
+    """
+    frame = _points(entries)
+    lines = list(dict.fromkeys(_line(entry, entries) for entry in entries))
+    kinds = list(dict.fromkeys(frame["kind"]))
+
+    def draw(theme: Theme) -> Figure:
+        fig = figure(0.9 + 0.3 * len(lines))
+        ax = fig.subplots()
+        for kind in kinds:
+            part = frame[frame["kind"] == kind]
+            look = MARKS[kind]
+            color = theme.muted if look["muted"] else theme.look("kd_ls").color
+            ax.plot(
+                part["value"], [lines.index(line) for line in part["line"]], linestyle="none", marker=look["marker"],
+                markersize=look["size"], markeredgecolor=color, markeredgewidth=1.3,
+                markerfacecolor=color if look["filled"] else "none", label=kind,
+            )  # fmt: skip
+        ax.set_yticks(range(len(lines)), lines)
+        ax.set_ylim(len(lines) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x")
+        ax.set_xlabel("test accuracy, percent")
+        fig.legend(loc="outside upper left", ncols=len(kinds), columnspacing=1.2, handletextpad=0.2)
+        return fig
+
+    spans = [
+        f"{kind} {p['value'].min():.2f} to {p['value'].max():.2f}" for kind, p in frame.groupby("kind", sort=False)
+    ]
+    ours = sum(bool(entry.ours) for entry in entries)
+    return publish(
+        draw,
+        name,
+        folder=folder,
+        alt=f"{about}: test accuracies in percent, {len(lines)} lines. {'; '.join(spans)}.",
+        caption=f"<b>{about}.</b> Published: best epochs, one value a cell, no spread given; a log is n = 1 run. "
+        f"{ours or 'None'} of the {len(entries)} cells {'were' if ours != 1 else 'was'} run here.",
+        inputs=[published.NUMBERS, *files],
+        data=frame,
+        n=None,
+        module=__name__,
+    )
+
+
+MARKS: dict[str, dict[str, Any]] = {
+    "alone": {"marker": "x", "size": 6, "filled": False, "muted": True},
+    "locality guidance": {"marker": "^", "size": 6, "filled": False, "muted": True},
+    "without LS": {"marker": "o", "size": 6, "filled": False, "muted": False},
+    "with LS": {"marker": "o", "size": 6, "filled": True, "muted": False},
+    "log, best": {"marker": "|", "size": 10, "filled": True, "muted": True},
+    "log, last": {"marker": "|", "size": 6, "filled": True, "muted": True},
+    "ours, best": {"marker": "D", "size": 5, "filled": True, "muted": True},
+}
+
+
+def _line(entry: Entry, entries: list[Entry]) -> str:
+    """The student; and the method, unless each student has only one that can be standardised."""
+    name = entry.cell.student.removeprefix("imagenet/").removesuffix("-distilled")
+    several = len({e.cell.method for e in entries} - {"plain", "locality"}) > 1
+    return f"{name}, {entry.cell.method.upper()}" if several else name
+
+
+def _points(entries: list[Entry]) -> pd.DataFrame:
+    rows = []
+    for entry in entries:
+        cell, line = entry.cell, _line(entry, entries)
+        kind = {"plain": "alone", "locality": "locality guidance"}.get(cell.method)
+        kind = kind or ("with LS" if cell.standardize else "without LS")
+        rows.append((line, kind, entry.published))
+        rows += [(line, "log, best", value) for value in entry.log_best]
+        rows += [(line, "log, last", value) for value in entry.log_last]
+        if entry.ours:
+            rows.append((line, "ours, best", entry.ours["best"]["mean"]))
+    order = list(MARKS)
+    rows.sort(key=lambda row: order.index(row[1]))  # stable: what is drawn last is seen; lines keep their order
+    return pd.DataFrame(rows, columns=["line", "kind", "value"])

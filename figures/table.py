@@ -1,0 +1,181 @@
+"""Tables for readers: numbers with their unit, n and uncertainty, as HTML that a notebook shows, or as Markdown."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from paper.statistics import ENOUGH_SEEDS
+from paper.text import counted, signed, with_symbols
+
+PARTS = ("without", "with", "difference")
+SHORT = 18  # characters that a row's name may have to stay on one line
+
+__all__ = ["Table", "gap_table", "logit_table", "mean_text", "neighbor_table", "results_table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text under headings; the first column names the rows. Shows itself in a notebook."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+    def to_html(self) -> str:
+        """A ``<table>`` whose caption is HTML and whose cells are text."""
+
+        def line(cells: Sequence[str], kind: str) -> str:
+            scope, long = "col" if kind == "th" else "row", ' class="lskd-long"' * (len(cells[0]) > SHORT)
+            first = f'<th scope="{scope}"{long} style="text-align:left">{html.escape(cells[0])}</th>'
+            of_column = ' scope="col"' if kind == "th" else ""
+            rest = (f'<{kind}{of_column} style="text-align:right">{html.escape(c)}</{kind}>' for c in cells[1:])
+            return f"<tr>{first}{''.join(rest)}</tr>"
+
+        # A block inside the caption, so that a page can keep its words in view while a wide table scrolls under them.
+        words = f'<div class="lskd-caption">{self.caption}</div>'
+        caption = f'<caption style="caption-side:top;text-align:left">{words}</caption>' if self.caption else ""
+        body = "".join(line(row, "td") for row in self.rows)
+        return (
+            f'<table class="dataframe lskd-table" border="0">{caption}'
+            f"<thead>{line(self.headings, 'th')}</thead><tbody>{body}</tbody></table>"
+        )
+
+    def to_markdown(self) -> str:
+        """A GitHub-style table, without the caption."""
+        lines = [list(self.headings), ["---", *["--:"] * (len(self.headings) - 1)], *map(list, self.rows)]
+        return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def __repr__(self) -> str:
+        return self.to_markdown()
+
+
+def mean_text(row: Mapping[Any, Any], part: str, *, signed: bool = False) -> str:
+    """``90.12 ± 0.31 (n = 5)``; fewer than three seeds have no interval: ``90.12 (n = 1)``; no run: an en dash.
+
+    Args:
+        row: of :func:`paper.statistics.results`.
+        part: "without", "with" or "difference".
+        signed: write the plus sign too.
+    """
+    n, mean = int(row[f"{part}_n"]), float(row[f"{part}_mean"])
+    if n == 0 or math.isnan(mean):
+        return "–"
+    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+    if n >= ENOUGH_SEEDS:
+        half = (row[f"{part}_high"] - row[f"{part}_low"]) / 2
+        text += f" ± {half:.2f}"
+    return f"{text.replace('-', '−')} (n = {n})".replace(" ", "\u00a0")
+
+
+def results_table(
+    results: pd.DataFrame,
+    *,
+    epoch: str,
+    paired: Mapping[str, float] | None = None,
+    selected: pd.DataFrame | None = None,
+    counts: bool = False,
+) -> Table:
+    """Accuracies without and with LS and their difference; ± is the 95 % t-interval.
+
+    The number of seeds stands in the caption where it is the same for all, else in every cell.
+
+    Args:
+        results: of :func:`paper.statistics.results`.
+        epoch: what was asked for there.
+        paired: standard error of each single-run difference on the same test images, by the member without LS;
+            shown as one more column.
+        selected: of :func:`paper.statistics.results`, at the epoch chosen on held-out images; three more columns where
+            a record has it, none where no record does.
+        counts: have it in every cell in any case, for a table that is shown without its caption.
+    """
+    seeds = {int(row[f"{part}_n"]) for row in results.to_dict("records") for part in PARTS if row[f"{part}_n"]}
+    same = len(seeds) == 1 and not counts
+
+    def text(row: Mapping[Any, Any], part: str) -> str:
+        found = mean_text(row, part, signed=part == "difference")
+        return found.partition("\u00a0(")[0] if same else found
+
+    chosen = {} if selected is None else {row["member"]: row for row in selected.to_dict("records")}
+    rows = []
+    for row in results.to_dict("records"):
+        cells = [str(row["label"]), *(text(row, part) for part in PARTS)]
+        if paired is not None:
+            cells.append(f"{paired[str(row['member'])]:.2f}" if row["member"] in paired else "–")
+        if chosen:
+            found = chosen.get(row["member"])
+            cells += [text(found, part) if found else "–" for part in PARTS]
+        settings = with_symbols(str(row["settings"]))
+        rows.append([*cells, settings or ("none" if row["difference_n"] else "–")])
+    few = bool(results["few"].any()) if len(results) else False
+    caption = f"Test accuracy at the <b>{epoch}</b> epoch, percent; differences in points."
+    caption += f" n = {counted(max(seeds), 'seed')}." if same else ""
+    caption += " ± is a 95 % t-interval over seeds." if not few else ""
+    caption += f" <b>Fewer than {ENOUGH_SEEDS} seeds: no interval, and no conclusion about the method.</b>" * few
+    caption += " <b>Selected</b>: at the epoch that was best on images held out of the training set." * bool(chosen)
+    more = ["error from test images"] if paired is not None else []
+    more += ["selected, without LS", "selected, with LS", "selected, LS − without"] if chosen else []
+    return Table(["method", "without LS", "with LS", "LS − without", *more, "other settings changed"], rows, caption)
+
+
+def logit_table(statistics: pd.DataFrame) -> Table:
+    """:func:`paper.logits.logit_statistics` for readers."""
+    rows = [
+        [
+            str(r["label"]),
+            f"{r['test_accuracy']:.1f} %",
+            signed(r["mean_of_means"], 4),
+            f"{r['mean_of_std']:.3f}",
+            f"{r['spread_of_std']:.3f}",
+            f"{r['mean_of_range']:.2f}",
+            f"{r['standardized_std']:.4f}",
+        ]
+        for r in statistics.to_dict("records")
+    ]
+    headings = ["network", "test accuracy", "mean of means", "mean of σ", "sd of σ", "mean range", "σ of Z-scores"]
+    n = f"{int(statistics['n'].iloc[0]):,}" if len(statistics) else "0"
+    return Table(
+        headings, rows, f"Logits of n = {n} test images, one run of each network; σ over classes, divided by K."
+    )
+
+
+def gap_table(statistics: pd.DataFrame) -> Table:
+    """:func:`paper.logits.gap_statistics` for readers."""
+    rows = [
+        [
+            str(r["label"]),
+            str(r["kind"]),
+            f"{r['mean']:.4f}",
+            f"{r['mean_off_diagonal']:.4f}",
+            f"{r['max']:.3f}",
+            f"{r['row']} → {r['column']}",
+        ]
+        for r in statistics.to_dict("records")
+    ]
+    headings = ["student", "logits", "mean (with diagonal)", "mean (off diagonal)", "largest", "at true class → logit"]
+    return Table(headings, rows, "Absolute difference of class-mean logits, student and teacher; one run of each.")
+
+
+def neighbor_table(frame: pd.DataFrame) -> Table:
+    """:func:`figures.tsne.table` for readers."""
+    rows = [
+        [
+            str(r["label"]),
+            str(r["features"]),
+            f"{r['test_accuracy']:.1f} %",
+            f"{r['neighbors']:.1f} %",
+            f"{r['silhouette']:+.3f}".replace("-", "−"),
+            f"{r['divergence']:.2f}",
+        ]
+        for r in frame.to_dict("records")
+    ]
+    headings = ["network", "features", "test accuracy", "5-NN accuracy", "silhouette", "t-SNE divergence"]
+    return Table(headings, rows, "5-NN and silhouette of the true classes, both in the original feature space.")

@@ -1,1 +1,0 @@
-"""The commands of ``lskd``, a module each: ``add`` tells the parser of it; what it needs is imported when it runs."""

@@ -1,0 +1,176 @@
+"""What ``benchmarks/results/*.json`` say, as rows: ours, baseline, ratio, goal, by how much it is missed.
+
+The files are written by ``benchmarks/cpu.py``, ``gpu.py`` and ``make_book.py``. Every field that a page shows is asked
+for by name here, so that a benchmark that no longer writes it is an error and not a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lskd.errors import LskdError
+from lskd.files import read_json
+from lskd.models import model_info
+
+__all__ = [
+    "COMMANDS", "Row", "field", "goal", "gpu_checks", "gpu_goals", "gpu_rates", "read", "rows", "sharing_alone",
+]  # fmt: skip
+
+COMMANDS = {"cpu": "make bench", "gpu": "python benchmarks/gpu.py", "make_book": "python benchmarks/make_book.py"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. Rates count ``unit`` a second.
+
+    Attributes:
+        baseline: of the same work done plainly, the faster of its ways; None when there is none.
+        share: of the machine's measured rate of matrix products, 0 to 1; None where there are few products.
+        goal, reached: what was aimed at and its value, in the goal's own unit; None without a goal.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    baseline: float | None
+    share: float | None
+    goal: float | None = None
+    reached: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours / self.baseline if self.baseline else None
+
+    @property
+    def missed(self) -> bool:
+        return self.goal is not None and (self.reached or 0.0) < self.goal
+
+    @property
+    def verdict(self) -> str:
+        """ "reached", or "missed by 25 %" of the goal; empty without a goal."""
+        if self.goal is None or self.reached is None:
+            return ""
+        if not self.missed:
+            return "reached"
+        short = 100 * (1 - self.reached / self.goal)
+        return f"missed by {short:.0f} %" if short >= 0.5 else "missed by less than 1 %"
+
+
+def read(folder: Path | str, name: str) -> dict[str, Any] | None:
+    """The file of a benchmark; None when it was never run."""
+    path = Path(folder) / f"{name}.json"
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise LskdError(f"{path}: expected an object; measure again: {COMMANDS[name]}")
+    return {**found, "file": path.name}
+
+
+def field(result: Mapping[str, Any], *keys: str) -> Any:
+    """A nested value.
+
+    Raises:
+        LskdError: it is not there; names the file, the field and what there is.
+    """
+    value: Any = result
+    for i, key in enumerate(keys):
+        if not isinstance(value, Mapping) or key not in value:
+            there = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
+            raise LskdError(
+                f"{result.get('file', 'benchmark')}: no field {'.'.join(keys[: i + 1])}; there is {there}. "
+                "Measure again, or teach paper/benchmarks.py the new name"
+            )
+        value = value[key]
+    return value
+
+
+def goal(result: Mapping[str, Any], name: str) -> tuple[float, float]:
+    """A goal and what was reached."""
+    return float(field(result, "goals", name)), float(field(result, name))
+
+
+def _baseline(result: Mapping[str, Any], *keys: str) -> float:
+    """The faster of the baseline's ways: with loader processes ("workers 2") or without."""
+    sides = {k: v for k, v in field(result, *keys).items() if k == "baseline" or k.startswith("workers")}
+    if not sides:
+        raise LskdError(f"{result['file']}: {'.'.join(keys)} has no baseline (expected baseline or workers N)")
+    return float(max(sides.values()))
+
+
+def rows(result: Mapping[str, Any]) -> list[Row]:
+    """All comparisons of ``cpu.json``."""
+    peak = float(field(result, "multiply_adds_per_s"))
+    out = []
+    for kind, words in (("weak", "weak views"), ("strong", "strong views")):
+        ours = float(field(result, "pipelines", kind, "ours"))
+        aim = goal(result, f"{kind}_views_per_s")
+        out.append(Row(words, "images", ours, _baseline(result, "pipelines", kind), None, *aim))
+    for name in field(result, "networks"):
+        ours = float(field(result, "networks", name, "ours"))
+        passes = 3 if "backward" in name else 1
+        share = ours * passes * model_info(name.split()[0]).multiply_adds / peak
+        out.append(Row(name, "images", ours, _baseline(result, "networks", name), share))
+    share = float(field(result, "cohort6_share_of_matrix_product_rate"))
+    words = f"cohort of {len(field(result, 'cohort6', 'members'))} students"
+    ours = float(field(result, "cohort6", "ours"))
+    aim = goal(result, "cohort6_ratio")
+    out.append(Row(words, "student-images", ours, _baseline(result, "cohort6"), share, *aim))
+    table, student = (float(field(result, "table", key)) for key in ("table", "student"))
+    aim = goal(result, "table_fraction_of_student")
+    out.append(Row("KD + LS by a logit table / alone", "images", table, student, None, *aim))
+    return out
+
+
+def sharing_alone(result: Mapping[str, Any]) -> float:
+    """By how much a cohort is faster if it shares the teacher's forward and has nothing else over the baseline.
+
+    n (T + S) / (T + n S), with the baseline's measured seconds of a teacher's forward T and of a student's forward
+    and backward S.
+    """
+    n = len(field(result, "cohort6", "members"))
+    teacher, student = (
+        1 / _baseline(result, "networks", f"{field(result, 'cohort6', role)} {work}")
+        for role, work in (("teacher", "forward"), ("student", "forward + backward"))
+    )
+    return n * (teacher + student) / (teacher + n * student)
+
+
+LESS_IS_BETTER = ("minutes", "seconds")  # how such fields' names end
+
+
+def gpu_goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
+    """(name, goal, reached, verdict) of every goal of ``gpu.json``; empty when only its checks were run."""
+    out = []
+    for name, aim in field(result, "goals").items():
+        if name not in result:
+            continue
+        reached, aim = float(result[name]), float(aim)
+        less = name.endswith(LESS_IS_BETTER)
+        # Twice the minutes miss a goal by half, as half the rate does.
+        row = Row(name, "", reached, None, None, 1.0, aim / reached if less else reached / aim)
+        out.append((name.replace("_", " ").replace(" per s", "/s"), aim, reached, row.verdict))
+    return out
+
+
+def gpu_rates(result: Mapping[str, Any]) -> list[tuple[str, float, float | None]]:
+    """(what, student-images a second, times the same without any piece of the fast path); empty without speeds."""
+    if "rates" not in result:
+        return []
+    rates = field(result, "rates", "student_images_per_s")
+    plain = {name.rpartition(", plain")[0]: rate for name, rate in rates.items() if name.endswith(", plain")}
+    out = []
+    for name, rate in rates.items():
+        start = next((p for p in plain if name.startswith(f"{p}, ")), None)
+        out.append((name, float(rate), rate / plain[start] if start else None))
+    return out
+
+
+def gpu_checks(result: Mapping[str, Any]) -> tuple[int, int, list[str]]:
+    """How many of the fast path's checks against the plain path passed, of how many, and the names of the others."""
+    checks = result.get("checks", [])
+    failed = [str(field(check, "check")) for check in checks if not field(check, "passed")]
+    return len(checks) - len(failed), len(checks), failed

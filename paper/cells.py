@@ -1,0 +1,293 @@
+"""Every cell of every table: the members of all recipes, found by forgiving names, with what is known about each.
+
+A cell is one recipe member. Cells of published experiments are called by what they are, "resnet32x4 -> resnet8x4,
+dkd, ls"; members of the project's own recipes by the recipe, "digit-pairs, kd, ls".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lskd.errors import LskdError, nearest
+from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
+from paper import published
+
+__all__ = ["Cell", "cells", "describe", "find", "of_recipe", "select", "table"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One experiment: a student, what teaches it, and every setting. Accuracies are percent.
+
+    ``temperature`` to ``beta`` are None where the method has no such setting (CTKD learns its temperature);
+    ``settings`` has all of the method's. With LS, DKD multiplies ``alpha`` and ``beta`` by ``kd_weight``.
+    ``obstacles`` say why it cannot be trained with what is installed; then ``command`` is None.
+    """
+
+    name: str
+    recipe: str
+    member: str
+    dataset: str
+    teacher: str | None
+    student: str
+    method: str
+    standardize: bool
+    temperature: float | None
+    kd_weight: float | None
+    ce_weight: float | None
+    alpha: float | None
+    beta: float | None
+    settings: dict[str, Any]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    milestones: list[int]
+    decay: float
+    momentum: float
+    weight_decay: float
+    optimization: dict[str, Any]
+    published: float | None
+    published_top5: float | None
+    sources: list[str]
+    assumed: list[str]
+    doubts: list[str]
+    obstacles: list[str]
+    command: str | None
+
+    def json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@functools.cache
+def cells() -> tuple[Cell, ...]:
+    """Every member of every recipe that comes with the project, in the order of files and members."""
+    return tuple(cell for name in list_recipes() for cell in of_recipe(load_recipe(name, for_training=False)))
+
+
+def of_recipe(recipe: Recipe) -> list[Cell]:
+    """The cells of one recipe."""
+    return [_cell(recipe, member) for member in recipe.members]
+
+
+def _cell(recipe: Recipe, member: str) -> Cell:
+    settings, about = dict(recipe.members[member]), recipe.about[member]
+    method = settings.pop("method")
+    teacher = recipe.teacher.network if recipe.teacher is not None and method != "plain" else None
+    obstacles = dataclasses.replace(recipe, members={member: recipe.members[member]}).obstacles()
+    words = ["lskd", "train", "--recipe", recipe.name]
+    words += ["--members", member] if len(recipe.members) > 1 else []
+    return Cell(
+        name=_name(recipe, member, method, teacher),
+        recipe=recipe.name,
+        member=member,
+        dataset=recipe.dataset,
+        teacher=teacher,
+        student=recipe.student,
+        method=method,
+        standardize=bool(settings.get("standardize", False)),
+        settings=settings,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        milestones=list(recipe.milestones),
+        decay=recipe.decay,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        optimization=recipe.optimization,
+        published=about.published,
+        published_top5=about.published_top5,
+        sources=list(about.sources),
+        assumed=list(about.assumed),
+        doubts=[f"{name}: {doubts()[name]}" if name in doubts() else name for name in about.doubts],
+        obstacles=obstacles,
+        command=None if obstacles else shlex.join([*words, "--seed", "0"]),
+        **{k: settings.get(k) for k in ("temperature", "kd_weight", "ce_weight", "alpha", "beta")},
+    )
+
+
+def _name(recipe: Recipe, member: str, method: str, teacher: str | None) -> str:
+    words = [member]
+    for end, meaning in (("_ls", "ls"), ("_like_for_like", "like for like")):
+        if member.endswith(end):
+            words = [member.removesuffix(end), meaning]
+    if member.startswith("weight_"):  # of Table 4, "weight_0p9_over_std": a point would end a TOML key
+        _, weight, column = member.split("_", 2)
+        words = [method, f"weight {weight.replace('p', '.')}", column]
+    text = ", ".join(word.replace("_", " ") for word in words)
+    if "/" not in recipe.name:
+        return f"{recipe.name}, {text}"
+    student = recipe.student.removeprefix("imagenet/")
+    return f"{teacher.removeprefix('imagenet/')} -> {student}, {text}" if teacher else f"{student}, {text}"
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+_SPELLINGS = {
+    "standardised": "ls",
+    "standardized": "ls",
+    "logitstand": "ls",
+    "lskd": "ls",
+    "plain": "alone",
+    "vanilla": "alone",
+    "baseline": "alone",
+    "like4like": "likeforlike",
+}
+
+
+def find(query: str) -> Cell:
+    """The cell of that name, whatever the case, arrows, commas and separators: "ResNet32x4 to resnet8x4 DKD+LS".
+
+    "RECIPE/MEMBER" works too: "cifar100/resnet56-resnet20/kd_ls".
+
+    Raises:
+        LskdError: no cell, or several, are called that; names the nearest.
+    """
+    exact = [c for c in cells() if query.strip() in (c.name, f"{c.recipe}/{c.member}", f"{c.recipe}, {c.member}")]
+    wanted = _key(query)
+    found = exact or [c for c in cells() if _key(c.name) == wanted]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LskdError(
+            f"{query!r} may be any of {_listed(c.recipe + '/' + c.member for c in found)}; give one of these"
+        )
+    near = _nearest(query)
+    raise LskdError(f"no cell is called {query!r}; did you mean {_listed(near)}? `lskd recipe list` has all")
+
+
+def select(query: str) -> list[Cell]:
+    """All cells of a recipe (its name, or a TOML file), or the one cell of that name (:func:`find`)."""
+    if query.endswith(".toml") or query in list_recipes():
+        return of_recipe(load_recipe(query, for_training=False))
+    return [find(query)]
+
+
+def _nearest(query: str, n: int = 3) -> list[str]:
+    """Names of cells, those of the same networks first, then by the look of the name."""
+    networks, words = _key(query)
+    misspelt = any(re.search(r"[a-z].*\d", word) for word in words)  # looks like a network and is none
+    alike = [c.name for c in cells() if networks and not misspelt and _key(c.name)[0] == networks]
+    ranked = sorted(alike, key=lambda name: len(_key(name)[1] ^ words))  # stable: the files' order decides
+    return (ranked or nearest(" ".join(query.split()), [c.name for c in cells()], n=n))[:n]
+
+
+@functools.cache
+def _key(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Networks in their order, other words in any."""
+    text = text.lower().strip()
+    text = re.sub(r"\b(without|no|w/o)[ -]*(ls|logit[ -]standardi[sz]ation)\b", " ", text)
+    text = re.sub(r"logit[ -_]standardi[sz]ation|with[ -]ls\b", " ls ", text)
+    text = re.sub(r"like[ _-]?for[ _-]?like", " likeforlike ", text)
+    text = re.sub(r"[_+ ](ls)\b", r" \1", text)
+    tokens = [re.sub(r"[_-]", "", t) for t in re.split(r"->|→|=>|[>,;/+()\s]", text)]
+    tokens = [_SPELLINGS.get(t, t) for t in tokens if t not in ("", "to", "and", "with", "imagenet", "cifar100")]
+    tokens = [re.sub(r"^(shuffle|mobile)net", r"\1net", t).replace("shufflenet", "shuffle") for t in tokens]
+    known = _networks()
+    return tuple(t for t in tokens if t in known), frozenset(t for t in tokens if t not in known)
+
+
+@functools.cache
+def _networks() -> frozenset[str]:
+    names = {n.removeprefix("imagenet/") for c in cells() for n in (c.teacher, c.student) if n}
+    return frozenset(re.sub(r"[_-]", "", n.lower()) for n in names)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = [f"{name!r}" for name in names]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def table(rows: Iterable[Cell]) -> str:
+    """A line a cell: name, published value, what is trained, marks for doubts and for what cannot be trained."""
+    rows = list(rows)
+    width = max((len(c.name) for c in rows), default=0)
+    lines = []
+    for c in rows:
+        value = f"{c.published:6.2f}" if c.published is not None else "     –"
+        doubted = len(c.doubts)
+        marks = [
+            f"{doubted} doubt{'s' if doubted > 1 else ''}" if doubted else "",
+            "cannot be run" if c.obstacles else "",
+        ]
+        note = ", ".join(filter(None, marks))
+        lines.append(f"{c.name:{width}}  {value}  {c.recipe}/{c.member}" + (f"  ({note})" if note else ""))
+    return "\n".join(lines)
+
+
+def describe(cell: Cell) -> str:
+    """Everything about a cell, for reading: settings, published value, sources, doubts, command."""
+    schedule = f"{cell.epochs} epochs of batches of {cell.batch_size}, learning rate {cell.learning_rate:g}"
+    if cell.milestones:
+        schedule += f", times {cell.decay:g} after epochs {', '.join(map(str, cell.milestones))}"
+    parts = [("data set", cell.dataset), ("teacher", cell.teacher or "none"), ("student", cell.student)]
+    parts += [("method", cell.method + (" with logit standardisation" if cell.standardize else ""))]
+    parts += [
+        (key, _value(value) + ("  (assumed)" if key in cell.assumed else ""))
+        for key, value in cell.settings.items()
+        if key != "standardize"
+    ]
+    parts += [("schedule", schedule)]
+    parts += [("momentum", f"{cell.momentum:g}")] if not cell.optimization.get("betas") else []
+    parts += [("weight_decay", f"{cell.weight_decay:g}")]
+    parts += [(key, _value(value)) for key, value in cell.optimization.items()]
+    shown = "nothing at these settings"
+    if cell.published is not None:
+        shown = f"{cell.published:.2f} %"
+        shown += f", top five {cell.published_top5:.2f} %" if cell.published_top5 is not None else ""
+    parts += [("published", shown)]
+    lines = [cell.name, *(f"  {key:16} {value}" for key, value in parts)]
+    for title, texts in (
+        ("published numbers of this cell", _others(cell)),
+        ("sources", cell.sources),
+        ("doubts", cell.doubts),
+    ):
+        lines += [f"\n{title}", *(f"  - {text}" for text in texts)] if texts else []
+    if cell.obstacles:
+        lines += ["\nit cannot be trained here", *(f"  - {reason}" for reason in cell.obstacles)]
+    else:
+        lines += ["\nrun it", f"  {cell.command}"]
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else ", ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )
+
+
+def _others(cell: Cell) -> list[str]:
+    """Published numbers of the same networks and method, with their own settings where the source tells them."""
+    if cell.published is None or "/" not in cell.recipe:
+        return []
+    found = published.find(
+        dataset=cell.dataset,
+        teacher=cell.teacher or "",
+        student=cell.student.replace("-distilled", ""),
+        method=cell.method,
+        standardize=cell.standardize,
+    )
+    out = []
+    special = cell.member.startswith("weight_") or cell.member.endswith("like_for_like")
+    for n in found:
+        if n.variant and (n.kd_weight, n.temperature) != (cell.kd_weight, cell.temperature):
+            continue
+        if special and (not n.variant or n.value != cell.published):
+            continue
+        kind = n.metric.replace("_", " ").replace("last10", "of the last ten")
+        given = ((n.temperature, "T"), (n.kd_weight, "weight"), (n.beta, "beta"))
+        extra = [f"{word} {value:g}" for value, word in given if value is not None]
+        out.append(f"{n.value:.2f} ({kind}; {n.source}{'; ' + ', '.join(extra) if extra else ''})")
+    return list(dict.fromkeys(out))

@@ -1,0 +1,152 @@
+"""Evidence small enough to be kept with records: under 300 KB for 10,000 images of 100 classes.
+
+The features are nine tenths of a full pack. They go; what the book says of them stays: their view in two dimensions
+with its perplexity and seed, the accuracy of a five-neighbour vote and the silhouette, both measured in the features
+themselves. What is left is rounded as little as pays: logits, their statistics and their class means to float16
+(relative error below 0.0005), the view to a hundredth of a unit, which is how figures give it out anyway. Labels,
+predictions, and with them every accuracy, are exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lskd import evidence
+from lskd.data import load_dataset
+from lskd.errors import LskdError
+from lskd.evidence import HALF, STEPS, Evidence
+from lskd.models import create_model, load_checkpoint, state_digest
+from lskd.recipes import load_recipe
+from lskd.records import load_record
+from paper.embedding import embed
+
+__all__ = ["collect_checkpoint", "compact", "compact_run"]
+
+
+def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evidence:
+    """A pack without features, with their view; a pack that is compact already comes back as it is.
+
+    Equal features, parameters and versions of scikit-learn give an equal pack.
+
+    Args:
+        pack: of at least five images.
+        perplexity, seed: of t-SNE, see :func:`paper.embedding.embed`; later figures can show no other view.
+    """
+    if pack.features is None:
+        return pack
+    import sklearn
+
+    view = embed(pack, perplexity=perplexity, seed=seed)
+    steps = np.rint(view.points * STEPS)
+    if np.abs(steps).max() > np.iinfo(np.int16).max:
+        raise ValueError(f"compact: the view reaches {np.abs(view.points).max():g} units; at most 327 can be stored")
+    made: dict[str, Any] = {
+        "method": "t-SNE",
+        "perplexity": perplexity,
+        "seed": seed,
+        "features": pack.feature_count,
+        "neighbors": view.neighbors,
+        "silhouette": view.silhouette,
+        "divergence": view.divergence,
+        "scikit-learn": sklearn.__version__,
+    }
+    rounded = {name: getattr(pack, name).astype(np.float16).astype(np.float32) for name in HALF}
+    if not all(np.isfinite(values).all() for values in rounded.values()):
+        raise ValueError("compact: logits beyond 65504 cannot be stored in float16; keep the full pack")
+    return dataclasses.replace(
+        pack, **rounded, features=None, embedding=steps / STEPS, meta={**pack.meta, "embedding": made}
+    )
+
+
+def compact_run(run: Path | str, out: Path | str, *, perplexity: float = 30.0, seed: int = 0) -> list[Path]:
+    """Compact packs of every member of a finished run, in ``out``, under the names that its record gives.
+
+    A pack that is there already, of the same weights and with the same view, is not made again.
+
+    Raises:
+        LskdError: no record in ``run``, or a pack of other weights than those of the record.
+    """
+    run, out = Path(run), Path(out)
+    made = []
+    bar = tqdm(load_record(run)["members"].items(), desc="compact", unit="network", file=sys.stderr)
+    for name, member in bar:
+        if not member.get("evidence"):
+            continue
+        file = member["evidence"]["file"]
+        pack = evidence.load(run / file)
+        expected = (member.get("weights") or {}).get("digest")
+        if expected and pack.meta.get("weights_digest") != expected:
+            raise LskdError(
+                f"{run / file}: measured on weights {str(pack.meta.get('weights_digest'))[:12]}, the record's {name} "
+                f"has {expected[:12]}; the file does not belong to this run"
+            )
+        made.append(out / file)
+        if not _there(out / file, pack, perplexity, seed):
+            evidence.save(compact(pack, perplexity=perplexity, seed=seed), out / file)
+    return made
+
+
+def _there(path: Path, pack: Evidence, perplexity: float, seed: int) -> bool:
+    if not path.is_file():
+        return False
+    meta = evidence.load(path).meta
+    view = meta.pop("embedding", {})
+    given = {k: v for k, v in pack.meta.items() if k != "embedding"}
+    return meta == given and (view.get("perplexity"), view.get("seed")) == (perplexity, seed)
+
+
+def collect_checkpoint(
+    *,
+    network: str | None = None,
+    checkpoint: Path | str | None = None,
+    dataset: str | None = None,
+    data: dict[str, Any] | None = None,
+    recipe: str | None = None,
+    device: str = "cpu",
+) -> Evidence:
+    """Measure a network that comes as a checkpoint, such as a published teacher, on a data set's test images.
+
+    Args:
+        network: name in :mod:`lskd.models`.
+        checkpoint: ``.safetensors`` or a published ``.pth``.
+        dataset, data: name and options of :func:`lskd.data.load_dataset`. What images are normalised with belongs
+            to the network: give ``mean`` and ``std`` that it was trained with.
+        recipe: takes whatever is not given from this recipe's teacher and data.
+
+    Raises:
+        LskdError: the network, the checkpoint or the data are given nowhere.
+    """
+    if recipe is not None:
+        told = load_recipe(recipe, for_training=False)
+        dataset, data = dataset or told.dataset, {**told.data, **(data or {})}
+        if told.teacher is not None:
+            network, checkpoint = network or told.teacher.network, checkpoint or told.teacher.checkpoint
+    for word, value in (("network", network), ("checkpoint", checkpoint), ("dataset", dataset)):
+        if value is None:
+            raise LskdError(
+                f"evidence of a checkpoint: no {word} is given, neither by itself nor by a recipe's teacher"
+            )
+    assert network is not None
+    assert checkpoint is not None
+    assert dataset is not None
+    images = load_dataset(dataset, **(data or {}))
+    model = create_model(network, num_classes=images.classes)
+    load_checkpoint(model, checkpoint)
+    meta = {
+        "network": network,
+        "recipe": recipe,
+        "member": "teacher",
+        "method": "plain",
+        "standardize": False,
+        "seed": None,
+        "checkpoint": Path(checkpoint).name,
+        "weights_digest": state_digest(model.state_dict()),
+    }
+    return evidence.collect(model.to(torch.device(device)), images, meta=meta, device=device)

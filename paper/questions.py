@@ -1,0 +1,227 @@
+"""What the page of questions shows: each answer's numbers, computed in seconds. Tables are (headings, rows of text).
+
+Random logits are seeded and float64 unless a table says otherwise; published numbers come from :mod:`paper.published`
+and from the recipes.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.nn import functional as F
+
+from lskd.errors import LskdError
+from lskd.losses import kd_loss, mlkd_terms, standardize
+from paper import published, statistics, store, tables
+from paper.cells import Cell
+
+__all__ = [
+    "averaged_teachers", "dense_logits", "half_precision", "loss_sizes", "own_temperatures", "repeated_runs",
+    "seed_precision", "settings", "shards", "two_classes",
+]  # fmt: skip
+
+Table = tuple[list[str], list[list[str]]]
+WEIGHTS = {"plain KD, T 4, weight 0.9": (4.0, 0.9, False), "plain KD, T 2, weight 9": (2.0, 9.0, False)}
+WEIGHTS["KD + LS, T 2, weight 9"] = (2.0, 9.0, True)
+
+
+def _logits(*shape: int, spread: float = 3.0, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return spread * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    if not math.isfinite(value):
+        return "not finite"
+    text = f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.replace("-", "−").replace("e−0", "e−")
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def settings() -> Table:
+    """Temperature and weight of every published CIFAR-100 pair with LS, for DKD also β; ``*`` marks an assumption."""
+    found: dict[str, dict[str, Cell]] = {}
+    for cell in (*tables.printed(2), *tables.printed(1)):
+        if cell.standardize:
+            found.setdefault(f"{cell.teacher} → {cell.student}", {})[cell.method] = cell
+    names = {"kd": "KD: T, weight", "ctkd": "CTKD: weight", "dkd": "DKD: T, weight, β", "mlkd": "MLKD: T, weight"}
+    rows = []
+    for pair, methods in found.items():
+        rows.append([pair, *(_setting(methods[m]) if m in methods else "–" for m in names)])
+    return ["teacher → student", *names.values()], rows
+
+
+def _setting(cell: Cell) -> str:
+    keys = {"temperature": cell.temperature, "kd_weight": cell.kd_weight, "beta": cell.beta}
+    shown = [f"{v:g}" + "*" * (k in cell.assumed) for k, v in keys.items() if v is not None]
+    return ", ".join(shown)
+
+
+def loss_sizes() -> Table:
+    """Loss and gradient of an image at three settings, for students whose logits have other spreads than the teacher's.
+
+    The teacher's logits have deviation 3; the student's point elsewhere, so that nothing here is nearly solved.
+    """
+    teacher, rows = _logits(64, 100, seed=2), []
+    for spread in (0.3, 1.0, 3.0, 10.0):
+        cells_: list[str] = []
+        for temperature, weight, on in WEIGHTS.values():
+            student = _logits(64, 100, spread=spread, seed=1).requires_grad_()
+            loss = weight * kd_loss(student, teacher, temperature=temperature, standardize=on)
+            (gradient,) = torch.autograd.grad(loss, student)
+            cells_.append(f"{loss.item():.1f}; {64 * gradient.norm(dim=-1).mean().item():.2f}")
+        rows.append([f"{spread:g}", *cells_])
+    return ["student's deviation", *WEIGHTS], rows
+
+
+# --- how sure --------------------------------------------------------------------------------------------------------
+
+
+def repeated_runs() -> Table:
+    """The released logs that hold two runs of one setting: best epochs of both, and how far they lie apart."""
+    best: dict[tuple[str, str, str], list[float]] = {}
+    for run in published.logs()["logs"]:
+        if run["dataset"] == "CIFAR-100":
+            key = (run["method"], run["teacher"], run["student"])
+            best.setdefault(key, []).append(float(run["best_test_acc"]))
+    rows = [
+        [f"{method}, {teacher} → {student}", *(f"{v:.2f}" for v in sorted(values)), f"{max(values) - min(values):.2f}"]
+        for (method, teacher, student), values in best.items()
+        if len(values) == 2
+    ]
+    return ["released log", "a run", "the other", "differ by (points)"], rows
+
+
+def seed_precision(records: Path | str) -> Table:
+    """Half width of a 95 % t-interval over n seeds, from the spread that this project measured.
+
+    Args:
+        records: committed records of one recipe with ``kd`` and ``kd_ls``, three seeds at least.
+
+    Raises:
+        LskdError: there are none.
+    """
+    (row,) = [r for r in _results(records) if r["member"] == "kd"]
+    rows = []
+    for n in (3, 5, 10, 20):
+        factor = float(stats.t.ppf(0.975, n - 1)) / math.sqrt(n)
+        rows.append([str(n), *(f"± {factor * row[f'{part}_sd']:.2f}" for part in ("without", "difference"))])
+    return ["seeds", "an accuracy", "LS minus without, seed by seed"], rows
+
+
+def _results(records: Path | str) -> list[dict[Any, Any]]:
+    groups = list(store.aggregate(records).values())
+    if len(groups) != 1 or len(groups[0]) < statistics.ENOUGH_SEEDS:
+        raise LskdError(f"{records}: expected records of one recipe, {statistics.ENOUGH_SEEDS} seeds at least")
+    return statistics.results(groups[0]).to_dict("records")
+
+
+# --- what it computes ------------------------------------------------------------------------------------------------
+
+
+def own_temperatures() -> Table:
+    """KD + LS at base temperature 2, and plain KD where each row of each network has the temperature 2 σ: equal."""
+    student, teacher = _logits(64, 100, spread=1.0, seed=1), _logits(64, 100, seed=2)
+    student = student * torch.linspace(0.2, 5, 64, dtype=torch.float64)[:, None]
+    p, q = (F.log_softmax(x / (2 * (x.std(dim=-1, keepdim=True) + 1e-7)), dim=-1) for x in (teacher, student))
+    own = 4 * (p.exp() * (p - q)).sum(dim=-1).mean().item()
+    ls = kd_loss(student, teacher, temperature=2.0, standardize=True).item()
+    spread = 2 * student.std(dim=-1)
+    named = f"temperature 2 σ of each row, {spread.min():.1f} to {spread.max():.1f} for the student"
+    return ["", "loss"], [["Z-scores, base temperature 2", f"{ls:.12f}"], [named, f"{own:.12f}"]]
+
+
+def two_classes() -> Table:
+    """Z-scores of pairs of logits."""
+    rows = []
+    for pair in ((0.1, 0.0), (3.0, 0.0), (-50.0, 50.0)):
+        with torch.no_grad():
+            x = torch.tensor([pair], dtype=torch.float64)
+            z = (x - x.mean()) / x.std()
+        rows.append([f"{pair[0]:g}, {pair[1]:g}".replace("-", "−"), ", ".join(_number(v, 4) for v in z[0].tolist())])
+    return ["logits", "Z-scores"], rows
+
+
+def dense_logits() -> Table:
+    """A map of logits [batch, classes, height, width]: classes moved last and places flattened, and the wrong axis."""
+    student, teacher = (_logits(2, 21, 8, 8, seed=s) for s in (1, 2))
+
+    def rows(x: Tensor) -> Tensor:
+        return x.movedim(1, -1).flatten(0, -2)
+
+    right = kd_loss(rows(student), rows(teacher), temperature=2.0, standardize=True).item()
+    places = [
+        kd_loss(student[:, :, i, j], teacher[:, :, i, j], temperature=2.0, standardize=True).item()
+        for i in range(8)
+        for j in range(8)
+    ]
+    wrong = kd_loss(student.flatten(0, -2), teacher.flatten(0, -2), temperature=2.0, standardize=True).item()
+    return ["how", "loss"], [
+        ["classes last, then flattened", f"{right:.9f}"],
+        ["place by place, averaged", f"{sum(places) / len(places):.9f}"],
+        ["flattened as it is (columns of the image become classes)", f"{wrong:.9f}"],
+    ]
+
+
+def averaged_teachers() -> Table:
+    """How much the average of two teachers, one with logits ten times larger, agrees with each: correlation."""
+    first, second = _logits(64, 100, seed=1), _logits(64, 100, spread=30.0, seed=2)
+    averages = {"raw logits": (first + second) / 2, "Z-scores": (standardize(first) + standardize(second)) / 2}
+
+    def agreement(x: Tensor, y: Tensor) -> float:
+        return float((standardize(x) * standardize(y)).sum(dim=-1).mean() / (x.shape[-1] - 1))
+
+    rows = [[f"average of {k}", *(f"{agreement(v, t):.2f}" for t in (first, second))] for k, v in averages.items()]
+    return ["", "agrees with the first", "with the second"], rows
+
+
+# --- machines --------------------------------------------------------------------------------------------------------
+
+
+def half_precision() -> Table:
+    """Largest gradient of KD + LS on float16 logits: the usual formula in float16, and ``kd_loss``."""
+
+    def usual(z: Tensor, v: Tensor) -> Tensor:
+        z, v = ((x - x.mean(-1, keepdim=True)) / (1e-7 + x.std(-1, keepdim=True)) for x in (z, v))
+        rows = F.kl_div(F.log_softmax(z / 2, dim=-1), F.softmax(v / 2, dim=-1), reduction="none").sum(dim=-1)
+        return 4 * rows.mean()
+
+    teacher, rows = _logits(64, 100, seed=2).half(), []
+    for name, spread in (("ordinary, deviation 3", 3.0), ("nearly flat, deviation 0.0001", 1e-4), ("all equal", 0.0)):
+        found = []
+        for loss in (usual, lambda z, v: kd_loss(z, v, temperature=2.0, standardize=True)):
+            z = _logits(64, 100, spread=spread, seed=1).half().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(z, teacher), z)
+            found.append(_number(gradient.abs().max().item(), 2))
+        rows.append([name, *found])
+    return ["student's logits", "formula in float16", "lskd.losses.kd_loss"], rows
+
+
+def shards() -> Table:
+    """A batch of 64 in one process, and the mean over two processes with 32 each."""
+    student, strong, teacher, teacher_strong = (_logits(64, 100, seed=s) for s in range(4))
+    target = torch.arange(64) % 100
+    halves = (slice(0, 32), slice(32, 64))
+
+    def mlkd(part: slice) -> dict[str, float]:
+        found = mlkd_terms(
+            student[part], strong[part], teacher[part], teacher_strong[part], target[part],
+            temperature=2.0, kd_weight=9.0, standardize=True,
+        )  # fmt: skip
+        return {name: value.item() for name, value in found.items()}
+
+    def kd(part: slice) -> float:
+        return kd_loss(student[part], teacher[part], temperature=2.0, standardize=True).item()
+
+    rows = [["KD + LS", kd(slice(None)), sum(map(kd, halves)) / 2]]
+    whole, parts = mlkd(slice(None)), [mlkd(half) for half in halves]
+    names = {"kd": "MLKD, KL terms", "cc": "MLKD, class correlation", "bc": "MLKD, batch correlation"}
+    rows += [[name, whole[k], sum(p[k] for p in parts) / 2] for k, name in names.items()]
+    return ["term", "one process", "mean of two"], [[str(a), _number(b, 6), _number(c, 6)] for a, b, c in rows]  # type: ignore[arg-type]

@@ -1,0 +1,360 @@
+"""The store of run records: append-only, safe with several writers, each file named by what decided its result.
+
+``results/<dataset>/<teacher>-<student>/seed-<N>-<address>.json`` is one run. The address is a SHA-256 over
+configuration, seed, data and the teacher's weights, so equal names mean the same experiment. A stored record also
+carries the SHA-256 of its own content. Nothing is ever overwritten; records that were put there by hand under other
+names are read too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lskd.errors import LskdError, nearest
+from lskd.files import write_json
+from lskd.records import computed_with, load_record, without_places
+from paper.members import members_of, order
+from paper.statistics import accuracies, differences, settings_of, summarize
+
+__all__ = [
+    "STORE",
+    "Group",
+    "add",
+    "address",
+    "aggregate",
+    "compare",
+    "content_digest",
+    "find",
+    "groups",
+    "place",
+    "protocol",
+    "rows",
+]
+
+STORE = Path("results")
+
+
+@dataclass
+class Group:
+    """Runs of one experiment that differ in seed alone; they may hold different members of it."""
+
+    name: str
+    key: dict[str, Any]
+    paths: list[Path] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.records[0]["config"])
+
+    @property
+    def networks(self) -> str:
+        teacher = (self.records[0].get("teacher") or {}).get("network")
+        return f"{teacher} -> {self.config['student']}" if teacher else str(self.config["student"])
+
+    @property
+    def digest(self) -> str:
+        """Names the experiment and its members' settings, whatever the seeds."""
+        return _sha({**self.key, "members": self.settings})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every member's settings, as the recipe gives them."""
+        return {name: member for record in self.records for name, member in record["config"]["members"].items()}
+
+
+# --- adding ----------------------------------------------------------------------------------------------------------
+
+
+def address(record: Mapping[str, Any]) -> str:
+    """SHA-256 over all that decides a run's result except the code: configuration, seed, data, teacher's weights, and
+    device and precision where they are not the usual ones."""
+    teacher = (record.get("teacher") or {}).get("digest")
+    config = without_places(record["config"])
+    deciding = {"config": config, "seed": record["seed"], "data": record["dataset"]["digest"]}
+    with_ = computed_with(record)
+    return _sha(deciding | {"teacher": teacher} | ({} if with_ == "cpu, float32" else {"computed_with": with_}))
+
+
+def content_digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 over a record as it was measured, without what the store adds."""
+    return _sha({k: v for k, v in record.items() if k != "store"})
+
+
+def place(record: Mapping[str, Any], store: Path | str = STORE) -> Path:
+    """Where the store keeps a record."""
+    teacher = (record.get("teacher") or {}).get("network")
+    networks = [_plain(name) for name in (teacher, record["config"]["student"]) if name]
+    folder = Path(store) / _plain(record["config"]["dataset"]) / "-".join(networks)
+    return folder / f"seed-{record['seed']}-{address(record)[:12]}.json"
+
+
+def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
+    """Put a finished run's record into the store.
+
+    Args:
+        source: a run's folder or its record.json.
+        store: the store's folder; made when missing.
+
+    Returns:
+        Where the record is, and whether it is new there. Adding the same record again changes nothing.
+
+    Raises:
+        LskdError: the store has another result of the same experiment, seed and member: a run counts once.
+    """
+    record = load_record(source)
+    record.pop("store", None)
+    final = place(record, store)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _only_writer(final.parent):
+        for path in sorted(final.parent.glob("*.json")):
+            found = load_record(path)
+            if content_digest(found) == content_digest(record):
+                return path, False
+            twice = _same_experiment(found, record) and set(found["members"]) & set(record["members"])
+            if twice and found["seed"] == record["seed"]:
+                raise LskdError(
+                    f"{path}: the store already has seed {record['seed']} of {', '.join(order(twice))} of "
+                    f"{record['name']!r} with another result; a run counts once. Train another seed, or keep this "
+                    "record in another store"
+                )
+        stored = {**record, "store": {"address": address(record), "sha256": content_digest(record)}}
+        whole = final.with_name(f".{final.name}.{secrets.token_hex(6)}.part")
+        try:
+            write_json(whole, stored)
+            os.link(whole, final)  # unlike a rename, this never replaces a file
+        except FileExistsError:  # where locks do not reach, as on some network disks
+            raise LskdError(f"{final}: another process put it there meanwhile; nothing was changed") from None
+        finally:
+            whole.unlink(missing_ok=True)
+    return final, True
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Wait for other writers of a folder, on this machine or on a shared disk; leaves no file behind."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def groups(store: Path | str = STORE) -> list[Group]:
+    """All experiments of a store, in the order of folders, each with its records by seed.
+
+    Raises:
+        LskdError: a record that cannot be read, or a member that was run twice with one seed.
+    """
+    found: list[Group] = []
+    for path in sorted(Path(store).rglob("*.json")):
+        record = load_record(path)
+        group = next((g for g in found if _same_experiment(g.records[0], record) and _agrees(g, record)), None)
+        if group is None:
+            group = Group(record["name"], protocol(record, set()))
+            found.append(group)
+        for other_path, other in zip(group.paths, group.records, strict=True):
+            twice = set(other["members"]) & set(record["members"])
+            if other["seed"] == record["seed"] and twice:
+                raise LskdError(f"{other_path} and {path} both hold seed {record['seed']} of {', '.join(order(twice))}")
+        group.paths.append(path)
+        group.records.append(record)
+    for group in found:
+        ranked = sorted(zip(group.paths, group.records, strict=True), key=lambda item: (item[1]["seed"], item[0]))
+        group.paths, group.records = [path for path, _ in ranked], [record for _, record in ranked]
+    return found
+
+
+def find(name: str, store: Path | str = STORE) -> Group:
+    """The experiment of that recipe's name, networks ("wrn_16_2 -> resnet8"), or beginning of a digest.
+
+    Raises:
+        LskdError: none, or several; names them.
+    """
+    have = groups(store)
+    if not have:
+        raise LskdError(f"{store}: no records; `lskd results add RUN_FOLDER` puts one there")
+    found = [g for g in have if name in (g.name, g.networks) or (len(name) >= 6 and g.digest.startswith(name))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        near = nearest(name, [g.name for g in have])[0]
+        raise LskdError(f"no experiment {name!r} in {store}; did you mean {near!r}? `lskd results list` has all")
+    listed = "; ".join(f"{g.digest[:12]} ({_different(g, found)})" for g in found)
+    raise LskdError(f"{name!r} is the name of {len(found)} experiments in {store}; give one of {listed}")
+
+
+def rows(group: Group) -> list[dict[str, Any]]:
+    """One row a member: n, seeds, and mean, sd, low and high of the last and of the best epoch, in percent.
+
+    ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one;
+    ``last_top5`` and ``best_top5`` are shares among the five largest logits at those epochs, where they were measured.
+
+    ``low`` and ``high`` are a 95 % t-interval of the mean; None, and ``few`` True, below three seeds.
+    """
+    frame = accuracies(group.records)
+    out = []
+    for member in members_of(group.records):
+        own = frame[frame["member"] == member]
+        row: dict[str, Any] = {
+            "member": member,
+            "label": own["label"].iloc[0],
+            "method": own["method"].iloc[0],
+            "standardize": bool(own["standardize"].iloc[0]),
+            "seeds": own["seed"].tolist(),
+        }
+        values = {epoch: own[epoch].tolist() for epoch in ("last", "best")}
+        values |= {f"{epoch}_top5": found for epoch in ("last", "best") if (found := _top5(group, member, epoch))}
+        chosen = _selected(group, member)
+        values |= {"selected": list(chosen.values())} if set(chosen) == set(row["seeds"]) else {}
+        out.append(row | _statistics(values))
+    return out
+
+
+def _top5(group: Group, member: str, epoch: str) -> list[float]:
+    """By seed, in the order of records; empty unless every run measured it."""
+    runs = [r["members"][member] for r in group.records if member in r["members"]]
+    found = [m[epoch].get("test_top5") for m in runs if m.get(epoch) and not m.get("failure")]
+    return [] if None in found else [float(value) for value in found if value is not None]
+
+
+def _selected(group: Group, member: str) -> dict[int, float]:
+    """Test accuracy by seed of the epoch that was selected on a held-out part of the training set, where one was."""
+    found = ((record["seed"], record["members"].get(member, {})) for record in group.records)
+    return {seed: m["selected"]["test_accuracy"] for seed, m in found if m.get("selected") and not m.get("failure")}
+
+
+def compare(first: Group, member: str, second: Group, other: str) -> dict[str, Any]:
+    """``other`` of ``second`` minus ``member`` of ``first``, seed by seed over the seeds that both have.
+
+    Also says what else differs than the members' names (``differs``): the protocol or the settings.
+
+    Raises:
+        LskdError: a member that a group does not have, or no common seed.
+    """
+    values = []
+    for group, name in ((first, member), (second, other)):
+        frame = accuracies(group.records)
+        if name not in set(frame["member"]):
+            near = "".join(f"; did you mean {n!r}?" for n in nearest(name, frame["member"].unique()))
+            raise LskdError(f"{group.name}: no results of a member {name!r}{near}")
+        values.append(frame[frame["member"] == name].set_index("seed"))
+    seeds = sorted(set(values[0].index) & set(values[1].index))
+    if not seeds:
+        raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
+    changes = {e: (values[1].loc[seeds, e] - values[0].loc[seeds, e]).tolist() for e in ("last", "best")}
+    chosen = _selected(first, member), _selected(second, other)
+    if all(seed in each for seed in seeds for each in chosen):
+        changes["selected"] = [chosen[1][seed] - chosen[0][seed] for seed in seeds]
+    settings = differences(_settings(first, member), _settings(second, other))
+    differing = differences(first.key, second.key) + settings
+    return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
+
+
+def _statistics(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """n, few, and mean, sd, low, high of every list; what cannot be said is None."""
+    out: dict[str, Any] = {}
+    for name, given in values.items():
+        found = summarize(given)
+        numbers = {k: getattr(found, k) for k in ("mean", "sd", "low", "high")}
+        out |= {"n": found.n, "few": numbers["low"] != numbers["low"]}
+        out[name] = {k: None if v != v else v for k, v in numbers.items()}
+    return out
+
+
+def _settings(group: Group, member: str) -> dict[str, Any]:
+    """Method, standardisation and all settings, those left at their defaults too."""
+    found = next(r["members"][member] for r in group.records if member in r["members"])
+    return {"method": found["method"], "standardize": found["standardize"], **settings_of(found)}
+
+
+def _same_experiment(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    common = set(a["members"]) & set(b["members"])
+    return a["name"] == b["name"] and protocol(a, common) == protocol(b, common)
+
+
+def _agrees(group: Group, record: Mapping[str, Any]) -> bool:
+    return all(_same_experiment(other, record) for other in group.records)
+
+
+def _different(group: Group, among: Sequence[Group]) -> str:
+    """In what an experiment differs from another of its name, in a few words."""
+    other = next(g for g in among if g is not group)
+    settings = differences({"members": group.settings}, {"members": other.settings})
+    found = differences(group.key, other.key) or [d for d in settings if d[1] is not None] or settings
+    return ", ".join(f"{key.removeprefix('config.')} {value}" for key, value, _ in found[:3])
+
+
+def _sha(obj: Any) -> str:
+    return hashlib.sha256(json.dumps(obj, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _plain(name: str) -> str:
+    """A name that is safe as part of a path: "imagenet/ResNet18" is ResNet18, "own.py:net" is own.py-net."""
+    return re.sub(r"[^\w.]+", "-", name.rpartition("/")[2]).strip("-.")
+
+
+def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
+    """Read every record of a folder, grouped by recipe, sorted by seed. No folder: no groups.
+
+    Records of one recipe may hold different members, but must agree in all that members share, in the settings
+    of each member they have in common, in the data and in the teacher's weights.
+
+    Raises:
+        LskdError: records of one recipe differ in one of these, or a member was run twice with one seed.
+    """
+    groups: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        record = load_record(path)
+        groups.setdefault(record["name"], []).append((path, record))
+    for found in groups.values():
+        for i, (path, record) in enumerate(found):
+            for other_path, other in found[:i]:
+                _check_alike(other_path, other, path, record)
+        found.sort(key=lambda item: item[1]["seed"])
+    return {name: [record for _, record in found] for name, found in sorted(groups.items())}
+
+
+def _check_alike(first_path: Path, first: dict[str, Any], second_path: Path, second: dict[str, Any]) -> None:
+    names = f"{first_path.name} and {second_path.name}"
+    common = set(first["members"]) & set(second["members"])
+    unlike = []
+    for key, a, b in differences(protocol(first, common), protocol(second, common)):
+        unlike.append(f"{key}: {a!r} in the first, {b!r} in the second")
+    if unlike:
+        raise LskdError(
+            f"{names} are not runs of one experiment and cannot be averaged: {'; '.join(unlike[:6])}. "
+            "Keep them in different folders, or under different recipe names"
+        )
+    if first["seed"] == second["seed"] and common:
+        raise LskdError(
+            f"{names} both hold seed {first['seed']} of {', '.join(order(common))}; one run counts once, remove one"
+        )
+
+
+def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
+    """All that has to be equal between records that are averaged."""
+    config = {k: v for k, v in without_places(record["config"]).items() if k != "members"}
+    settings = {m: record["config"].get("members", {}).get(m) for m in members}
+    teacher = record.get("teacher") or {}
+    return {
+        "config": config,
+        "members": settings,
+        "dataset": record["dataset"],
+        "teacher": {k: teacher.get(k) for k in ("network", "digest")},
+        "computed_with": computed_with(record),
+    }

@@ -1,0 +1,280 @@
+"""The cells of the paper's Tables 1 to 5: what is published, what the released logs say, and what was run here.
+
+A run counts for a cell when it is that cell: the recipe of that name at all of its settings, on the whole data set,
+to the last epoch. Anything else stays out, and :func:`left_out` says what and why. A cell that was not run has no
+number; nobody else's takes its place.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lskd.errors import LskdError
+from lskd.recipes import load_recipe
+from lskd.records import without_places
+from paper import published
+from paper.cells import Cell, cells
+from paper.published import Number
+from paper.statistics import accuracies, differences
+from paper.store import STORE, Group, groups, rows
+
+__all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]
+
+TABLES = {  # what each table is about, and where its numbers are printed
+    1: ("CIFAR-100, teacher and student of different architectures", "released README (= paper Tables 1-2"),
+    2: ("CIFAR-100, teacher and student of one architecture", "released README (= paper Tables 1-2"),
+    3: ("ImageNet", "paper Table 3 "),
+    4: (
+        "CIFAR-100, resnet32x4 -> resnet8x4, KD: weight of the distillation loss, and parts of the Z-score",
+        "Table 4 ",
+    ),
+    5: ("CIFAR-100, six teachers of wrn_16_2", "paper Table 5 "),
+}
+METHODS = ("plain", "kd", "ctkd", "dkd", "mlkd")  # rows of other methods are not this project's
+TRAINED_ALONE = ("cifar100",)  # the networks of ImageNet come trained, with torchvision or with earlier work
+VARIANTS = {"raw logits": "raw", "logits minus mean": "minus_mean", "logits over std": "over_std", "z-score": "z"}
+WHOLE = {"cifar100": (100, 50_000, 10_000), "imagenet": (1000, 1_281_167, 50_000)}  # classes, training, test images
+WHOLE["cifar100_224"] = WHOLE["cifar100"]  # enlarged
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table. Accuracies are percent.
+
+    Attributes:
+        cell: the recipe's member.
+        published, published_top5: as printed in the paper.
+        log_best, log_last: of every released run of this cell at its settings; mostly one, often none.
+        ours: the row of :func:`paper.store.rows`; None when the cell was not run.
+    """
+
+    cell: Cell
+    published: float
+    published_top5: float | None
+    log_best: tuple[float, ...]
+    log_last: tuple[float, ...]
+    ours: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run of a table's recipe that is in no table, and why."""
+
+    path: Path
+    recipe: str
+    member: str
+    reason: str
+
+
+# --- the tables' cells -----------------------------------------------------------------------------------------------
+
+
+def printed(table: int) -> list[Cell]:
+    """The cells of a paper table, in the order in which they are printed.
+
+    Raises:
+        LskdError: there is no such table, or a printed number belongs to no cell.
+    """
+    if table not in TABLES:
+        raise LskdError(f"there is no table {table!r}; there are {', '.join(map(str, TABLES))}")
+    return [cell for cell, _ in _printed(table)]
+
+
+def entries(table: int, store: Path | str = STORE) -> list[Entry]:
+    """The cells of a paper table, in the order in which they are printed, networks alone first.
+
+    Raises:
+        LskdError: there is no such table, or a printed number belongs to no cell.
+    """
+    if table not in TABLES:
+        raise LskdError(f"there is no table {table!r}; there are {', '.join(map(str, TABLES))}")
+    ours = _ours(store)[0]
+    out = []
+    for cell, number in _printed(table):
+        best, last = (_logged(cell, f"top1_test_{epoch}_epoch") for epoch in ("best", "last"))
+        row = ours.get((cell.recipe, cell.member))
+        out.append(Entry(cell, number.value, cell.published_top5, best, last, row))
+    return out
+
+
+def entries_of(chosen: Iterable[Cell], store: Path | str = STORE) -> list[Entry]:
+    """The same of cells that no numbered table prints; those without a published value are left out."""
+    chosen = [cell for cell in chosen if cell.published is not None]
+    ours = _ours(store, {(cell.recipe, cell.member) for cell in chosen})[0]
+    out = []
+    for cell in chosen:
+        best, last = (_logged(cell, f"top1_test_{epoch}_epoch") for epoch in ("best", "last"))
+        value = float(cell.published or 0.0)
+        out.append(Entry(cell, value, cell.published_top5, best, last, ours.get((cell.recipe, cell.member))))
+    return out
+
+
+@functools.cache
+def _printed(table: int) -> tuple[tuple[Cell, Number], ...]:
+    numbers = [n for n in published.find(source=TABLES[table][1]) if n.metric in ("top1_test", "top1_val")]
+    numbers = [n for n in numbers if n.method in METHODS and (n.method != "plain" or n.dataset in TRAINED_ALONE)]
+    if table in (1, 2):  # printed together in the source; each cell says in which table its value is
+        numbers = [n for n in numbers if any(s.startswith(f"value: paper Table {table}") for s in _cell(n).sources)]
+        numbers = [*_alone(numbers), *numbers]
+    if table != 4:  # which lists weights and columns in order already
+        pairs = list(dict.fromkeys((n.teacher, n.student) for n in numbers))
+        numbers.sort(key=lambda n: (pairs.index((n.teacher, n.student)), METHODS.index(n.method), n.standardize))
+        numbers.sort(key=lambda n: n.method != "plain")
+    return tuple((_cell(n), n) for n in numbers)
+
+
+def _alone(numbers: list[Number]) -> list[Number]:
+    """The numbers of a table's networks by themselves, teachers first."""
+    networks = dict.fromkeys([n.teacher for n in numbers] + [n.student for n in numbers])
+    known = {n.student: n for n in published.find(source="paper Tables 1-2 ", method="plain")}
+    return [known[name] for name in networks if name in known]
+
+
+def _cell(number: Number) -> Cell:
+    """The one member that a printed number belongs to."""
+    member = "alone" if number.method == "plain" else number.method + "_ls" * number.standardize
+    recipe = None
+    if number.variant:
+        weight = f"{number.kd_weight:g}".replace(".", "p")
+        recipe, member = "cifar100/table-4", f"weight_{weight}_{VARIANTS[number.variant.removeprefix('KD, ')]}"
+    wanted = (number.dataset, number.teacher or None, number.student, member)
+    found = [
+        c
+        for c in cells()
+        if (c.dataset, c.teacher, c.student, c.member) == wanted
+        and c.recipe.startswith(f"{c.dataset}/")
+        and recipe in (None, c.recipe)
+    ]
+    if len(found) != 1:
+        words = f"{number.teacher} -> {number.student}, {member}, {number.value} ({number.source})"
+        raise LskdError(f"{words}: {len(found)} recipes have this cell; expected one")
+    return found[0]
+
+
+def _logged(cell: Cell, metric: str) -> tuple[float, ...]:
+    """Values of the released logs at a cell's networks, method and settings, by run."""
+    if cell.member.startswith("weight_") and not cell.member.endswith("_z"):
+        return ()  # the logs are of the whole Z-score
+    found = published.find(
+        dataset=cell.dataset,
+        teacher=cell.teacher or "",
+        student=cell.student.removesuffix("-distilled"),  # logs do not tell a transformer's second head
+        method=cell.method,
+        standardize=cell.standardize,
+        metric=metric,
+        source="log file",
+    )
+    known = ((n, (n.temperature, cell.temperature), (n.kd_weight, cell.kd_weight)) for n in found)
+    return tuple(n.value for n, *given in known if all(None in pair or pair[0] == pair[1] for pair in given))
+
+
+# --- what was run here -----------------------------------------------------------------------------------------------
+
+
+def left_out(store: Path | str = STORE) -> list[LeftOut]:
+    """Runs of the tables' recipes that no table shows, with the reason; other recipes' runs are not mentioned."""
+    return _ours(store)[1]
+
+
+def _ours(
+    store: Path | str, known: set[tuple[str, str]] | None = None
+) -> tuple[dict[tuple[str, str], dict[str, Any]], list[LeftOut]]:
+    """Statistics by (recipe, member), from the experiment with most seeds; and what stays out.
+
+    ``known`` are the cells that are asked for; by default those of all tables.
+    """
+    if known is None:
+        known = {(cell.recipe, cell.member) for table in TABLES for cell, _ in _printed(table)}
+    shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
+    out: list[LeftOut] = []
+    for group in groups(store):
+        mine = [member for recipe, member in known if recipe == group.name and member in group.settings]
+        for member in sorted(mine):
+            kept = Group(group.name, group.key)
+            for path, record in zip(group.paths, group.records, strict=True):
+                if member not in record["members"]:
+                    continue
+                if reason := _unlike(record, member):
+                    out.append(LeftOut(path, group.name, member, reason))
+                else:
+                    kept.paths.append(path)
+                    kept.records.append({**record, "members": {member: record["members"][member]}})
+            if not kept.records:
+                continue
+            (row,) = rows(kept)
+            others = [LeftOut(p, group.name, member, "other weights of the teacher") for p in kept.paths]
+            before = shown.get((group.name, member))
+            if before is None or row["n"] > before[0]["n"]:
+                shown[group.name, member] = row, others
+                out += before[1] if before else []
+            else:
+                out += others
+    return {key: row for key, (row, _) in shown.items()}, sorted(out, key=lambda o: (str(o.path), o.member))
+
+
+def _unlike(record: Mapping[str, Any], member: str) -> str:
+    """Why a run is not the cell of its recipe's name; empty when it is."""
+    wanted = _config(record["name"])
+    config = without_places(record["config"])
+    recipe, run = ({k: v for k, v in c.items() if k not in ("members", "name")} for c in (wanted, config))
+    found = differences(recipe, run) + differences(wanted["members"][member], config["members"][member], member)
+    if found:
+        return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
+    data = record["dataset"]
+    size = (data["classes"], data["train_size"], data["test_size"])
+    if size != (whole := WHOLE[wanted["dataset"]]):
+        own, all_of_it = (f"{c} classes, {a:,} and {b:,} images" for c, a, b in (size, whole))
+        return f"it is of {own}; the data set has {all_of_it}"
+    if accuracies([{**record, "members": {member: record["members"][member]}}]).empty:
+        return "it stopped early"
+    if (last := record["members"][member]["last"]["epoch"]) != wanted["epochs"]:
+        return f"it has {last} epochs of {wanted['epochs']}"
+    return ""
+
+
+@functools.cache
+def _config(recipe: str) -> dict[str, Any]:
+    return without_places(load_recipe(recipe, for_training=False).config())
+
+
+# --- as data ---------------------------------------------------------------------------------------------------------
+
+
+def frame(table: list[Entry]) -> pd.DataFrame:
+    """A row a cell with everything that is known of it, empty where nothing is.
+
+    ``best_*`` and ``last_*`` are ours: mean and 95 % t-interval over ``n`` seeds, at the best and at the last epoch;
+    ``best_top5_*`` and ``last_top5_*`` the same of the five largest logits, for ImageNet.
+    ``difference*`` are ours at the best epoch minus published; the published value counts as exact. ``few`` is True
+    below three seeds. ``obstacles`` say why what is installed cannot run a cell, which then has no ``command``.
+    """
+    out = []
+    for entry in table:
+        cell, ours = entry.cell, entry.ours
+        row: dict[str, Any] = {
+            "cell": cell.name,
+            **{key: getattr(cell, key) for key in ("recipe", "member", "dataset", "teacher", "student", "method")},
+            **{key: getattr(cell, key) for key in ("standardize", "temperature", "kd_weight")},
+            "published": entry.published,
+            "published_top5": entry.published_top5,
+            "log_best": "; ".join(f"{v:.2f}" for v in entry.log_best),
+            "log_last": "; ".join(f"{v:.2f}" for v in entry.log_last),
+            "n": ours["n"] if ours else 0,
+            "few": ours["few"] if ours else None,
+            "seeds": "; ".join(map(str, ours["seeds"])) if ours else "",
+        }
+        for epoch in ("best", "last"):
+            row |= {f"{epoch}_{k}": ours[epoch][k] if ours else None for k in ("mean", "sd", "low", "high")}
+            five = (ours or {}).get(f"{epoch}_top5", {})
+            row |= {f"{epoch}_top5_{k}": five.get(k) for k in ("mean", "sd", "low", "high")}
+        for key in ("mean", "low", "high"):
+            value = row[f"best_{key}"]
+            row[f"difference_{key}"] = None if value is None else value - entry.published
+        out.append(row | {"command": cell.command, "obstacles": "; ".join(cell.obstacles)})
+    return pd.DataFrame(out)

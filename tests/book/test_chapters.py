@@ -1,0 +1,149 @@
+"""Chapters hold no typed result; the glossary's terms exist, in order; what the changelog promises is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+import typed_results
+
+from lskd import __version__
+from lskd.fingerprint import ROOT
+
+GLOSSARY = (ROOT / "book" / "chapters" / "glossary.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+TERMS = re.findall(r"^(?! |```|#)(\S.*)$", GLOSSARY.partition("{glossary}\n")[2], flags=re.MULTILINE)
+
+
+NOT_RESULTS = {  # a place: {what looks like a result there: why it may be written}
+    "book/chapters/intro.md": {"five minutes": "how long a page takes to read"},
+    "notebooks/toy.ipynb": {"five minutes": "how long a page takes to read"},
+    "notebooks/audit.ipynb": {"half a percent": "a formula: the root of 100/99"},
+    "notebooks/logit_statistics.ipynb": {
+        "64 images": "the paper's batch, a setting",
+        "0.995": "a formula: the root of 99/100, printed in the paper's legends",
+    },
+    "notebooks/losses.ipynb": {"0.9": "a setting of the literature's KD"},
+    "notebooks/protocol.ipynb": {
+        "2403.01427": "the paper's number at arXiv",
+        "64 images": "the paper's batch, a setting",
+    },
+    "book/exercises/toy.toml": {"five minutes": "a page's title"},
+    "paper/benchmarks.py": {"1 %": "what a share is called that would be rounded to zero"},
+    "paper/commands.py": {"16 MB": "a limit that is set, in paper.archive"},
+    "figures/paper_values.py": {"n = 10,000": "the test images of CIFAR-100, a published value with its source"},
+    "figures/published_logs.py": {"± 2": "the half width of a band, chosen"},
+    "lskd/losses.py": {"±0.7071": "a formula: one over the root of two"},
+}
+
+
+def test_no_result_is_typed_into_a_page() -> None:
+    """Whatever looks like a result comes from a record, a measurement or a count, or has a reason in the list above."""
+    found = typed_results.found()
+    assert [(place, text) for place, text in found if text not in NOT_RESULTS.get(place, {})] == []
+    unused = [(place, text) for place, texts in NOT_RESULTS.items() for text in texts if (place, text) not in found]
+    assert unused == [], "these are written no more; take them off the list"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("KD reaches 71.4 % here, 2 points more, in 12 minutes.", ["71.4 %", "2 points", "12 minutes"]),
+        ("A loss of 0.532 after 57 released runs and 1,200 images.", ["0.532", "57 released runs", "1,200 images"]),
+        ("It is half a point higher, two thirds of it size.", ["half a point", "two thirds"]),
+        ("Differences of a point; 88.1 ± 0.4 (n = 5); 3 times.", ["of a point", "88.1", "± 0.4", "n = 5", "3 times"]),
+        ("Temperature 4 and weight 0.9, at T = 2.5, a rate of 0.05: settings.", []),
+        ("A 95 % t-interval; Table 4, Fig. 3, epoch 150, resnet8x4 and WRN-40-2 with n = 1 seed.", []),
+        ("A share of 95 % of it is size.", ["95 %"]),
+        ("of CIFAR-100 logs, at lskd 0.1.0.dev1", []),
+    ],
+)
+def test_what_looks_like_a_result(text: str, expected: list[str]) -> None:
+    assert typed_results.looks_like(text) == expected
+
+
+def test_words_are_told_from_code() -> None:
+    page = """---
+version: 0.25
+---
+See 1.5 here.
+
+```{note}
+:width: 70 %
+And 2.5 there, `3.5`, $4.5$, {{ kd_5.5 }}.
+
+```shell
+lskd train --set weight=6.5
+```
+Still 7.5 in the note.
+```
+
+$$
+8.5
+$$
+"""
+    words = typed_results.words_of_markdown(page)
+    assert typed_results.looks_like(words) == ["1.5", "2.5", "7.5"]
+    code = """def f(x):
+    '''Docstrings say 0.11 to nobody.'''
+    show(f"It is {x:.2f} % of 0.22 {x} points, as you see")
+    return "a{width:33.3%;height:0.44em} of a style sheet", "at @y{0.00} there stands a tooltip", "0.55"
+"""
+    table = {"a": [{"text": "It is 1.25 of `2.25`.", "code": "loss = 3.25"}], "b": {"code": ["4.25"], "c": "5.25"}}
+    assert [typed_results.looks_like(s) for s in typed_results.sentences_of_table(table)] == [["1.25"], ["5.25"]]
+    sentences = list(typed_results.sentences_of_code(code))
+    assert [text for sentence in sentences for text in typed_results.looks_like(sentence)] == ["0.22"]
+
+
+def test_terms_are_in_alphabetical_order_and_once() -> None:
+    assert len(TERMS) >= 20
+    assert sorted(TERMS, key=str.lower) == TERMS
+    assert len(set(map(str.lower, TERMS))) == len(TERMS)
+
+
+def test_every_term_that_a_chapter_links_is_in_the_glossary() -> None:
+    linked = {}
+    for chapter in (ROOT / "book" / "chapters").glob("*.md"):
+        for text, target in re.findall(r"\{term\}`([^`<]+?)(?:\s*<([^>]+)>)?`", chapter.read_text(encoding="utf-8")):
+            linked.setdefault(target or text, set()).add(chapter.stem)
+    assert {term for term in linked if term.lower() not in map(str.lower, TERMS)} == set()
+    assert len({chapter for chapters in linked.values() for chapter in chapters} - {"glossary"}) >= 3
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    assert CHANGELOG.startswith("# Changelog\n")
+    releases = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", CHANGELOG, flags=re.MULTILINE)
+    assert len(releases) == len(re.findall(r"^## ", CHANGELOG, flags=re.MULTILINE))
+    assert releases[0] == ("Unreleased", "")
+    assert all(date for _, date in releases[1:])
+    versions = [tuple(map(int, name.split("."))) for name, _ in releases[1:]]
+    assert versions == sorted(versions, reverse=True)
+    assert releases[1][0] == __version__
+    kinds = re.findall(r"^### (.+)$", CHANGELOG, flags=re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == __version__
+
+
+def test_the_changelog_names_what_exists() -> None:
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make (\w+)`", CHANGELOG):
+        assert re.search(rf"^{target}:", make, flags=re.MULTILINE), target
+    for path in re.findall(r"`([\w/]+(?:/|\.\w+))`", CHANGELOG):
+        if "/" in path:
+            assert (ROOT / path).exists(), path
+
+
+def test_what_is_worse_is_listed_with_reasons() -> None:
+    text = (ROOT / "docs" / "GAPS.md").read_text(encoding="utf-8")
+    for name in ("Distill", "QuantEcon"):
+        assert re.search(rf"^## Than .*{name}", text, flags=re.MULTILINE)
+    assert len(re.findall(r"^- ", text, flags=re.MULTILINE)) >= 15
+
+
+def test_the_book_includes_it() -> None:
+    assert "{include} ../../CHANGELOG.md" in (ROOT / "book" / "chapters" / "changelog.md").read_text(encoding="utf-8")

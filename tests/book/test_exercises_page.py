@@ -1,0 +1,248 @@
+"""Exercises in a browser: the page judges as the kernel does, by keyboard alone, without scripts, on paper."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_exercises import ALL, CHOICE, GIVEN, QUESTION, RECORDS, TEN
+
+from book.exercises import Answer, Posed, load
+from book.exercises.page import to_markdown
+from lskd.fingerprint import ROOT
+from paper import store
+
+# --- browser ----------------------------------------------------------------------------------------------------------
+
+STATIC = ROOT / "book" / "_static"
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Path:
+    """A page of two exercises and a list, with the book's script and style, on disk."""
+    choice = dataclasses.replace(CHOICE, name="two", start="Begin.")
+    shown = [Posed("toy", 1, QUESTION, TEN), Posed("toy", 2, choice, Answer(right="a", shown={"all": ""}))]
+    listed = (
+        '<div class="lskd-exercises"><p><span data-count role="status"></span><button type="button" hidden>Forget it'
+        '</button></p><ul><li data-exercise="toy-one" data-checked><span data-done></span></li>'
+        '<li data-exercise="toy-two" data-checked><span data-done></span></li></ul></div>'
+    )
+    body = "".join(to_markdown(one) for one in shown) + listed
+    look = f'<link rel="stylesheet" href="{(STATIC / "lskd-exercises.css").as_uri()}">'
+    script = f'<script src="{(STATIC / "lskd-exercises.js").as_uri()}"></script>'
+    path = tmp_path / "page.html"
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>{look}{script}'
+        f"<main>{body}</main></html>",
+        encoding="utf-8",
+    )
+    return path
+
+
+def verdict(page: Any, name: str) -> str:
+    return str(page.locator(f"#exercise-{name} [role='status']").inner_text())
+
+
+browser = pytest.mark.browser
+
+
+@browser
+def test_the_page_judges_as_the_kernel_does(page: Any, paper: Path) -> None:
+    page.goto(paper.as_uri())
+    one = Posed("toy", 1, QUESTION, TEN)
+    field, button = page.locator("#exercise-toy-one input"), page.locator("#exercise-toy-one button")
+    for text in GIVEN:
+        field.fill(text)
+        assert verdict(page, "toy-one") == "", "an old verdict on a new answer"
+        button.click()
+        good, said = one.judge(text)
+        assert verdict(page, "toy-one") == f"{'Right.' if good else 'Not yet.'} {said.replace('`', '')}"
+    for text in ("", "ten", "1/0", "1/2/3", "nan", "Infinity"):
+        field.fill(text)
+        button.click()
+        assert verdict(page, "toy-one") == "Type a number, such as 0.5 or 1/3."
+        assert field.get_attribute("aria-invalid") == "true"
+
+
+@browser
+def test_exercises_are_done_by_keyboard_alone(page: Any, paper: Path) -> None:
+    page.goto(paper.as_uri())
+    page.keyboard.press("Tab")
+    page.keyboard.type("10")
+    page.keyboard.press("Enter")
+    assert verdict(page, "toy-one").startswith("Right.")
+    page.keyboard.press("Tab")  # the button
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Solution"
+    page.keyboard.press("Enter")
+    assert page.locator("#exercise-toy-one details").get_attribute("open") is not None
+
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    assert verdict(page, "toy-two") == "", "looking through the options is no answer"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert verdict(page, "toy-two") == "Not yet. Not b."
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    assert verdict(page, "toy-two").startswith("Right.")
+
+
+@browser
+def test_what_was_solved_is_kept_on_the_device_until_it_is_forgotten(page: Any, paper: Path) -> None:
+    page.goto(paper.as_uri())
+    count = page.locator("[data-count]")
+    assert count.inner_text() == "You have solved 0 of 2 on this device."
+    page.locator("#exercise-toy-two button").click()
+    assert verdict(page, "toy-two") == "Choose an answer first."
+    page.locator("#exercise-toy-two input[value='c']").check()
+    page.locator("#exercise-toy-two button").click()
+    page.reload()
+    assert count.inner_text() == "You have solved 0 of 2 on this device."
+    page.locator("#exercise-toy-two input[value='a']").check()
+    page.locator("#exercise-toy-two button").click()
+    page.reload()
+    assert count.inner_text() == "You have solved 1 of 2 on this device."
+    assert page.locator(".lskd-solved").evaluate_all("all => all.map(e => e.id)") == ["exercise-toy-two"]
+    assert page.locator("[data-exercise='toy-two'] [data-done]").inner_text() == "✓ solved"
+    page.get_by_role("button", name="Forget it").click()
+    page.reload()
+    assert count.inner_text() == "You have solved 0 of 2 on this device."
+
+
+@browser
+def test_without_storage_everything_else_works(page: Any, paper: Path) -> None:
+    page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('refused'); }});")
+    page.goto(paper.as_uri())
+    page.locator("#exercise-toy-one input").fill("10")
+    page.locator("#exercise-toy-one button").click()
+    assert verdict(page, "toy-one").startswith("Right.")
+
+
+@browser
+def test_without_scripts_question_options_and_solution_remain(chromium: Any, paper: Path) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto(paper.as_uri())
+    assert plain.locator("input:visible, button:visible").count() == 0
+    assert plain.locator("fieldset label:visible").all_inner_texts() == ["first", "second", "third"]
+    solution = plain.locator("#exercise-toy-one .lskd-solution p, #exercise-toy-one .lskd-solution").last
+    assert "Ten." not in solution.inner_text()
+    plain.locator("#exercise-toy-one summary").click()
+    assert "Ten." in solution.inner_text()
+    context.close()
+
+
+@browser
+def test_print_has_solutions_and_no_fields(page: Any, paper: Path) -> None:
+    page.goto(paper.as_uri())
+    height = "e => e.getBoundingClientRect().height"
+    folded = page.locator("#exercise-toy-two details").last.evaluate(height)
+    page.emulate_media(media="print")
+    assert page.locator("input:visible, button:visible").count() == 0
+    assert page.locator("fieldset label:visible").count() == 3
+    assert page.locator("#exercise-toy-two details").last.evaluate(height) > folded + 10
+
+
+# --- the built book ---------------------------------------------------------------------------------------------------
+
+BUILD = ROOT / "build" / "tiny"
+LOOKS = {
+    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
+}
+
+
+def of_this_book(chapter: str) -> dict[str, Answer | None]:
+    """Answers from the run that the built book shows."""
+    from book.exercises import audit, networks, surface, toy
+    from figures import networks as inputs
+
+    alone: dict[str, Any] = {"toy": toy, "audit": audit, "networks": networks}
+    if chapter in alone:
+        return dict(alone[chapter].answers())
+    if chapter == "surface":
+        (sweep,) = store.aggregate(RECORDS / "wrn_16_2-resnet8-surface").values()
+        return dict(surface.answers(sweep, 0.5))
+    run = inputs.load(BUILD / "teacher", BUILD / "students")
+    return dict(importlib.import_module(f"book.exercises.{chapter}").answers(run))
+
+
+@browser
+@pytest.mark.book
+@pytest.mark.xdist_group("book")
+@pytest.mark.parametrize(
+    "chapter",
+    ["toy", "temperature", "zscore", "losses", "networks", "logit_statistics", "logit_gap", "surface", "audit"],
+)
+def test_each_page_accepts_the_answer_of_its_run_and_helps_with_others(page: Any, book: Path, chapter: str) -> None:
+    page.goto((book / f"{load(chapter).page}.html").as_uri())
+    found = of_this_book(chapter)
+    assert page.locator(".lskd-exercise").count() == len(found)
+    for exercise in load(chapter).exercises:
+        answer, name = found[exercise.name], f"{chapter}-{exercise.name}"
+        assert answer is not None
+        place, one = page.locator(f"#exercise-{name}"), Posed(chapter, 1, exercise, answer)
+        assert place.locator("details[open]").count() == 0
+        given: list[Any] = list(exercise.options) or [answer.right, *(x for x, _ in one.mistakes), -12345.0]
+        for text in given:
+            if exercise.options:
+                place.locator(f"input[value='{text}']").check()
+            else:
+                place.locator("input").fill(str(text))
+            place.get_by_role("button", name="Check").click()
+            good, said = one.judge(text)
+            start = f"{'Right.' if good else 'Not yet.'} {re.sub(r'[*`]', '', said)[:12]}"
+            assert verdict(page, name).startswith(start.replace("'", "’"))
+        place.locator("summary").last.click()
+        assert len(place.locator(".lskd-solution").inner_text()) > 150
+
+
+@browser
+@pytest.mark.book
+@pytest.mark.xdist_group("book")
+@pytest.mark.parametrize("look", LOOKS)
+def test_verdicts_and_solutions_are_accessible(chromium: Any, book: Path, look: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = chromium.new_context(**LOOKS[look])
+    context.set_default_timeout(60_000)
+    opened = context.new_page()
+    wrong = []
+    for name in ("toy", "zscore", "surface", "exercises"):
+        opened.goto((book / "notebooks" / f"{name}.html").as_uri())
+        for box in opened.locator(".lskd-answer").all():
+            if box.locator("[type='radio']").count():
+                box.locator("[type='radio']").first.check()
+            box.get_by_role("button").click()
+        for summary in opened.locator(".lskd-exercise summary").all():
+            summary.click()
+        wide = opened.evaluate("document.documentElement.scrollWidth") > LOOKS[look]["viewport"]["width"]  # type: ignore[index]
+        wrong += [f"{name}: too wide"] if wide else []
+        for violation in Axe().run(opened, context="article").response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                wrong.append(f"{name}: {violation['id']}: {violation['nodes'][0]['html'][:160]}")
+    context.close()
+    assert wrong == []
+
+
+@browser
+@pytest.mark.book
+@pytest.mark.xdist_group("book")
+def test_the_list_leads_to_an_exercise_and_remembers(page: Any, book: Path) -> None:
+    page.goto((book / "notebooks" / "exercises.html").as_uri())
+    assert page.locator("[data-count]").inner_text() == f"You have solved 0 of {len(ALL)} on this device."
+    page.get_by_role("link", name="When is the plain loss content?").click()
+    page.wait_for_url("**/toy.html#exercise-toy-content")
+    page.locator("#exercise-toy-content input").fill("10")
+    page.keyboard.press("Enter")
+    page.go_back()
+    page.reload()
+    assert page.locator("[data-count]").inner_text() == f"You have solved 1 of {len(ALL)} on this device."

@@ -1,0 +1,133 @@
+"""Below a figure stand its data, its picture and how it was made; nothing of it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from book.pages.footers import add_origins
+
+IMAGE = '<img class="lskd-{} dark-light" alt="a" src="data:image/svg+xml,x"{}>'
+HIDDEN = ' style="display:none"'
+PAGE = (
+    f'<figure class="lskd-figure" id="figure-spread">{IMAGE.format("light", "")}{IMAGE.format("dark", HIDDEN)}'
+    "<figcaption>How far. "
+    '<a class="lskd-data" download="spread.csv" href="data:text/csv,a">Data (CSV)</a>.</figcaption></figure>'
+    '<figure class="lskd-figure" id="live-sample"><figcaption>Any image.</figcaption></figure>'
+    '<figure class="lskd-figure" id="live-idea"><div><figure id="figure-still"><figcaption>s</figcaption></figure>'
+    "</div><figcaption>Moving.</figcaption></figure>"
+    '<figure class="lskd-figure" id="figure-lonely"><figcaption>Has no sidecar. '
+    '<span class="lskd-data">Data: <code>x.csv</code>.</span></figcaption></figure>'
+)
+
+
+SPHINX = '<img alt="a" class="lskd-{} dark-light" src="_images/{}.svg" style="width: 9px;" />'
+CHAPTER = (
+    f'<figure id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
+    f'{SPHINX.format("dark", "spread-dark")}<figure class="align-center" id="id1">{SPHINX.format("light", "spread")}'
+    "<figcaption><p>Shown.</p></figcaption></figure>"
+)
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page with four figures: two have sidecars, one of them reads evidence of a run, the other nothing."""
+    monkeypatch.chdir(tmp_path)
+    record = {
+        "name": "digits",
+        "seed": 3,
+        "identity": "abcdef0123",
+        "command": "lskd train --recipe digits --seed 3",
+        "device": {"name": "A <B> processor"},
+        "finished": "2026-11-21T10:00:00+00:00",
+        "members": {},
+    }
+    write(tmp_path / "runs" / "students" / "record.json", record)
+    for name, inputs in {
+        "spread": [{"file": "runs/students/kd.evidence.npz", "sha256": "0123456789ab"}],
+        "still": [],
+    }.items():
+        files = [f"{name}{end}" for end in (".svg", "-dark.svg", "-narrow.svg", "-narrow-dark.svg", ".csv")]
+        for file in files:
+            wide = 100 if "narrow" in file else 200
+            content = f'<svg viewBox="0 0 {wide}.2 50">{file}</svg>' if file.endswith("svg") else file
+            write(tmp_path / "figures" / "spread page" / file, content)
+        sidecar = {"files": dict.fromkeys(files, ""), "inputs": inputs}
+        write(tmp_path / "figures" / "spread page" / f"{name}.json", sidecar)
+    parameters = {"output": "figures/spread page", "seed": 3}
+    write(tmp_path / "nb" / "spread.ipynb", {"cells": [], "metadata": {"papermill": {"parameters": parameters}}})
+    write(tmp_path / "html" / "notebooks" / "spread.html", PAGE)
+    write(tmp_path / "html" / "intro.html", CHAPTER)
+    add_origins(tmp_path / "html", ["intro", "notebooks/spread"], tmp_path / "nb")
+    return tmp_path / "html"
+
+
+def parts(html: Path) -> list[str]:
+    text = (html / "notebooks" / "spread.html").read_text(encoding="utf-8")
+    return text.split('<div class="lskd-origin">')
+
+
+def test_data_picture_record_and_commands_stand_below_the_caption(html: Path) -> None:
+    before, spread, *_ = parts(html)
+    assert before.endswith("How far.")
+    assert "data:text/csv" not in spread
+    for link in ("figures/spread/spread.csv", "figures/spread/spread.svg", "records/digits-seed-3-abcdef01.json"):
+        assert f'href="../{link}" download' in spread
+        assert (html / link).is_file(), link
+    assert 'href="../_sources/notebooks/spread.ipynb"' in spread
+    assert "<code>lskd train --recipe digits --seed 3</code>" in spread
+    assert "<code>lskd notebook run spread -p output &#x27;figures/spread page&#x27; -p seed 3</code>" in spread
+    assert "<code>kd.evidence.npz</code> (01234567)" in spread
+    assert "A &lt;B&gt; processor, 2026-11-21" in spread
+    assert "-dark" not in spread.partition("</div>")[0]
+
+
+def test_pictures_are_files_in_the_layout_that_fits_the_window(html: Path) -> None:
+    before = parts(html)[0]
+    assert "data:image" not in before
+    for theme, end, rest in (("light", "", ""), ("dark", "-dark", HIDDEN)):
+        wide, narrow = (f"figures/spread/spread{part}{end}.svg" for part in ("", "-narrow"))
+        assert (
+            f'<picture><source media="(max-width: 640px)" srcset="../{narrow}" width="100" height="50">'
+            f'<img class="lskd-{theme} dark-light" '
+            f'alt="a" src="../{wide}" width="200" height="50" loading="lazy"{rest}></picture>'
+        ) in before
+        assert (html / wide).read_text(encoding="utf-8") == f'<svg viewBox="0 0 200.2 50">spread{end}.svg</svg>'
+        assert (html / narrow).read_text(
+            encoding="utf-8"
+        ) == f'<svg viewBox="0 0 100.2 50">spread-narrow{end}.svg</svg>'
+
+
+def test_a_live_figure_takes_its_still_pictures_data_or_its_pages_records(html: Path) -> None:
+    _, _, sample, moving, lonely = parts(html)
+    assert "records/digits" in sample  # draws the runs of its page and has no file of its own
+    assert "CSV" not in sample
+    assert "figures/spread/still.csv" in moving
+    assert "records/" not in moving  # read nothing
+    assert "CSV" not in lonely.partition("<figure")[0]
+
+
+def test_what_a_notebook_says_of_its_data_stays_where_there_is_no_sidecar(html: Path) -> None:
+    assert '<span class="lskd-data">Data: <code>x.csv</code>.</span><div class="lskd-origin">' in (
+        (html / "notebooks" / "spread.html").read_text(encoding="utf-8")
+    )
+
+
+def test_a_chapter_that_shows_a_notebooks_picture_says_where_it_is_from(html: Path) -> None:
+    text = (html / "intro.html").read_text(encoding="utf-8")
+    _, other, shown = text.split("<figure")
+    slim = 'srcset="figures/spread/spread-narrow{}.svg" width="100" height="50"'
+    narrow = f'<picture><source media="(max-width: 640px)" {slim}>'
+    logo = f' id="id2">{SPHINX.format("light", "logo")}<figcaption>Not drawn here.</figcaption></figure>'
+    assert other == logo + narrow.format("-dark") + SPHINX.format("dark", "spread-dark") + "</picture>"
+    assert narrow.format("") + SPHINX.format("light", "spread") + "</picture>" in shown
+    assert 'href="figures/spread/spread.csv" download' in shown
+    assert 'href="_sources/notebooks/spread.ipynb"' in shown

@@ -1,0 +1,360 @@
+"""Strict notebooks: wrong parameters never start a kernel, and only a whole, reported run counts."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from book import notebook
+from book.notebook_parameters import Parameter, bind, read
+from lskd.errors import LskdError
+from lskd.files import read_json
+from lskd.fingerprint import ROOT
+
+PARAMETERS = """\
+recipe: str = "digit-pairs"
+epochs: int | None = None  # all of the recipe's when None
+rate: float = 0.5
+fast: bool = False
+members: list[str] = []
+settings: dict = {}
+output: str = "out.txt"
+"""
+REPORT = "from book.notebook import report\nreport(outputs=[output], accuracy=91.25)"
+
+
+def write_notebook(path: Path, *cells: str, parameters: str | None = PARAMETERS) -> Path:
+    """A notebook of code cells, the first of them tagged ``parameters``."""
+    tagged = [] if parameters is None else [(parameters, {"tags": ["parameters"]})]
+    content = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"c{i}",
+                "metadata": meta,
+                "source": source,
+                "outputs": [],
+                "execution_count": None,
+            }
+            for i, (source, meta) in enumerate([*tagged, *((cell, {}) for cell in cells)])
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def cell(source: str, **extra: Any) -> dict[str, Any]:
+    return {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": source.splitlines(True), **extra}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A throw-away project whose path holds a space, an accent and braces."""
+    root = tmp_path / "a proj{é}ct"
+    (root / "notebooks").mkdir(parents=True)
+    return root
+
+
+# Reading and binding parameters: no kernel.
+
+
+def test_declared_parameters_are_read_without_a_kernel() -> None:
+    found = read([cell(PARAMETERS)], "n.ipynb")
+    assert [p.name for p in found] == ["recipe", "epochs", "rate", "fast", "members", "settings", "output"]
+    assert found[1] == Parameter("epochs", "int | None", None, "all of the recipe's when None")
+    assert found[4].default == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([], r"n\.ipynb: no cells are tagged 'parameters'; expected exactly one"),
+        ([cell("a: int = 1"), cell("b: int = 1")], "2 cell"),
+        ([cell("a: int = 1", cell_type="markdown")], "not a code cell"),
+        ([cell("a: int = 1\nb = 2")], r"line 2: expected `name: type = default`, found `b = 2`"),
+        ([cell("a: int = 1\nimport os")], r"found `import os`"),
+        ([cell("a: int = f()")], r"the default of a is `f\(\)`; expected a literal value"),
+        ([cell("a: str = f'{1}'")], "expected a literal value"),
+        ([cell("a: int")], "parameter a has no default"),
+        ([cell("a: int = 1\na: int = 2")], "declared twice"),
+        ([cell("a: int = '1'")], r"the default of a is '1' \(str\); expected int"),
+        ([cell("a: int = True")], r"True \(bool\); expected int"),
+        ([cell("a: set = 1")], "has type set; expected str, int"),
+        ([cell("a: list[int, str] = []")], "expected"),
+        ([cell("a: int = (")], "line 1: not valid Python"),
+    ],
+)
+def test_a_wrong_parameters_cell_is_named(cells: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        read(cells, "n.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "expected"),
+    [
+        ("bool = False", "false", False),
+        ("bool = False", "True", True),
+        ("int = 0", "2", 2),
+        ("int = 0", " -3 ", -3),
+        ("int | None = None", "none", None),
+        ("int | None = None", "2", 2),
+        ("int | None = None", None, None),
+        ("float = 0.0", "2", 2.0),
+        ("float = 0.0", "1e-3", 1e-3),
+        ("float = 0.0", 2, 2.0),
+        ("float | int = 0", 2, 2),
+        ("str = ''", "2", "2"),
+        ("str = ''", "none", "none"),
+        ("str | None = None", "none", None),
+        ("int | str = 0", "2", 2),
+        ("int | str = 0", "two", "two"),
+        ("list[str] = []", '["kd", "kd_ls"]', ["kd", "kd_ls"]),
+        ("list[str] = []", "kd, kd_ls", ["kd", "kd_ls"]),
+        ("list[str] = []", "", []),
+        ("list[int] = []", "[1, 2]", [1, 2]),
+        ("list[int | None] = []", [1, None], [1, None]),
+        ("dict = {}", '{"members.kd.temperature": 3.0}', {"members.kd.temperature": 3.0}),
+        ("dict[str, int] = {}", {"a": 1}, {"a": 1}),
+    ],
+)
+def test_values_are_converted_to_the_declared_type(declared: str, given: object, expected: object) -> None:
+    bound = bind(read([cell(f"x: {declared}")], "n"), {"x": given}, "n")
+    assert bound == {"x": expected}
+    assert type(bound["x"]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "found"),
+    [
+        ("int = 0", "2.0", r"'2\.0' \(str\); expected int"),
+        ("int = 0", "two", r"'two' \(str\); expected int"),
+        ("int = 0", 2.0, r"2\.0 \(float\); expected int"),
+        ("int = 0", True, r"True \(bool\); expected int"),
+        ("int = 0", "true", r"'true' \(str\); expected int"),
+        ("int = 0", None, r"None \(NoneType\); expected int"),
+        ("int = 0", "none", r"'none' \(str\); expected int"),
+        ("float = 0.0", True, r"True \(bool\); expected float"),
+        ("float = 0.0", "nan", r"'nan' \(str\); expected float"),
+        ("bool = False", "0", r"'0' \(str\); expected bool"),
+        ("bool = False", 1, r"1 \(int\); expected bool"),
+        ("str = ''", 2, r"2 \(int\); expected str"),
+        ("list[str] = []", "[1]", r"'\[1\]' \(str\); expected list\[str\]"),
+        ("list[str] = []", ("a",), r"\(tuple\); expected list\[str\]"),
+        ("list[int] = []", "1,2", r"expected list\[int\]"),
+        ("dict = {}", "[1]", r"expected dict"),
+        ("dict = {}", "{bad", r"expected dict"),
+        ("dict = {}", {1: 2}, r"expected dict"),
+        ("dict[str, int] = {}", {"a": "b"}, r"expected dict\[str, int\]"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error(declared: str, given: object, found: str) -> None:
+    with pytest.raises(LskdError, match=f"n: parameter x is {found}|n: parameter x is .*{found}"):
+        bind(read([cell(f"x: {declared}")], "n"), {"x": given}, "n")
+
+
+def test_unknown_and_impossible_names_are_errors() -> None:
+    declared = read([cell(PARAMETERS)], "n")
+    with pytest.raises(
+        LskdError, match=r"unknown parameter 'epoch'; did you mean 'epochs'\?.*recipe: str, epochs: int"
+    ):
+        bind(declared, {"epoch": 2}, "n")
+    with pytest.raises(LskdError, match=r"'epochs = 1\\nimport os' is not a Python identifier"):
+        bind(declared, {"epochs = 1\nimport os": 2}, "n")
+
+
+def test_wrong_parameters_never_start_a_kernel(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_notebook(project / "notebooks" / "a.ipynb", REPORT)
+    monkeypatch.setattr(notebook, "_execute", lambda *a: pytest.fail("a kernel was started"))
+    for wrong in ({"epoch": 2}, {"epochs": "two"}, {"not a name": 1}):
+        with pytest.raises(LskdError):
+            notebook.run(path, wrong)
+    assert not (project / "build").exists()
+
+
+def test_an_unknown_notebook_names_the_nearest(project: Path) -> None:
+    write_notebook(project / "notebooks" / "train_cohort.ipynb")
+    with pytest.raises(LskdError, match=r"unknown notebook 'train_cohrt'; did you mean 'train_cohort'\?"):
+        notebook.run("train_cohrt", root=project)
+    with pytest.raises(LskdError, match="no such file"):
+        notebook.run(project / "x.ipynb")
+
+
+def test_report_by_hand_writes_nothing_and_checks_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(notebook.REPORT, raising=False)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        notebook.report(outputs=["missing.txt"])
+    Path("there.txt").touch()
+    assert notebook.report(outputs=["there.txt"], accuracy=91.25, n=3) == "accuracy 91.25; n 3; wrote there.txt"
+    assert [p.name for p in tmp_path.iterdir()] == ["there.txt"]
+
+
+def test_progress_bars_reach_a_log_at_a_bearable_rate() -> None:
+    log = io.StringIO()
+    echo = notebook.Echo(log)
+    for step in range(1000):
+        echo.write(f"\r{step}/1000")
+    echo.write("\n")
+    echo.write("first\r\nsecond")
+    echo.close()
+    assert log.getvalue() == "0/1000\n999/1000\nfirst\nsecond\n"
+
+
+# Whole runs: a kernel each.
+
+
+def test_a_good_run(project: Path) -> None:
+    path = write_notebook(
+        project / "notebooks" / "good.ipynb",
+        "import sys\nfor i in range(3):\n    print(f'\\r{i}', end='', file=sys.stderr)\nprint(file=sys.stderr)",
+        "import os, pathlib\nassert pathlib.Path.cwd() == pathlib.Path(os.getcwd())\n"
+        "print('in', os.getcwd() + '/x')\nprint('once')",
+        "assert (epochs, rate, fast, members) == (2, 1.0, False, ['kd'])\n"
+        "places = [v for k, v in os.environ.items() if 'JUPYTER' in k or 'IPYTHON' in k]\n"
+        "assert len(places) > 4 and not [v for v in places if v.startswith(str(pathlib.Path.home()))]\n"
+        "import lskd\nfacts = {'python': sys.executable, 'lskd': lskd.__file__}",
+        "open(output, 'w').write('x')\nfrom book.notebook import report\nreport(outputs=[output], **facts)",
+    )
+    given = {"epochs": "2", "rate": 1, "fast": "false", "members": "kd", "output": "made here.txt"}
+    terminal = io.StringIO()
+    result = notebook.run(path, given, terminal=terminal)
+    assert result.notebook == project / "build" / "notebooks" / "good.ipynb"
+    assert result.outputs == ("made here.txt",)
+    assert (project / "made here.txt").read_text() == "x"
+    assert Path(result.facts["python"]) == Path(sys.executable)
+    assert Path(result.facts["lskd"]) == Path(notebook.__file__).with_name("__init__.py")
+    assert "once\n" in terminal.getvalue()
+    assert "2\n" in terminal.getvalue()
+
+    text = result.notebook.read_text(encoding="utf-8")
+    assert str(project) not in text
+    assert str(path) not in text
+    content = json.loads(text)
+    assert content["metadata"]["papermill"]["input_path"] == "notebooks/good.ipynb"
+    assert content["metadata"]["papermill"]["parameters"]["epochs"] == 2
+    assert all("papermill" not in c["metadata"] and "execution" not in c["metadata"] for c in content["cells"])
+    assert [c["outputs"] for c in content["cells"]][2] == []  # the progress bar
+    assert "once" in json.dumps(content["cells"][3]["outputs"])
+
+    assert notebook.run(path, given, terminal=io.StringIO()).notebook.read_text(encoding="utf-8") == text
+    assert [p.name for p in result.notebook.parent.iterdir()] == ["good.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            ["1", "x = {}\nx['gone']", REPORT],
+            r"(?s)n\.ipynb: cell \[3\] failed: KeyError: 'gone'.*x\['gone'\].*n\.failed\.ipynb",
+        ),
+        (
+            ["import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"],
+            "in the cell that begins `import os, signal`.*[Kk]ernel died",
+        ),
+        (["1"], "ended without its report"),
+        (["import sys\nsys.exit(0)", REPORT], "ended without its report"),
+        (
+            ["import os\nos.environ['LSKD_NOTEBOOK_NONCE'] = 'mine'\nopen(output, 'w')", REPORT],
+            "report is of another run",
+        ),
+        ([f"open(output, 'w')\n{REPORT}", "import os\nos.remove(output)"], "outputs that do not exist: out"),
+        ([REPORT], r"FileNotFoundError: declared output does not exist: out\.txt"),
+        (["import time\ntime.sleep(60)", REPORT], "n.ipynb: execution stopped"),
+    ],
+    ids=["error", "killed", "no-report", "exit-0", "forged", "output-gone", "output-missing", "timeout"],
+)
+def test_a_bad_run_leaves_the_earlier_output_alone(project: Path, cells: list[str], message: str) -> None:
+    path = write_notebook(project / "notebooks" / "n.ipynb", *cells)
+    output = project / "published" / "n.ipynb"
+    output.parent.mkdir()
+    output.write_text("earlier")
+    with pytest.raises(LskdError, match=message):
+        notebook.run(path, {}, output, terminal=io.StringIO(), timeout=4)
+    assert output.read_text() == "earlier"
+    assert sorted(p.name for p in output.parent.iterdir()) == ["n.failed.ipynb", "n.ipynb"]
+    assert notebook.REPORT not in os.environ
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_the_kernel_goes_when_its_runner_is_stopped(project: Path, stop: signal.Signals) -> None:
+    path = write_notebook(
+        project / "notebooks" / "n.ipynb", "import os, time\nopen('pid', 'w').write(str(os.getpid()))", "time.sleep(60)"
+    )
+    code = "import sys; from book.notebook import run; run(sys.argv[1])"
+    runner = subprocess.Popen([sys.executable, "-c", code, path], stderr=subprocess.DEVNULL, cwd=notebook.ROOT)
+    try:
+        wait_for(lambda: (project / "pid").exists() and (project / "pid").read_text())
+        runner.send_signal(stop)
+        assert runner.wait(20) != 0
+        kernel = int((project / "pid").read_text())
+        wait_for(lambda: not running(kernel))
+    finally:
+        runner.kill()
+        runner.wait()
+    assert not (project / "build" / "notebooks" / "n.ipynb").exists()
+
+
+def test_papermill_by_hand(project: Path) -> None:
+    path = write_notebook(project / "notebooks" / "n.ipynb", "assert epochs == 2", "open(output, 'w')", REPORT)
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        path.relative_to(project),
+        "out.ipynb",
+        "-p",
+        "epochs",
+        "2",
+        "--no-progress-bar",
+    ]
+    env = dict(os.environ, PYTHONPATH=str(notebook.ROOT))
+    subprocess.run(command, cwd=project, check=True, capture_output=True, env=env, timeout=60)
+    assert "accuracy 91.25" in (project / "out.ipynb").read_text()
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def test_notebooks_that_are_opened_by_hand_find_the_project_s_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab starts each in ``notebooks/``: the first thing after its imports is to go where its paths start."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = [c for c in read_json(path)["cells"] if c["cell_type"] == "code"]
+        code = "\n".join("".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", []))
+        first = next(n for n in ast.parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom))
+        assert ast.unparse(first) == "at_root()", path.name
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "elsewhere" / "notebooks").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    for start, end in {"notebooks": ".", ".": ".", "elsewhere/notebooks": "elsewhere/notebooks"}.items():
+        monkeypatch.chdir(tmp_path / start)
+        notebook.at_root()
+        assert Path.cwd() == (tmp_path / end).resolve()

@@ -1,0 +1,148 @@
+"""Cards: what a term, a source or an equation says, beside the link that names it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from reading import go, small
+
+from book.pages import hover_cards
+from lskd.errors import LskdError
+
+pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+}
+
+
+def stored(book: Path) -> dict[str, dict[str, str]]:
+    text = (book / hover_cards.FILE).read_text(encoding="utf-8")
+    found: dict[str, dict[str, str]] = json.loads(text.removeprefix("lskdCards=").rstrip().removesuffix(";"))
+    return found
+
+
+def test_every_link_to_a_term_a_source_or_an_equation_has_its_card(book: Path) -> None:
+    hover_cards = stored(book)
+    kinds = {
+        kind: [place for place, card in hover_cards.items() if card["kind"] == kind] for kind in ("term", "source")
+    }
+    assert len(kinds["term"]) > 10
+    assert len(kinds["source"]) > 5
+    glossary = BeautifulSoup((book / "glossary.html").read_text(encoding="utf-8"), "html.parser")
+    for place in kinds["term"]:
+        (told,) = glossary.select(f"[id='{place.partition('#')[2]}'] + dd")
+        assert BeautifulSoup(hover_cards[place]["body"], "html.parser").get_text().split() == told.get_text().split()
+    page = BeautifulSoup((book / "notebooks" / "zscore.html").read_text(encoding="utf-8"), "html.parser")
+    for link in page.select("article a.reference.internal[href^='#equation-']"):
+        assert hover_cards[f"notebooks/zscore.html{link['href']}"]["kind"] == "equation"
+    assert not any("headerlink" in card["body"] or ' id="' in card["body"] for card in hover_cards.values())
+    for card in hover_cards.values():  # addresses are relative to the book's folder
+        for address in re.findall(r'class="reference internal" href="([^"#]+)', card["body"]):
+            assert (book / address).is_file(), address
+
+
+def test_equal_pages_give_equal_cards_and_a_term_without_a_meaning_is_an_error(tmp_path: Path) -> None:
+    glossary = '<dl class="glossary"><dt id="term-a">a<a class="headerlink">#</a></dt><dd><p>first</p></dd></dl>'
+    link = '<a class="reference internal" href="glossary.html#term-{}">x</a>'
+    small(tmp_path, link.format("a"), glossary=glossary)
+    bytes_ = hover_cards.write(tmp_path).read_bytes()
+    assert json.loads(bytes_[len("lskdCards=") : -2]) == {
+        "glossary.html#term-a": {"kind": "term", "title": "a", "body": "<p>first</p>"}
+    }
+    assert hover_cards.write(tmp_path).read_bytes() == bytes_
+    small(tmp_path, link.format("b"), glossary=glossary)
+    with pytest.raises(LskdError, match=r"glossary.html: nothing to show for #term-b; expected a term or an entry"):
+        hover_cards.write(tmp_path)
+
+
+@pytest.mark.browser
+def test_a_card_comes_with_the_pointer_can_be_entered_and_goes_with_escape(page: Any, book: Path) -> None:
+    go(page, book, "intro")
+    link = page.locator("article a[href*='#term-softmax']").first
+    link.hover()
+    card = page.locator(".lskd-card")
+    card.wait_for()
+    assert card.locator("b").inner_text() == "softmax"
+    assert link.get_attribute("aria-describedby") == card.get_attribute("id")
+    card.locator("mjx-container").first.wait_for()  # formulas are set
+    at = card.bounding_box()
+    page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2, steps=8)
+    page.wait_for_timeout(700)
+    assert card.is_visible()
+    page.keyboard.press("Escape")
+    assert card.count() == 0
+    assert link.get_attribute("aria-describedby") is None
+    link.hover()
+    card.wait_for()
+    page.keyboard.press("Escape")
+    link.dispatch_event("pointerover", {"bubbles": True, "pointerType": "mouse"})  # as when the page moves below it
+    page.wait_for_timeout(600)
+    assert card.count() == 0  # and does not come back by itself
+    page.mouse.move(2, 2)
+    link.hover()
+    card.wait_for()
+    page.mouse.move(2, 2)
+    card.wait_for(state="detached")
+
+
+@pytest.mark.browser
+def test_a_card_comes_with_the_keyboard_and_its_links_follow_in_order(page: Any, book: Path) -> None:
+    go(page, book, "intro")
+    link = page.locator("article a[href*='bibliography.html#']").first
+    page.keyboard.press("Tab")  # the keyboard is in use
+    link.focus()
+    card = page.locator(".lskd-card")
+    card.wait_for()
+    assert "Hinton" in card.locator(".lskd-card-body").inner_text()
+    focused = "document.activeElement.getAttribute('href')"
+    assert page.evaluate(focused) == link.get_attribute("href")  # focus stays
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.lskd-card') !== null")
+    page.keyboard.press("Escape")
+    assert card.count() == 0
+    assert page.evaluate(focused) == link.get_attribute("href")  # it comes back
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) != link.get_attribute("href")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("look", LOOKS)
+def test_cards_and_words_are_accessible_and_stay_inside_the_window(chromium: Any, book: Path, look: str) -> None:
+    """A finger's first tap shows the card, the second follows the link."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = chromium.new_context(**LOOKS[look])
+    context.set_default_timeout(60_000)
+    page = go(context.new_page(), book, "notebooks/zscore", live=True)
+    touch, wrong = look == "narrow", []
+    for target in ("a.internal[href='#equation-maxent']", "a[href*='bibliography.html#']", "a[href*='#term-']"):
+        link = page.locator(f"article {target}").first
+        link.scroll_into_view_if_needed()
+        (link.tap if touch else link.hover)()
+        page.locator(".lskd-card").wait_for()
+        page.wait_for_timeout(400)  # it has faded in
+        box = page.locator(".lskd-card").bounding_box()
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= page.viewport_size["width"]
+        assert box["y"] + box["height"] <= page.viewport_size["height"]
+        found = Axe().run(page, context="article").response["violations"]
+        wrong += [f"{target}: {v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] != "minor"]
+        page.keyboard.press("Escape")
+    assert wrong == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    if touch:
+        link = page.locator("article a[href*='#term-']").first
+        link.tap()
+        page.locator(".lskd-card").wait_for()
+        link.tap()
+        page.wait_for_url("**/glossary.html#term-*")
+    context.close()

@@ -1,0 +1,257 @@
+"""Live words: phrases that set a figure of their page, and figures that come to them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from controls import move, said
+from reading import go, small
+
+from book import build
+from book import build as books
+from book.pages import live_words
+from figures.live.controls import Check, Choice, Entry, Slider, Steps
+from lskd.errors import LskdError
+from lskd.losses import kd_loss
+from paper.toy import TOY
+
+pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
+
+
+@pytest.fixture
+def calm(chromium: Any) -> Iterator[Any]:
+    """A page for a reader who wants nothing to move."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
+
+
+def losses(*, standardize: bool, temperature: float, scale: float) -> tuple[float, float]:
+    teacher, one, two = (torch.tensor([TOY[n]], dtype=torch.float64) for n in ("teacher", "s1", "s2"))
+    first, second = (
+        kd_loss(row, teacher, temperature=temperature, standardize=standardize).item() for row in (one, scale * two)
+    )
+    return first, second
+
+
+@pytest.mark.browser
+def test_a_word_moves_the_figure_to_what_python_computes(page: Any, book: Path) -> None:
+    go(page, book, "notebooks/toy", live=True)
+    figure = page.locator("#live-toy")
+    live_words = page.locator("a.lskd-word")
+    seen: set[str] = set()
+    for word in live_words.all():
+        settings = dict(part.split("=") for part in word.get_attribute("href")[1:].partition("#")[0].split(";"))
+        move(figure, "standardize", True)
+        move(figure, "temperature", 2.0)
+        move(figure, "scale", -0.5)
+        if settings.get("standardize") == "true":
+            move(figure, "standardize", False)
+        assert word.get_attribute("aria-pressed") == "false"
+        word.focus()
+        page.keyboard.press("Space" if len(seen) % 2 else "Enter")
+        page.wait_for_function("word => word.getAttribute('aria-pressed') === 'true'", arg=word.element_handle())
+        expected = losses(
+            standardize=settings["standardize"] == "true",
+            temperature=float(settings.get("temperature", 2.0)),
+            scale=10 ** (round(math.log10(float(settings.get("scale", 10**-0.5))) / 0.05) * 0.05),  # the slider's steps
+        )
+        assert [float(said(figure, name)) for name in ("s1", "s2")] == pytest.approx(expected, abs=6e-5)
+        seen.add(json.dumps(settings))
+    assert len(seen) >= 4
+    assert figure.locator(".lskd-plots").evaluate("e => e.getBoundingClientRect().bottom > 150")  # in view, or pinned
+
+
+@pytest.mark.browser
+def test_a_word_moves_by_steps_and_takes_its_move_back(page: Any, book: Path) -> None:
+    go(page, book, "notebooks/toy", live=True)
+    figure, word = page.locator("#live-toy"), page.locator("a.lskd-word[href*='temperature=8']")
+    page.evaluate(  # pictures of the film come when this test says so
+        """() => {
+            const waiting = [];
+            window.requestAnimationFrame = act => waiting.push(act);
+            window.tick = now => {
+                for (const act of waiting.splice(0)) act(now);
+                return Number(document.querySelector('#live-toy-temperature').value);
+            };
+        }"""
+    )
+    assert word.get_attribute("aria-controls") == "live-toy"
+    assert word.get_attribute("role") == "button"
+    before = said(figure, "s1")
+    busy = figure.locator(".lskd-readout[aria-busy='true']")
+    for start, end in ((1.0, 8.0), (8.0, 1.0)):
+        word.evaluate("e => e.click()")
+        seen = [page.evaluate(f"tick({now})") for now in (0, 175, 350, 525)]
+        assert seen == pytest.approx([start + (end - start) * part for part in (0, 0.125, 0.5, 0.875)], abs=0.06)
+        assert busy.count() == 1
+        assert page.evaluate("tick(700)") == end
+        assert busy.count() == 0
+        assert word.get_attribute("aria-pressed") == str(end == 8.0).lower()
+    assert said(figure, "s1") == before
+
+
+@pytest.mark.browser
+def test_every_word_of_the_book_can_be_pressed(calm: Any, book: Path) -> None:
+    """With reduced motion a word acts at once."""
+    wrong, pages = [], 0
+    calm.on("pageerror", lambda error: wrong.append(str(error)))
+    for path in sorted(book.rglob("*.html")):
+        if "lskd-word" not in path.read_text(encoding="utf-8"):
+            continue
+        go(calm, book, path.relative_to(book).as_posix().removesuffix(".html"), live=True)
+        pages += 1
+        for word in calm.locator("a.lskd-word").all():
+            if word.get_attribute("aria-pressed") == "false":
+                word.evaluate("e => e.click()")
+            if word.get_attribute("aria-pressed") != "true":
+                wrong.append(f"{path.name}: {word.inner_text()}: {word.get_attribute('href')}")
+    assert wrong == []
+    assert pages >= 5
+
+
+def far(page: Any, book: Path, height: int, width: int = 1280) -> Any:
+    """A word of the toy case at the top of a window that its figure does not fit into as well; pressed."""
+    page.set_viewport_size({"width": width, "height": height})
+    go(page, book, "notebooks/toy", live=True)
+    word = page.locator("a.lskd-word").nth(2)
+    word.evaluate("e => scrollTo({ top: e.getBoundingClientRect().top + scrollY - 100, behavior: 'instant' })")
+    word.evaluate("e => e.click()")
+    return word
+
+
+PLOTS = "document.querySelector('#live-toy .lskd-plots').getBoundingClientRect()"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_figure_that_is_far_away_comes_to_the_words_and_goes_back(calm: Any, book: Path, width: int) -> None:
+    word = far(calm, book, 800, width)
+    pinned = calm.locator(".lskd-pinned")
+    assert pinned.count() == 1
+    height = calm.evaluate("document.documentElement.scrollHeight")
+    panel, at = pinned.bounding_box(), word.bounding_box()
+    assert panel["y"] >= 0
+    assert panel["y"] + panel["height"] <= at["y"] <= 800 - at["height"]  # the word is below it, in the window
+    assert panel["x"] >= 0
+    assert panel["x"] + panel["width"] <= width
+    assert calm.evaluate("document.documentElement.scrollWidth") <= width
+    assert said(calm.locator("#live-toy"), "s2") == "0.0000"
+    calm.get_by_role("button", name="Put the figure back").click()
+    assert pinned.count() == 0
+    assert calm.evaluate("document.documentElement.scrollHeight") == height  # the text has not moved
+    word.evaluate("e => { e.click(); e.click() }")
+    assert pinned.count() == 1
+    calm.keyboard.press("Escape")
+    assert pinned.count() == 0
+    word.evaluate("e => e.click()")
+    calm.mouse.move(width / 2, 700)
+    calm.mouse.wheel(0, -4000)  # back to its own place
+    pinned.wait_for(state="detached")
+    assert calm.locator("#live-toy .lskd-controls").is_visible()
+
+
+@pytest.mark.browser
+def test_a_pinned_figure_is_accessible(calm: Any, book: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    far(calm, book, 844, 390)
+    assert calm.locator(".lskd-pinned").count() == 1
+    found = Axe().run(calm, context="article").response["violations"]
+    assert [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] != "minor"] == []
+
+
+@pytest.mark.browser
+def test_where_a_figure_cannot_be_pinned_it_is_scrolled_to_and_the_words_are_found_again(calm: Any, book: Path) -> None:
+    word = far(calm, book, 420)
+    assert calm.locator(".lskd-pinned").count() == 0
+    assert 0 <= calm.evaluate(f"{PLOTS}.top") < 120
+    back = calm.get_by_role("button", name="Back to the text")
+    back.click()
+    assert 0 < word.bounding_box()["y"] < 420
+    assert word.evaluate("e => document.activeElement === e")
+    back.wait_for(state="detached")
+
+
+@pytest.mark.browser
+def test_a_figure_that_fits_into_the_window_with_the_words_is_scrolled_to(calm: Any, book: Path) -> None:
+    word = far(calm, book, 1400)
+    assert calm.locator(".lskd-pinned").count() == 0
+    assert calm.evaluate(f"{PLOTS}.top") >= 0
+    assert 0 < word.bounding_box()["y"] < 1400
+
+
+@pytest.mark.browser
+def test_the_address_of_a_word_opens_the_page_with_the_figure_set(page: Any, book: Path) -> None:
+    page.goto((book / "notebooks" / "toy.html").as_uri() + "?standardize=true;temperature=4;scale=10#live-toy")
+    page.wait_for_selector("#live-toy.lskd-on")
+    figure = page.locator("#live-toy")
+    assert figure.locator("output").all_inner_texts()[:2] == ["4.0", "10.00"]
+    expected = losses(standardize=True, temperature=4.0, scale=10.0)
+    assert [float(said(figure, name)) for name in ("s1", "s2")] == pytest.approx(expected, abs=6e-5)
+
+
+FIGURE = "".join(
+    control.to_html("live-a")
+    for control in (
+        Slider("t", "T", 0.5, 8, 0.1, 2),
+        Slider("s", "scale", -1, 1, 0.05, 0, log=True),
+        Check("on", "on"),
+        Choice("k", "kind", [("raw", "raw"), ("z", "Z")]),
+        Entry("own", "own", "0 1"),
+        Steps("n", "n", [1, 2, 5], 2),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("?t=2.5;on=true;k=z;own=0,1;n=5;s=0.1#live-a", ""),
+        ("?t=first;s=last#live-a", ""),
+        ("?t=2#live-b", "names the figure 'b'; live figures here: a"),
+        ("?x=2#live-a", "sets 'x=2'; expected NAME=VALUE with one of: t, s, on, k, own, n"),
+        ("?#live-a", "sets ''; expected NAME=VALUE"),
+        ("?t=9#live-a", "sets t to '9'; expected 0.5 to 8 in steps of 0.1"),
+        ("?t=2.05#live-a", "sets t to '2.05'; expected 0.5 to 8 in steps of 0.1"),
+        ("?t=hot#live-a", "sets t to 'hot'; expected 0.5 to 8"),
+        ("?s=20#live-a", "sets s to '20'; expected 0.1 to 10"),
+        ("?s=0#live-a", "sets s to '0'; expected 0.1 to 10"),
+        ("?on=yes#live-a", "sets on to 'yes'; expected true or false"),
+        ("?k=cooked#live-a", "sets k to 'cooked'; expected one of: raw, z"),
+        ("?n=3#live-a", "sets n to '3'; expected one of: 1, 2, 5"),
+    ],
+)
+def test_a_word_that_can_do_nothing_is_found(tmp_path: Path, address: str, complaint: str) -> None:
+    figure = f'<figure class="lskd-live" id="live-a">{FIGURE}</figure>'
+    small(tmp_path, f'{figure}<p><a class="lskd-word" href="{address}">some words</a></p>')
+    found = live_words.problems(tmp_path)
+    assert len(found) == bool(complaint)
+    if complaint:
+        assert found[0].startswith(f"page.html: the live word 'some words' {complaint}")
+
+
+def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretend(sources: Path, output: Path, settings: Path, *options: str) -> tuple[int, str]:
+        (output / "_build" / "html").mkdir(parents=True)
+        small(output / "_build" / "html", '<a class="lskd-word" href="?t=2#live-b">w</a>', index="")
+        return 0, ""
+
+    monkeypatch.setattr(build, "run_jupyter_book", pretend)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: page\nparts: []\n", encoding="utf-8")
+    (tmp_path / "_config.yml").write_text("{}\n", encoding="utf-8")
+    names = {name: tmp_path / name for name in ("book", "notebooks", "figures", "output")}
+    with pytest.raises(LskdError, match="the live word 'w' names the figure 'b'; live figures here: none"):
+        books.build(**names, config=tmp_path / "_config.yml")
+
+
+def test_no_word_of_the_book_is_idle(book: Path) -> None:
+    assert live_words.problems(book) == []

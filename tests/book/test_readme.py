@@ -1,0 +1,71 @@
+"""What the README says can be done, and what it says was measured."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from book import readme
+from lskd.cli import main as lskd
+from lskd.errors import LskdError
+from lskd.files import read_json
+from lskd.fingerprint import ROOT
+from lskd.losses import kd_loss
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_measured_parts_are_those_of_the_committed_records() -> None:
+    """After new records: python -m book.readme"""
+    parts = readme.blocks(ROOT)
+    assert set(parts) == {"results", "cifar100", "cost"}
+    assert readme.fill(TEXT, parts) == TEXT
+
+
+def test_the_picture_was_drawn_from_the_committed_records() -> None:
+    sidecar = read_json(ROOT / readme.PICTURES / "digit_pairs_results.json")
+    records = sorted((ROOT / readme.RECORDS).glob("*.json"))
+    assert [Path(item["file"]).name for item in sidecar["inputs"]] == [path.name for path in records]
+    from lskd.files import sha256_file
+
+    assert [item["sha256"] for item in sidecar["inputs"]] == [sha256_file(path) for path in records]
+    for name in re.findall(r'(?:src|srcset)="([^"]+)"', TEXT):
+        assert (ROOT / name).is_file()
+
+
+def test_there_are_enough_seeds_for_an_interval() -> None:
+    assert len(list((ROOT / readme.RECORDS).glob("*.json"))) >= 3
+    assert "±" in readme.blocks(ROOT)["results"]
+
+
+def test_a_readme_without_markers_is_an_error() -> None:
+    with pytest.raises(LskdError, match="expected one pair of markers <!-- results -->"):
+        readme.fill("# Nothing here", {"results": "x"})
+
+
+def test_the_ten_lines_work() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    names: dict[str, torch.Tensor] = {}
+    exec(code, names)
+    loss, student, teacher = (names[k] for k in ("distillation", "student_logits", "teacher_logits"))
+    torch.testing.assert_close(loss, kd_loss(student, teacher, temperature=2.0, standardize=True))
+    assert student.grad is not None
+    assert bool(student.grad.abs().sum() > 0)
+
+
+def test_commands_and_files_that_it_names_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for target in re.findall(r"make (\w+)", TEXT):
+        if target not in ("book", "test", "alone"):
+            continue
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE) or target == "alone"
+    for path in re.findall(
+        r"`((?:lskd|paper|figures|recipes|notebooks|book|workflow|results|benchmarks|docs)/[\w./-]*)`", TEXT
+    ):
+        assert (ROOT / path).exists(), path
+    with pytest.raises(SystemExit):
+        lskd(["notebook", "run", "--help"])
+    assert "-p" in capsys.readouterr().out

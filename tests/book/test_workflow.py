@@ -1,0 +1,354 @@
+"""The build graph on a throw-away project: what is made again, what is not, and what an interruption leaves.
+
+The project has the real Snakefile, recipes and sources; its notebooks write small files at once. Its path holds
+a space.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lskd.fingerprint import PACKAGES, ROOT
+
+FIGURES = ("logit_gap", "tsne", "results_table")
+PAGES = ("train_teacher", "train_students", "data", *FIGURES)
+TRAIN = """\
+import json
+import tomllib
+from pathlib import Path
+from lskd.files import atomic_write
+from book.notebook import report
+from lskd import only_training
+names = tomllib.loads(Path(f"recipes/{recipe}.toml").read_text())["members"]
+paths = [f"{output}/{name}.evidence.npz" for name in names] + [f"{output}/record.json"]
+for path in paths:
+    atomic_write(path, json.dumps({"about": f"{recipe} {seed} {settings}", "members": {}}))
+report(outputs=paths)
+"""
+DRAW = """\
+from lskd.files import atomic_write
+from book.notebook import report
+atomic_write(f"{output}/figure.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
+report(outputs=[f"{output}/figure.svg"])
+"""
+PARAMETERS = {
+    TRAIN: 'recipe: str = ""\nseed: int = 0\nmembers: list[str] = []\nsettings: dict = {}\noutput: str = ""\n'
+    'device: str = "auto"',
+    DRAW: 'teacher: str = ""\nstudents: str = ""\noutput: str = ""',
+}
+CHAPTER = """\
+# A book
+{cite}`a`, $x^2$, {{ toy }}, {{ recipe }}
+
+```{literalinclude} ../../lskd/losses.py
+:lines: 1-3
+```
+
+```{bibliography}
+```
+"""
+TOY = """\
+def toy_facts():
+    return {"toy": "1.5 % (n = 3)"}
+"""
+FACTS = """\
+def published_facts():
+    return {}
+def experiment_facts(teacher, students, packs):
+    return {"recipe": students["about"]}
+"""
+
+
+def write_notebook(path: Path, code: str, parameters: str) -> None:
+    code_cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    cells = [
+        {"cell_type": "markdown", "id": "title", "metadata": {}, "source": f"# {path.stem}"},
+        code_cell | {"id": "parameters", "metadata": {"tags": ["parameters"]}, "source": parameters},
+        code_cell | {"id": "work", "source": code},
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(content))
+
+
+def write_project(root: Path) -> None:
+    for name in (*PACKAGES, "workflow", "recipes"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "chapters", "drawn"))
+    for name in ("_config.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
+    (root / "lskd" / "only_training.py").write_text("")
+    (root / "lskd" / "only_tsne.py").write_text("")
+    (root / "book" / "chapters").mkdir()
+    (root / "notebooks").mkdir()
+    write_notebook(root / "notebooks" / "train_cohort.ipynb", TRAIN, PARAMETERS[TRAIN])
+    for name in FIGURES:
+        extra = "import lskd.only_tsne\n" if name == "tsne" else ""
+        write_notebook(root / "notebooks" / f"{name}.ipynb", extra + DRAW, PARAMETERS[DRAW])
+    write_notebook(
+        root / "notebooks" / "data.ipynb", DRAW, 'recipe: str = ""\nrecords: str = "results"\noutput: str = ""'
+    )
+    write_notebook(root / "notebooks" / "not_a_page.ipynb", DRAW, PARAMETERS[DRAW])
+    (root / "results").mkdir()
+    (root / "results" / "one.json").write_text("{}")
+    (root / "book" / "facts.py").write_text(FACTS)
+    (root / "paper" / "toy.py").write_text(TOY)
+    pages = "".join(f"  - file: notebooks/{name}\n" for name in PAGES)
+    (root / "book" / "chapters" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{pages}")
+    (root / "book" / "chapters" / "index.md").write_text(CHAPTER)
+    (root / "book" / "chapters" / "references.bib").write_text("@misc{a, title={T}, author={A, B}, year={2024}}\n")
+
+
+def call(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lskd.cli", "workflow", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+
+
+def make(root: Path) -> str:
+    done = call(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def planned(root: Path) -> set[str]:
+    """Names of the jobs that would run."""
+    done = call(root, "--dry-run")
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    jobs = set(re.findall(r"^(?:local)?rule (\w+):|^Job \d+: (\w+):", text, flags=re.MULTILINE))
+    found = {one or other for one, other in jobs} - {"all"}
+    assert found or "Nothing to be done" in text, text
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose book has been made."""
+    root = tmp_path_factory.mktemp("workflow") / "made here"
+    root.mkdir()
+    write_project(root)
+    make(root)
+    return root
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, elsewhere, with its dates."""
+    return Path(shutil.copytree(made, tmp_path / "moved to", symlinks=True))
+
+
+@pytest.mark.book
+def test_the_book_is_made_with_everything_it_needs(made: Path) -> None:
+    build = made / "build"
+    pages = build / "book" / "_build" / "html"
+    assert (pages / "index.html").is_file()
+    for name in PAGES:
+        assert (pages / "notebooks" / f"{name}.html").is_file()
+        assert (build / "default" / "notebooks" / f"{name}.ipynb").is_file()
+    assert "1.5 % (n = 3), digit-pairs 0" in (pages / "index.html").read_text("utf-8").replace("\u00a0", " ")
+    assert not (build / "default" / "notebooks" / "not_a_page.ipynb").exists()
+    assert "digit-pairs-teacher 0" in (build / "default" / "teacher" / "record.json").read_text()
+    assert (build / "default" / "students" / "dkd_ls.evidence.npz").is_file()
+    assert (build / "default" / "figures" / "tsne" / "figure.svg").is_file()
+    remote = [p for p in pages.rglob("*.html") if re.search(r'(src|href)="(https?:)?//', p.read_text("utf-8"))]
+    assert remote == []
+
+
+def test_nothing_changed_nothing_to_do_and_quickly(project: Path) -> None:
+    start = time.monotonic()
+    assert make(project).count("Nothing to be done") == 2
+    assert time.monotonic() - start < 20
+
+
+def test_new_dates_alone_change_nothing(project: Path) -> None:
+    for path in project.rglob("*"):
+        if "build" not in path.parts and ".snakemake" not in path.parts:
+            path.touch()
+    assert planned(project) == set()
+
+
+def append(name: str, text: str = "\n# changed\n") -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        with (root / name).open("a") as stream:
+            stream.write(text)
+
+    return change
+
+
+def backdated(name: str) -> Callable[[Path], None]:
+    """Other content under the old date, as a checkout of an older commit may leave it."""
+
+    def change(root: Path) -> None:
+        before = (root / name).stat()
+        append(name)(root)
+        os.utime(root / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    return change
+
+
+def redraw(root: Path) -> None:
+    write_notebook(root / "notebooks" / "tsne.ipynb", DRAW + "\n# changed", PARAMETERS[DRAW])
+
+
+def resettle(root: Path) -> None:
+    path = root / "workflow" / "default.yaml"
+    before, students, after = path.read_text().partition("students:")
+    path.write_text(before + students + after.replace("settings: {}", "settings: {epochs: 2}"))
+
+
+DRAWN = {*FIGURES, "facts", "book"}
+STUDENTS = {"students", *DRAWN}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (redraw, {"tsne", "book"}),
+        (append("lskd/only_tsne.py"), {"tsne", "book"}),
+        (backdated("lskd/only_tsne.py"), {"tsne", "book"}),
+        (append("book/notebook.py"), {"teacher", "data", *STUDENTS}),
+        (append("lskd/cli.py"), set()),
+        (append("book/build.py"), {"book"}),
+        (append("book/facts.py"), {"facts", "book"}),
+        (append("lskd/losses.py"), {"facts", "book"}),
+        (append("recipes/digit-pairs.toml"), {"data", *STUDENTS}),
+        (backdated("recipes/digit-pairs.toml"), {"data", *STUDENTS}),
+        (append("recipes/digit-pairs-teacher.toml"), {"teacher", *STUDENTS}),
+        (resettle, STUDENTS),
+        (append("book/chapters/index.md", "\nMore.\n"), {"book"}),
+        (append("book/chapters/new.md", "# New\n"), {"book"}),
+        (append("_config.yml"), {"book"}),
+        (lambda root: (root / "results" / "two.json").write_text("{}"), {"data", "book"}),
+        (append("notebooks/not_a_page.ipynb", "\n"), set()),
+        (append("README.md"), set()),
+        (lambda root: shutil.rmtree(root / "build" / "default" / "figures" / "tsne"), {"tsne", "book"}),
+        (lambda root: (root / "build" / "default" / "students" / "kd.evidence.npz").unlink(), STUDENTS),
+    ],
+    ids=[
+        *("notebook", "source", "source-backdated", "source-of-all", "source-of-none", "source-of-book"),
+        *("facts", "included"),
+        *("recipe", "recipe-backdated", "teacher-recipe", "parameter", "chapter", "new-chapter", "config"),
+        *("record", "not-a-page", "readme", "figure-gone", "evidence-gone"),
+    ],
+)
+def test_a_change_makes_what_depends_on_it_and_nothing_else(
+    project: Path, change: Callable[[Path], None], expected: set[str]
+) -> None:
+    change(project)
+    assert planned(project) == expected
+
+
+def test_training_that_changes_nothing_redraws_nothing(project: Path) -> None:
+    watched = [*project.glob("build/default/figures/*/*"), project / "build/book/_build/html/index.html"]
+    before = [path.stat().st_mtime_ns for path in watched]
+    append("lskd/only_training.py")(project)
+    told = make(project)
+    assert "train_students.ipynb in" in told
+    assert "tsne" not in told
+    assert [path.stat().st_mtime_ns for path in watched] == before
+
+
+@pytest.mark.book
+def test_a_failing_notebook_fails_the_book_and_leaves_the_earlier_pages(project: Path) -> None:
+    index = project / "build" / "book" / "_build" / "html" / "index.html"
+    before = index.read_bytes()
+    write_notebook(
+        project / "notebooks" / "tsne.ipynb", f"raise RuntimeError('no embedding')\n{DRAW}", PARAMETERS[DRAW]
+    )
+    done = call(project)
+    assert done.returncode != 0
+    assert "RuntimeError: no embedding" in done.stderr
+    assert "RuntimeError: no embedding" in done.stderr.rpartition("lskd: stopped, because:")[2]  # said again, last
+    assert index.read_bytes() == before
+    assert not (project / "build" / "default" / "notebooks" / "tsne.ipynb").exists()
+    redraw(project)
+    make(project)
+
+
+@pytest.mark.book
+def test_a_warning_fails_the_book_and_leaves_the_earlier_pages(project: Path) -> None:
+    index = project / "build" / "book" / "_build" / "html" / "index.html"
+    before = index.read_bytes()
+    append("book/chapters/index.md", "\n{ref}`nowhere`\n")(project)
+    done = call(project)
+    assert done.returncode != 0
+    assert "index.md:11: WARNING: undefined label: 'nowhere'" in done.stderr
+    assert index.read_bytes() == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) -> None:
+    slow = "import os, pathlib, time\nif not pathlib.Path('quick').exists():\n"
+    slow += "    pathlib.Path('pid').write_text(str(os.getpid()))\n    time.sleep(60)\n"
+    write_notebook(project / "notebooks" / "tsne.ipynb", slow + DRAW, PARAMETERS[DRAW])
+    command = [sys.executable, "-m", "lskd.cli", "workflow"]
+    started = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (project / "pid").exists() and (project / "pid").read_text())
+        children = descendants(started.pid)
+        if stop == signal.SIGKILL:  # of Snakemake: its jobs see it and end
+            os.kill(next(pid for pid in children if "snakemake" in command_line(pid)), stop)
+        else:
+            started.send_signal(stop)
+        assert started.wait(60) != 0
+        wait_for(lambda: not any(command_line(pid) for pid in children))
+    finally:
+        started.kill()
+        started.wait()
+    (project / "quick").touch()
+    make(project)
+    assert (project / "build" / "default" / "notebooks" / "tsne.ipynb").is_file()
+
+
+def test_two_workflows_take_turns(project: Path) -> None:
+    redraw(project)
+    command = [sys.executable, "-m", "lskd.cli", "workflow"]
+    both = [subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert sum("waiting for the workflow that is running here" in text for text in told) == 1
+    assert sum("tsne" in text for text in told) == 1
+
+
+def test_unknown_presets_and_folders_are_named(project: Path, tmp_path: Path) -> None:
+    done = call(project, "--preset", "tinny")
+    assert done.returncode == 2
+    assert "unknown preset 'tinny'; there are default, tiny" in done.stderr
+    command = [sys.executable, "-m", "lskd.cli", "workflow"]
+    env = dict(os.environ, PYTHONPATH=str(ROOT))
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "call this in a checkout of the project" in done.stderr
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes below ``pid``."""
+    try:
+        direct = [int(p) for f in Path(f"/proc/{pid}/task").glob("*/children") for p in f.read_text().split()]
+    except OSError:
+        return []
+    return [*direct, *(grandchild for child in direct for grandchild in descendants(child))]
+
+
+def command_line(pid: int) -> str:
+    """Empty when the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)

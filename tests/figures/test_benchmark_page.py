@@ -1,0 +1,214 @@
+"""The page of benchmarks: its numbers are those of the files, a missed goal says so, a lost field is an error."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame
+from lskd.errors import LskdError
+from lskd.fingerprint import ROOT
+from lskd.models import model_info
+from paper import benchmarks
+
+RESULT: dict[str, Any] = {
+    "file": "cpu.json",
+    "cohort6_ratio": 1.5,
+    "table_fraction_of_student": 0.96,
+    "weak_views_per_s": 30000.0,
+    "strong_views_per_s": 4990.0,
+    "goals": {
+        "weak_views_per_s": 20000.0,
+        "strong_views_per_s": 5000.0,
+        "cohort6_ratio": 2.5,
+        "table_fraction_of_student": 0.95,
+    },
+    "pipelines": {
+        "weak": {"ours": 30000.0, "workers 0": 10000.0, "workers 2": 15000.0},
+        "strong": {"ours": 4990.0, "workers 0": 998.0, "workers 2": 499.0},
+    },
+    "networks": {
+        "resnet56 forward": {"ours": 600.0, "baseline": 500.0},
+        "resnet20 forward + backward": {"ours": 500.0, "baseline": 400.0},
+    },
+    "cohort6": {
+        "ours": 300.0, "workers 0": 200.0, "workers 2": 100.0, "teacher": "resnet56", "student": "resnet20",
+        "batch": 64, "members": list("abcdef"),
+    },
+    "cohort6_share_of_matrix_product_rate": 0.5,
+    "table": {"table": 480.0, "student": 500.0},
+    "growth": {
+        "members": {"1": 320.0, "2": 400.0},
+        "batch": {"16": 160.0, "64": 320.0},
+        "loss_microseconds_by_classes": {"10": {"kd": 500.0, "kd_ls": 900.0}, "100": {"kd": 600.0, "kd_ls": 1800.0}},
+    },
+    "multiply_adds_per_s": 1e11,
+    "repeats": 5,
+    "steps": 4,
+    "machine": {"name": "a machine", "threads": 2, "load_before": 0.25},
+    "versions": {"torch": "2.13.0"},
+    "finished": "2026-11-21T10:00:00+00:00",
+}  # fmt: skip
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A program in benchmarks/, which is no package."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_ratios_goals_and_shares_by_hand() -> None:
+    rows = {row.what: row for row in benchmarks.rows(RESULT)}
+    weak, strong, six = rows["weak views"], rows["strong views"], rows["cohort of 6 students"]
+    assert (weak.ratio, weak.verdict) == (2.0, "reached")
+    assert (strong.ratio, strong.verdict) == (5.0, "missed by less than 1 %")
+    assert (six.ratio, six.verdict, six.share) == (1.5, "missed by 40 %", 0.5)
+    share = 3 * 500 * model_info("resnet20").multiply_adds / 1e11
+    assert rows["resnet20 forward + backward"].share == pytest.approx(share)
+    assert rows["resnet20 forward + backward"].verdict == ""
+    # 6 (1/500 + 1/400) / (1/500 + 6/400) = 27/17
+    assert benchmarks.sharing_alone(RESULT) == pytest.approx(27 / 17)
+
+
+def test_the_table_shows_them() -> None:
+    shown = comparison(RESULT)
+    (six,) = [row for row in shown.rows if row[0].startswith("cohort")]
+    assert [c.replace("\u00a0", " ") for c in six[1:]] == ["300", "200", "1.50", "ratio 2.5", "missed by 40 %", "50 %"]
+    assert "load 0.2 at the start" in shown.caption
+    assert "100 billion multiply-adds" in shown.caption
+
+
+def test_growth_is_milliseconds_of_a_step(tmp_path: Path) -> None:
+    frame = growth_frame(RESULT).set_index(["grows", "series", "size"])["milliseconds"]
+    assert frame["members", "whole step", 2] == pytest.approx(1000 * 2 * 64 / 400)
+    assert frame["batch", "whole step", 16] == pytest.approx(100)
+    assert frame["classes", "kd_ls", 100] == pytest.approx(1.8)
+    more = copy.deepcopy(RESULT)
+    more["growth"]["classes"] = {"10": 640.0, "100": 320.0}  # newer measurements have it
+    assert (
+        growth_frame(more).set_index(["grows", "series", "size"])["milliseconds"]["classes", "whole step", 100] == 200
+    )
+    path = tmp_path / "cpu.json"
+    path.write_text(json.dumps(more))
+    published = growth(more, folder=tmp_path, files=[path])
+    assert "1 to 2 students: 1.6 times the cost" in published.alt
+    assert "10 to 100 classes: 2.0 times the cost" in published.alt
+    assert "10 to 100 classes: 2.0" in growth(RESULT, folder=tmp_path, files=[path]).alt  # of KD + LS
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["cohort6_ratio"], r"cpu.json: no field cohort6_ratio; there is file, table_fraction"),
+        (["goals", "weak_views_per_s"], r"no field goals.weak_views_per_s"),
+        (["pipelines", "strong", "ours"], r"no field pipelines.strong.ours; there is workers 0, workers 2"),
+        (["networks", "resnet56 forward", "baseline"], r"networks.resnet56 forward has no baseline"),
+        (["cohort6", "members"], r"no field cohort6.members"),
+        (["multiply_adds_per_s"], r"no field multiply_adds_per_s"),
+        (["growth", "members"], r"no field growth.members"),
+        (["machine"], r"no field machine"),
+    ],
+)
+def test_a_field_that_is_gone_is_an_error_that_names_it(keys: list[str], message: str, tmp_path: Path) -> None:
+    broken = copy.deepcopy(RESULT)
+    *path, last = keys
+    inner = broken
+    for key in path:
+        inner = inner[key]
+    del inner[last]
+    with pytest.raises(LskdError, match=message):
+        (comparison(broken), growth_frame(broken))
+
+
+def test_the_committed_measurements_can_be_shown(tmp_path: Path) -> None:
+    cpu, book = (benchmarks.read(ROOT / "benchmarks" / "results", name) for name in ("cpu", "make_book"))
+    assert cpu is not None
+    assert book is not None
+    shown = comparison(cpu)
+    assert len(shown.rows) >= 6
+    assert {row.verdict for row in benchmarks.rows(cpu) if row.missed} == {
+        f"missed by {100 * (1 - cpu[key] / aim):.0f} %" for key, aim in cpu["goals"].items() if cpu[key] < aim
+    }
+    assert benchmarks.sharing_alone(cpu) > 1
+    assert not growth_frame(cpu).empty
+    assert len(book_table(book).rows) == 3
+
+
+def test_a_benchmark_that_never_ran_is_none_and_its_command_is_known(tmp_path: Path) -> None:
+    assert benchmarks.read(tmp_path, "gpu") is None
+    (tmp_path / "gpu.json").write_text("[]")
+    with pytest.raises(LskdError, match=r"expected an object; measure again: python benchmarks/gpu.py"):
+        benchmarks.read(tmp_path, "gpu")
+
+
+GPU: dict[str, Any] = {
+    **{key: RESULT[key] for key in ("machine", "versions", "finished")},
+    "file": "gpu.json",
+    "networks": {"teacher": "resnet32x4", "student": "resnet8x4"},
+    "batch": 64,
+    "goals": {"cohort6_student_images_per_s": 80000.0, "cohort6_240_epochs_minutes": 15.0},
+    "cohort6_student_images_per_s": 100000.0,
+    "cohort6_240_epochs_minutes": 20.0,
+    "rates": {
+        "student_images_per_s": {"six from a table, plain": 5e3, "six from a table, tf32, all": 1e5, "MLKD": 9e3},
+    },
+    "checks": [{"check": "resumed", "passed": True}, {"check": "a < b", "passed": False}],
+}  # fmt: skip
+
+
+def test_goals_and_pieces_of_a_gpu() -> None:
+    goals = {name: (aim, reached, verdict) for name, aim, reached, verdict in benchmarks.gpu_goals(GPU)}
+    assert goals["cohort6 student images/s"] == (80000, 100000, "reached")
+    assert goals["cohort6 240 epochs minutes"] == (15, 20, "missed by 25 %")  # fewer minutes are better
+    shown = gpu_table(GPU)
+    rows = {row[0]: row[1:] for row in shown.rows}
+    assert rows["six from a table, tf32, all, student-images/s"][:2] == ["100,000", "20.0"]
+    assert rows["MLKD, student-images/s"][1] == "–"
+    assert "1 of 2 checks" in shown.caption
+    assert "failed: a &lt; b" in shown.caption
+
+
+def test_a_gpu_run_of_its_checks_alone_has_no_rates() -> None:
+    only = {key: value for key, value in GPU.items() if not key.startswith(("cohort6", "rates"))}
+    assert gpu_table(only).rows == []
+    assert benchmarks.gpu_checks(only) == (1, 2, ["a < b"])
+
+
+def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that it does for its file, with small networks on a CPU and steps that are not taken."""
+    gpu = script("gpu", monkeypatch)
+    monkeypatch.setattr(gpu, "NETWORKS", dict(gpu.REHEARSED))
+    monkeypatch.setattr(gpu, "steps_of", lambda chosen, steps: 0.064)
+    monkeypatch.setattr(gpu, "checks", lambda device, little: [{"check": "all", "passed": True}])
+    written = {**json.loads(json.dumps(gpu.measured(gpu.CPU, little=True))), "file": "gpu.json"}
+    shown = gpu_table(written)
+    rows = {row[0]: row[1] for row in shown.rows}
+    assert rows["six from a table, tf32, all, student-images/s"] == "6,000"
+    assert rows["one from a table, plain, student-images/s"] == "1,000"
+    assert rows["cohort6 student images/s"] == "6,000"
+    assert [name for name, *_ in benchmarks.gpu_goals(written)] == [
+        key.replace("_", " ").replace(" per s", "/s") for key in gpu.GOALS
+    ]
+    assert "1 of 1 checks" in shown.caption
+    found = benchmarks.read(ROOT / "benchmarks" / "results", "gpu")
+    if found is not None:
+        assert gpu_table(found).rows
+
+
+def test_the_page_has_no_typed_result() -> None:
+    cells = json.loads((ROOT / "notebooks" / "benchmarks.ipynb").read_text(encoding="utf-8"))["cells"]
+    prose = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    prose = re.sub(r"```.*?```|`[^`]*`", "", prose, flags=re.DOTALL)
+    assert re.findall(r"\d+(?:[.,]\d+)?", prose) == []

@@ -1,0 +1,220 @@
+"""Figures from networks that were never trained: what is drawn, said and written beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from matplotlib import font_manager
+
+from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, tsne
+from figures import networks as inputs
+from figures.live import networks as live_networks
+from figures.live import toy
+from figures.publish import Published, publish
+from figures.theme import DARK, FONT, LIGHT, NARROW, WIDTH, figure, is_narrow, narrow, own_font
+from lskd.data import load_dataset
+from lskd.errors import LskdError
+from lskd.files import read_json, sha256_file
+from paper import embedding
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return synthetic.write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def networks(run: tuple[Path, Path]) -> inputs.Networks:
+    return inputs.load(*run)
+
+
+Draw = Callable[[inputs.Networks, Path], Published]
+DRAWINGS: dict[str, Draw] = {
+    "bars": lambda networks, folder: logit_range.bars(networks, folder=folder),
+    "spread": lambda networks, folder: logit_range.spread(networks, folder=folder),
+    "mean_and_deviation": lambda networks, folder: logit_range.mean_and_deviation(networks, folder=folder),
+    "heatmaps": lambda networks, folder: logit_gap.heatmaps(networks, folder=folder),
+    "curves": lambda networks, folder: learning_curves.figure(
+        networks.record, folder=folder, source=networks.files["kd"].parent / "record.json"
+    ),
+    "dots": lambda networks, folder: accuracies.dots([networks.record], folder=folder, files=networks.paths()),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_brings_both_looks_its_data_and_its_origin(
+    networks: inputs.Networks, tmp_path: Path, name: str
+) -> None:
+    drawn = DRAWINGS[name](networks, tmp_path)
+    light, dark, data, sidecar, *slim = drawn.paths
+    assert light.read_text().count("<svg") == dark.read_text().count("<svg") == 1
+    assert light.read_bytes() != dark.read_bytes()
+    assert LIGHT.ink in light.read_text()
+    assert DARK.ink in dark.read_text()
+    assert len(data.read_text().splitlines()) > 2
+    about = read_json(sidecar)
+    assert about["files"] == {path.name: sha256_file(path) for path in (light, dark, *slim, data)}
+    assert len({path.read_bytes() for path in (light, dark, *slim)}) == 4
+    assert about["inputs"]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) for item in about["inputs"])
+    assert "synthetic" in about["caption"]
+    assert len(about["alt"]) > 40
+    assert "<" not in about["alt"]
+    html = drawn.to_html()
+    assert f'id="figure-{drawn.name}"' in html
+    assert html.count("<img ") == 2
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_same_evidence_gives_the_same_bytes(networks: inputs.Networks, tmp_path: Path, name: str) -> None:
+    first, second = (DRAWINGS[name](networks, tmp_path / place) for place in ("a", "b"))
+    assert [p.read_bytes() for p in first.paths[:3]] == [p.read_bytes() for p in second.paths[:3]]
+
+
+def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, tmp_path: Path) -> None:
+    """Students with LS were made with a smaller scale."""
+    drawn = logit_range.spread(networks, folder=tmp_path)
+    for plain, standardized in networks.methods:
+        assert networks.packs[standardized].logit_std.mean() < 0.5 * networks.packs[plain].logit_std.mean()
+        label = networks.look(standardized, LIGHT).label
+        assert label in drawn.alt
+
+
+def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
+    def draw(theme: Any) -> Any:
+        raise AssertionError("not reached")
+
+    with pytest.raises(ValueError, match="alt text and caption are both needed"):
+        publish(draw, "x", folder=tmp_path, alt=" ", caption="x", inputs=[], data=pd.DataFrame())
+
+
+def test_networks_that_do_not_belong_together_are_refused(run: tuple[Path, Path], tmp_path: Path) -> None:
+    teacher, students = tmp_path / "teacher", tmp_path / "students"
+    shutil.copytree(run[0], teacher)
+    shutil.copytree(run[1], students)
+    record = read_json(students / "record.json")
+    record["teacher"]["digest"] = "weights of another"
+    (students / "record.json").write_text(json.dumps(record))
+    with pytest.raises(LskdError, match="were taught by a network with weights weights of"):
+        inputs.load(teacher, students)
+    with pytest.raises(LskdError, match="a teacher's folder holds exactly one network"):
+        inputs.load(students, students)
+
+
+def test_members_that_failed_are_left_out(run: tuple[Path, Path], tmp_path: Path) -> None:
+    students = tmp_path / "students"
+    shutil.copytree(run[1], students)
+    record = read_json(students / "record.json")
+    record["members"]["dkd"]["evidence"] = None
+    (students / "record.json").write_text(json.dumps(record))
+    assert "dkd" not in inputs.load(run[0], students).packs
+
+
+def test_embeddings_are_repeatable_and_counted_in_the_original_space(networks: inputs.Networks, tmp_path: Path) -> None:
+    packs = {k: networks.packs[k] for k in ("teacher", "kd")}
+    first = embedding.embed_all(packs, perplexity=10, jobs=1, progress=False)
+    again = embedding.embed(packs["kd"], perplexity=10)
+    np.testing.assert_array_equal(first["kd"].points, again.points)
+    assert 0 <= first["kd"].neighbors <= 100
+    drawn = tsne.panels(
+        networks, {k: first.get(k, again) for k in networks.packs}, folder=tmp_path, perplexity=10, seed=0
+    )
+    assert drawn.paths[0].is_file()
+    with pytest.raises(ValueError, match="below the 120 images"):
+        embedding.embed(packs["kd"], perplexity=200)
+
+
+def test_neighbors_by_hand() -> None:
+    features = np.array([[0.0], [0.1], [0.25], [5.0], [5.1], [5.25]])
+    assert embedding.neighbor_accuracy(features, np.array([0, 0, 0, 1, 1, 1]), k=2) == 100
+    assert embedding.neighbor_accuracy(features, np.array([0, 0, 1, 1, 1, 0]), k=1) == pytest.approx(
+        100 * 3 / 6, abs=17
+    )
+
+
+def test_live_figures_hold_every_network_and_no_address(networks: inputs.Networks) -> None:
+    points = {k: embedding.Embedding(np.zeros((120, 2), np.float32), 0, 0, 0) for k in networks.packs}
+    for shown in (live_networks.sample(networks, None), live_networks.features(networks, points, None)):
+        assert set(shown.data["networks"]) == set(networks.packs)
+        html = shown.to_html()
+        assert "https://" not in html
+        json.loads(html.partition('type="application/json">')[2].partition("</script>")[0])
+        assert html.count("<label") == len(shown.controls)
+
+
+def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
+    dataset = load_dataset("digit_pairs", train_size=200, test_size=100)
+    assert data_samples.classes(dataset, folder=tmp_path).paths[0].is_file()
+    assert data_samples.views(dataset, folder=tmp_path).n == 9
+    assert dataset.digest in data_samples.facts(dataset)
+    still = toy.still(tmp_path)
+    assert len(still.paths[2].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
+
+
+def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_path: Path) -> None:
+    table = network_cost.networks()
+    texts = dict(network_cost.by_data(table))
+    assert "| `resnet8x4` | 1,233,540 | 177.1 | 256 | 72.50 |" in texts["CIFAR-100"]
+    assert texts["CIFAR-100"].startswith("32 × 32 pixels, 100 classes.\n\n")
+    assert "| `resnet14` | 181,108 | 26.7 | 64 | – |" in texts["CIFAR-100"]  # no table has it
+    assert "Their names begin with `imagenet/`." in texts["ImageNet"]
+    assert "| `ResNet18` | 11,689,512 | 1,814.1 | 512 | 69.75 |" in texts["ImageNet"]
+    assert sum(text.count("\n| `") for text in texts.values()) == len(table)
+    drawn = network_cost.costs(table, tmp_path)
+    data = pd.read_csv(drawn.paths[2]).set_index("name")
+    assert data.accuracy["resnet32x4"] == 79.42
+    assert data.multiply_adds["resnet20"] == table.set_index("name").multiply_adds["resnet20"]
+    assert "wrn_28_4" not in data.index  # of Table 5, and in no list of networks
+    joined = network_cost.pairs(set(data.index))
+    assert len(joined) == len(set(joined)) == 14  # seven a table
+    assert ("resnet56", "resnet20") in joined
+    assert "every student costs less than its teacher" in drawn.alt
+    teacher = table.assign(
+        multiply_adds=[1 if n == "vgg13" else m for n, m in zip(table.name, table.multiply_adds, strict=True)]
+    )
+    assert "in 12 of them the student costs less" in network_cost.costs(teacher, tmp_path).alt
+
+
+def test_letters_are_matplotlib_s_own_whatever_the_machine_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = font_manager.fontManager
+    other = shutil.copy(font_manager.findfont(FONT), tmp_path / "DejaVuSans.ttf")
+    foreign = [font_manager.FontEntry(fname=str(other), name=FONT, style="normal", weight=400)]
+    monkeypatch.setattr(known, "ttflist", [*foreign, *(font for font in known.ttflist if font.name != FONT)])
+    known._findfont_cached.cache_clear()
+    assert font_manager.findfont(FONT) == str(other)
+    own_font()
+    for weight in ("normal", "bold"):
+        found = font_manager.findfont(font_manager.FontProperties(family=FONT, weight=weight))
+        assert Path(found).parent == Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+def test_panels_stand_below_one_another_where_the_column_is_narrow() -> None:
+    wide = figure(2.0)
+    wide.subplots(2, 4)
+    assert wide.get_size_inches().tolist() == [WIDTH, 2.0]
+    with narrow():
+        fig = figure(2.0)
+        panels = fig.subplots(2, 4, sharey=True)
+        single = figure(2.0).subplots()
+        three = figure(2.0).subplots(1, 3, width_ratios=[3, 2, 1])
+        fig.legend(handles=single.plot([0], [[1, 2, 3]], label=["a", "b", "c"]), ncols=5)
+    assert not is_narrow()
+    assert panels.shape == (2, 4)
+    assert three.shape == (3,)
+    assert single.figure.get_size_inches()[0] == NARROW
+    assert fig.get_size_inches().tolist() == [NARROW, 4.0]
+    spots = [[(ax.get_subplotspec().rowspan.start, ax.get_subplotspec().colspan.start) for ax in row] for row in panels]
+    assert spots == [[(0, 0), (0, 1), (2, 0), (2, 1)], [(1, 0), (1, 1), (3, 0), (3, 1)]]  # above stays above
+    assert [ax.get_subplotspec().rowspan.start for ax in three] == [0, 1, 2]
+    assert fig.legends[0]._ncols == 2

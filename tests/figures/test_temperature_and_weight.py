@@ -1,0 +1,70 @@
+"""The (temperature, weight) surface: from members to cells to a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from figures import temperature_and_weight
+from lskd.errors import LskdError
+from lskd.fingerprint import ROOT
+from paper import store
+
+RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8-surface"
+
+
+def record(members: dict[str, tuple[float, float, bool, float]]) -> dict[str, Any]:
+    """A record with KD members given as (temperature, weight, LS, accuracy)."""
+    return {
+        "name": "sweep",
+        "dataset": {"test_size": 100},
+        "members": {
+            name: {
+                "method": "kd",
+                "standardize": ls,
+                "settings": {"temperature": t, "kd_weight": w},
+                "last": {"test_accuracy": accuracy},
+            }
+            for name, (t, w, ls, accuracy) in members.items()
+        },
+    }
+
+
+MEMBERS = {"a": (1, 9, False, 80.0), "a_ls": (1, 9, True, 82.0), "b": (2, 9, False, 85.0), "b_ls": (2, 9, True, 84.0)}
+
+
+def test_cells_are_means_over_records() -> None:
+    other = {**MEMBERS, "a": (1, 9, False, 82.0)}
+    frame = temperature_and_weight.cells([record(MEMBERS), record(other)])
+    assert frame[["temperature", "without", "with", "difference", "n"]].to_numpy().tolist() == [
+        [1, 81, 82, 1, 2],
+        [2, 85, 84, -1, 2],
+    ]
+
+
+def test_the_summary_compares_each_at_its_best() -> None:
+    found = temperature_and_weight.summary(temperature_and_weight.cells([record(MEMBERS)]))
+    assert (found["without_best"], found["without_temperature"]) == (85, 2)
+    assert (found["with_best"], found["with_temperature"]) == (84, 2)
+    assert found["difference_at_best"] == -1
+    assert (found["above"], found["settings"]) == (1, 2)
+
+
+def test_a_setting_without_its_twin_is_an_error() -> None:
+    with pytest.raises(LskdError, match="a member without and one with LS"):
+        temperature_and_weight.cells([record({k: v for k, v in MEMBERS.items() if k != "b_ls"})])
+    wrong = record(MEMBERS)
+    wrong["members"]["a"]["method"] = "dkd"
+    with pytest.raises(LskdError, match="member a of recipe sweep is dkd"):
+        temperature_and_weight.cells([wrong])
+
+
+def test_the_committed_sweep_is_complete_and_drawn(tmp_path: Path) -> None:
+    (records,) = store.aggregate(RECORDS).values()
+    frame = temperature_and_weight.cells(records)
+    assert len(frame) == 12
+    drawn = temperature_and_weight.maps(records, folder=tmp_path, files=sorted(RECORDS.glob("*.json")))
+    assert all(path.is_file() for path in drawn.paths)
+    assert f"n = {len(records)} seed" in drawn.caption

@@ -1,0 +1,73 @@
+"""The command line as a whole: all packages' commands are offered, nothing is loaded before it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lskd import cli
+from lskd.errors import LskdError
+from lskd.fingerprint import ROOT
+
+
+def test_commands_of_all_packages_are_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    told = capsys.readouterr().out
+    words = "train table data recipe results evidence plan tables notebook workflow book verify doctor"
+    for word in words.split():
+        assert re.search(rf"^ +{word}( |$)", told, flags=re.MULTILINE), word
+    assert "pip install" not in told
+
+
+def test_without_the_other_packages_help_says_how_to_get_their_commands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Absent:
+        module = "paper.commands"
+
+        def load(self) -> None:
+            raise ModuleNotFoundError("No module named 'paper'", name="paper")
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Absent()])
+    assert cli.main([]) == 0
+    told = capsys.readouterr().out
+    assert "results" not in told.partition("commands:")[2].partition("Tables, figures")[0]
+    assert " ".join(told.split()).count("pip install -e '.[book]'") == 1
+    Absent.load = lambda self: importlib.import_module("no_such_module_at_all")  # of paper's own: a fault, not absence
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        cli.main([])
+
+
+def test_help_loads_no_package_but_its_own() -> None:
+    code = (
+        "import sys; before = set(sys.modules); from lskd import cli; cli.main([]); "
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names); "
+        "print(*sorted(new), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.split() == ["book", "lskd", "paper"]
+
+
+@pytest.mark.parametrize("start", [["-m", "lskd"], ["-m", "lskd.cli"]])
+def test_it_starts_as_a_module(start: list[str]) -> None:
+    call = [sys.executable, *start, "recipe", "show", "no such recipe"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("lskd: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_is_a_sentence_unless_its_place_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ["train", "--recipe", "digit-pairs", "--dataset", "cifar100"]
+    assert cli.main(wrong) == 2
+    assert "--dataset goes with --teacher" in capsys.readouterr().err
+    with pytest.raises(LskdError, match="--dataset goes with --teacher"):
+        cli.main(["--traceback", *wrong])
+    with pytest.raises(SystemExit) as unknown:
+        cli.main(["trian"])
+    assert unknown.value.code == 2

@@ -1,0 +1,164 @@
+"""Digit pairs: deterministic, no leakage, cached with a digest. Views and draws: pure, exact."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lskd.data import load_dataset
+from lskd.data.digit_pairs import generate
+from lskd.data.draws import derive, epoch_order, epoch_views
+from lskd.data.views import Views, normalize, view_count, weak_view
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SMALL = {"train_size": 300, "test_size": 200}
+# Of the default data set: a change of a single pixel, on any machine, is noticed here.
+DEFAULT_DIGEST = "894a4475a7a58b0fc93e1585bce36bf63de3a8b22215089fa95ef748d0a9b250"
+
+
+def small_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    return generate(300, 200, 16, 20.0, 0.25, 0.25, 0.1, seed)
+
+
+def test_the_default_data_set_is_the_one_that_results_were_measured_on(tmp_path: Path) -> None:
+    data = load_dataset("digit_pairs", cache=str(tmp_path))
+    assert data.train_images.shape == (10_000, 3, 16, 16)
+    assert data.test_images.shape == (2_000, 3, 16, 16)
+    assert data.digest == DEFAULT_DIGEST
+
+
+def test_deterministic_from_the_seed() -> None:
+    first, second, other = small_arrays(), small_arrays(), small_arrays(seed=1)
+    assert all(np.array_equal(first[k], second[k]) for k in first)
+    assert not np.array_equal(first["train_images"], other["train_images"])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_originals_of_the_test_set_never_occur_in_the_training_set(seed: int) -> None:
+    arrays = small_arrays(seed)
+    assert not set(arrays["train_originals"].ravel()) & set(arrays["test_originals"].ravel())
+
+
+def test_labels_name_the_two_digits_and_are_balanced() -> None:
+    from sklearn.datasets import load_digits
+
+    digit_of = load_digits().target
+    arrays = small_arrays()
+    for split in ("train", "test"):
+        left, right = arrays[f"{split}_originals"].T
+        assert np.array_equal(10 * digit_of[left] + digit_of[right], arrays[f"{split}_labels"])
+        assert np.ptp(np.bincount(arrays[f"{split}_labels"], minlength=100)) <= 1
+
+
+def test_cache_is_read_and_damage_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_dataset("digit_pairs", cache=str(tmp_path), **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["lskd.data.digit_pairs"], "generate", None)  # a second call must not generate
+        assert load_dataset("digit_pairs", cache=str(tmp_path), **SMALL).digest == first.digest
+    (file,) = tmp_path.glob("*.npz")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.warns(UserWarning, match="made again"):
+        assert load_dataset("digit_pairs", cache=str(tmp_path), **SMALL).digest == first.digest
+    file.write_bytes(b"no zip")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert load_dataset("digit_pairs", cache=str(tmp_path), **SMALL).digest == first.digest
+    assert [f.name for f in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("digit_pair", {}, "did you mean 'digit_pairs'"),
+        ("digit_pairs", {"nois": 1}, "did you mean 'noise'"),
+        ("digit_pairs", {"train_size": 10}, "at least 100"),
+        ("digit_pairs", {"resolution": 15}, "even number"),
+        ("digit_pairs", {"noise": -1.0}, "out of range"),
+    ],
+)
+def test_bad_options_are_named(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_dataset(name, **options)
+
+
+def test_cifar100_without_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSKD_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"set LSKD_DATA to a folder that holds cifar100\.npz"):
+        load_dataset("cifar100")
+
+
+def test_cifar100_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lskd.data.cifar100 import SUPERCLASSES
+
+    names = sorted(" ".join(SUPERCLASSES.values()).split())
+    assert len(names) == len(set(names)) == 100
+    images = np.arange(200 * 32 * 32 * 3, dtype=np.int64).reshape(200, 32, 32, 3).astype(np.uint8)
+    arrays = {f"{s}_images": images for s in ("train", "test")} | {
+        f"{s}_labels": np.arange(200) % 100 for s in ("train", "test")
+    }
+    np.savez(tmp_path / "cifar100.npz", class_names=np.array(names), **arrays)
+    monkeypatch.setenv("LSKD_DATA", str(tmp_path))
+    data = load_dataset("cifar100", test_size=50)
+    assert data.train_images.shape == (200, 3, 32, 32)
+    assert data.test_images.shape == (50, 3, 32, 32)
+    assert torch.equal(data.train_images[3], torch.from_numpy(images[3]).permute(2, 0, 1))
+    assert data.superclass_names[data.superclass[data.class_names.index("whale")]] == "aquatic mammals"
+
+
+def test_weak_views_equal_the_released_pipeline() -> None:
+    g = np.load(GOLDEN / "augment_ops.npz")
+    image = torch.from_numpy(g["image"]).permute(2, 0, 1)[None]
+    keys = [k for k in g.files if k.startswith("weak|")]
+    assert keys
+    for key in keys:
+        words = dict(w.split("=") for w in key.split("|")[1:])
+        view = int(words["flip"]) * 81 + int(words["top"]) * 9 + int(words["left"])
+        batch = weak_view(image, torch.tensor([view]))
+        np.testing.assert_allclose(as_input(batch)[0].numpy(), g[key], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(as_input(image)[0].numpy(), g["test_transform"], rtol=0, atol=1e-6)
+
+
+def as_input(batch: torch.Tensor) -> torch.Tensor:
+    from lskd.data.cifar100 import MEAN, STD
+
+    class Statistics:
+        mean, std = MEAN, STD
+
+    return normalize(batch, Statistics())  # type: ignore[arg-type]
+
+
+def test_every_view_is_the_crop_it_names() -> None:
+    images = torch.randint(0, 256, (2, 3, 6, 6), dtype=torch.uint8)
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+    views = Views(images, pad=1, flip=True)
+    assert views.count == view_count(pad=1, flip=True) == 18
+    for view in range(18):
+        flip, top, left = view // 9, view // 3 % 3, view % 3
+        expected = padded[:, :, top : top + 6, left : left + 6]
+        found = views(torch.tensor([0, 1]), torch.full((2,), view))
+        assert torch.equal(found, expected.flip(-1) if flip else expected)
+    with pytest.raises(ValueError, match=r"0\.\.17"):
+        views(torch.tensor([0]), torch.tensor([18]))
+
+
+def test_draws_depend_on_seed_epoch_and_purpose_alone() -> None:
+    torch.manual_seed(1)
+    first = epoch_order(0, 3, 100), epoch_views(0, 3, 100, 162)
+    torch.manual_seed(2)
+    torch.rand(5)
+    state = torch.get_rng_state()
+    second = epoch_order(0, 3, 100), epoch_views(0, 3, 100, 162)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert sorted(first[0].tolist()) == list(range(100))
+    assert not torch.equal(first[0], epoch_order(0, 4, 100))
+    assert not torch.equal(first[0], epoch_order(1, 3, 100))
+    assert len({derive(s, *labels) for s in range(5) for labels in (("a",), ("a", 1), ("b",))}) == 15
+    counts = torch.bincount(epoch_views(0, 1, 162_000, 162), minlength=162)
+    assert counts.min() > 800
+    assert counts.max() < 1200

@@ -1,0 +1,269 @@
+"""CIFAR-100 for a user, against a server on this machine and a small archive of the official layout."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import importlib
+import io
+import pickle
+import re
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lskd.cli import main
+from lskd.data import load_dataset
+from lskd.data.download import fetch
+from lskd.data.obtain import get_cifar100
+from lskd.errors import LskdError
+from lskd.torchvision import import_torchvision
+
+reading = importlib.import_module("lskd.data.cifar100")  # its function hides it in the package
+NAME = "cifar-100-python.tar.gz"
+NAMES = sorted(" ".join(reading.SUPERCLASSES.values()).split())
+TRAIN, TEST = 300, 200
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, bytes]:
+    """The archive's three files, small."""
+    rng, out = np.random.default_rng(0), {}
+    for split, size in (("train", TRAIN), ("test", TEST)):
+        labels = rng.permutation(np.arange(size) % 100)
+        pixels = rng.integers(0, 256, size=(size, 3 * 32 * 32), dtype=np.uint8)
+        out[split] = pickle.dumps({"data": pixels, "fine_labels": labels.tolist(), "coarse_labels": [0] * size})
+    return {**out, "meta": pickle.dumps({"fine_label_names": NAMES})}
+
+
+@pytest.fixture
+def archive(parts: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The archive, which the program takes for the official one."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in parts.items():
+            member = tarfile.TarInfo(f"{reading.EXTRACTED}/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    import_torchvision()
+    from torchvision.datasets import CIFAR100
+
+    digest = {name: md5(content) for name, content in parts.items()}
+    monkeypatch.setattr(reading, "MD5", digest)
+    monkeypatch.setattr(CIFAR100, "tgz_md5", md5(stream.getvalue()))
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", digest["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", digest["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": digest["meta"]})
+    return stream.getvalue()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves ``content``; each answer but the last breaks off after so many bytes as ``breaks`` says."""
+
+    content = b""
+    ranges = True
+    breaks: list[int]
+    asked: list[str | None]
+    daemon_threads = True
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server: Server = self.server  # type: ignore[assignment]
+        wanted = self.headers.get("Range")
+        server.asked.append(wanted)
+        if not self.path.endswith(NAME):
+            self.send_error(404)
+            return
+        start = int(re.findall(r"\d+", wanted)[0]) if wanted and server.ranges else 0
+        if start and start >= len(server.content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.send_header("Content-Length", str(len(server.content) - start))
+        self.end_headers()
+        body = server.content[start:]
+        self.wfile.write(body[: server.breaks.pop(0)] if server.breaks else body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(archive: bytes) -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.content, made.breaks, made.asked = archive, [], []
+    thread = threading.Thread(target=made.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def address(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_one_command_downloads_and_the_data_can_be_read(
+    server: Server, parts: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LSKD_DATA", str(tmp_path / "a b"))
+    for _ in range(2):
+        assert main(["data", "get", "cifar100", "--mirror", address(server)]) == 0
+        assert f"CIFAR-100 is in {tmp_path / 'a b' / reading.EXTRACTED}" in capsys.readouterr().out
+    assert server.asked == [None]  # the second call found a copy
+    assert sorted(p.name for p in (tmp_path / "a b").iterdir()) == [".lock", reading.EXTRACTED]
+    data = load_dataset("cifar100")
+    raw = {split: pickle.loads(parts[split]) for split in ("train", "test")}
+    assert torch.equal(data.train_images[5], torch.from_numpy(raw["train"]["data"][5].reshape(3, 32, 32)))
+    assert data.train_labels.tolist() == raw["train"]["fine_labels"]
+    assert data.test_labels.tolist() == sorted(raw["test"]["fine_labels"])
+    place = raw["test"]["fine_labels"].index(7)
+    found = data.test_images[data.test_labels.tolist().index(7)]
+    assert torch.equal(found, torch.from_numpy(raw["test"]["data"][place].reshape(3, 32, 32)))
+
+
+def test_both_layouts_are_the_same_data(
+    server: Server, parts: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one file is written from the archive's arrays, and has test images in the order of classes."""
+    get_cifar100(tmp_path, mirror=address(server), progress=False)
+    monkeypatch.setenv("LSKD_DATA", str(tmp_path))
+    first, arrays = load_dataset("cifar100"), {}
+    for split in ("train", "test"):
+        raw = pickle.loads(parts[split])
+        labels = np.array(raw["fine_labels"])
+        order = sorted(range(len(labels)), key=lambda i: labels[i]) if split == "test" else range(len(labels))
+        pixels = raw["data"].reshape(-1, 3, 32, 32)
+        arrays[f"{split}_images"] = np.stack([np.moveaxis(pixels[i], 0, -1) for i in order])
+        arrays[f"{split}_labels"] = labels[list(order)]
+    np.savez(tmp_path / "cifar100.npz", class_names=np.array(NAMES), **arrays)
+    (tmp_path / reading.EXTRACTED / "train").unlink()  # it is the one file that is read now
+    assert load_dataset("cifar100").digest == first.digest
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_transfer_that_breaks_off_goes_on(server: Server, tmp_path: Path, ranges: bool) -> None:
+    third = len(server.content) // 3
+    server.ranges, server.breaks = ranges, [third, third]
+    get_cifar100(tmp_path, mirror=address(server), progress=False)
+    assert server.asked == [None, f"bytes={third}-", f"bytes={2 * third if ranges else third}-"]
+
+
+def test_a_killed_download_is_taken_up_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(server.content[:1000])
+    fetch(f"{address(server)}/{NAME}", tmp_path / NAME, md5=md5(server.content), progress=False)
+    assert server.asked == ["bytes=1000-"]
+    assert (tmp_path / NAME).read_bytes() == server.content
+
+
+def test_a_part_that_is_whole_already_is_taken(server: Server, tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(server.content)
+    fetch(f"{address(server)}/{NAME}", tmp_path / NAME, md5=md5(server.content), progress=False)
+    assert (tmp_path / NAME).read_bytes() == server.content
+
+
+def test_a_beginning_of_another_file_costs_one_more_transfer(server: Server, tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(b"x" * 1000)
+    get_cifar100(tmp_path, mirror=address(server), progress=False)
+    assert server.asked == ["bytes=1000-", None]
+
+
+def test_another_file_is_refused_and_nothing_is_left_of_it(server: Server, tmp_path: Path) -> None:
+    expected = md5(server.content)
+    server.content = b"<html>please log in</html>"
+    with pytest.raises(LskdError, match=f"{NAME}: what arrived has md5 .* of 26 bytes, expected {expected}"):
+        get_cifar100(tmp_path, mirror=address(server), progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_transfer_that_brings_nothing_more_ends_with_what_there_is(server: Server, tmp_path: Path) -> None:
+    server.breaks = [500, *[0] * 20]
+    with pytest.raises(
+        LskdError,
+        match=r"keeps breaking off \(closed by the server\), 500 bytes are in .*part; the same command goes on",
+    ):
+        get_cifar100(tmp_path, mirror=address(server), progress=False)
+    server.breaks.clear()
+    assert get_cifar100(tmp_path, mirror=address(server), progress=False).is_dir()
+
+
+def test_offline_says_what_to_do(
+    archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:  # bound and not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("LSKD_MIRROR", f"http://127.0.0.1:{closed.getsockname()[1]}/{NAME}")
+        monkeypatch.setenv("LSKD_DATA", str(tmp_path))
+        for call in (["data", "get", "cifar100"], ["train", "--recipe", "cifar100/alone/resnet20"]):
+            assert main(call) == 2
+            said = capsys.readouterr().err
+            assert re.search(r"cannot be reached \(.*refused\); try a mirror .*--mirror URL.* or put .*LSKD_DATA", said)
+    (tmp_path / NAME).write_bytes(archive)  # as the advice says
+    assert main(["data", "get", "cifar100"]) == 0
+
+
+def test_a_refusal_of_the_server_is_repeated(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(LskdError, match="the server says 404 Not Found; try a mirror"):
+        get_cifar100(tmp_path, mirror=f"{address(server)}/elsewhere.tar.gz", progress=False)
+
+
+def test_reading_never_downloads_and_names_damage(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSKD_MIRROR", address(server))
+    monkeypatch.setenv("LSKD_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="get it with `lskd data get cifar100`, or set LSKD_DATA"):
+        load_dataset("cifar100")
+    assert server.asked == []
+    get_cifar100(progress=False)
+    damaged = tmp_path / reading.EXTRACTED / "test"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cifar-100-python/test: md5 is .* \(file damaged, or another one\)"):
+        load_dataset("cifar100")
+    (tmp_path / "cifar100.npz").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"cifar100\.npz: cannot be read"):
+        load_dataset("cifar100")
+
+
+def test_checksums_are_those_of_torchvision() -> None:
+    import_torchvision()
+    from torchvision.datasets import CIFAR100
+
+    official = dict([*CIFAR100.train_list, *CIFAR100.test_list, (CIFAR100.meta["filename"], CIFAR100.meta["md5"])])
+    assert official == reading.MD5
+    assert (CIFAR100.base_folder, CIFAR100.filename) == (reading.EXTRACTED, NAME)
+
+
+def test_a_pickle_that_would_do_more_than_hold_arrays_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    module = importlib.import_module("lskd.data.cifar100")
+
+    for value, fine in (({"data": np.zeros((2, 3), np.uint8), "names": ["a"]}, True), (print, False)):
+        path = tmp_path / "meta"
+        path.write_bytes(pickle.dumps(value))
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        monkeypatch.setattr(module, "MD5", {"meta": digest})
+        if fine:
+            np.testing.assert_array_equal(module._unpickled(path)["data"], np.zeros((2, 3)))
+        else:
+            with pytest.raises(pickle.UnpicklingError, match=r"asks for builtins\.print"):
+                module._unpickled(path)

@@ -1,0 +1,172 @@
+"""Source closure: what a module reaches, on throw-away packages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lskd.errors import LskdError
+from lskd.fingerprint import PACKAGES, ROOT, closure, digest, notebook_modules
+
+FILES = {
+    "pkg/__init__.py": "",
+    "pkg/a.py": "import numpy\nfrom pkg.sub import b\n",
+    "pkg/alone.py": "import os\n",
+    "pkg/late.py": "def f():\n    from . import alone\n    return alone\n",
+    "pkg/cycle_one.py": "from pkg import cycle_two\n",
+    "pkg/cycle_two.py": "from pkg.cycle_one import something\n",
+    "pkg/star.py": "from pkg.sub import *\n",
+    "pkg/literal.py": "import importlib\nimportlib.import_module('pkg.alone')\n",
+    "pkg/plain.py": "import pkg.sub.deep.c as c\n",
+    "pkg/sub/__init__.py": "from .helper import h\n",
+    "pkg/sub/b.py": "from ..alone import x\n",
+    "pkg/sub/helper.py": "h = 1\n",
+    "pkg/sub/chosen.py": "import importlib\ndef f(n):\n    return importlib.import_module(n, __package__)\n",
+    "pkg/sub/deep/__init__.py": "",
+    "pkg/sub/deep/c.py": "from ...late import f\n",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def names(root: Path, *modules: str) -> set[str]:
+    return {p.relative_to(root / "pkg").as_posix() for p in closure(*modules, root=root)}
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("pkg", {"__init__.py"}),
+        ("pkg.alone", {"__init__.py", "alone.py"}),
+        ("pkg.a", {"__init__.py", "a.py", "sub/__init__.py", "sub/helper.py", "sub/b.py", "alone.py"}),
+        ("pkg.late", {"__init__.py", "late.py", "alone.py"}),
+        ("pkg.cycle_one", {"__init__.py", "cycle_one.py", "cycle_two.py"}),
+        ("pkg.literal", {"__init__.py", "literal.py", "alone.py"}),
+        (
+            "pkg.plain",
+            {
+                "__init__.py",
+                "plain.py",
+                "sub/__init__.py",
+                "sub/helper.py",
+                "sub/deep/__init__.py",
+                "sub/deep/c.py",
+                "late.py",
+                "alone.py",
+            },
+        ),
+    ],
+)
+def test_closure(root: Path, module: str, expected: set[str]) -> None:
+    assert names(root, module) == expected
+
+
+@pytest.mark.parametrize("module", ["pkg.star", "pkg.sub.chosen"])
+def test_imports_that_cannot_be_read_count_as_all_of_the_package(root: Path, module: str) -> None:
+    assert names(root, module) >= {"sub/__init__.py", "sub/b.py", "sub/helper.py", "sub/deep/__init__.py"}
+
+
+def test_a_file_may_say_what_its_computed_imports_reach(root: Path) -> None:
+    (root / "pkg" / "open.py").write_text("import importlib\n__dynamic_imports__ = ()\nimportlib.import_module(name)\n")
+    assert names(root, "pkg.open") == {"__init__.py", "open.py"}
+    (root / "pkg" / "open.py").write_text('__dynamic_imports__ = ("pkg.alone",)\n__import__(name)\n')
+    assert names(root, "pkg.open") == {"__init__.py", "open.py", "alone.py"}
+
+
+def test_what_a_type_checker_alone_reads_is_not_reached(root: Path) -> None:
+    (root / "pkg" / "lazy.py").write_text(
+        "if TYPE_CHECKING:\n    from pkg import alone\nelse:\n    import pkg.cycle_one\n"
+    )
+    assert names(root, "pkg.lazy") == names(root, "pkg.cycle_one") | {"lazy.py"}
+
+
+def test_training_does_not_depend_on_pages() -> None:
+    paths = closure("lskd.trainer.run")
+    reached = {path.name for path in paths}
+    assert "own_code.py" in reached
+    assert {path.parent.name for path in paths} == {"lskd", "data", "models", "trainer"}  # no figures
+    assert not reached & {"cli.py", "fingerprint.py", "run_jobs.py", "build.py"}
+
+
+def test_closure_of_several_modules_is_their_union(root: Path) -> None:
+    assert names(root, "pkg.alone", "pkg.cycle_one") == names(root, "pkg.alone") | names(root, "pkg.cycle_one")
+
+
+def test_unknown_module_and_broken_file_are_named(root: Path) -> None:
+    with pytest.raises(LskdError, match=r"pkg\.nothing: no such source file"):
+        closure("pkg.nothing", root=root)
+    (root / "pkg" / "alone.py").write_text("x = (\n")
+    with pytest.raises(LskdError, match=r"alone\.py: line 1 is not valid Python"):
+        closure("pkg.a", root=root)
+
+
+def test_digest_follows_content_and_name_only(root: Path) -> None:
+    paths = closure("pkg.a", root=root)
+    before = digest(paths, root)
+    assert digest(reversed(paths), root) == before
+    (root / "pkg" / "alone.py").touch()
+    assert digest(paths, root) == before
+    (root / "pkg" / "alone.py").write_text("import os  # changed\n")
+    changed = digest(paths, root)
+    assert changed != before
+    (root / "pkg" / "copy.py").write_bytes((root / "pkg" / "alone.py").read_bytes())
+    assert digest([root / "pkg" / "copy.py"], root) != digest([root / "pkg" / "alone.py"], root)
+
+
+def test_digest_does_not_depend_on_where_the_project_lies(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    before = digest(closure("pkg.a", root=root), root)
+    moved = root.rename(tmp_path_factory.mktemp("else where") / "moved")
+    assert digest(closure("pkg.a", root=moved), moved) == before
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    code = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["import pkg.alone"]}, *code]}))
+    return path
+
+
+def test_notebook_modules(root: Path) -> None:
+    path = notebook(
+        root / "n.ipynb",
+        "%matplotlib inline\nimport numpy as np\nfrom pkg import alone",
+        "%%bash\nnot python at all (",
+        "if True:\n    !ls\nfrom pkg.sub import b, deep\n",
+    )
+    expected = ["pkg", "pkg.alone", "pkg.sub", "pkg.sub.b", "pkg.sub.deep"]
+    assert notebook_modules(path, root, ["pkg"]) == expected
+
+
+def test_notebook_errors_name_the_cell(root: Path) -> None:
+    with pytest.raises(LskdError, match=r"cell 3: line 1 is not valid Python"):
+        notebook_modules(notebook(root / "n.ipynb", "x = 1", "x = ("), root, ["pkg"])
+    with pytest.raises(LskdError, match=r"cell 2: imports pkg\.gone, which does not exist"):
+        notebook_modules(notebook(root / "n.ipynb", "import pkg.gone"), root, ["pkg"])
+    (root / "n.ipynb").write_text("{}")
+    with pytest.raises(LskdError, match="not a notebook"):
+        notebook_modules(root / "n.ipynb", root, ["pkg"])
+
+
+def test_the_package_itself_is_read_quickly_and_not_imported() -> None:
+    everything = sorted(
+        ".".join(p.relative_to(ROOT).with_suffix("").parts)
+        for p in ROOT.glob("*/**/*.py")
+        if p.relative_to(ROOT).parts[0] in PACKAGES
+    )
+    modules = [name.removesuffix(".__init__") for name in everything]
+    start = time.process_time()  # whatever else the machine does
+    assert len(closure(*modules)) == len(modules)
+    assert time.process_time() - start < 3
+    code = "import sys, lskd.fingerprint; assert not {'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,451 @@
+"""Networks: names, shapes and costs of all 34, numbers of those with a fixture, five training steps."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from golden_models import GOLDEN, fill, images, known_models
+from torch import Tensor, nn
+
+from lskd.losses import dkd_loss, kd_loss, mlkd_terms
+from lskd.models import create_model, list_models, load_checkpoint, model_info
+from lskd.models.transformer import DropPath, TokenNetwork
+
+needs_torchvision = pytest.mark.skipif(
+    importlib.util.find_spec("torchvision") is None, reason="ImageNet ResNets need torchvision"
+)
+
+
+def named(names: list[str]) -> list[object]:
+    """Test parameters, skipped where a network needs torchvision and it is missing."""
+    imagenet = ("imagenet/ResNet", "imagenet_ResNet")
+    return [pytest.param(name, marks=needs_torchvision) if name.startswith(imagenet) else name for name in names]
+
+
+SPELLINGS = list(known_models())  # of the specification; lists the same networks as list_models()
+FIXTURES = [path.stem for pattern in ("model_*", "imagenet_*", "vit_*") for path in sorted(GOLDEN.glob(pattern))]
+TRAJECTORIES = sorted(path.stem for path in GOLDEN.glob("traj_*"))
+
+
+def network_of(fixture: str) -> str:
+    kind, _, name = fixture.partition("_")
+    return name if kind == "model" else f"{kind}/{name}"
+
+
+def close(found: Tensor, expected: np.ndarray, rtol: float = 1e-9) -> None:
+    """Relative to each value, with the smallest values, which are differences of large ones, relative to the spread."""
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=rtol, atol=rtol * expected.std() / 100)
+
+
+def test_fixtures_are_there() -> None:
+    assert (len(SPELLINGS), len(FIXTURES), len(TRAJECTORIES)) == (34, 23, 5)
+
+
+def test_every_known_network_is_listed_once() -> None:
+    with_torchvision = importlib.util.find_spec("torchvision") is not None
+    spellings = [n for n in SPELLINGS if with_torchvision or not n.startswith("imagenet/ResNet")]
+    canonical = [model_info(name).name for name in spellings]
+    assert set(canonical) <= set(list_models())
+    assert len(list_models()) == len(set(list_models())) == 34
+    assert len(set(canonical)) == len(spellings)
+
+
+@pytest.mark.parametrize("name", named(SPELLINGS))
+def test_keys_shapes_and_costs(name: str) -> None:
+    known, info = known_models()[name], model_info(name)
+    with torch.device("meta"):
+        model = create_model(name).eval()
+        image = torch.zeros(1, *known["input"])
+    assert [[key, list(tensor.shape)] for key, tensor in model.state_dict().items()] == known["state"]
+    assert info.parameters == known["parameters"]
+    assert info.trainable == known["trainable"]
+    assert info.multiply_adds == known["multiply_adds"]
+    assert [3, info.input_size, info.input_size] == known["input"]
+    assert info.classes == known["logits"]
+    assert info.features == (known["pooled_feature"] or info.features)
+    stages = model.layer_features(image) if isinstance(model, TokenNetwork) else model.stage_features(image)
+    assert [list(stage.shape[1:]) for stage in stages] == known["stages"][-len(stages) :]
+
+
+@pytest.mark.parametrize("fixture", named(FIXTURES))
+def test_logits_and_features(fixture: str) -> None:
+    g = np.load(GOLDEN / f"{fixture}.npz")
+    name = network_of(fixture)
+    single = g["logits"].dtype == np.float32
+    model = create_model(name).to(torch.float32 if single else torch.float64)
+    fill(model, str(g["salt"])).eval()
+    x = images(int(g["input_seed"]), tuple(g["input_shape"]) if "input_shape" in g else (4, 3, 32, 32))
+    with torch.no_grad():
+        features, logits = model.forward_with_features(x.to(torch.float32 if single else torch.float64))
+        if single:  # float32 is exact to its rounding only: relative to the spread of the logits
+            np.testing.assert_allclose(logits, g["logits"], rtol=0, atol=1e-5 * g["logits"].std())
+            return
+        close(logits, g["logits"])
+        if "pooled_feat" in g:
+            close(features, g["pooled_feat"])
+        if "distill_logits" in g:
+            of_class, of_distillation = model.forward_heads(x)
+            close(of_distillation, g["distill_logits"])
+            close((of_class + of_distillation) / 2, g["logits"])
+        if "float32_max_abs_err_over_std" in g:
+            error = (model.float()(x.float()).double().numpy() - g["logits"]) / g["logits"].std()
+            assert np.abs(error).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["resnet8x4", "wrn_16_2", "vgg8", "MobileNetV2", "ShuffleV2", "DeiT-Tiny", "PVT-Tiny"])
+def test_all_ways_to_ask_agree(name: str) -> None:
+    model = fill(create_model(name)).eval()
+    size = model_info(name).input_size
+    x = images(3, (2, 3, size, size)).float()
+    with torch.no_grad():
+        features, logits = model.forward_with_features(x)
+        stages, logits_too = model.forward_with_stages(x)
+        assert torch.equal(model(x), logits)
+        assert torch.equal(logits_too, logits)
+        assert torch.equal(model.pooled_features(x), features)
+        assert all(torch.equal(a, b) for a, b in zip(model.stage_features(x), stages, strict=True))
+    assert features.shape == (2, model_info(name).features)
+
+
+@pytest.mark.parametrize("fixture", TRAJECTORIES)
+def test_five_training_steps(fixture: str) -> None:
+    g = np.load(GOLDEN / f"{fixture}.npz")
+    teacher = fill(create_model(str(g["teacher"])).double(), str(g["teacher_salt"])).eval()
+    student = fill(create_model(str(g["student"]), released_batchnorm=True).double(), str(g["student_salt"])).train()
+    method, seed, batch = str(g["method"]), int(g["input_seed"]), int(g["batch"])
+    x, strong = images(seed, (batch, 3, 32, 32)), images(seed + 1, (batch, 3, 32, 32))
+    y = torch.from_numpy(np.random.RandomState(seed + 2).randint(0, 100, batch))
+    ls, t, weight = bool(g["logit_stand"]), float(g["T"]), float(g["kd_weight"])
+    with torch.no_grad():
+        v, v_strong = teacher(x), teacher(strong)
+    close(v, g["teacher_logits_eval"])
+    optimizer = torch.optim.SGD(student.parameters(), float(g["lr"]), momentum=0.9, weight_decay=5e-4)
+    losses = []
+    for _ in range(5):
+        z = student(x)
+        if method == "kd":
+            terms = [0.1 * F.cross_entropy(z, y), weight * kd_loss(z, v, temperature=t, standardize=ls)]
+        elif method == "dkd":
+            alpha, beta, warmup = float(g["alpha"]), float(g["beta"]), min(int(g["epoch"]) / 20, 1)
+            kd = dkd_loss(z, v, y, alpha=alpha, beta=beta, temperature=t, standardize=ls)
+            terms = [F.cross_entropy(z, y), warmup * kd]
+        else:
+            z_strong = student(strong)
+            named_terms = mlkd_terms(z, z_strong, v, v_strong, y, temperature=t, kd_weight=weight, standardize=ls)
+            terms = list(named_terms.values())
+        loss = torch.stack(terms).sum()
+        losses.append([*(float(term.detach()) for term in terms), float(loss.detach())])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    np.testing.assert_allclose(losses, g["losses"], rtol=1e-6)
+    student.eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(student(x), g["final_eval_logits"], rtol=1e-6, atol=1e-6)
+    state = {key: tensor.double() for key, tensor in student.state_dict().items()}
+    assert list(state) == g["state_keys"].tolist()
+    sums = np.array([[float(tensor.sum()), float(tensor.square().sum())] for tensor in state.values()])
+    np.testing.assert_allclose(sums, g["state_sum_sumsq"], rtol=1e-6, atol=1e-6)
+    for key in (key for key in g if key.startswith("bn__")):
+        np.testing.assert_allclose(state[key.removeprefix("bn__")].numpy(), g[key], rtol=1e-6, err_msg=key)
+
+
+def test_released_batchnorm_changes_three_layers_of_wide_resnets_and_nothing_else() -> None:
+    def twice_updated(name: str) -> list[str]:
+        model = create_model(name, released_batchnorm=True)
+        layers = {key: module for key, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+        return [key for key, layer in layers.items() if layer.momentum != 0.1]
+
+    assert sorted(twice_updated("wrn_16_1")) == ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"]
+    assert twice_updated("resnet8") == []
+    torch.manual_seed(0)
+    plain = create_model("wrn_10_1").train()
+    torch.manual_seed(0)
+    released = create_model("wrn_10_1", released_batchnorm=True).train()
+    x = images(1).float()
+    assert torch.equal(plain(x), released(x))
+    assert int(plain.bn1.num_batches_tracked) == 1
+    assert int(released.bn1.num_batches_tracked) == 2
+    torch.testing.assert_close(released.bn1.running_mean, 1.9 * plain.bn1.running_mean)
+
+
+def test_pyramid_transformer_by_hand() -> None:
+    """PVT-Tiny has no fixture: its function written out with plain operations, also at another size."""
+    model = fill(create_model("PVT-Tiny").double()).eval()
+    s = model.state_dict()
+
+    def norm(x: Tensor, key: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scale = torch.sqrt(centred.square().mean(-1, keepdim=True) + 1e-6)
+        return centred / scale * s[f"{key}.weight"] + s[f"{key}.bias"]
+
+    def linear(x: Tensor, key: str) -> Tensor:
+        return x @ s[f"{key}.weight"].T + s[f"{key}.bias"]
+
+    def attention(x: Tensor, key: str, heads: int, reduction: int, height: int, width: int) -> Tensor:
+        q, source = linear(x, f"{key}.q"), x
+        if reduction > 1:
+            grid = x.transpose(1, 2).unflatten(2, (height, width))
+            grid = F.conv2d(grid, s[f"{key}.sr.weight"], s[f"{key}.sr.bias"], stride=reduction)
+            source = norm(grid.flatten(2).transpose(1, 2), f"{key}.norm")
+        k, v = linear(source, f"{key}.kv").chunk(2, -1)
+        q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q, k, v))
+        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
+        return linear((weights @ v).transpose(1, 2).flatten(2), f"{key}.proj")
+
+    def logits(x: Tensor) -> Tensor:
+        side = 224
+        for stage, (patch, heads, reduction) in enumerate([(4, 1, 8), (2, 2, 4), (2, 5, 2), (2, 8, 1)], start=1):
+            x = F.conv2d(x, s[f"patch_embed{stage}.proj.weight"], s[f"patch_embed{stage}.proj.bias"], stride=patch)
+            (height, width), side = x.shape[2:], side // patch
+            tokens = norm(x.flatten(2).transpose(1, 2), f"patch_embed{stage}.norm")
+            of_class, positions = s[f"pos_embed{stage}"].split([int(stage == 4), side * side], 1)
+            grid = positions.transpose(1, 2).unflatten(2, (side, side))
+            grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
+            tokens = tokens + grid.flatten(2).transpose(1, 2)
+            if stage == 4:
+                tokens = torch.cat([(s["cls_token"] + of_class).expand(len(x), -1, -1), tokens], 1)
+            for layer in range(2):
+                key = f"block{stage}.{layer}"
+                tokens = tokens + attention(
+                    norm(tokens, f"{key}.norm1"), f"{key}.attn", heads, reduction, height, width
+                )
+                hidden = linear(norm(tokens, f"{key}.norm2"), f"{key}.mlp.fc1")
+                tokens = tokens + linear(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2, f"{key}.mlp.fc2")
+            x = tokens.transpose(1, 2).unflatten(2, (height, width)) if stage < 4 else x
+        return linear(norm(tokens, "norm")[:, 0], "head")
+
+    for size in ((224, 224), (96, 128)):
+        x = images(17, (1, 3, *size))
+        with torch.no_grad():
+            close(model(x), logits(x).numpy())
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2"])
+@pytest.mark.parametrize("size", [16, 48, 64])
+def test_other_input_sizes(name: str, size: int) -> None:
+    with torch.device("meta"):
+        model = create_model(name, 7).eval()
+        features, logits = model.forward_with_features(torch.zeros(2, 3, size, size))
+    assert logits.shape == (2, 7)
+    assert features.shape[1] == model_info(name).features
+
+
+def test_vgg_pools_a_fourth_time_at_height_64_only() -> None:
+    with torch.device("meta"):
+        model = create_model("vgg8").eval()
+        last = {size: model.stage_features(torch.zeros(1, 3, size, size))[-1].shape[-1] for size in (32, 64, 128)}
+    assert last == {32: 4, 64: 4, 128: 16}
+
+
+def test_families_take_any_depth_and_width() -> None:
+    info = model_info("wrn_28_4")
+    assert (info.features, info.family) == (256, "wrn")
+    assert model_info("resnet26").parameters == 278324 + (472756 - 278324) // 2  # halfway from resnet20 to resnet32
+    assert model_info("resnet8x2").features == 128
+    assert model_info("resnet8x1").parameters == model_info("resnet8").parameters
+    assert model_info("ResNet34").features == 512
+    assert model_info("resnet50").parameters != model_info("ResNet50").parameters
+    assert model_info("pycls-ResNet-20").parameters == model_info("resnet20").parameters
+    assert model_info("resnet8", 7).classes == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("resnet18", ["'resnet18'", "ResNet18", "6n + 2", "8, 14, 20"]),
+        ("resnet2", ["6n + 2"]),
+        ("wrn_17_2", ["6n + 4", "10, 16, 22", "wrn_16_2"]),
+        ("vgg12", ["8, 11, 13, 16, 19"]),
+        ("ResNet20", ["18, 34, 50, 101, 152"]),
+        ("imagenet/ResNet20", ["18, 34, 50, 101, 152"]),
+        ("pycls-ResNet-55", ["6n + 2"]),
+        ("shufflev2", ["did you mean ShuffleV2"]),
+        ("resnet-56", ["resnet56"]),
+        ("DeiT", ["DeiT-Tiny"]),
+        ("alexnet", ["wrn_DEPTH_WIDTH", "T2T-ViT-7", "imagenet/MobileNetV1"]),
+    ],
+)
+def test_unknown_names_are_explained(name: str, parts: list[str]) -> None:
+    with pytest.raises(ValueError, match="no network is called") as caught:
+        create_model(name)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+    with pytest.raises(ValueError, match="no network is called"):
+        model_info(name)
+
+
+def test_bad_arguments_are_explained() -> None:
+    with pytest.raises(ValueError, match="num_classes is 0"):
+        create_model("resnet8", 0)
+    with pytest.raises(ValueError, match=r"DeiT has positions for 224 x 224 images, got 32 x 32; resize"):
+        create_model("DeiT-Tiny")(torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet8x4", "ResNet18", "wrn_16_2", "vgg8", "MobileNetV2", "pycls-ResNet-8"], ids=lambda name: name
+)
+def test_convolutions_start_with_variance_of_two_over_fan_out(name: str) -> None:
+    torch.manual_seed(0)
+    convolutions = [module for module in create_model(name).modules() if isinstance(module, nn.Conv2d)]
+    assert convolutions
+    for module in convolutions:
+        assert module.bias is None or not module.bias.any()
+        if module.weight.numel() > 4000:  # enough values to estimate a deviation from
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            assert float(module.weight.detach().std()) == pytest.approx(math.sqrt(2 / fan_out), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "std", "bias"),
+    [
+        ("resnet8x4", "fc", 1 / math.sqrt(3 * 256), True),  # PyTorch's default: uniform within 1 / sqrt(inputs)
+        ("ResNet18", "linear", 1 / math.sqrt(3 * 512), True),
+        ("wrn_16_2", "fc", 1 / math.sqrt(3 * 128), False),
+        ("vgg8", "classifier", 0.01, False),
+        ("MobileNetV2", "classifier.0", 0.01, False),
+        ("ShuffleV2", "linear", 1 / math.sqrt(3 * 1024), True),
+        ("pycls-ResNet-8", "head.fc", 0.01, False),
+        ("DeiT-Tiny-distilled", "head", 0, False),
+        ("DeiT-Tiny-distilled", "distill_head", 0, False),
+        ("DeiT-Tiny", "layers.3.mlp.fc1", 0.02, False),
+        ("T2T-ViT-7", "layers.3.mlp.fc1", 0.02, False),
+        ("PVT-Tiny", "block2.0.attn.kv", 0.02, False),
+        ("PiT-Tiny", "transformers.1.blocks.0.mlp.fc1", 1 / math.sqrt(3 * 128), True),
+    ],
+)
+def test_linear_layers_start_as_released(name: str, layer: str, std: float, bias: bool) -> None:
+    torch.manual_seed(0)
+    linear = create_model(name).get_submodule(layer)
+    assert isinstance(linear, nn.Linear)
+    assert float(linear.weight.detach().std()) == pytest.approx(std, rel=0.05)
+    assert bool(linear.bias.any()) == bias
+
+
+def test_weights_come_from_the_global_generator() -> None:
+    def weights(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return create_model("resnet8").conv1.weight.detach()
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_fixed_parameters_of_t2t() -> None:
+    model = create_model("T2T-ViT-7")
+    fixed = [key for key, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert fixed == ["pos_embed", "t2t_module.attention.0.attn.w", "t2t_module.attention.1.attn.w"]
+    w = model.t2t_module.attention[0].attn.w
+    torch.testing.assert_close(w @ w.T, 32 * torch.eye(32), atol=1e-4, rtol=0)
+    assert model.pos_embed[0, 3, :2].tolist() == pytest.approx([math.sin(3), math.cos(3)])
+    assert float(model.pos_embed[0, 5, 7]) == pytest.approx(math.cos(5 / 10000 ** (6 / 256)))
+
+
+def test_locality_guidance_gets_one_map_for_each_stage_of_the_teacher() -> None:
+    with torch.device("meta"):
+        teacher = create_model("pycls-ResNet-56").eval().stage_features(torch.zeros(1, 3, 32, 32))
+        assert [tuple(stage.shape[1:]) for stage in teacher] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+        for name, blocks in {
+            "DeiT-Tiny": (0, 6, 11),
+            "DeiT-Tiny-distilled": (0, 6, 11),
+            "T2T-ViT-7": (0, 3, 6),
+            "PiT-Tiny": (0, 6, 11),
+            "PVT-Tiny": (0, 3, 7),
+        }.items():
+            model = create_model(name).eval()
+            x = torch.zeros(1, 3, 224, 224)
+            every = [tuple(stage.shape) for stage in model.layer_features(x)]
+            assert [tuple(stage.shape) for stage in model.stage_features(x)] == [every[block] for block in blocks]
+    model = fill(create_model("DeiT-Tiny")).eval()
+    x = images(5, (1, 3, 224, 224)).float()
+    with torch.no_grad():
+        tokens = {}
+        model.layers[6].register_forward_hook(lambda module, inputs, output: tokens.update(seventh=output))
+        middle = model.stage_features(x)[1]
+    assert torch.equal(middle[0, :, 2, 3], tokens["seventh"][0, 1 + 2 * 14 + 3])
+
+
+def test_distilled_transformer_trains_on_one_head_and_answers_with_both() -> None:
+    model = fill(create_model("DeiT-Tiny-distilled"))
+    for layer in model.layers:
+        layer.drop_path.rate = 0.0
+    x = images(5, (1, 3, 224, 224)).float()
+    with torch.no_grad():
+        of_class, of_distillation = model.eval().forward_heads(x)
+        torch.testing.assert_close(model(x), (of_class + of_distillation) / 2)
+        torch.testing.assert_close(model.train()(x), of_class)
+        assert not torch.allclose(of_class, of_distillation)
+
+
+def test_drop_path() -> None:
+    rates = [layer.drop_path.rate for layer in create_model("DeiT-Tiny").layers]
+    assert rates == pytest.approx([0.1 * i / 11 for i in range(12)])
+    torch.manual_seed(0)
+    path, x = DropPath(0.25).train(), torch.ones(4000, 2, 3)
+    dropped = path(x)
+    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (dropped == dropped[:, :1, :1]).all()  # whole samples
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(path.eval()(x), x)
+
+
+def test_networks_can_be_copied_and_pickled() -> None:
+    for name in ("resnet8", "wrn_16_1", "DeiT-Tiny"):
+        model = create_model(name, released_batchnorm=True)
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_import_loads_torch_alone() -> None:
+    code = (
+        "import sys, torch; before = set(sys.modules); import lskd.models; lskd.models.create_model('resnet8');"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.split() == ["lskd"]
+
+
+def test_missing_torchvision_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
+    with pytest.raises(ImportError, match=r"torchvision is not installed.*--no-deps torchvision=="):
+        create_model("imagenet/ResNet18")
+
+
+class Hidden:
+    """An import hook that makes torchvision look absent."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "torchvision":
+            raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
+
+
+@pytest.mark.data
+@pytest.mark.skipif("LSKD_TEACHERS" not in os.environ, reason="LSKD_TEACHERS names no folder of cifar100_resnetN.pth")
+@pytest.mark.parametrize(("depth", "accuracy"), [(20, 68.83), (32, 70.16), (44, 71.63), (56, 72.63)])
+def test_real_teachers(depth: int, accuracy: float) -> None:
+    model = create_model(f"resnet{depth}").eval()
+    load_checkpoint(model, Path(os.environ["LSKD_TEACHERS"]) / f"cifar100_resnet{depth}.pth")
+    if "LSKD_DATA" not in os.environ:
+        pytest.skip("weights load; LSKD_DATA names no folder with cifar100.npz to test them on")
+    with np.load(Path(os.environ["LSKD_DATA"]) / "cifar100.npz") as data:
+        test_images, labels = torch.from_numpy(data["test_images"]), torch.from_numpy(data["test_labels"])
+    mean, std = torch.tensor([0.5070, 0.4865, 0.4409]), torch.tensor([0.2673, 0.2564, 0.2761])  # of these weights
+    correct = 0
+    with torch.inference_mode():
+        for batch, target in zip(test_images.split(500), labels.split(500), strict=True):
+            x = ((batch / 255 - mean) / std).permute(0, 3, 1, 2)
+            correct += int((model(x).argmax(1) == target).sum())
+    assert 100 * correct / len(labels) == pytest.approx(accuracy, abs=0.02)

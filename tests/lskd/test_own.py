@@ -1,0 +1,180 @@
+"""Data and networks of one's own: image folders, torchvision's data sets, functions by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lskd.data import load_dataset
+from lskd.errors import LskdError
+from lskd.models import create_model
+from lskd.own_code import load_function, source_digest
+from lskd.recipes import load_recipe
+from lskd.trainer import run
+
+needs_torchvision = pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is missing")
+
+CLASSES = ("ant", "bee", "cat")
+CODE = """
+import torch
+from torch import nn
+
+
+def small(num_classes):
+    body = [nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(4, num_classes))
+
+
+def pair(path):
+    from lskd.models.imagenet import import_torchvision
+
+    import_torchvision()
+    from torchvision.datasets import ImageFolder
+
+    return ImageFolder(f"{path}/train"), ImageFolder(f"{path}/test")
+
+
+def convolutions(num_classes):
+    return nn.Conv2d(3, num_classes, 1)
+
+
+def number(num_classes):
+    return num_classes
+
+
+def deep(depth):
+    return depth
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 training and 6 test images of 20 x 16, one colour a class with noise; one of them grey, one transparent."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 2)):
+        for number, name in enumerate(CLASSES):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                noise = random.integers(0, 60, (16, 20, 3))
+                noise[..., number] += 150
+                picture = Image.fromarray(noise.astype(np.uint8))
+                mode = {0: "L", 1: "RGBA"}.get(i if part == "train" and number == 2 else -1, "RGB")
+                picture.convert(mode).save(folder / part / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(CODE)
+    return file
+
+
+def test_a_folder_is_read_as_torchvision_reads_it(images: Path) -> None:
+    dataset = load_dataset("folder", path=str(images), size=16)
+    assert dataset.class_names == CLASSES
+    assert dataset.train_images.shape == (12, 3, 16, 16)
+    assert dataset.train_labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert dataset.test_labels.tolist() == [0, 0, 1, 1, 2, 2]
+    means = [dataset.train_images[dataset.train_labels == k].double().mean((0, 2, 3)).argmax() for k in (0, 1)]
+    assert means == [0, 1]
+    first = np.asarray(Image.open(images / "train" / "ant" / "0.png"))[:, 2:18]  # 20 wide: the middle 16
+    assert np.array_equal(dataset.train_images[0].permute(1, 2, 0).numpy(), first)
+    assert dataset.mean == pytest.approx((dataset.train_images.double().mean((0, 2, 3)) / 255).tolist(), abs=1e-4)
+
+
+@needs_torchvision
+def test_a_pair_of_torchvision_data_sets_serves(images: Path, code: Path) -> None:
+    dataset = load_dataset(f"{code}:pair", path=str(images))
+    folder = load_dataset("folder", path=str(images), size=16)
+    assert dataset.class_names == CLASSES
+    assert dataset.train_images.shape == (12, 3, 16, 20)  # sizes are kept unless one is given
+    assert torch.equal(dataset.train_images[..., 2:18], folder.train_images)
+    assert torch.equal(dataset.test_labels, folder.test_labels)
+
+
+def test_a_function_may_lie_in_a_module(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(code.parent)
+    assert load_function("mine:small").__name__ == "small"
+    assert str(code.parent) not in sys.path
+    model = create_model("mine:small", 7).eval()
+    features, logits = model.forward_with_features(torch.zeros(2, 3, 8, 8))
+    assert features.shape == (2, 4)
+    assert torch.equal(logits, model(torch.zeros(2, 3, 8, 8)))
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "4.weight", "4.bias"]
+    del sys.modules["mine"]
+
+
+def _recipe(folder: Path, images: Path, code: Path) -> str:
+    file = folder / "own.toml"
+    file.write_text(
+        f'dataset = "folder"\nstudent = "{code}:small"\nepochs = 1\nbatch_size = 4\nlearning_rate = 0.1\n'
+        f'[data]\npath = "{images}"\nsize = 16\n[members.alone]\nmethod = "plain"\n'
+    )
+    return str(file)
+
+
+def test_own_data_and_network_train_and_a_changed_file_is_another_run(images: Path, code: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, images, code)
+    record = run.train(recipe, tmp_path / "run", device="cpu", runs=tmp_path / "runs", progress=False)
+    assert record["members"]["alone"]["last"]["epoch"] == 1
+    assert record["dataset"]["classes"] == 3
+    assert record["config"]["external"] == {f"{code}:small": source_digest(f"{code}:small")}
+    before = load_recipe(recipe).config()
+    code.write_text(CODE.replace("nn.Conv2d(3, 4, 3", "nn.Conv2d(3, 4, 5"))
+    assert load_recipe(recipe).config() != before
+    with pytest.raises(LskdError, match="holds another run"):
+        run.train(recipe, tmp_path / "run", device="cpu", runs=tmp_path / "runs", progress=False)
+
+
+def test_recipes_of_the_project_name_no_code_of_others() -> None:
+    assert "external" not in load_recipe("digit-pairs").config()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{code}:smal", "has no function 'smal'; did you mean 'small'"),
+        ("{code}x.py:small", "no such file"),
+        ("no_such_module_here:small", "there is no module 'no_such_module_here'"),
+        ("{code}:number", "returned int; expected a torch.nn.Module"),
+        ("{code}:convolutions", "has no linear layer to take features from"),
+        ("{code}:deep", "is called with num_classes=3 alone: missing a required argument: 'depth'"),
+    ],
+)
+def test_a_wrong_network_is_named(name: str, message: str, code: Path) -> None:
+    with pytest.raises(LskdError, match=message):
+        create_model(name.format(code=code), 3)
+
+
+def test_wrong_data_is_named(images: Path, code: Path, tmp_path: Path) -> None:
+    with pytest.raises(LskdError, match="no such folder; expected one folder a class"):
+        load_dataset("folder", path=str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match="has no option 'pth'; did you mean 'path'"):
+        load_dataset("folder", pth="x")
+    for part, name in (("train", "ant"), ("test", "aunt")):
+        (tmp_path / part / name).mkdir(parents=True)
+        (tmp_path / part / name / "0.png").write_bytes((images / "train" / "ant" / "0.png").read_bytes())
+    with pytest.raises(LskdError, match=r"aunt: no such class in .*; did you mean 'ant'"):
+        load_dataset("folder", path=str(tmp_path))
+    (tmp_path / "test" / "aunt").rename(tmp_path / "test" / "ant")
+    (tmp_path / "test" / "ant" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(LskdError, match=r"1\.png: cannot be read as an image"):
+        load_dataset("folder", path=str(tmp_path))
+    with pytest.raises(LskdError, match="it is called as pair"):
+        load_dataset(f"{code}:pair", folder="x")
+    with pytest.raises(LskdError, match=r"returned int; expected an lskd\.data\.Dataset or a pair"):
+        load_dataset(f"{code}:deep", depth=3)
+
+
+def test_a_teacher_whose_file_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
+    settings = {"data": {"train_size": 320, "test_size": 100}, "teacher.checkpoint": str(tmp_path / "none.pth")}
+    with pytest.raises(LskdError, match=r"none\.pth: no such file, and recipe digit-pairs .*teacher\.checkpoint=FILE"):
+        run.train("digit-pairs", tmp_path / "out", settings=settings, progress=False, device="cpu")

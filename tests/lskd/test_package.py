@@ -1,0 +1,157 @@
+"""What an engineer installs: a wheel, in an environment that has PyTorch and nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lskd.fingerprint import ROOT
+
+
+def run(*command: str | Path, **options: str | Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, env=environment, **options
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if importlib.util.find_spec("hatchling") is None:
+        message = "building a wheel needs hatchling; install it: pip install '.[dev]'"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    run(*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", folder, ROOT, cwd=folder)
+    (path,) = folder.glob("lskd-*.whl")
+    return path
+
+
+def closure(name: str) -> set[str]:
+    """An installed distribution and what it needs, without extras."""
+    seen, waiting = set(), [name]
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for requirement in importlib.metadata.requires(current) or []:
+            package = re.match(r"[\w.-]+", requirement)
+            assert package is not None
+            if "extra ==" not in requirement:
+                try:
+                    importlib.metadata.distribution(package[0])
+                except importlib.metadata.PackageNotFoundError:
+                    continue  # for another platform
+                waiting.append(package[0])
+    return seen
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a new environment: PyTorch with what it needs, by links, and the installed wheel."""
+    folder = tmp_path_factory.mktemp("empty")
+    venv.create(folder / "venv", symlinks=True)
+    interpreter = folder / "venv" / "bin" / "python"
+    site = Path(run(interpreter, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    here = Path(sysconfig.get_path("purelib"))
+    for name in closure("torch"):
+        for file in importlib.metadata.files(name) or []:
+            top = file.parts[0]
+            if top != ".." and not top.startswith("__") and not (site / top).exists():
+                (site / top).symlink_to(here / top)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", interpreter]
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    return interpreter
+
+
+def test_wheel_holds_the_package_its_types_and_its_recipes(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
+        text = archive.read(metadata).decode()
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lskd").rglob("*.py")}
+    assert modules <= names
+    assert "lskd/py.typed" in names
+    recipes = {f"lskd/_recipes/{path.relative_to(ROOT / 'recipes')}" for path in (ROOT / "recipes").rglob("*.toml")}
+    assert recipes <= names
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"lskd"}
+    required = {line.split()[1].split(">")[0] for line in text.splitlines() if re.match(r"Requires-Dist: [^;]*$", line)}
+    assert required == {"torch", "numpy", "safetensors", "tqdm", "msgspec"}
+
+
+def test_losses_and_networks_work_with_torch_alone(python: Path, tmp_path: Path) -> None:
+    code = """
+import importlib.util, sys, warnings
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
+absent = "numpy", "msgspec", "pandas", "matplotlib", "torchvision", "safetensors", "tqdm", "yaml"
+assert not any(importlib.util.find_spec(name) for name in absent)
+import torch
+import lskd, lskd.losses, lskd.objectives
+from lskd.models import create_model, list_models, load_checkpoint, save_checkpoint
+
+torch.manual_seed(0)
+x, y = torch.randn(2, 3, 32, 32), torch.tensor([3, 7])
+teacher, student = create_model("resnet32x4").eval(), create_model("resnet8x4").train()
+with torch.no_grad():
+    v = teacher(x)
+z = student(x)
+settings = {"temperature": 2.0, "kd_weight": 9.0, "standardize": True}
+for method, own in {"kd": settings, "dkd": settings, "mlkd": settings, "ctkd": {"kd_weight": 9.0}}.items():
+    logits = lskd.objectives.Logits(z, y, v, z, v)
+    loss = sum(lskd.objectives.create_objective(method, **own)(logits).values())
+    assert torch.isfinite(loss)
+    (gradient,) = torch.autograd.grad(loss, student.fc.weight, retain_graph=True)
+    assert gradient.abs().sum() > 0
+for name in list_models():
+    if not name.startswith("imagenet/ResNet"):
+        with torch.device("meta"):
+            create_model(name)
+torch.save({"model": student.state_dict()}, "published.pth")
+fresh = create_model("resnet8x4")
+load_checkpoint(fresh, "published.pth")
+assert torch.equal(fresh.fc.weight, student.fc.weight)
+save_checkpoint(fresh, "own.safetensors")
+print(lskd.__file__)
+"""
+    place = run(python, "-c", code, cwd=tmp_path).strip()
+    assert place.startswith(str(python.parent.parent)), f"imported from {place}, not from the wheel"
+
+
+@pytest.mark.parametrize("module", ["lskd", "lskd.losses", "lskd.objectives", "lskd.models"])
+def test_import_pulls_in_nothing_but_torch(module: str) -> None:
+    """Module lists, not milliseconds: what an import costs is what it loads."""
+    code = (
+        f"import sys, torch; before = set(sys.modules); import {module}; "
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names); "
+        "print(*sorted(new))"
+    )
+    assert run(sys.executable, "-c", code, cwd=ROOT).split() == ["lskd"]
+
+
+def test_import_lskd_does_not_load_torch() -> None:
+    assert run(sys.executable, "-c", "import sys, lskd; print('torch' in sys.modules)", cwd=ROOT).strip() == "False"
+
+
+def test_what_lskd_offers_by_name_is_there() -> None:
+    import lskd
+
+    assert dir(lskd) == sorted(lskd.__all__)
+    for name in lskd.__all__:
+        assert getattr(lskd, name) is not None
+    assert not hasattr(lskd, "no_such_name")

@@ -1,0 +1,193 @@
+"""Recipes: every committed one resolves; whatever is wrong with one is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lskd import cli
+from lskd.errors import LskdError
+from lskd.recipes import (
+    alone_recipe,
+    list_recipes,
+    load_recipe,
+    parse_settings,
+    recipe_and_members,
+    teacher_training,
+)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_resolves(name: str) -> None:
+    recipe = load_recipe(name, for_training=False)
+    assert recipe.members
+    if recipe.teacher is not None and recipe.teacher.recipe is not None:
+        teacher = load_recipe(recipe.teacher.recipe, settings=recipe.teacher.settings, for_training=False)
+        assert teacher.student == recipe.teacher.network
+        assert len(teacher.members) == 1
+
+
+def test_the_default_experiment_pairs_every_method_with_its_standardised_form() -> None:
+    members = load_recipe("digit-pairs").members
+    for method in ("kd", "dkd", "ctkd"):
+        assert not members[method].get("standardize", False)
+        assert members[f"{method}_ls"]["standardize"] is True
+    like_for_like = dict(members["kd_ls"])
+    del like_for_like["standardize"]
+    assert like_for_like == members["kd"]
+
+
+def test_settings_change_what_they_name_and_nothing_else() -> None:
+    before = load_recipe("digit-pairs").config()
+    settings = parse_settings(["epochs=2", "members.kd.temperature=3", "data.noise=0.2", "teacher.seed=4"])
+    after = load_recipe("digit-pairs", settings=settings).config()
+    before["epochs"] = 2
+    before["members"]["kd"]["temperature"] = 3
+    before["data"]["noise"] = 0.2
+    before["teacher"]["seed"] = 4
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": 2}, "unknown key 'epoch'; did you mean 'epochs'"),
+        ({"epochs": "2"}, r"epochs is '2' \(str\); expected int"),
+        ({"epochs": True}, r"epochs is True \(bool\); expected int"),
+        ({"epochs": 0}, "must be positive"),
+        ({"milestones": [3, 2]}, "increasing"),
+        ({"members.kdd.temperature": 2.0}, "no members.kdd; did you mean 'kd'"),
+        ({"members.kd.temprature": 2.0}, "member kd: method 'kd' has no setting 'temprature'"),
+        ({"members.kd.method": "dk"}, "unknown method 'dk'; did you mean"),
+        ({"members.new": {"temperature": 1.0}}, "member new: missing method"),
+        ({"teacher": {"network": "resnet8"}}, "either a recipe or a checkpoint"),
+        ({"teacher.nework": "resnet8"}, "unknown key teacher.nework"),
+        ({"members": {}}, "no members"),
+        ({"members.kd.temperature": "hot"}, r"member kd: temperature is 'hot' \(str\); expected float"),
+        ({"members.kd_ls.standardize": 1}, r"member kd_ls: standardize is 1 \(int\); expected bool"),
+        ({"members.kd.temperature": 0.0}, "temperature is 0.0; it must be positive"),
+        ({"members.kd.kd_weight": -1.0}, "kd_weight is -1.0; it must not be negative"),
+        ({"members.alone.standardize": True}, "method 'plain' has no setting 'standardize'"),
+        ({"student": "resnet9"}, "no network is called 'resnet9'"),
+        ({"teacher.network": "wrn_16"}, "no network is called 'wrn_16'"),
+        ({"dataset": "cifar10"}, "unknown data set 'cifar10'; did you mean 'cifar100'"),
+        ({"optimization": {"optimiser": "adamw"}}, "unknown key optimization.optimiser; did you mean 'optimizer'"),
+        ({"optimization": {"optimizer": "adam"}}, "optimization.optimizer says 'adam'; did you mean 'adamw'"),
+        ({"optimization": {"exempt_from_decay": ["bias"]}}, "exempt_from_decay says 'bias'; did you mean 'biases'"),
+        ({"optimization": {"betas": [0.9]}}, "expected two numbers in"),
+        ({"optimization": {"drop_path": 1.0}}, "expected a rate in"),
+        ({"teacher.input_size": 2}, "teacher.input_size is 2"),
+        ({"members.kd.method": "locality"}, "method 'locality' has no setting 'temperature'"),
+        ({"members.kd.published": "high"}, "published is 'high'; expected an accuracy in percent"),
+        ({"members.kd.doubts": ["best-epok"]}, "unknown doubt 'best-epok'; did you mean 'best-epoch'"),
+        ({"members.kd.assumed": ["temprature"]}, "assumed names 'temprature', which it does not set; did you mean"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        load_recipe("digit-pairs", settings=settings)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(LskdError, match="unknown recipe 'digit-pair'; did you mean 'digit-pairs'"):
+        load_recipe("digit-pair")
+    with pytest.raises(LskdError, match="no member 'kdls'; did you mean 'kd_ls'"):
+        load_recipe("digit-pairs", members=["kdls"])
+    with pytest.raises(LskdError, match="no such file"):
+        load_recipe("absent.toml")
+    with pytest.raises(LskdError, match="expected key=value"):
+        parse_settings(["epochs"])
+
+
+def test_a_recipe_may_be_any_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("epochs = = 2")
+    with pytest.raises(LskdError, match=r"mine\.toml: not valid TOML"):
+        load_recipe(str(file))
+    file.write_text('dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\n[members.a]\nmethod = "plain"\n')
+    with pytest.raises(LskdError, match="missing batch_size, learning_rate"):
+        load_recipe(str(file))
+
+
+def test_a_teacher_has_one_origin_and_naming_another_replaces_it() -> None:
+    recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "mine.safetensors"})
+    assert recipe.teacher is not None
+    assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("mine.safetensors", None)
+
+
+def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
+    """Only what differs from the teacher's recipe is a change, so that all who need this teacher train one."""
+    assert teacher_training(load_recipe("digit-pairs")) == ("digit-pairs-teacher", {})
+    less = {"data.train_size": 200, "teacher.settings": {"epochs": 1}, "teacher.network": "resnet8"}
+    name, changes = teacher_training(load_recipe("digit-pairs", settings=less))
+    assert changes == {"epochs": 1, "student": "resnet8", "data": {"train_size": 200}}
+    trained = load_recipe(name, settings=changes)
+    assert (trained.student, trained.dataset, trained.data) == ("resnet8", "digit_pairs", {"train_size": 200})
+    small = load_recipe("vit/DeiT-Tiny", for_training=False)
+    assert small.teacher is not None
+    assert small.teacher.input_size == 32
+    assert teacher_training(small) == ("vit/alone/pycls-ResNet-56", {})
+    wide = load_recipe("vit/DeiT-Tiny", settings={"teacher.input_size": 64}, for_training=False)
+    assert teacher_training(wide)[1] == {"data": {"size": 64}}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("digit-pairs-teacher", {}, "recipe digit-pairs-teacher has no teacher"),
+        ("digit-pairs", {"teacher.checkpoint": "a.pth"}, r"comes as a checkpoint, a\.pth; nothing has to be trained"),
+    ],
+)
+def test_nothing_is_trained_for_who_has_no_teacher_to_train(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        teacher_training(load_recipe(name, settings=settings))
+
+
+def test_a_recipe_keeps_its_name_when_given_as_a_path() -> None:
+    file = Path(__file__).parents[2] / "recipes" / "cifar100" / "resnet56-resnet20.toml"
+    assert load_recipe(str(file)).name == "cifar100/resnet56-resnet20"
+
+
+# --- what `lskd train` takes -----------------------------------------------------------------------------------------
+
+
+def test_train_takes_one_member_by_name() -> None:
+    assert recipe_and_members("cifar100/resnet56-resnet20/kd_ls", None) == ("cifar100/resnet56-resnet20", ["kd_ls"])
+    assert recipe_and_members("digit-pairs", ["kd"]) == ("digit-pairs", ["kd"])
+    assert recipe_and_members("own/file.toml", None) == ("own/file.toml", None)
+    with pytest.raises(LskdError, match="is one member; leave out --members"):
+        recipe_and_members("cifar100/resnet56-resnet20/kd_ls", ["kd"])
+
+
+def test_a_teacher_is_trained_by_name() -> None:
+    assert alone_recipe("resnet56") == ("cifar100/alone/resnet56", {})
+    for network, rate in (("resnet44", 0.05), ("ShuffleV1", 0.01), ("ShuffleV2", 0.01), ("wrn_28_10", 0.05)):
+        name, settings = alone_recipe(network)
+        recipe = load_recipe(name, settings=settings)
+        assert (recipe.student, recipe.dataset, recipe.learning_rate) == (network, "cifar100", rate)
+        assert (recipe.epochs, recipe.batch_size, recipe.milestones) == (240, 64, (150, 180, 210))
+        assert (recipe.weight_decay, recipe.momentum, recipe.teacher) == (5e-4, 0.9, None)
+    with pytest.raises(LskdError, match="no network is called 'resnet57'"):
+        alone_recipe("resnet57")
+    with pytest.raises(LskdError, match="did you mean ShuffleV2"):
+        alone_recipe("ShufleV2")
+
+
+def test_train_takes_a_network_for_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    call = ["train", "--teacher", "resnet8", "--dataset", "digit_pairs", "--out", str(out), "--device", "cpu"]
+    small = ["epochs=1", "milestones=[]", "data.train_size=128", "data.test_size=100"]
+    assert cli.main([*call, *(word for item in small for word in ("--set", item))]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    record = json.loads((out / "record.json").read_text())
+    assert record["config"]["student"] == "resnet8"
+    assert record["config"]["batch_size"] == 64
+    assert record["dataset"]["name"] == "digit_pairs"
+    assert (out / "alone.safetensors").is_file()
+    assert cli.main(["train", "--teacher", "resnet8", "--dataset", "digit_pears", "--out", str(out)]) == 2
+    assert "did you mean 'digit_pairs'" in capsys.readouterr().err
+    assert cli.main(["train", "--recipe", "digit-pairs", "--dataset", "cifar100", "--out", str(out)]) == 2
+    assert "--dataset goes with --teacher" in capsys.readouterr().err

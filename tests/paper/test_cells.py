@@ -1,0 +1,386 @@
+"""Every cell of the paper's tables: there once, as the protocol says, as published, runnable, found by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lskd import cli
+from lskd.data import Dataset
+from lskd.data.cifar100_224 import enlarged
+from lskd.data.imagenet import imagenet
+from lskd.errors import LskdError
+from lskd.models import create_model
+from lskd.models.base import Network
+from lskd.models.resized import Resized
+from lskd.recipes import doubts, list_recipes, load_recipe
+from lskd.trainer.cohort import Cohort
+from paper import cells as catalogue
+from paper import published
+
+# Protocol 4.1, typed from the table: temperature and weight of KD; temperature, weight and beta of DKD; temperature
+# and weight of MLKD, "-" where the log's name says nothing or there is no log.
+LOG_NAMES = """
+resnet32x4 resnet8x4      2 9     2 9 -     2 9
+vgg13 vgg8                3 9     2 15 2    2 6
+wrn_40_2 wrn_40_1         2 9     2 12 2    2 9
+wrn_40_2 wrn_16_2         2 9     2 12 2    2 9
+resnet56 resnet20         2 9     3 18 2    - -
+resnet110 resnet32        2 9     2 15 2    2 9
+resnet110 resnet20        4 12    2 15 2    2 9
+resnet32x4 ShuffleV2      2 9     2 9 -     2 6
+resnet32x4 wrn_16_2       3 9     2 9 2     2 9
+resnet32x4 wrn_40_2       3 9     2 9 8     2 9
+wrn_40_2 resnet8x4        2 9     2 18 2    2 9
+wrn_40_2 MobileNetV2      3 9     2 15 2    - -
+vgg13 MobileNetV2         3 9     3 9 2     2 6
+ResNet50 MobileNetV2      3 1     2 15 2    2 9
+"""
+ROWS = [line.split() for line in LOG_NAMES.strip().splitlines()]
+PAIRS = [(row[0], row[1]) for row in ROWS]
+METHODS = ("kd", "ctkd", "dkd", "mlkd")
+
+
+def cell(name: str) -> catalogue.Cell:
+    return catalogue.find(name)
+
+
+# --- complete --------------------------------------------------------------------------------------------------------
+
+
+def test_all_112_cells_of_tables_1_and_2_are_there_once_with_their_value() -> None:
+    found = Counter((c.teacher, c.student, c.method, c.standardize) for c in catalogue.cells() if _table_1_or_2(c))
+    expected = {(t, s, m, ls) for t, s in PAIRS for m in METHODS for ls in (False, True)}
+    assert len(expected) == 112
+    assert set(found) == expected
+    assert set(found.values()) == {1}
+
+
+def _table_1_or_2(c: catalogue.Cell) -> bool:
+    return (
+        c.published is not None
+        and any("paper Table 1" in s or "paper Table 2" in s for s in c.sources)
+        and bool(c.teacher)
+    )
+
+
+def test_further_published_experiments_are_there() -> None:
+    cells = catalogue.cells()
+    alone = {c.student: c.published for c in cells if c.recipe.startswith("cifar100/alone/")}
+    teachers = {"resnet56", "resnet110", "resnet32x4", "vgg13", "wrn_40_2", "ResNet50"}
+    assert teachers | {s for _, s in PAIRS} | {"wrn_28_2", "wrn_16_4", "wrn_28_4"} == set(alone)
+    assert alone["resnet56"] == 72.34
+    table4 = [c for c in cells if c.recipe == "cifar100/table-4"]
+    assert len(table4) == 28
+    assert {(c.kd_weight, c.temperature) for c in table4} == {(w, 2.0) for w in (0.9, 3, 6, 9, 12, 15, 18)}
+    table5 = {
+        c.teacher for c in cells if c.student == "wrn_16_2" and c.method == "dkd" and c.standardize and c.published
+    }
+    assert {"vgg13", "wrn_28_2", "wrn_40_2", "wrn_16_4", "wrn_28_4", "ResNet50"} <= table5
+    imagenet = [c for c in cells if c.dataset == "imagenet" and c.published is not None]
+    assert len(imagenet) == 2 * 4 * 2
+    assert all(c.published_top5 is not None for c in imagenet)
+    vit = Counter(c.student.replace("-distilled", "") for c in cells if c.recipe.startswith("vit/") and c.published)
+    assert vit == dict.fromkeys(("DeiT-Tiny", "T2T-ViT-7", "PiT-Tiny", "PVT-Tiny"), 3)
+
+
+def test_names_are_unique_and_find_their_cell() -> None:
+    cells = catalogue.cells()
+    assert max(Counter(c.name for c in cells).values()) == 1
+    for c in cells:
+        assert catalogue.find(c.name) is c
+        assert catalogue.find(f"{c.recipe}/{c.member}") is c
+
+
+# --- right -----------------------------------------------------------------------------------------------------------
+
+
+def test_published_values_are_those_of_the_paper() -> None:
+    for c in catalogue.cells():
+        if c.published is None:
+            continue
+        metric = "top1_val" if c.dataset == "imagenet" else "top1_test"
+        printed = published.find(
+            dataset=c.dataset,
+            teacher=c.teacher or "",
+            student=c.student.replace("-distilled", ""),
+            method=c.method,
+            standardize=c.standardize,
+            metric=metric,
+        )
+        if c.recipe == "cifar100/table-4":
+            printed = [n for n in printed if "Table 4" in n.source and n.kd_weight == c.kd_weight]
+            column = {
+                "raw": "raw logits",
+                "minus mean": "logits minus mean",
+                "over std": "logits over std",
+                "z": "z-score",
+            }
+            printed = [n for n in printed if n.variant == f"KD, {column[c.name.rpartition(', ')[2]]}"]
+        assert c.published in {n.value for n in printed}, c.name
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_settings_with_ls_are_those_of_the_logs_names(row: list[str]) -> None:
+    teacher, student, kd_t, kd_w, dkd_t, dkd_w, dkd_beta, mlkd_t, mlkd_w = row
+    kd, ctkd, dkd, mlkd = (cell(f"{teacher} -> {student}, {m}, ls") for m in METHODS)
+    assert (kd.temperature, kd.kd_weight, kd.ce_weight) == (float(kd_t), float(kd_w), 0.1)
+    assert (ctkd.settings["t_start"], ctkd.kd_weight, ctkd.temperature) == (2.0, 9.0, None)
+    assert (dkd.temperature, dkd.kd_weight, dkd.alpha, dkd.ce_weight) == (float(dkd_t), float(dkd_w), 1.0, 1.0)
+    if dkd_beta == "-":
+        assert dkd.beta == 8.0
+        assert dkd.assumed == ["beta"]
+    else:
+        assert dkd.beta == float(dkd_beta)
+    if mlkd_t == "-":
+        assert mlkd.assumed == ["temperature", "kd_weight"]
+        assert any(d.startswith("no-log") for d in mlkd.doubts)
+    else:
+        assert (mlkd.temperature, mlkd.kd_weight) == (float(mlkd_t), float(mlkd_w))
+        assert mlkd.assumed == []
+    small_rate = student in ("MobileNetV2", "ShuffleV2")
+    for c in (kd, ctkd, dkd):
+        assert (c.epochs, c.batch_size, c.learning_rate) == (240, 64, 0.01 if small_rate else 0.05)
+        assert (c.milestones, c.weight_decay, c.momentum, c.decay) == ([150, 180, 210], 5e-4, 0.9, 0.1)
+
+
+# Cells picked at random, typed from protocol 4.1, 1.2, 1.3, 1.5 and Tables 1 and 2.
+PICKED: dict[str, dict[str, Any]] = {
+    "resnet110 -> resnet20, kd, ls": {
+        "dataset": "cifar100", "teacher": "resnet110", "student": "resnet20", "method": "kd", "standardize": True,
+        "temperature": 4.0, "kd_weight": 12.0, "ce_weight": 0.1, "alpha": None, "beta": None, "epochs": 240,
+        "batch_size": 64, "learning_rate": 0.05, "milestones": [150, 180, 210], "weight_decay": 5e-4,
+        "published": 71.48,
+    },
+    "vgg13 -> MobileNetV2, dkd, ls": {
+        "method": "dkd", "standardize": True, "temperature": 3.0, "kd_weight": 9.0, "ce_weight": 1.0, "alpha": 1.0,
+        "beta": 2.0, "epochs": 240, "batch_size": 64, "learning_rate": 0.01, "milestones": [150, 180, 210],
+        "weight_decay": 5e-4, "published": 69.98,
+    },
+    "resnet32x4 -> ShuffleV2, mlkd, ls": {
+        "method": "mlkd", "standardize": True, "temperature": 2.0, "kd_weight": 6.0, "ce_weight": 0.1, "epochs": 960,
+        "batch_size": 64, "learning_rate": 0.01, "milestones": [150, 180, 210], "weight_decay": 5e-4,
+        "published": 78.76,
+    },
+    "wrn_40_2 -> wrn_16_2, kd": {
+        "method": "kd", "standardize": False, "temperature": 4.0, "kd_weight": 0.9, "ce_weight": 0.1, "epochs": 240,
+        "batch_size": 64, "learning_rate": 0.05, "milestones": [150, 180, 210], "weight_decay": 5e-4,
+        "published": 74.92,
+    },
+    "wrn_40_2 -> MobileNetV2, mlkd, ls": {
+        "method": "mlkd", "standardize": True, "epochs": 480, "learning_rate": 0.005,
+        "assumed": ["temperature", "kd_weight"],
+    },
+    "ResNet50 -> MobileNetV2, kd, ls": {
+        "temperature": 3.0, "kd_weight": 1.0, "learning_rate": 0.01, "published": 69.02,
+    },
+    "vgg13 -> vgg8, mlkd, ls": {"temperature": 2.0, "kd_weight": 6.0, "epochs": 480, "learning_rate": 0.01},
+    "vgg13 -> vgg8, mlkd": {"temperature": 4.0, "kd_weight": 0.9, "epochs": 480, "learning_rate": 0.025},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_show_agrees_with_the_protocol(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["recipe", "show", name, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {key: shown[key] for key in PICKED[name]} == PICKED[name]
+
+
+def test_the_literature_baseline_and_the_like_for_like_baseline_are_two() -> None:
+    for teacher, student in PAIRS:
+        for method in METHODS:
+            with_ls, like, quoted = (
+                cell(f"{teacher} -> {student}, {method}{end}") for end in (", ls", ", like for like", "")
+            )
+            expected = dict(with_ls.settings)
+            assert expected.pop("standardize") is True
+            assert like.settings == expected
+            assert quoted.settings != like.settings
+            assert (like.epochs, like.learning_rate) == (with_ls.epochs, with_ls.learning_rate)
+
+
+def test_what_the_protocol_doubts_is_said() -> None:
+    for name, doubt in (
+        ("resnet32x4 -> resnet8x4, kd, ls", "irregular-log"),
+        ("resnet32x4 -> ShuffleV2, kd, ls", "weight-near-one"),
+        ("resnet56 -> resnet20, ctkd, ls", "ctkd-temperature-range"),
+        ("resnet56 -> resnet20, dkd, ls", "dkd-logs-predate-fix"),
+        ("resnet110 -> resnet20, dkd", "dkd-no-config"),
+        ("ResNet34 -> ResNet18, kd, ls", "imagenet-weight-doubtful"),
+        ("ResNet34 -> ResNet18, mlkd, ls", "imagenet-settings-lost"),
+        ("vgg13 -> wrn_16_2, kd, ls", "table-5-settings"),
+        ("pycls-ResNet-56 -> PiT-Tiny, kd, ls", "vit-only-deit-works"),
+    ):
+        assert any(text.startswith(f"{doubt}: ") for text in cell(name).doubts), (name, doubt)
+    assert {text.partition(":")[0] for c in catalogue.cells() for text in c.doubts} == set(doubts())
+    assert all(c.sources for c in catalogue.cells() if "/" in c.recipe)
+    assert all(c.doubts for c in catalogue.cells() if c.standardize and c.published is not None)
+
+
+def test_what_is_known_about_a_cell_does_not_enter_the_identity_of_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    text = 'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 64\nlearning_rate = 0.1\n'
+    file.write_text(text + '[members.a]\nmethod = "plain"\n')
+    bare = load_recipe(str(file)).config()
+    extra = 'published = 70.0\nsources = ["a table"]\nassumed = ["epochs"]\ndoubts = ["best-epoch"]\n'
+    file.write_text(f'description = "words"\nsources = ["x"]\n{text}[members.a]\nmethod = "plain"\n{extra}')
+    known = load_recipe(str(file))
+    assert known.config() == bare
+    assert known.about["a"].published == 70.0
+    assert known.about["a"].sources == ("a table", "x")
+
+
+# --- runnable --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def images() -> Dataset:
+    """Four training and two test images of noise, 100 classes."""
+    generator = torch.Generator().manual_seed(0)
+
+    def part(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = torch.randint(0, 256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        return pixels, torch.randint(0, 100, (n,), generator=generator)
+
+    return Dataset(
+        name="cifar100",
+        **dict(zip(("train_images", "train_labels", "test_images", "test_labels"), (*part(4), *part(2)), strict=True)),
+        class_names=tuple(f"{k:02d}" for k in range(100)),
+        superclass=torch.zeros(100, dtype=torch.int64),
+        superclass_names=("all",),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        pad=4,
+        flip=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of several sizes in folders, of three classes: four to train on, three to test."""
+    root = tmp_path_factory.mktemp("imagenet")
+    generator = np.random.default_rng(0)
+    for part, counts in (("train", (2, 1, 1)), ("val", (1, 1, 1))):
+        for name, count in zip(("n01", "n02", "n03"), counts, strict=True):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 256, (70 + 9 * i, 90, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.JPEG")
+    return root
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if "/" in n])
+def test_every_cell_runs_two_steps(name: str, images: Dataset, folders: Path) -> None:
+    recipe = load_recipe(name, settings={"epochs": 1, "batch_size": 2, "learning_rate": 1e-3})
+    dataset = images
+    if recipe.dataset == "cifar100_224":
+        recipe = dataclasses.replace(recipe, optimization=recipe.optimization | {"warmup_epochs": 0})
+        dataset = enlarged(images, size=recipe.data.get("size", 224))
+    elif recipe.dataset == "imagenet":
+        dataset = imagenet(path=str(folders), size=64)
+    teacher: Network | None = None
+    if recipe.teacher:
+        teacher = create_model(recipe.teacher.network, dataset.classes)
+        teacher = Resized(teacher, recipe.teacher.input_size) if recipe.teacher.input_size else teacher
+    cohort = Cohort(recipe, dataset, seed=0, teacher=teacher, device=torch.device("cpu"))
+    cohort.run()
+    assert cohort.step == 2
+    assert [m.failure for m in cohort.members] == [None] * len(recipe.members)
+    assert all(len(m.history) == 1 for m in cohort.members)
+
+
+def test_the_command_shown_is_the_one_that_trains_it() -> None:
+    for c in catalogue.cells():
+        if c.obstacles:
+            assert c.command is None
+            continue
+        assert c.command is not None
+        given = cli._parser().parse_args(c.command.split()[1:])
+        members = given.members.split(",") if given.members else None
+        assert list(load_recipe(given.recipe, members=members).members) == [c.member]
+
+
+def test_what_needs_packages_that_are_not_here_says_so_and_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = util.find_spec
+    monkeypatch.setattr("lskd.recipe.util.find_spec", lambda name: None if name == "torchvision" else found(name))
+    catalogue.cells.cache_clear()
+    name, reason = "ResNet34 -> ResNet18, kd, ls", "imagenet needs torchvision, which is not installed"
+    try:
+        assert cli.main(["recipe", "show", name]) == 0
+        shown = capsys.readouterr().out
+        assert "it cannot be trained here" in shown
+        assert reason in shown
+        assert "lskd train" not in shown
+        assert cli.main(["train", "--recipe", "imagenet/ResNet34-ResNet18/kd_ls", "--out", str(tmp_path / "run")]) == 2
+        assert reason in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+    finally:
+        catalogue.cells.cache_clear()
+
+
+# --- found -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "resnet32x4 -> resnet8x4, dkd, ls",
+        "ResNet32x4 → ResNet8x4 DKD+LS",
+        "resnet32x4 to resnet8x4, dkd with LS",
+        "resnet32x4>resnet8x4 dkd_ls",
+        "dkd ls resnet32x4 resnet8x4",
+        "resnet32x4, resnet8x4, DKD, logit standardization",
+        "resnet32x4 -> resnet8x4, DKD, standardised",
+        "cifar100/resnet32x4-resnet8x4/dkd_ls",
+    ],
+)
+def test_names_are_matched_forgivingly(query: str) -> None:
+    assert catalogue.find(query).name == "resnet32x4 -> resnet8x4, dkd, ls"
+
+
+def test_other_spellings() -> None:
+    assert cell("wrn-40-2 -> wrn-16-2, kd, without LS").name == "wrn_40_2 -> wrn_16_2, kd"
+    assert cell("resnet32x4 -> ShuffleNetV2, kd, ls").name == "resnet32x4 -> ShuffleV2, kd, ls"
+    assert cell("resnet56, vanilla").name == "resnet56, alone"
+    assert cell("digit-pairs kd LS").name == "digit-pairs, kd, ls"
+    assert cell("resnet32x4 -> resnet8x4 kd like-for-like").name == "resnet32x4 -> resnet8x4, kd, like for like"
+
+
+@pytest.mark.parametrize(
+    ("query", "near"),
+    [
+        ("resnet56 -> resnet22, kd, ls", "'resnet56 -> resnet20, kd, ls'"),
+        ("resnet8x4 -> resnet32x4, kd", "'resnet32x4 -> resnet8x4, kd'"),
+        ("resnet56 -> resnet20, dkkd, ls", "'resnet56 -> resnet20, "),
+        ("resnet56 -> resnet20", "'resnet56 -> resnet20, kd'"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest(query: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(LskdError, match="no cell is called"):
+        catalogue.find(query)
+    assert cli.main(["recipe", "show", query]) == 2
+    assert near in capsys.readouterr().err
+
+
+def test_list_has_an_object_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["recipe", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == len(catalogue.cells())
+    keys = (
+        "name dataset teacher student method standardize temperature kd_weight ce_weight alpha beta epochs batch_size"
+    )
+    keys += " learning_rate milestones weight_decay published sources doubts"
+    assert all(set(keys.split()) <= set(row) for row in rows)
+    assert cli.main(["recipe", "list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(rows)

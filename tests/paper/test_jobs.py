@@ -1,0 +1,194 @@
+"""The plan of the full paper: which jobs, what they share, what waits for what, and what they cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lskd import cli
+from lskd.errors import LskdError
+from lskd.files import write_json
+from lskd.fingerprint import ROOT
+from lskd.models.registry import model_info
+from lskd.recipes import load_recipe
+from paper import job_cost, job_listing, job_settings, run_jobs
+from paper import jobs as plan
+from paper import tables as paper_tables
+
+
+def wanted(name: str = "paper", **changes: object) -> job_settings.Wanted:
+    return job_settings.load(name, changes, root=ROOT)
+
+
+@pytest.fixture(scope="module")
+def paper() -> list[plan.Job]:
+    return plan.make(wanted())
+
+
+def test_every_printed_cell_is_trained_with_three_seeds(paper: list[plan.Job]) -> None:
+    cells = {(c.recipe, c.member) for table in paper_tables.TABLES for c in paper_tables.printed(table)}
+    for seed in (0, 1, 2):
+        trained = Counter((j.recipe, m) for j in paper if j.seed == seed for m in j.members)
+        assert set(trained) == cells
+        assert set(trained.values()) == {1}  # once
+
+
+def test_a_cohort_shares_its_teacher_and_the_table_of_its_logits(paper: list[plan.Job]) -> None:
+    known = {job.name: job for job in paper}
+    cohorts = [job for job in paper if job.kind == "cohort" and job.dataset == "cifar100"]
+    tables_of: dict[str, set[str]] = {}
+    for job in cohorts:
+        network, logits = (known[name] for name in job.after)
+        assert (network.kind, network.seed, network.student) == ("network", 0, job.teacher)
+        assert (logits.kind, logits.teacher, logits.after) == ("logits", job.teacher, (network.name,))
+        tables_of.setdefault(str(job.teacher), set()).add(logits.name)
+    assert len(cohorts) > 80
+    assert {len(names) for names in tables_of.values()} == {1}  # built once
+    six = next(job for job in cohorts if job.recipe == "cifar100/resnet32x4-resnet8x4")
+    assert six.members == ("kd", "kd_ls", "ctkd", "ctkd_ls", "dkd", "dkd_ls")
+    assert set(known[six.after[0]].serves) == {1, 2, 4}
+
+
+def test_jobs_come_after_what_they_wait_for_and_a_cycle_is_named(paper: list[plan.Job]) -> None:
+    place = {job.name: i for i, job in enumerate(plan.ordered(paper))}
+    assert all(place[before] < place[job.name] for job in paper for before in job.after)
+    first, second = paper[:2]
+    loop = [dataclasses.replace(first, after=(second.name,)), dataclasses.replace(second, after=(first.name,))]
+    with pytest.raises(LskdError, match="jobs wait for each other"):
+        plan.ordered(loop)
+    with pytest.raises(LskdError, match="not among the jobs"):
+        plan.ordered([dataclasses.replace(first, after=("nowhere",))])
+
+
+def test_a_name_holds_all_that_decides_a_job(paper: list[plan.Job]) -> None:
+    names = {job.name for job in paper}
+    assert len(names) == len(paper)
+    again = plan.make(wanted(tables=[2], pairs=["resnet56 -> resnet20"]))
+    assert {job.name for job in again} <= names  # a part of a plan has the same jobs
+    half = plan.make(wanted(tables=[2], pairs=["resnet56 -> resnet20"], table_dtype="float16"))
+    changed = [job.kind for job in half if job.name not in names]
+    assert Counter(changed)["logits"] == 1
+    assert Counter(changed)["cohort"] == 6
+
+
+def test_parts_of_the_paper_are_chosen_by_table_pair_and_seed() -> None:
+    jobs = plan.make(wanted(tables=[2], pairs=["ResNet56 → resnet20"], seeds=[4]))
+    assert {job.networks for job in jobs} == {"resnet56", "resnet20", "resnet56 -> resnet20"}
+    assert {job.seed for job in jobs if job.kind == "cohort"} == {4}
+    assert {j.seed for j in jobs if j.student == "resnet56"} == {0, 4}  # the teacher keeps the recipe's seed
+    more = plan.make(wanted(tables=[2], pairs=["resnet56 -> resnet20"], seeds=1, members="all"))
+    assert any("kd_like_for_like" in job.members for job in more)
+    with pytest.raises(LskdError, match=r"'resnet56 -> resnet21'; did you mean 'resnet56 -> resnet20'"):
+        plan.make(wanted(tables=[2], pairs=["resnet56 -> resnet21"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3}, r"unknown key 'epochs'; a recipe's setting is settings\.KEY, in a rehearsal"),
+        ({"settings.epochs": 3}, "settings epochs=3 change the recipes"),
+        ({"tables": [7]}, "tables is .7.; expected some of 1, 2, 3, 4, 5, vit"),
+        ({"seeds": -1}, "seeds is -1; expected how many"),
+        ({"minutes": "long"}, "minutes is 'long'; expected a whole number"),
+        ({"members": "some"}, "members is 'some'; expected printed or all"),
+        ({"rehearsal": True}, "give another, such as build/rehearsal/results"),
+    ],
+)
+def test_a_wrong_configuration_is_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        wanted(**changes)
+
+
+def test_a_rehearsal_has_the_same_graph_on_generated_data() -> None:
+    jobs = plan.make(wanted("rehearsal"))
+    assert Counter(job.kind for job in jobs) == {"network": 2, "logits": 1, "cohort": 2}
+    assert {(job.dataset, job.epochs) for job in jobs if job.kind != "logits"} == {("digit_pairs", 1)}
+
+
+def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: list[plan.Job], tmp_path: Path) -> None:
+    assert job_cost.measured(tmp_path) is None
+    six = {"ours": 500.0, "teacher": "resnet56", "student": "resnet20", "members": ["a"] * 6}
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    write_json(folder / "cpu.json", {"cohort6": six, "machine": {"name": "a processor"}})
+    slow = job_cost.measured(tmp_path)
+    assert slow is not None
+    assert slow.unit == "CPU hours"
+    assert "no GPU has been measured" in job_listing.listing(wanted(), paper, slow, [])
+    gpu = {
+        "machine": {"name": "a GPU"},
+        "members": ["a"] * 6,
+        "networks": {"teacher": "resnet56", "student": "resnet20"},
+        "rates": {"student_images_per_s": {"six from a table, tf32, all": 50_000.0}},
+    }
+    write_json(folder / "gpu.json", gpu)
+    fast = job_cost.measured(tmp_path)
+    assert fast is not None
+    text = job_listing.listing(wanted(), paper, fast, [paper[0].name])
+    assert "GPU hours" in text
+    assert "1 are done" in text
+    assert "CPU hours" not in text
+    # The cohort that was measured takes the time that was measured: 6 students, one epoch without tests.
+    teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
+    assert fast.hours(50_000 * 18 * student) == pytest.approx(50_000 * 6 / 50_000 / 3600)
+    assert slow.hours(50_000 * (teacher + 18 * student)) == pytest.approx(50_000 * 6 / 500 / 3600)
+    write_json(folder / "gpu.json", {"rates": {}})
+    with pytest.raises(LskdError, match="it has no 'student_images_per_s', from which hours are estimated; run"):
+        job_cost.measured(tmp_path)
+
+
+def test_the_cost_of_a_run_is_counted_from_its_networks(paper: list[plan.Job]) -> None:
+    teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
+    by_recipe = {job.recipe: job for job in paper if job.kind == "cohort"}
+    weak = by_recipe["cifar100/resnet56-resnet20"]
+    assert weak.multiply_adds == 240 * 6 * (50_000 * 3 + 10_000) * student  # the teacher's part is in the table
+    both = by_recipe["cifar100/resnet56-resnet20-mlkd"]
+    assert both.multiply_adds == 480 * (50_000 * (teacher + 2 * 6 * student) + 10_000 * 2 * student)
+    logits = next(job for job in paper if job.kind == "logits" and job.teacher == "resnet56")
+    assert logits.multiply_adds == 50_000 * 162 * teacher
+
+
+def test_the_command_lists_the_jobs_and_their_hours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["plan", "--set", "tables=[4]", "--set", "seeds=2"]) == 0
+    text = capsys.readouterr().out
+    assert "resnet32x4 -> resnet8x4  seeds 0,1" in text
+    assert "weight_0p9_raw … weight_18_z (28 members)" in text
+    assert cli.main(["plan", "--set", "tables=[4]", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["totals"]["jobs"] == 5
+    assert found["totals"]["hours"] > 0
+    assert {job["state"] for job in found["jobs"]} <= {"to do", "done"}
+    assert found["estimate"]["unit"] in ("GPU hours", "CPU hours")
+
+
+def test_a_folder_is_of_one_version_of_the_trainer(tmp_path: Path) -> None:
+    config = {"plan": "rehearsal", "folder": str(tmp_path / "jobs")}
+    first = run_jobs.opened(ROOT, config)
+    assert run_jobs.opened(ROOT, config) == first
+    path = tmp_path / "jobs" / "plan.json"
+    write_json(path, {**first, "source": "0" * 64})
+    assert run_jobs.opened(ROOT, config) == first  # nothing is done yet: planned again
+    write_json(path, {**first, "source": "0" * 64})
+    write_json(run_jobs.marker(tmp_path / "jobs", first["jobs"][0]["name"]), {})
+    with pytest.raises(LskdError, match="another version of the trainer's code"):
+        run_jobs.opened(ROOT, config)
+
+
+def test_a_transformers_teacher_is_trained_at_its_own_size_and_once() -> None:
+    """What the plan trains is what the trainer will look for: the convolutional teacher sees 32 pixels, not 224."""
+    jobs = plan.make(wanted(tables=["vit"], seeds=1))
+    known = {job.name: job for job in jobs}
+    taught = [job for job in jobs if job.kind == "cohort"]
+    teachers = {known[name].name for job in taught for name in job.after if known[name].kind == "network"}
+    assert len(taught) > 3
+    assert len(teachers) == 1
+    (teacher,) = (known[name] for name in teachers)
+    trained = load_recipe(teacher.recipe, settings=teacher.settings, for_training=False)
+    assert (trained.student, trained.dataset, trained.data["size"]) == ("pycls-ResNet-56", "cifar100_224", 32)

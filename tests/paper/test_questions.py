@@ -1,0 +1,152 @@
+"""The page of questions: what its answers say in words is what their tables show, and what it names exists."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import statistics
+
+import pytest
+import torch
+import yaml
+
+from lskd import cli
+from lskd.errors import LskdError
+from lskd.fingerprint import ROOT
+from lskd.losses import kd_loss
+from paper import cells, questions
+from paper.store import aggregate
+
+RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8"
+PAGE = json.loads((ROOT / "notebooks" / "questions.ipynb").read_text(encoding="utf-8"))["cells"]
+PROSE = "\n\n".join("".join(c["source"]) for c in PAGE if c["cell_type"] == "markdown")
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(x.replace("−", "-").replace(",", "")) for x in re.findall(r"−?\d[\d,]*\.?\d*", cell)]
+
+
+def test_settings_are_those_in_the_names_of_the_logs() -> None:
+    headings, rows = questions.settings()
+    assert len(headings) == 5
+    found = {row[0]: row[1:] for row in rows}
+    assert len(found) == len(rows) == 14
+    # typed from protocol section 4.1
+    assert found["resnet32x4 → resnet8x4"] == ["2, 9", "9", "2, 9, 8*", "2, 9"]
+    assert found["resnet110 → resnet20"] == ["4, 12", "9", "2, 15, 2", "2, 9"]
+    assert found["ResNet50 → MobileNetV2"] == ["3, 1", "9", "2, 15, 2", "2, 9"]
+    assert found["vgg13 → vgg8"] == ["3, 9", "9", "2, 15, 2", "2, 6"]
+    assert found["resnet56 → resnet20"] == ["2, 9", "9", "3, 18, 2", "2*, 9*"]
+    assert found["resnet32x4 → ShuffleV2"][0] == "2, 9*"
+
+
+def test_with_ls_the_loss_stays_and_the_pull_falls_with_the_student_s_spread() -> None:
+    headings, rows = questions.loss_sizes()
+    assert headings[3].startswith("KD + LS")
+    spreads = [float(row[0]) for row in rows]
+    plain, ls = ([numbers(row[i]) for row in rows] for i in (2, 3))
+    assert len({loss for loss, _ in ls}) == 1
+    for spread, (_, pull) in zip(spreads, ls, strict=True):
+        assert pull * spread == pytest.approx(ls[1][1] * spreads[1], rel=0.03)
+    assert all(a[1] > b[1] for a, b in zip(plain, ls, strict=True))  # "pulls harder in every row"
+
+
+def test_a_row_s_own_temperature_is_standardisation() -> None:
+    _, rows = questions.own_temperatures()
+    assert rows[0][1] == rows[1][1]
+    low, high = numbers(rows[1][0])[1:]
+    assert high > 10 * low  # else it would say nothing
+
+
+def test_repeated_runs_are_the_three_logs_with_two_runs() -> None:
+    _, rows = questions.repeated_runs()
+    assert [row[0].split(", ")[0] for row in rows] == ["CTKD"] * 3
+    for row in rows:
+        one, other, apart = map(float, row[1:])
+        assert apart == pytest.approx(other - one, abs=0.006)
+
+
+def test_intervals_by_hand() -> None:
+    _, rows = questions.seed_precision(RECORDS)
+    ((_, records),) = aggregate(RECORDS).items()
+    kd, ls = ([r["members"][m]["last"]["test_accuracy"] for r in records] for m in ("kd", "kd_ls"))
+    gap = statistics.stdev(b - a for a, b in zip(kd, ls, strict=True))
+    five = next(row for row in rows if row[0] == "5")
+    assert numbers(five[1])[0] == pytest.approx(2.7764 * statistics.stdev(kd) / math.sqrt(5), abs=0.006)
+    assert numbers(five[2])[0] == pytest.approx(2.7764 * gap / math.sqrt(5), abs=0.006)
+    with pytest.raises(LskdError, match="3 seeds at least"):
+        questions.seed_precision(RECORDS.with_name("wrn_16_2-resnet8-surface"))
+
+
+def test_pairs_keep_nothing_but_their_order() -> None:
+    _, rows = questions.two_classes()
+    assert {row[1] for row in rows} == {"0.7071, −0.7071", "−0.7071, 0.7071"}
+
+
+def test_maps_are_their_places_and_a_wrong_axis_is_not() -> None:
+    _, ((_, right), (_, places), (_, wrong)) = questions.dense_logits()
+    assert right == places
+    assert abs(float(wrong) - float(right)) > 0.01
+
+
+def test_an_average_of_raw_logits_is_the_larger_teacher_s() -> None:
+    _, rows = questions.averaged_teachers()
+    raw, scores = ([float(x) for x in row[1:]] for row in rows)
+    assert raw[0] < 0.3 < 0.99 < raw[1]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def test_half_precision_breaks_the_formula_and_not_the_loss() -> None:
+    _, (ordinary, flat, equal) = questions.half_precision()
+    assert ordinary[1] == ordinary[2]
+    assert flat[1] == "not finite"
+    assert all(math.isfinite(numbers(row[2])[0]) for row in (ordinary, flat, equal))
+    assert numbers(equal[1])[0] > 1000 > 1 > numbers(equal[2])[0]
+    teacher = questions._logits(64, 100, seed=2).half().double()
+    for row, spread in ((ordinary, 3.0), (flat, 1e-4)):  # what arithmetic without rounding gives for the same logits
+        student = questions._logits(64, 100, spread=spread, seed=1).half().double().requires_grad_()
+        (exact,) = torch.autograd.grad(kd_loss(student, teacher, temperature=2.0, standardize=True), student)
+        assert numbers(row[2])[0] == pytest.approx(exact.abs().max().item(), rel=0.05)
+
+
+def test_shards_average_to_the_batch_for_sums_over_samples_only() -> None:
+    _, rows = questions.shards()
+    found = {row[0]: row[1:] for row in rows}
+    assert found["KD + LS"][0] == found["KD + LS"][1]
+    assert found["MLKD, KL terms"][0] == found["MLKD, KL terms"][1]
+    for name in ("MLKD, class correlation", "MLKD, batch correlation"):
+        whole, halves = map(float, found[name])
+        assert abs(whole - halves) > 0.1 * whole
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_every_table() -> None:
+    code = "\n".join("".join(c["source"]) for c in PAGE if c["cell_type"] == "code")
+    assert set(re.findall(r'^table\("(\w+)"', code, flags=re.MULTILINE)) == set(questions.__all__)
+
+
+def test_the_page_asks_at_least_twenty_questions() -> None:
+    assert len(re.findall(r"^### ", PROSE, flags=re.MULTILINE)) >= 20
+
+
+def test_commands_that_are_named_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    named = re.findall(r'lskd recipe show ("[^"]+")', PROSE)
+    assert len(named) >= 2
+    for name in named:
+        (word,) = shlex.split(name)
+        assert cells.find(word).name == word
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["results", "compare", "digit-pairs/kd", "digit-pairs/kd_ls"]) == 0
+    assert "They differ in" in capsys.readouterr().out
+
+
+def test_pages_that_are_named_exist() -> None:
+    content = yaml.safe_load((ROOT / "book" / "chapters" / "_toc.yml").read_text(encoding="utf-8"))
+    known = {c["file"] for part in content["parts"] for c in part["chapters"]}
+    for target in re.findall(r"\{doc\}`([^`<]+)`", PROSE):
+        place = target.removeprefix("../") if target.startswith("../") else f"notebooks/{target}"
+        assert place in known, f"{target} is no page"

@@ -1,0 +1,484 @@
+"""The workflow of the paper's tables on a throw-away project, on this machine and against a stub of Slurm.
+
+The project has the real rules, recipes and plan; its trainer writes a small record at once, or does what a file says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from lskd.files import locked
+from lskd.fingerprint import PACKAGES, ROOT
+from paper.run_jobs import gpus, one_gpu
+
+TRAINER = '''\
+"""Stands for the trainer: says that it was called, then does what the file `behaviour` says for this recipe."""
+import json, os, sys, time, types
+from pathlib import Path
+from lskd.errors import LskdError
+sys.modules["paper.store"] = types.ModuleType("paper.store")  # light
+sys.modules["paper.store"].add = lambda run, store: (Path(store) / Path(run).name, True)
+class Options:
+    def __init__(self, **options):
+        self.__dict__ = options
+def act(kind, recipe, seed):
+    with open("calls", "a") as stream:
+        print(kind, recipe, seed, os.environ.get("SLURM_JOB_ID", "here"), file=stream)
+    told = json.loads(Path("behaviour").read_text()) if Path("behaviour").exists() else {}
+    todo = told.get(f"{kind} {recipe}")
+    if todo == "fail" or (todo == "fail once" and Path("calls").read_text().count(f"{kind} {recipe} ") == 1):
+        raise LskdError(f"{recipe}: the stub fails as told")
+    if todo == "sleep":
+        Path("asleep").touch()
+        time.sleep(60)
+    folder = Path("runs") / f"{kind}-{recipe.replace('/', '-')}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+def train_cached(recipe, *, seed, settings, members=None, **options):
+    return act("train", recipe, seed), {"members": {name: {} for name in members or ["alone"]}}
+def build_table(recipe, *, settings, options):
+    return act("table", recipe, 0), 0.0
+'''
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Tables"},
+        {
+            "cell_type": "code",
+            "id": "b",
+            "metadata": {"tags": ["parameters"]},
+            "outputs": [],
+            "execution_count": None,
+            "source": 'records: str = "results"\noutput: str = "build/figures"',
+        },
+        {
+            "cell_type": "code",
+            "id": "c",
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+            "source": "from book.notebook import report\nreport(outputs=[])",
+        },
+    ],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+PAIR = "resnet56 -> resnet20"
+CHOSEN = ("--set", "tables=[2]", "--set", f'pairs=["{PAIR}"]', "--set", "seeds=1")
+KD, MLKD = "cifar100/resnet56-resnet20", "cifar100/resnet56-resnet20-mlkd"
+TEACHER, STUDENT = "cifar100/alone/resnet56", "cifar100/alone/resnet20"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "a project"
+    root.mkdir()
+    for name in (*PACKAGES, "workflow", "recipes", "notebooks"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
+    (root / "lskd" / "trainer" / "run.py").write_text(TRAINER)
+    (root / "notebooks" / "paper_tables.ipynb").write_text(json.dumps(NOTEBOOK))
+    return root
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(root), **more}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "lskd.cli", "tables", *arguments]
+
+
+def call(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=root,
+        env=environment(root, **more),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def calls(root: Path) -> list[str]:
+    """Kind and recipe of every job that was started, in order."""
+    return [line.rpartition(" ")[0].rpartition(" ")[0] for line in (root / "calls").read_text().splitlines()]
+
+
+def behave(root: Path, **told: str) -> None:
+    (root / "behaviour").write_text(json.dumps({key.replace("__", " "): value for key, value in told.items()}))
+
+
+def test_one_command_trains_a_teacher_once_and_what_waits_for_it_after_it(project: Path) -> None:
+    done = call(project, *CHOSEN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    order = calls(project)
+    assert Counter(order) == dict.fromkeys([f"train {r}" for r in (TEACHER, STUDENT, KD, MLKD)] + [f"table {KD}"], 1)
+    assert order.index(f"train {TEACHER}") < order.index(f"table {KD}") < order.index(f"train {KD}")
+    assert order.index(f"table {KD}") < order.index(f"train {MLKD}")
+    assert "5 of 5 jobs are done" in done.stdout
+    assert (project / "build" / "tables" / "paper_tables.ipynb").is_file()
+    again = call(project, *CHOSEN)
+    assert again.returncode == 0
+    assert calls(project) == order  # nothing was done again
+    more = call(project, *CHOSEN[:-1], "seeds=2")
+    assert more.returncode == 0, more.stderr
+    assert Counter(calls(project)[5:]) == dict.fromkeys([f"train {r}" for r in (TEACHER, STUDENT, KD, MLKD)], 1)
+
+
+def test_a_failing_job_is_tried_again_and_leaves_the_others_running(project: Path) -> None:
+    behave(project, **{f"train__{KD}": "fail", f"train__{STUDENT}": "fail once"})
+    done = call(project, *CHOSEN)
+    assert done.returncode != 0
+    count = Counter(calls(project))
+    assert count[f"train {KD}"] == 2  # and one retry
+    assert count[f"train {STUDENT}"] == 2  # the second went well
+    assert count[f"train {MLKD}"] == 1
+    assert "the stub fails as told" in done.stderr
+    assert "4 of 5 jobs are done" in done.stdout
+    assert f"to do: cohort/{KD}/seed-0" in done.stdout
+    assert (project / "build" / "tables" / "paper_tables.ipynb").is_file()  # from what there is
+    (project / "behaviour").unlink()
+    assert call(project, *CHOSEN).returncode == 0
+    assert calls(project)[sum(count.values()) :] == [f"train {KD}"]
+
+
+def test_what_waits_for_a_failed_job_is_not_started(project: Path) -> None:
+    behave(project, **{f"train__{TEACHER}": "fail"})
+    done = call(project, *CHOSEN)
+    assert done.returncode != 0
+    assert Counter(calls(project)) == {f"train {TEACHER}": 2, f"train {STUDENT}": 1}
+    assert "1 of 5 jobs are done" in done.stdout
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) -> None:
+    behave(project, **{f"table__{KD}": "sleep"})
+    started = subprocess.Popen(
+        command(*CHOSEN), cwd=project, env=environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: (project / "asleep").exists())
+        if stop == signal.SIGKILL:  # of Snakemake, as when the machine's memory is full: its jobs see it and end
+            children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+            os.kill(int(children[0]), stop)
+        else:
+            started.send_signal(stop)
+        assert started.wait(60) != 0
+    finally:
+        started.kill()
+        started.wait()
+    before = calls(project)
+    (project / "behaviour").unlink()
+    done = call(project, *CHOSEN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not set(calls(project)[len(before) :]) & {f"train {TEACHER}"}  # what was finished is not done again
+    assert f"table {KD}" in calls(project)[len(before) :]
+
+
+def test_snakemake_itself_knows_the_tables(project: Path) -> None:
+    words = ["--config", "tables=[4]", "seeds=1", "--dry-run", "--", "tables"]
+    bare = ["--cores", "1", "--resources", "gpu=1"]  # finds workflow/Snakefile, which includes the tables
+    for given in (["--profile", "workflow/profiles/local", "--resources", "gpu=1"], bare):
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *given, *words],
+            cwd=project,
+            env=environment(project),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        told = done.stdout + done.stderr
+        assert done.returncode == 0, told
+        assert re.search(r"cohort +1\nlogits +1\nnetwork +1|network +1\nlogits +1\ncohort +1", told), told
+
+
+# --- Slurm -----------------------------------------------------------------------------------------------------------
+
+STUB = """\
+# Stands for Slurm: notes what it is called with; a submitted job runs at once in the background. With DIRECT it runs
+# the job's own command, without the two calls of Snakemake around it.
+import json, os, re, shlex, subprocess, sys
+from pathlib import Path
+here, name, words = Path({here!r}), Path(sys.argv[0]).stem, sys.argv[1:]
+if name == "sbatch":
+    number = str(1 + len(list(here.glob("*.job"))))
+    (here / f"{{number}}.job").write_text(json.dumps(words))
+    inner = next(w.removeprefix("--wrap=") for w in words if w.startswith("--wrap="))
+    if "DIRECT" in os.environ:
+        kind, job = re.search(r"--target-jobs '(\\w+):job=(\\S+)'", inner).groups()
+        inner = f"{{shlex.quote(sys.executable)}} -m lskd.cli tables --job {{kind}}/{{job}} --folder build/tables"
+    state = here / f"{{number}}.state"
+    state.write_text("RUNNING")
+    script = f"( {{inner}} ) && echo COMPLETED > {{state}} || echo FAILED > {{state}}"
+    log = open(here / f"{{number}}.log", "w")
+    subprocess.Popen(["sh", "-c", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                     env={{**os.environ, "SLURM_JOB_ID": number}}, start_new_session=True)
+    print(number)
+elif name == "srun":
+    kept = words[next(i for i, w in enumerate(words) if not w.startswith("-")):]
+    os.execvp(kept[0], kept)
+elif name == "sacct":
+    for state in here.glob("*.state"):
+        print(f"{{state.stem}}|{{state.read_text().strip()}}")
+elif name == "sacctmgr":
+    print("physics")
+"""
+
+
+def program(path: Path, script: str) -> None:
+    """An executable of Python; a first line with the interpreter would break at a space in its path."""
+    source = path.with_name(f"{path.name}.py")
+    source.write_text(script)
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(source))} "$@"\n')
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, project: Path) -> Path:
+    """A folder of commands that look like Slurm's, to put first on the path; it keeps what was submitted."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    here = tmp_path / "slurm"
+    here.mkdir()
+    for name in ("sbatch", "srun", "sacct", "squeue", "scancel", "sinfo", "scontrol", "sacctmgr"):
+        program(here / name, STUB.format(here=str(here)))
+    path = project / "workflow" / "profiles" / "slurm" / "config.yaml"
+    text = path.read_text().replace("# slurm_account: YOUR_ACCOUNT", "slurm_account: physics")
+    text = text.replace("# slurm_partition: YOUR_PARTITION", "slurm_partition: gpu").replace(
+        "latency-wait: 60", "latency-wait: 5"
+    )
+    assert "slurm_account: physics" in text
+    path.write_text(text + "slurm-init-seconds-before-status-checks: 1\nseconds-between-status-checks: 1\n")
+    return here
+
+
+def submitted(slurm: Path) -> list[list[str]]:
+    return [json.loads(path.read_text()) for path in sorted(slurm.glob("*.job"), key=lambda p: int(p.stem))]
+
+
+def value(words: list[str], option: str) -> str:
+    """What follows an option, as a word of its own or after an equals sign."""
+    for i, word in enumerate(words):
+        if word == option:
+            return words[i + 1]
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return ""
+
+
+def lines(root: Path) -> list[list[str]]:
+    """Kind, recipe, seed and Slurm's number of every job that was started."""
+    return [line.split() for line in (root / "calls").read_text().splitlines()]
+
+
+def test_a_cluster_gets_a_submission_a_job_with_what_it_needs(project: Path, slurm: Path) -> None:
+    behave(project, **{"train__cifar100/table-4": "fail once"})
+    chosen = ("--set", "tables=[4]", "--set", "seeds=1", "--set", "minutes=90", "--set", "threads=2")
+    path = f"{slurm}{os.pathsep}{os.environ['PATH']}"
+    done = call(project, "--profile", "slurm", *chosen, PATH=path, DIRECT="yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lines(project) == [
+        ["train", "cifar100/alone/resnet32x4", "0", "1"],
+        ["table", "cifar100/table-4", "0", "2"],
+        ["train", "cifar100/table-4", "0", "3"],
+        ["train", "cifar100/table-4", "0", "4"],  # tried again after it had failed
+    ]
+    jobs = submitted(slurm)
+    assert [value(words, "--comment").split("_")[1] for words in jobs] == ["network", "logits", "cohort", "cohort"]
+    asked = {"-A": "physics", "-p": "gpu", "-t": "90", "--mem": "24000", "--cpus-per-task": "2", "--gpus": "1"}
+    for words in jobs:
+        assert {option: value(words, option) for option in asked} == asked
+        assert value(words, "-D") == str(project)
+    assert "3 of 3 jobs are done" in done.stdout
+
+
+@pytest.mark.skipif(" " in sys.executable, reason="Snakemake writes the path of its Python into jobs unquoted")
+def test_what_slurm_is_given_runs_on_its_nodes(project: Path, slurm: Path) -> None:
+    """The whole chain: sbatch starts Snakemake, which starts the job's step by srun, which runs the job."""
+    chosen = ("--set", "tables=[2]", "--set", "pairs=resnet20", "--set", "seeds=1")
+    done = call(project, "--profile", "slurm", *chosen, PATH=f"{slurm}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 0, done.stdout + done.stderr + "".join(p.read_text() for p in slurm.glob("*.log"))
+    assert lines(project) == [["train", STUDENT, "0", "1"]]
+    assert "1 of 1 jobs are done" in done.stdout
+
+
+def test_a_profile_that_is_not_there_is_named(project: Path) -> None:
+    done = call(project, "--profile", "slrm")
+    assert done.returncode == 2
+    assert "profile 'slrm': no folder with a config.yaml; workflow/profiles has kubernetes, local, slurm" in done.stderr
+
+
+# --- Kubernetes ------------------------------------------------------------------------------------------------------
+
+
+RSYNC = """\
+# Stands for rsync, which the storage plugin copies with, on machines that lack it.
+import shutil, sys
+from pathlib import Path
+source, target = [word for word in sys.argv[1:] if not word.startswith("-")][-2:]
+if Path(source).is_dir():
+    shutil.copytree(source, target, dirs_exist_ok=True)
+else:
+    shutil.copy2(source, target)
+"""
+
+
+class Cluster(BaseHTTPRequestHandler):
+    """Stands for the interface of Kubernetes: does a job at once, without the Snakemake that the pod would install."""
+
+    jobs: ClassVar[dict[str, dict[str, Any]]] = {}
+    codes: ClassVar[dict[str, int]] = {}
+    place: ClassVar[Path]
+    root: ClassVar[Path]
+
+    def answer(self, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/jobs"):
+            name = body["metadata"]["name"]
+            self.jobs[name] = body
+            (container,) = body["spec"]["template"]["spec"]["containers"]
+            found = re.search(r"--target-jobs '(\w+):job=(\S+)'", " ".join(container["args"]))
+            assert found
+            job = "/".join(found.groups())
+            folder = self.place / "folder"
+            mark = Path(f"{self.place}/shared{folder}/done/{job}.json")  # where the storage plugin would put it
+            words = ["--job", job, "--folder", str(folder), "--mark", str(mark)]
+            done = subprocess.run(command(*words), cwd=self.root, env=environment(self.root), check=False)
+            self.codes[name] = done.returncode
+        self.answer(body)
+
+    def do_GET(self) -> None:
+        name = next((name for name in self.jobs if f"/jobs/{name}" in self.path), None)
+        if name is None:
+            self.answer({"kind": "PodList", "apiVersion": "v1", "items": []})
+            return
+        status = {"succeeded": 1} if self.codes[name] == 0 else {"failed": 1}
+        self.answer(self.jobs[name] | {"status": status})
+
+    def do_DELETE(self) -> None:
+        self.answer({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_kubernetes_gets_a_job_with_what_it_needs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("snakemake_executor_plugin_kubernetes")
+    pytest.importorskip("snakemake_storage_plugin_fs")
+    volume = Cluster.place = tmp_path / "volume"
+    Cluster.root = project
+    path = project / "workflow" / "profiles" / "kubernetes" / "config.yaml"
+    text = path.read_text().replace("YOUR_IMAGE", "an/image:1").replace("/lskd/shared", str(volume / "shared"))
+    path.write_text(text.replace("lskd:/lskd", f"lskd:{volume}") + "seconds-between-status-checks: 1\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_address[1]}"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "kube.json").write_text(json.dumps(config))
+    places = [f"{key}={volume / key}" for key in ("folder", "runs", "store")]
+    chosen = ["tables=[2]", "pairs=resnet20", "seeds=1", *places]
+    words = [word for item in chosen for word in ("--set", item)]
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    program(commands / "rsync", RSYNC)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    done = call(project, "--profile", "kubernetes", *words, KUBECONFIG=str(tmp_path / "kube.json"))
+    server.shutdown()
+    server.server_close()
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert "1 of 1 jobs are done" in done.stdout
+    (job,) = Cluster.jobs.values()
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["image"] == "an/image:1"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["resources"]["limits"]["memory"] == "24000M"
+    assert {m["mountPath"] for m in container["volumeMounts"] if m["name"] == "lskd"} == {str(volume)}
+    assert {v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if v["name"] == "lskd"} == {"lskd"}
+
+
+# --- what jobs side by side need -------------------------------------------------------------------------------------
+
+
+def test_jobs_on_one_machine_take_different_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert gpus() == ["3", "5"]
+    code = "import os, sys, time\nfrom pathlib import Path\nfrom paper.run_jobs import one_gpu\n"
+    code += f"with one_gpu(Path({str(tmp_path)!r})):\n"
+    code += "    print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.readline()\n"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    try:
+        taken = other.stdout.readline().strip()
+        with one_gpu(tmp_path) as mine:
+            assert {taken, mine} == {"3", "5"}
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == mine
+    finally:
+        other.communicate("\n", timeout=30)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3, 5"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with one_gpu(tmp_path) as mine:
+        assert mine is None  # the cluster has chosen
+
+
+def test_a_second_process_may_wait_for_a_folder(tmp_path: Path) -> None:
+    code = "import sys\nfrom pathlib import Path\nfrom lskd.trainer.folder import locked\n"
+    code += f"with locked(Path({str(tmp_path)!r})):\n    print('held', flush=True); sys.stdin.readline()\n"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdin is not None
+    assert other.stdout.readline() == "held\n"
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", code.replace("')):", "'), wait=True):").replace("sys.stdin.readline()", "pass")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1)
+    assert waiting.poll() is None
+    other.communicate("\n", timeout=30)
+    assert waiting.communicate(timeout=30)[0] == "held\n"
+    with locked(tmp_path):
+        pass
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)

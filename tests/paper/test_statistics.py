@@ -1,0 +1,289 @@
+"""Statistics and tables: against numbers worked out by hand, scipy, and facts of the specification."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+import torch
+from scipy import stats
+
+from figures import table as tables
+from lskd.errors import LskdError
+from paper import logits, members, statistics, store, text
+
+
+def test_labels_name_method_and_standardization() -> None:
+    assert members.label("teacher") == "teacher"
+    assert members.label("alone", method="plain", standardize=False) == "student alone"
+    assert members.label("kd_ls") == "KD + LS"
+    assert members.label("ctkd", method="ctkd", standardize=False) == "CTKD"
+    assert members.label("kd_t4", method="kd", standardize=False) == "KD (kd_t4)"
+
+
+def test_members_are_ordered_as_in_the_papers_figures() -> None:
+    shuffled = ["dkd_ls", "kd_ls", "teacher", "ctkd", "dkd", "alone", "kd", "ctkd_ls"]
+    expected = ["teacher", "alone", "kd", "kd_ls", "ctkd", "ctkd_ls", "dkd", "dkd_ls"]
+    assert members.order(shuffled) == expected
+    assert members.pairs(shuffled) == [("kd", "kd_ls"), ("ctkd", "ctkd_ls"), ("dkd", "dkd_ls")]
+    assert members.pairs(["kd", "dkd_ls", "alone"]) == []
+
+
+def test_mean_and_t_interval_agree_with_scipy_and_with_numbers_by_hand() -> None:
+    values = [70.0, 71.0, 73.0]
+    found = statistics.summarize(values)
+    assert found.mean == pytest.approx(214 / 3)
+    assert found.sd == pytest.approx(math.sqrt(7 / 3))
+    # t(0.975; 2) = 4.302653; half width = 4.302653 * 1.527525 / sqrt(3)
+    assert found.half_width == pytest.approx(3.794579, abs=1e-5)
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("values", [[70.0], [70.0, 71.0]])
+def test_fewer_than_three_seeds_have_no_interval(values: list[float]) -> None:
+    found = statistics.summarize(values)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert math.isnan(found.sd) == (len(values) == 1)
+
+
+def test_no_values_have_no_mean() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        statistics.summarize([])
+
+
+def test_binomial_error_by_hand() -> None:
+    assert statistics.binomial_error(90.0, 2000) == pytest.approx(0.670820, abs=1e-6)  # 100 sqrt(0.9 * 0.1 / 2000)
+    assert statistics.binomial_error(100.0, 2000) == 0.0
+
+
+def test_paired_error_counts_only_images_on_which_networks_differ() -> None:
+    first, second = synthetic.pack("kd", n=100, noise=0.0), synthetic.pack("kd", n=100, noise=0.0)
+    first.prediction[:] = second.prediction[:] = first.label
+    wrong = (first.label + 1) % synthetic.CLASSES
+    first.prediction[:6] = wrong[:6]  # six that only the second gets right
+    second.prediction[6:8] = wrong[6:8]  # two that only the first gets right
+    first.prediction[90:] = second.prediction[90:] = wrong[90:]  # both wrong: says nothing
+    difference, error = statistics.paired_error(first, second)
+    assert difference == pytest.approx(4.0)
+    assert error == pytest.approx(100 * math.sqrt((8 / 100 - 0.04**2) / 100))
+    with pytest.raises(ValueError, match="different test labels"):
+        statistics.paired_error(first, synthetic.pack("kd", n=60))
+
+
+def _runs(seeds: int) -> list[dict[str, Any]]:
+    table = {"kd": [80.0, 81.0, 83.0], "kd_ls": [80.5, 82.0, 83.0]}
+    return [
+        synthetic.record({m: (v[s], v[s] + 0.5) for m, v in table.items()} | {"alone": (70.0, 70.0)}, seed=s)
+        for s in range(seeds)
+    ]
+
+
+def test_results_pair_seeds_and_give_the_interval_of_the_difference() -> None:
+    found = statistics.results(_runs(3)).set_index("member")
+    kd = found.loc["kd"]
+    assert list(found.index) == ["alone", "kd"]
+    assert kd["without_mean"] == pytest.approx(244 / 3)
+    assert kd["with_mean"] == pytest.approx(245.5 / 3)
+    assert kd["difference_mean"] == pytest.approx(0.5)  # of 0.5, 1, 0
+    half = stats.t.ppf(0.975, 2) * 0.5 / math.sqrt(3)
+    assert (kd["difference_low"], kd["difference_high"]) == pytest.approx((0.5 - half, 0.5 + half))
+    assert not kd["few"]
+    assert kd["settings"] == ""
+    assert found.loc["alone", "with_n"] == 0
+    best = statistics.results(_runs(3), epoch="best").set_index("member")
+    assert best.loc["kd", "without_mean"] == pytest.approx(244 / 3 + 0.5)
+    with pytest.raises(ValueError, match="last, best"):
+        statistics.results(_runs(1), epoch="first")
+
+
+def test_differences_use_only_seeds_that_both_have() -> None:
+    runs = _runs(3)
+    del runs[2]["members"]["kd_ls"]
+    kd = statistics.results(runs).set_index("member").loc["kd"]
+    assert (kd["without_n"], kd["with_n"], kd["difference_n"]) == (3, 2, 2)
+    assert kd["difference_mean"] == pytest.approx(0.75)
+    assert math.isnan(kd["difference_low"])
+    assert kd["few"]
+
+
+def test_results_say_which_other_settings_differ_with_defaults_filled_in() -> None:
+    run = synthetic.record({"dkd": (80, 80), "dkd_ls": (81, 81)})
+    assert statistics.results([run])["settings"].tolist() == ["temperature 4 → 2, kd_weight 1 → 9"]
+
+
+def test_members_without_a_result_have_no_row() -> None:
+    run = synthetic.record({"kd": (80, 80), "kd_ls": (81, 81)})
+    run["members"]["kd_ls"].update(last=None, best=None, failure="loss is not finite")
+    assert statistics.accuracies([run])["member"].tolist() == ["kd"]
+    assert statistics.results([run])["with_n"].tolist() == [0]
+
+
+def test_the_table_marks_single_runs_wherever_a_number_stands() -> None:
+    single = tables.results_table(statistics.results(_runs(1)), epoch="last", paired={"kd": 0.4321})
+    assert [cell.replace("\u00a0", " ") for cell in single.rows[1]] == [
+        "KD",
+        "80.00",
+        "80.50",
+        "+0.50",
+        "0.43",
+        "none",
+    ]
+    assert "n = 1 seed. <b>Fewer than 3 seeds" in single.caption
+    several = tables.results_table(statistics.results(_runs(3)), epoch="last")
+    assert several.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79"
+    assert several.rows[1][3].replace("\u00a0", " ") == "+0.50 ± 1.24"
+    assert "n = 3 seeds. ± is" in several.caption
+    counts = tables.results_table(statistics.results(_runs(3)), epoch="last", counts=True)
+    assert counts.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
+    assert "n = 3" not in counts.caption
+    mixed = tables.results_table(statistics.results(_runs(3)).assign(with_n=2), epoch="last")
+    assert mixed.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
+    assert "Fewer" not in several.caption
+    assert several.rows[0][2] == "–"
+    markdown = several.to_markdown().splitlines()
+    assert markdown[0].startswith("| method | without LS |")
+    assert len({line.count("|") for line in markdown}) == 1
+    assert "<script" not in tables.Table(["a"], [["<script>"]]).to_html()
+
+
+def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere() -> None:
+    runs = _runs(3)
+    usual = statistics.results(runs, epoch="selected")
+    assert usual.empty
+    assert "selected" not in statistics.accuracies(runs)
+    without = tables.results_table(statistics.results(runs), epoch="last", selected=usual)
+    assert without == tables.results_table(statistics.results(runs), epoch="last")
+    assert "held-out" not in text.run_table(runs[0])
+    for run in runs:
+        for name, change in (("kd", -1.0), ("kd_ls", 2.0)):
+            member = run["members"][name]
+            chosen = {"epoch": 2, "test_accuracy": member["last"]["test_accuracy"] + change, "held_accuracy": 70.0}
+            member["selected"] = chosen
+    table = tables.results_table(
+        statistics.results(runs), epoch="last", selected=statistics.results(runs, epoch="selected"), paired={"kd": 0.4}
+    )
+    assert list(table.headings[5:8]) == ["selected, without LS", "selected, with LS", "selected, LS − without"]
+    alone, kd = (dict(zip(table.headings, row, strict=True)) for row in table.rows[:2])
+    assert kd["method"] == "KD"
+    assert kd["selected, without LS"].replace("\u00a0", " ").startswith("80.33 ± ")
+    assert kd["selected, LS − without"].replace("\u00a0", " ") == "+3.50 ± 1.24"
+    assert kd["other settings changed"] == "none"
+    assert {alone[name] for name in table.headings[5:8]} == {"–"}
+    assert "held out of the training set" in table.caption
+    shown = text.run_table(runs[0]).splitlines()
+    assert shown[0].endswith("| test, epoch chosen on a held-out part (%) |")
+    assert [line.split("|")[-2].strip() for line in shown[2:5]] == ["79.00", "82.50", "–"]
+
+
+def _save(folder: Path, runs: list[dict[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for i, run in enumerate(runs):
+        (folder / f"run{i}.json").write_text(json.dumps(run), encoding="utf-8")
+
+
+def test_aggregate_groups_by_recipe_and_sorts_by_seed(tmp_path: Path) -> None:
+    other = synthetic.record({"kd": (60, 60)}, name="short", epochs=2)
+    _save(tmp_path, [*_runs(3)[::-1], other])
+    found = store.aggregate(tmp_path)
+    assert {name: [r["seed"] for r in group] for name, group in found.items()} == {"short": [0], "synthetic": [0, 1, 2]}
+    assert store.aggregate(tmp_path / "nothing there") == {}
+
+
+def test_aggregate_joins_members_that_were_run_apart(tmp_path: Path) -> None:
+    first, second = synthetic.record({"kd": (80, 80)}), synthetic.record({"kd_ls": (81, 81)})
+    _save(tmp_path, [first, second])
+    (group,) = store.aggregate(tmp_path).values()
+    assert statistics.results(group)["difference_mean"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "named"),
+    [
+        (("config", "learning_rate"), 0.2, "config.learning_rate: 0.1 in the first, 0.2 in the second"),
+        (("config", "members", "kd", "temperature"), 4.0, "members.kd.temperature: 2.0 in the first, 4.0"),
+        (("teacher", "digest"), "another", "teacher.digest: 'weights of teacher' in the first, 'another'"),
+        (("dataset", "digest"), "another", "dataset.digest"),
+    ],
+)
+def test_aggregate_refuses_to_mix_and_names_what_differs(
+    tmp_path: Path, place: tuple[str, ...], value: object, named: str
+) -> None:
+    first, second = _runs(2)
+    inner = second
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    _save(tmp_path, [first, second])
+    with pytest.raises(LskdError, match="cannot be averaged") as caught:
+        store.aggregate(tmp_path)
+    assert named in str(caught.value)
+    assert "run0.json and run1.json" in str(caught.value)
+
+
+def test_aggregate_refuses_one_seed_twice(tmp_path: Path) -> None:
+    _save(tmp_path, [_runs(1)[0], _runs(1)[0]])
+    with pytest.raises(LskdError, match="both hold seed 0 of alone, kd, kd_ls"):
+        store.aggregate(tmp_path)
+
+
+def test_logit_statistics_by_hand_and_the_constant_of_the_specification() -> None:
+    packs = {"teacher": synthetic.pack("teacher"), "kd_ls": synthetic.pack("kd_ls", scale=0.01)}
+    found = logits.logit_statistics(packs).set_index("member")
+    # Protocol section 7: any network, standardised, has population deviation sqrt((K-1)/K).
+    constant = math.sqrt((synthetic.CLASSES - 1) / synthetic.CLASSES)
+    assert found["standardized_std"].to_numpy() == pytest.approx([constant] * 2, abs=1e-4)
+    teacher = packs["teacher"]
+    assert found.loc["teacher", "mean_of_std"] == pytest.approx(teacher.logit_std.mean(), rel=1e-6)
+    ranges = (teacher.logit_max - teacher.logit_min).astype(np.float64)
+    assert found.loc["teacher", "mean_of_range"] == pytest.approx(ranges.mean(), rel=1e-6)
+    assert found.loc["teacher", "n"] == 120
+    assert found.loc["kd_ls", "label"] == "KD + LS"
+
+
+def test_gap_by_hand() -> None:
+    teacher, student = synthetic.pack("teacher"), synthetic.pack("teacher")
+    student.class_mean_logits[3, 5] -= 1.5
+    student.class_mean_logits[4, 4] += 100  # on the diagonal, so not seen
+    gap = logits.gap_matrix(teacher, student, standardized=False)
+    assert gap[3, 5] == pytest.approx(1.5, abs=1e-5)
+    assert gap.sum() == pytest.approx(1.5, abs=1e-5)
+    raw, z = logits.gap_statistics(teacher, {"kd": student}).to_dict("records")
+    assert raw["mean"] == pytest.approx(1.5 / 400, abs=1e-6)
+    assert raw["mean_off_diagonal"] == pytest.approx(1.5 / 380, abs=1e-6)
+    assert (raw["max"], raw["row"], raw["column"]) == (pytest.approx(1.5, abs=1e-5), "03", "05")
+    assert (z["kind"], z["max"]) == ("standardised", 0.0)
+    with pytest.raises(ValueError, match="different test sets"):
+        logits.gap_matrix(teacher, synthetic.pack("kd", n=60), standardized=False)
+
+
+def test_standardising_removes_a_gap_of_scale_and_offset_alone() -> None:
+    teacher = synthetic.pack("teacher", noise=0.0)
+    student = synthetic.pack("kd_ls", noise=0.0, scale=0.7)
+    raw, z = logits.gap_statistics(teacher, {"kd_ls": student})["max"]
+    assert raw > 1
+    assert z < 1e-5
+
+
+def test_class_mean_of_the_last_layer_decays_as_predicted_whatever_is_learned() -> None:
+    config = synthetic.record({"kd": (80, 80)})["config"]
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, synthetic.CLASSES).double()
+    start = layer.weight.detach().mean(dim=0)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    for epoch in range(1, 4):
+        optimizer.param_groups[0]["lr"] = 0.1 if epoch <= 2 else 0.01
+        for _ in range(10):  # 95 images in batches of 10
+            x, y = torch.randn(10, 6).double(), torch.randint(synthetic.CLASSES, (10,))
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(layer(x), y).backward()
+            optimizer.step()
+    factor = statistics.mean_decay(config, train_size=95)
+    assert 0.1 < factor < 0.99
+    torch.testing.assert_close(layer.weight.detach().mean(dim=0), factor * start, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,313 @@
+"""The store of records: nothing lost or overwritten, equal experiments together, numbers by hand, damage found."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+
+from book.verify import verify
+from lskd import cli
+from lskd.errors import LskdError
+from lskd.files import sha256_file, write_json
+from lskd.records import identity
+from lskd.trainer import run as trainer
+from paper import members as analysis
+from paper import store as results
+
+
+def run(members: dict[str, tuple[float, float]], **options: Any) -> dict[str, Any]:
+    """A record as a training run writes it, with its identity."""
+    record = synthetic.record(members, **options) | {"source_digest": "s" * 64}
+    return record | {"identity": identity(record)}
+
+
+def put(folder: Path, record: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(record))
+    return folder
+
+
+def seeds(tmp_path: Path, values: dict[str, list[float]], **options: Any) -> Path:
+    """A store of one run a position of the lists; ``best`` is half a point above ``last``."""
+    store = tmp_path / "results"
+    for seed in range(len(next(iter(values.values())))):
+        members = {name: (given[seed], given[seed] + 0.5) for name, given in values.items()}
+        results.add(put(tmp_path / f"run-{seed}", run(members, seed=seed, **options)), store)
+    return store
+
+
+# --- adding ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_kept_where_its_configuration_says(tmp_path: Path) -> None:
+    record = run({"kd": (70.0, 71.0)}, seed=3)
+    path, new = results.add(put(tmp_path / "run", record), tmp_path / "store")
+    assert new
+    assert path.parent == tmp_path / "store" / "synthetic" / "resnet32-resnet8"
+    assert path.name == f"seed-3-{results.address(record)[:12]}.json"
+    stored = json.loads(path.read_text())
+    assert stored.pop("store") == {"address": results.address(record), "sha256": results.content_digest(record)}
+    assert stored == record
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
+
+
+def test_adding_again_changes_nothing_and_another_result_is_refused(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    path, _ = results.add(put(tmp_path / "run", run({"kd": (70.0, 71.0)})), store)
+    before = path.read_bytes()
+    assert results.add(tmp_path / "run", store) == (path, False)
+    assert results.add(path, store) == (path, False)  # also from the store itself
+    with pytest.raises(LskdError, match="already has seed 0 of kd of 'synthetic' with another result"):
+        results.add(put(tmp_path / "other", run({"kd": (72.0, 73.0)})), store)
+    with pytest.raises(LskdError, match="already has seed 0 of kd of 'synthetic'"):
+        results.add(put(tmp_path / "more", run({"kd": (70.0, 71.0), "dkd": (70.0, 71.0)})), store)
+    assert path.read_bytes() == before
+    assert len(list(store.rglob("*"))) == 3
+
+
+def test_the_address_depends_on_what_decides_a_result_alone() -> None:
+    record = run({"kd": (70.0, 71.0)})
+    same = record | {
+        "device": {"type": "cpu", "name": "another"},
+        "wall_seconds": 1.0,
+        "source_digest": "x",
+        "command": "other",
+    }
+    assert results.address(same) == results.address(record)
+    for other in (
+        record | {"seed": 1},
+        record | {"config": record["config"] | {"epochs": 4}},
+        record | {"dataset": record["dataset"] | {"digest": "e" * 64}},
+        record | {"teacher": record["teacher"] | {"digest": "another teacher"}},
+        record | {"device": {"type": "cuda"}},
+        record | {"execution": {"device": "cpu", "precision": "bf16"}},
+    ):
+        assert results.address(other) != results.address(record)
+
+
+def test_a_writer_beyond_the_reach_of_locks_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = run({"kd": (70.0, 71.0)})
+    final = results.place(record, tmp_path / "store")
+
+    def late(path: Path, stored: dict[str, Any]) -> None:
+        write_json(path, stored)
+        final.write_text("of another machine")
+
+    monkeypatch.setattr(results, "write_json", late)
+    with pytest.raises(LskdError, match="another process put it there meanwhile"):
+        results.add(put(tmp_path / "run", record), tmp_path / "store")
+    assert final.read_text() == "of another machine"
+    assert [p.name for p in final.parent.iterdir()] == [final.name]
+
+
+def test_where_files_lay_on_a_machine_makes_no_other_experiment(tmp_path: Path) -> None:
+    for seed, place in enumerate(("/home/a", "/data/b", "C:/c")):
+        record = run({"kd": (70.0 + seed, 72.0)}, seed=seed)
+        record["config"] |= {"teacher": {"checkpoint": f"{place}/t.pth"}, "data": {"path": place, "size": 32}}
+        results.add(put(tmp_path / f"run-{seed}", record), tmp_path / "store")
+    (group,) = results.groups(tmp_path / "store")
+    assert [r["seed"] for r in group.records] == [0, 1, 2]
+    moved = group.records[0] | {"config": group.records[0]["config"] | {"data": {"path": "elsewhere", "size": 32}}}
+    assert results.address(moved) == results.address(group.records[0])
+    resized = group.records[0] | {"config": group.records[0]["config"] | {"data": {"path": "/home/a", "size": 64}}}
+    assert results.address(resized) != results.address(group.records[0])
+
+
+def _add(source: Path, store: Path, start: Any, out: Any) -> None:
+    start.wait()
+    try:
+        out.put(("new" if results.add(source, store)[1] else "there", source.name))
+    except LskdError:
+        out.put(("refused", source.name))
+
+
+def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Three seeds by two writers each, and two different results of a fourth seed: four records."""
+    sources = [put(tmp_path / f"run-{i}", run({"kd": (70.0 + i, 72.0)}, seed=i)) for i in range(3)] * 2
+    sources += [put(tmp_path / f"rival-{i}", run({"kd": (60.0 + i, 72.0)}, seed=3)) for i in range(2)]
+    context = multiprocessing.get_context("fork")
+    start, out = context.Event(), context.Queue()
+    writers = [context.Process(target=_add, args=(s, tmp_path / "store", start, out)) for s in sources]
+    for writer in writers:
+        writer.start()
+    start.set()
+    answers = sorted(out.get(timeout=60)[0] for _ in writers)
+    for writer in writers:
+        writer.join(60)
+    assert answers == ["new"] * 4 + ["refused"] + ["there"] * 3
+    found = [json.loads(p.read_text()) for p in sorted((tmp_path / "store").rglob("*.json"))]
+    assert [record["seed"] for record in found] == [0, 1, 2, 3]
+    assert all(record["store"]["sha256"] == results.content_digest(record) for record in found)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_runs_of_one_experiment_are_put_together(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    longer = run({"kd": (70.0, 71.0)}, epochs=4)
+    hotter = run({"kd": (70.0, 71.0)}, seed=2)
+    hotter["config"]["members"]["kd"] = hotter["config"]["members"]["kd"] | {"temperature": 3.0}
+    for i, record in enumerate(
+        (run({"kd": (70.0, 71.0)}), run({"dkd": (70.0, 71.0)}), run({"kd": (71.0, 71.0)}, seed=1))
+    ):
+        results.add(put(tmp_path / f"run-{i}", record), store)
+    for i, record in enumerate((longer, hotter)):
+        results.add(put(tmp_path / f"changed-{i}", record), store)
+    found = results.groups(store)
+    assert sorted((g.config["epochs"], [r["seed"] for r in g.records]) for g in found) == [
+        (3, [0, 0, 1]),
+        (3, [2]),
+        (4, [0]),
+    ]
+    with pytest.raises(LskdError, match="the name of 3 experiments") as error:
+        results.find("synthetic", store)
+    assert all(words in str(error.value) for words in ("kd.temperature 3.0)", "(epochs 4)", "(epochs 3)"))
+    assert results.find(found[0].digest[:8], store).digest == found[0].digest
+
+
+def test_rows_by_hand(tmp_path: Path) -> None:
+    store = seeds(tmp_path, {"kd": [70.0, 71.0, 73.0], "kd_ls": [71.0, 73.0, 74.0]})
+    first, second = results.rows(results.find("synthetic", store))
+    assert (first["label"], first["n"], first["seeds"], first["few"]) == ("KD", 3, [0, 1, 2], False)
+    assert first["last"]["mean"] == pytest.approx(214 / 3)
+    assert (first["last"]["high"] - first["last"]["low"]) / 2 == pytest.approx(3.794579, abs=1e-5)
+    assert first["best"]["mean"] == pytest.approx(214 / 3 + 0.5)
+    assert second["standardize"] is True
+
+
+def test_paired_differences_by_hand(tmp_path: Path) -> None:
+    store = seeds(tmp_path, {"kd": [70.0, 71.0, 73.0], "kd_ls": [71.0, 73.0, 74.0], "dkd": [70.0, 70.0, 70.0]})
+    group = results.find("resnet32 -> resnet8", store)
+    found = results.compare(group, "kd", group, "kd_ls")
+    assert found["seeds"] == [0, 1, 2]
+    assert found["last"]["mean"] == pytest.approx(4 / 3)
+    # differences 1, 2, 1: sd 0.57735; t(0.975; 2) = 4.302653; half width = 4.302653 * 0.57735 / sqrt(3)
+    assert (found["last"]["high"] - found["last"]["low"]) / 2 == pytest.approx(1.434218, abs=1e-5)
+    assert found["differs"] == {"standardize": [False, True]}
+    other = results.compare(group, "kd", group, "dkd")["differs"]
+    assert other["method"] == ["kd", "dkd"]
+    with pytest.raises(LskdError, match="no results of a member 'kdls'; did you mean 'kd_ls'"):
+        results.compare(group, "kd", group, "kdls")
+
+
+def test_fewer_than_three_seeds_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(seeds(tmp_path, {"kd": [70.0, 71.0], "kd_ls": [71.0, 73.0]}))
+    (row, _) = results.rows(results.find("synthetic", store))
+    assert row["few"]
+    assert row["last"]["low"] is None
+    assert cli.main(["results", "list", "--store", store]) == 0
+    assert "fewer than 3 seeds" in capsys.readouterr().out
+    assert cli.main(["results", "show", "synthetic", "--store", store]) == 0
+    shown = capsys.readouterr().out
+    assert "Fewer than 3 seeds: no interval" in shown
+    assert "KD + LS                       2  72.00" in shown
+    assert cli.main(["results", "compare", "synthetic/kd", "synthetic/kd_ls", "--store", store]) == 0
+    assert "+1.50 points" in capsys.readouterr().out
+
+
+def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(LskdError, match="no records; `lskd results add RUN_FOLDER`"):
+        results.find("x", tmp_path)
+    store = seeds(tmp_path, {"kd": [70.0]})
+    with pytest.raises(LskdError, match=r"no experiment 'synthetc'.*did you mean 'synthetic'"):
+        results.find("synthetc", store)
+
+
+def test_like_for_like_members_are_paired_with_ls() -> None:
+    members = ["kd_like_for_like", "kd", "kd_ls", "alone"]
+    assert analysis.pairs(members) == [("kd", "kd_ls"), ("kd_like_for_like", "kd_ls")]
+    assert analysis.label("kd_like_for_like", method="kd", standardize=False) == "KD, like for like"
+
+
+def test_programs_get_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(seeds(tmp_path, {"kd": [70.0], "kd_ls": [71.0]}))
+    for words in (["list"], ["show", "synthetic"], ["compare", "synthetic/kd", "synthetic/kd_ls"]):
+        assert cli.main(["results", *words, "--store", store, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)
+
+
+# --- verifying -------------------------------------------------------------------------------------------------------
+
+
+def _value(record: dict[str, Any]) -> None:
+    record["members"]["kd"]["last"]["test_accuracy"] = 99.0
+
+
+def _setting(record: dict[str, Any]) -> None:
+    record["config"]["epochs"] = 300
+
+
+def _seed(record: dict[str, Any]) -> None:
+    record["seed"] = 7
+
+
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [
+        (_value, ["its content differs from its SHA-256", "kd: last is"]),
+        (_setting, ["its content differs", "its identity is", "its name should have"]),
+        (_seed, ["its identity is", "its name does not have its seed, 7"]),
+    ],
+)
+def test_a_changed_record_is_found(
+    change: Callable[[dict[str, Any]], None], problems: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = seeds(tmp_path, {"kd": [70.0, 71.0, 72.0]})
+    assert verify(store, tmp_path).problems == []
+    path = sorted(store.rglob("*.json"))[0]
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    found = verify(store, tmp_path).problems
+    assert all(any(problem in line for line in found) for problem in problems), found
+    assert cli.main(["verify", "--store", str(store)]) == 1
+    assert problems[0] in capsys.readouterr().out
+
+
+def test_what_the_trainer_writes_passes(tmp_path: Path) -> None:
+    settings = {"epochs": 1, "batch_size": 50, "data.train_size": 100, "data.test_size": 100}
+    trainer.train("digit-pairs-teacher", tmp_path / "run", settings=settings, device="cpu", progress=False)
+    path, new = results.add(tmp_path / "run", tmp_path / "results")
+    assert new
+    assert path.parent == tmp_path / "results" / "digit_pairs" / "wrn_16_2"
+    assert verify(tmp_path / "results", tmp_path).problems == []
+
+
+def test_damage_and_doubled_records_are_found(tmp_path: Path) -> None:
+    store = seeds(tmp_path, {"kd": [70.0, 71.0, 72.0]})
+    path = sorted(store.rglob("*.json"))[0]
+    shutil.copy(path, path.with_name("seed-0-copy.json"))
+    assert any("both hold seed 0 of kd" in line for line in verify(store, tmp_path).problems)
+    path.with_name("seed-0-copy.json").write_text(path.read_text()[:-40])
+    assert any("not valid JSON" in line for line in verify(store, tmp_path).problems)
+
+
+def test_a_figure_of_changed_inputs_is_found(tmp_path: Path) -> None:
+    store, figures = seeds(tmp_path, {"kd": [70.0, 71.0, 72.0]}), tmp_path / "figures" / "synthetic"
+    path = sorted(store.rglob("*.json"))[0]
+    figures.mkdir(parents=True)
+    (figures / "a.svg").write_text("<svg/>")
+    inputs = [{"file": path.relative_to(tmp_path).as_posix(), "sha256": sha256_file(path)}]
+    sidecar = {"inputs": inputs, "files": {"a.svg": sha256_file(figures / "a.svg")}}
+    (figures / "a.json").write_text(json.dumps(sidecar))
+    assert verify(store, tmp_path).problems == []
+    (figures / "a.svg").write_text("<svg></svg>")
+    sidecar["inputs"][0]["sha256"] = "0" * 64  # type: ignore[index]
+    (figures / "a.json").write_text(json.dumps(sidecar))
+    found = verify(store, tmp_path).problems
+    assert any("has changed since this figure was drawn" in line for line in found)
+    assert any("a.svg: missing, or not the file that was drawn" in line for line in found)
+
+
+def test_the_committed_records_and_what_is_drawn_from_them() -> None:
+    report = verify()
+    assert report.problems == []
+    assert "the README's table and figure, drawn again from the records" in report.checked

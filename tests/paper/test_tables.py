@@ -1,0 +1,290 @@
+"""The paper's tables: every printed cell once, released logs in their cell, and our runs in theirs and nowhere else."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import RECIPE, run, store
+
+from figures.paper_tables import FEW, left_out_table, overview, table, write_csv
+from lskd.errors import LskdError
+from paper import cells as catalogue
+from paper import published, tables
+from paper import store as results
+
+NAME = "resnet32x4 -> resnet8x4, kd, ls"
+SHOWN = ("ours, best", "ours, last", "ours − published")
+
+
+def filled(folder: Path) -> dict[tuple[int, str], dict[str, Any]]:
+    """Statistics of all cells that show something of ours, by table and name."""
+    return {(n, e.cell.name): e.ours for n in tables.TABLES for e in tables.entries(n, folder) if e.ours}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def line(number: int, name: str, folder: Path) -> dict[str, str]:
+    shown = table(number, tables.entries(number, folder))
+    (row,) = [row for row in shown.rows if row[0] == name]
+    return dict(zip(shown.headings, row, strict=True))
+
+
+# --- cells, published numbers, logs ----------------------------------------------------------------------------------
+
+
+def test_tables_have_the_printed_cells_once() -> None:
+    found = {n: tables.entries(n, "no such folder") for n in tables.TABLES}
+    distilled = {n: [e for e in entries if e.cell.teacher] for n, entries in found.items()}
+    assert {n: len(e) for n, e in distilled.items()} == {1: 7 * 8, 2: 7 * 8, 3: 2 * 8, 4: 7 * 4, 5: 6 * 4}
+    for entries in found.values():
+        assert len({e.cell.name for e in entries}) == len(entries)
+        assert all(e.published == e.cell.published for e in entries)
+        assert all(catalogue.find(e.cell.name) == e.cell for e in entries)  # a row's name is what recipe show takes
+    pairs = {n: {(e.cell.teacher, e.cell.student) for e in distilled[n]} for n in (1, 2)}
+    assert not pairs[1] & pairs[2]
+    # The paper's Table 1 has pairs of different architectures, its Table 2 those of one; both in this order.
+    columns = {n: list(dict.fromkeys((e.cell.teacher, e.cell.student) for e in distilled[n])) for n in (1, 2)}
+    assert columns[1] == [
+        ("resnet32x4", "ShuffleV2"), ("resnet32x4", "wrn_16_2"), ("resnet32x4", "wrn_40_2"), ("wrn_40_2", "resnet8x4"),
+        ("wrn_40_2", "MobileNetV2"), ("vgg13", "MobileNetV2"), ("ResNet50", "MobileNetV2"),
+    ]  # fmt: skip
+    assert columns[2] == [
+        ("resnet32x4", "resnet8x4"), ("vgg13", "vgg8"), ("wrn_40_2", "wrn_40_1"), ("wrn_40_2", "wrn_16_2"),
+        ("resnet56", "resnet20"), ("resnet110", "resnet32"), ("resnet110", "resnet20"),
+    ]  # fmt: skip
+    assert "different architectures" in table(1, found[1]).caption
+    assert "of one architecture" in table(2, found[2]).caption
+    with pytest.raises(LskdError, match="no table 6; there are 1, 2"):
+        tables.entries(6)
+
+
+def test_numbers_typed_from_the_paper() -> None:
+    def one(number: int, name: str) -> tables.Entry:
+        (entry,) = [e for e in tables.entries(number, "no such folder") if e.cell.name == name]
+        return entry
+
+    assert one(2, NAME).published == 76.62
+    assert one(1, "ResNet50 -> MobileNetV2, mlkd, ls").published == 71.19
+    imagenet = one(3, "ResNet34 -> ResNet18, ctkd, ls")
+    assert (imagenet.published, imagenet.published_top5) == (71.81, 90.46)
+    assert one(4, "resnet32x4 -> resnet8x4, kd, weight 18, minus mean").published == 61.31
+    assert one(5, "wrn_16_4 -> wrn_16_2, dkd").published == 76.00
+    assert one(5, "wrn_28_4, alone").published == 78.60
+
+
+def test_every_released_log_is_in_its_cell() -> None:
+    found = [e for n in (1, 2) for e in tables.entries(n, "no such folder")]
+    for run_ in published.logs()["logs"]:
+        if run_["dataset"] != "CIFAR-100":
+            continue
+        (entry,) = [
+            e
+            for e in found
+            if (e.cell.teacher, e.cell.student, e.cell.method, e.cell.standardize)
+            == (run_["teacher"], run_["student"], run_["method"].lower(), True)
+        ]
+        assert run_["best_test_acc"] in entry.log_best
+        assert run_["last_test_acc"] in entry.log_last
+    assert sum(len(e.log_best) for e in found) == 57
+    assert all(e.cell.standardize for e in found if e.log_best)
+    ablation = [e.cell.name for e in tables.entries(4, "no such folder") if e.log_best]
+    assert ablation == ["resnet32x4 -> resnet8x4, kd, weight 9, z"]  # the one cell of Table 4 at a log's settings
+
+
+def test_top_five_of_ours_stands_where_a_run_measured_it(tmp_path: Path) -> None:
+    assert "ours, best, top five" not in table(3, tables.entries(3, "no such folder")).headings
+    record = run({"kd": (70.0, 71.0), "kd_ls": (71.0, 71.5)}, recipe="imagenet/ResNet34-ResNet18")
+    record["dataset"] |= {"name": "imagenet", "classes": 1000, "train_size": 1_281_167, "test_size": 50_000}
+    for epoch, value in (("last", 89.0), ("best", 90.25)):
+        record["members"]["kd"][epoch]["test_top5"] = value
+    folder = store(tmp_path, record)
+    told = line(3, "ResNet34 -> ResNet18, kd", folder)
+    assert told["ours, best, top five"].replace("\u00a0", " ") == f"90.25 (n = 1){FEW}".replace("\u00a0", " ")
+    assert told["published, top five"] == "90.05"
+    assert line(3, "ResNet34 -> ResNet18, kd, ls", folder)["ours, best, top five"] == "–"
+    rows = {row["cell"]: row for row in read(write_csv(3, tables.entries(3, folder), tmp_path))}
+    assert rows["ResNet34 -> ResNet18, kd"]["last_top5_mean"] == "89.0"
+    assert rows["ResNet34 -> ResNet18, kd, ls"]["last_top5_mean"] == ""
+
+
+def test_the_overview_has_the_paper_s_rows_columns_and_differences(tmp_path: Path) -> None:
+    def rows(number: int, folder: Path | str = "no such folder") -> dict[str, list[str]]:
+        shown = overview(number, tables.entries(number, folder))
+        assert all(len(row) == len(shown.headings) for row in shown.rows)
+        return {name: cells for name, *cells in ([c.replace("\u00a0", " ") for c in row] for row in shown.rows)}
+
+    methods = [
+        f"{start}{m}{end}"
+        for m in ("KD", "CTKD", "DKD", "MLKD")
+        for start, end in (("", ""), ("", " + LS"), ("Δ ", ""))
+    ]
+    for number in (1, 2):
+        assert list(rows(number)) == ["teacher alone", "student alone", *methods]
+    # typed from the paper's Tables 1 to 5
+    assert rows(1)["Δ KD"][3] == "+3.14 / –"
+    assert rows(2)["student alone"] == [
+        f"{v} / –" for v in ["72.50", "70.36", "71.98", "73.26", "69.06", "71.14", "69.06"]
+    ]
+    assert rows(2)["Δ MLKD"] == [f"+{v} / –" for v in ["1.20", "0.04", "0.21", "0.32", "0.14", "0.21", "0.38"]]
+    assert rows(3)["Δ DKD"] == ["+0.18 / –", "+0.80 / –"]
+    assert rows(4)["12"] == ["68.29 / –", "71.56 / –", "76.49 / –", "76.56 / –"]
+    assert len(rows(5)["KD"]) == 6
+    folder = store(tmp_path, run({"kd": (73.0, 73.5), "kd_ls": (76.0, 76.4)}))
+    assert rows(2, folder)["KD + LS"][0] == f"76.62 / 76.40{FEW}".replace("\u00a0", " ")
+    assert rows(2, folder)["Δ KD"][0] == f"+3.29 / +2.90{FEW}".replace("\u00a0", " ")
+
+
+# --- ours ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_records_ours_is_empty_and_has_a_command(tmp_path: Path) -> None:
+    assert filled(tmp_path) == {}
+    for number in tables.TABLES:
+        entries = tables.entries(number, tmp_path)
+        shown = table(number, entries)
+        places = [list(shown.headings).index(h) for h in SHOWN]
+        assert {row[i] for row in shown.rows for i in places} == {"–"}
+        assert f"0 of {len(entries)} cells" in shown.caption
+        rows = read(write_csv(number, entries, tmp_path / "out"))
+        assert {row["n"] for row in rows} == {"0"}
+        assert {row["best_mean"] + row["last_mean"] + row["difference_mean"] + row["few"] for row in rows} == {""}
+        assert all(row["command"].startswith("lskd train --recipe ") != bool(row["obstacles"]) for row in rows)
+        assert ("lskd train" in shown.caption) == any(row["command"] for row in rows)
+
+
+def test_three_seeds_show_mean_interval_and_difference(tmp_path: Path) -> None:
+    last, best = (76.0, 76.3, 76.6), (76.4, 76.5, 76.9)
+    folder = store(tmp_path, *(run({"kd_ls": (last[s], best[s])}, seed=s) for s in range(3)))
+    assert set(filled(folder)) == {(2, NAME)}
+    # by hand: t(0.975, 2 degrees of freedom) = 4.3027; sd of the best ones sqrt(0.07)
+    half = 4.3027 * math.sqrt(0.07) / math.sqrt(3)
+    row = line(2, NAME, folder)
+    assert row["ours, best"] == f"76.60 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
+    assert row["ours, last"] == f"76.30 ± {4.3027 * 0.3 / math.sqrt(3):.2f} (n = 3)".replace(" ", "\u00a0")
+    assert row["ours − published"] == f"−0.02 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
+    entries = tables.entries(2, folder)
+    assert "†" not in table(2, entries).caption
+    (data,) = [r for r in read(write_csv(2, entries, tmp_path)) if r["n"] != "0"]
+    assert (data["cell"], data["n"], data["seeds"], data["few"]) == (NAME, "3", "0; 1; 2", "False")
+    assert float(data["difference_high"]) - float(data["difference_low"]) == pytest.approx(2 * half, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fewer_than_three_seeds_are_marked_everywhere(tmp_path: Path, n: int) -> None:
+    folder = store(tmp_path, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(n)))
+    row = line(2, NAME, folder)
+    for heading in SHOWN:
+        assert row[heading].endswith(f"(n\u00a0=\u00a0{n}){FEW}")
+        assert "±" not in row[heading]
+    assert "n below 3: no interval" in table(2, tables.entries(2, folder)).caption
+
+
+def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
+    folder = store(tmp_path, run({"kd_ls": (75.0, 75.5), "ctkd_ls": (75, 76)}, recipe="cifar100/wrn_40_2-wrn_16_2"))
+    pair = "wrn_40_2 -> wrn_16_2"
+    assert set(filled(folder)) == {(2, f"{pair}, kd, ls"), (2, f"{pair}, ctkd, ls"), (5, f"{pair}, kd, ls")}
+
+
+def _epochs(record: dict[str, Any]) -> None:
+    record["config"]["epochs"] = 8
+
+
+def _temperature(record: dict[str, Any]) -> None:
+    record["config"]["members"]["kd_ls"]["temperature"] = 4.0
+
+
+def _default_made_explicit(record: dict[str, Any]) -> None:
+    record["config"]["members"]["kd_ls"]["standardize"] = False
+
+
+def _teacher(record: dict[str, Any]) -> None:
+    record["config"]["teacher"] |= {"recipe": None, "checkpoint": "elsewhere/teacher.pth"}
+
+
+def _subset(record: dict[str, Any]) -> None:
+    record["config"]["data"] = {"train_size": 1000}
+
+
+def _small(record: dict[str, Any]) -> None:
+    record["dataset"]["train_size"] = 1000
+
+
+def _interrupted(record: dict[str, Any]) -> None:
+    record["members"]["kd_ls"]["last"]["epoch"] = 100
+
+
+def _failed(record: dict[str, Any]) -> None:
+    record["members"]["kd_ls"]["failure"] = "the loss is not a number"
+
+
+def _student(record: dict[str, Any]) -> None:
+    record["config"]["student"] = "resnet20"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_epochs, "epochs is 8, 240 in the recipe"),
+        (_temperature, "kd_ls.temperature is 4.0, 2.0 in the recipe"),
+        (_default_made_explicit, "kd_ls.standardize is False, True in the recipe"),
+        (_teacher, "teacher.checkpoint is 'teacher.pth', None in the recipe"),
+        (_subset, "data.train_size is 1000, None in the recipe"),
+        (_small, "it is of 100 classes, 1,000 and 10,000 images"),
+        (_interrupted, "it has 100 epochs of 240"),
+        (_failed, "it stopped early"),
+        (_student, "student is 'resnet20', 'resnet8x4' in the recipe"),
+    ],
+)
+def test_another_experiment_is_in_no_cell_and_the_reason_is_told(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    record = copy.deepcopy(run({"kd_ls": (76.0, 76.4)}))
+    change(record)
+    folder = store(tmp_path, record)
+    assert filled(folder) == {}
+    (found,) = tables.left_out(folder)
+    assert (found.recipe, found.member) == (RECIPE, "kd_ls")
+    assert reason in found.reason
+    assert found.reason in left_out_table([found]).rows[0]
+
+
+def test_other_recipes_are_in_no_cell(tmp_path: Path) -> None:
+    short = run({"kd_ls": (40.0, 41.0)}, recipe="cifar100-resnet56-resnet20-short-8")
+    digits = run({"kd_ls": (87.0, 88.0)}, recipe="digit-pairs")
+    like = run({"kd_like_for_like": (73.0, 74.0)})
+    folder = store(tmp_path, short, digits, like)
+    assert len(results.groups(folder)) == 3
+    assert filled(folder) == {}
+    assert tables.left_out(folder) == []
+
+
+def test_the_committed_records_of_other_data_are_in_no_cell() -> None:
+    committed = Path(__file__).parents[2] / "results" / "digit_pairs"
+    assert len(results.groups(committed)) == 2
+    assert filled(committed) == {}
+
+
+def test_a_changed_run_does_not_hide_a_whole_one(tmp_path: Path) -> None:
+    changed = run({"kd_ls": (10.0, 11.0)}, seed=1)
+    _temperature(changed)
+    folder = store(tmp_path, run({"kd_ls": (76.0, 76.4)}), changed)
+    assert line(2, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a01){FEW}"
+    assert len(tables.left_out(folder)) == 1
+
+
+def test_runs_of_another_teacher_s_weights_are_not_averaged(tmp_path: Path) -> None:
+    other = run({"kd_ls": (70.0, 70.4)}, seed=7)
+    other["teacher"]["digest"] = "other weights"
+    folder = store(tmp_path, other, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(2)))
+    assert line(2, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a02){FEW}"
+    (found,) = tables.left_out(folder)
+    assert found.reason == "other weights of the teacher"
+    assert "seed-7" in found.path.name

@@ -1,0 +1,92 @@
+"""What the chapters compute: the best spread, the largest probability, two classes, vanishing spreads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic import pack, record
+
+from figures import spread_tables
+from figures.networks import Networks
+from lskd.losses import kd_loss, standardize
+from paper.theory import best_spread, constant_rows, largest_probability, opposite_signs_loss
+
+
+def test_a_stretched_copy_of_the_teacher_owes_its_whole_loss_to_size() -> None:
+    teacher = torch.randn(6, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scale = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[:, None]
+    plain, best, factor = best_spread(scale * teacher, teacher, temperature=2.0, steps=2001)
+    assert plain.mean().item() == pytest.approx(kd_loss(scale * teacher, teacher, temperature=2.0).item())
+    torch.testing.assert_close(best, torch.zeros(6, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(factor, 1 / scale[:, 0], atol=0, rtol=0.002)
+    with pytest.raises(ValueError, match="steps is 4; it has to be odd"):
+        best_spread(teacher, teacher, temperature=1.0, steps=4)
+
+
+def test_the_best_spread_is_never_worse_than_none() -> None:
+    student, teacher = torch.randn(2, 50, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    plain, best, _ = best_spread(student, teacher, temperature=1.0)
+    assert (best <= plain + 1e-12).all()
+    assert (best < 0.9 * plain).any()
+
+
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize("classes", [3, 10, 100])
+def test_no_row_is_surer_than_the_bound(classes: int, correction: int) -> None:
+    most = largest_probability(classes, 2.0, correction=correction)
+    apart = torch.eye(classes, dtype=torch.float64)[:1]
+    reached = torch.softmax(standardize(apart, correction=correction) / 2.0, -1).max().item()
+    assert reached == pytest.approx(most, rel=1e-5)
+    rows = torch.randn(500, classes, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 5
+    assert torch.softmax(standardize(rows, correction=correction) / 2.0, -1).max().item() <= most
+
+
+@pytest.mark.filterwarnings("ignore:logit standardization with two classes")
+@pytest.mark.parametrize("correction", [0, 1])
+def test_two_classes_that_disagree(correction: int) -> None:
+    one, other = torch.tensor([[4.0, -1.0]]).double(), torch.tensor([[0.1, 0.2]]).double()
+    loss = kd_loss(one, other, temperature=2.5, standardize=True, correction=correction).item()
+    assert loss == pytest.approx(opposite_signs_loss(2.5, correction=correction), rel=1e-5)
+    assert opposite_signs_loss(2.5) == pytest.approx(math.sqrt(2) * 2.5 * math.tanh(1 / (math.sqrt(2) * 2.5)))
+
+
+def test_vanishing_spreads() -> None:
+    found = constant_rows((1.0, 1e-3, 1e-9, 0.0)).set_index("deviation")
+    assert found.gradient[1e-3] == pytest.approx(1000 * found.gradient[1.0], rel=1e-3)
+    assert found.gradient[1e-9] == pytest.approx(found.literal[1e-9], rel=1e-3)
+    assert found.z[1e-9] == pytest.approx(1e-9 / (1e-9 + 1e-7), rel=1e-3)
+    assert found.literal[0.0] == pytest.approx(1e7 * found.gradient[0.0], rel=1e-6)
+
+
+def test_tables_say_what_was_computed() -> None:
+    shown = spread_tables.confidence_table((100,), (2.0,)).rows
+    assert shown == [["K = 100", f"{largest_probability(100, 2.0):.3f}"]]
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0])
+def test_the_words_below_the_table_are_those_of_the_run(tmp_path: Path, scale: float) -> None:
+    """A student that lacks only size is told from one that lacks relations, also when LS has it the other way round."""
+    packs = {"teacher": pack("teacher"), "kd": pack("kd"), "kd_ls": pack("kd_ls", scale=4.0 * scale)}
+    networks = Networks(
+        packs, record({"kd": (50.0, 50.0), "kd_ls": (50.0, 50.0)}), None, dict.fromkeys(packs, tmp_path)
+    )
+    shares = spread_tables.size_shares(networks, temperature=2.0)
+    text = spread_tables.spread_text(networks, temperature=2.0)
+    for found in shares.values():
+        assert f"{100 * found.share:.0f} %" in text
+        assert f"{found.standardised:.3f}" in text
+    size = replace(packs["teacher"], logits=packs["teacher"].logits / 4, meta=packs["kd"].meta)  # lacks nothing else
+    alone = Networks({"teacher": packs["teacher"], "kd": size}, networks.record, None, networks.files)
+    (only,) = spread_tables.size_shares(alone, temperature=2.0).values()
+    assert only.share > 0.999
+    assert only.factor == pytest.approx(4, rel=0.02)
+    assert only.standardised == pytest.approx(0, abs=1e-6)
+    assert "this run the part lies between 100 % and 100 %" in spread_tables.spread_text(alone, temperature=2.0)
+    assert ("this run does not show it" in text) == (shares["kd_ls"].share <= shares["kd"].share)
+    assert ("nearer to the teacher" in text) == (shares["kd_ls"].standardised < shares["kd"].standardised)
+    rows = spread_tables.spread_table(networks, temperature=2.0).rows
+    assert [row[3] for row in rows] == [f"{100 * found.share:.0f} %" for found in shares.values()]
