@@ -25,6 +25,7 @@ from lskd.losses import dkd_loss, kd_loss
 EXAMPLES = ROOT / "examples"
 PACKAGES = {
     "plain_loop": [],
+    "mdistiller_fork": [],
     "lightning_module": ["lightning"],
     "hf_trainer": ["transformers", "accelerate"],
     "torchdistill_loss": ["torchdistill", "yaml"],
