@@ -1,215 +1,203 @@
-"""Weights on disk: own files out, own and published files in, nothing that could run code.
-
-An own file is in the safetensors format with a digest of its tensors in the header. It is written here, not by the
-safetensors package, because that orders a header's metadata by chance: equal weights have to give equal files. The
-order being fixed, a file is whole exactly when its header is the one that its tensors would be given.
-"""
+"""Weights of a file into a network: found in whatever nesting they lie, taken only when there is one way to mean it."""
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import json
 import os
-import pickle
-import struct
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lskd.errors import LskdError
-from lskd.files import atomic_path
+from lskd.models.pickles import CheckpointError, some
+from lskd.models.weight_files import read_weights
 
-__all__ = ["CheckpointError", "load_checkpoint", "save_checkpoint", "state_digest"]
+__all__ = ["load_checkpoint"]
 
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-# Two marks, so that one damaged byte cannot make an own file look like somebody else's.
-MARKS = (b'"lskd_sha256":', b'"writer":"lskd"')
-NESTINGS = ("model", "state_dict", "model_state", "student")
-WRAPPERS = ("module.", "_orig_mod.")  # data parallel, torch.compile
-SHOWN = 4
+# Parts of names that wrappers put in: data parallel, torch.compile, fully sharded, activation checkpoints.
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+COUNTER = "num_batches_tracked"  # of steps, in BatchNorm
+COUNTED = ("total_ops", "total_params")  # what profilers leave in every layer
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged?|avg|shadow)(?![a-z])", re.IGNORECASE)  # in the place of a copy
 
 
-class CheckpointError(LskdError, ValueError):
-    """A file of weights that is damaged, refused, or not for this network."""
+@dataclass(frozen=True)
+class _Found:
+    """Tensors of a file by the network's names, and where they lie."""
+
+    place: str
+    state: dict[str, Tensor]
 
 
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hexadecimal) over names, types, shapes and values of tensors, whatever their order and memory layout."""
-    total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = _plain(state[name])
-        total.update(json.dumps([name, _dtype(name, tensor), list(tensor.shape)]).encode() + b"\n")
-        total.update(_bytes(tensor))
-    return total.hexdigest()
-
-
-def save_checkpoint(model_or_state: nn.Module | Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Write weights as a self-verifying safetensors file, whole or not at all; equal weights give equal bytes.
-
-    Args:
-        model_or_state: a network, or its state dict.
-        path: ends in ``.safetensors``.
-
-    Raises:
-        ValueError: another ending, or a tensor of a type that the format has no name for.
-    """
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(f"{path}: weights are written as .safetensors; choose that ending")
-    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
-    tensors = {name: _plain(tensor) for name, tensor in state.items()}
-    header = _header(tensors)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        stream.write(header)
-        for name in _file_order(tensors):
-            stream.write(_bytes(tensors[name]))
-
-
-def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> None:
+def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
     """Load weights into ``model``, which stays as it was when the file does not fit.
 
-    Accepts ``.safetensors`` and the published ``.pth`` files: state dicts, plain or under ``model``, ``state_dict`` or
-    ``model_state``, with or without a data-parallel prefix, and whole distillers, of which the student is taken. A
-    ``.pth`` is read with ``weights_only=True``: tensors and plain values, nothing else.
+    A file may be safetensors or any of PyTorch's; nothing in it is run. The weights may lie under any key, beside
+    anything, and their names may have a prefix or the marks of a wrapper: they are taken when what is left are exactly
+    the network's names. Where a file has them more than once, a student is preferred to its teacher and plain weights
+    to averaged ones, with a warning; any other choice is the caller's: ``FILE#KEY``, as the message lists the keys.
+
+    Returns:
+        The key under which the weights were found, dots between levels; empty at the top.
 
     Raises:
         FileNotFoundError: no such file.
-        CheckpointError: (a ValueError) damaged or truncated; holds something other than weights; names or shapes are
-            not those of the network, in which case the message says which.
+        CheckpointError: (a ValueError) damaged, or no weights; would run code; names, shapes or types are not those
+            of the network, or values are not finite, in which case the message says which.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of weights")
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    state = _unwrap(loaded, path)
+    file, chosen = Path(path), None
+    if not file.exists() and "#" in file.name:
+        name, _, chosen = file.name.partition("#")
+        file = file.with_name(name)
+    content = read_weights(file)
     expected = model.state_dict()
+    found = _choose([f for place, state in _states(content) for f in _fits(place, state, expected)], chosen, file)
+    if found is None:
+        raise CheckpointError(f"{file}: {_what_it_is(content, expected, type(model).__name__)}")
+    _check_values(found.state, model, file)
     # BatchNorm's step counters do not exist in files of early PyTorch, and are not used at a fixed momentum.
-    if not any(name.endswith("num_batches_tracked") for name in state):
-        counters = {name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")}
-        state = {**state, **{name: torch.zeros_like(tensor) for name, tensor in counters.items()}}
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    misshapen = [
-        f"{name} is {list(state[name].shape)}, expected {list(expected[name].shape)}"
-        for name in expected
-        if name in state and state[name].shape != expected[name].shape
-    ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    if any(found.values()):
-        parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found.items() if names]
-        raise CheckpointError(
-            f"{path}: not weights of this {type(model).__name__} with {len(expected)} entries: {', '.join(parts)}; "
-            "create the network and the number of classes that the file was saved from"
-        )
-    model.load_state_dict(state)
+    missing = {name: torch.zeros_like(expected[name]) for name in expected if name not in found.state}
+    model.load_state_dict({**found.state, **missing})
+    return found.place
 
 
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:SHOWN]) + ("; ..." if len(names) > SHOWN else "")
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged or truncated, or not safetensors ({error}); get it again") from None
-    with path.open("rb") as stream:
-        start = stream.read(8)
-        header = start + stream.read(struct.unpack("<Q", start)[0])
-    if any(mark in header for mark in MARKS) and header != _header(state):
-        raise CheckpointError(f"{path}: its sha256 differs from the one it was saved with (file damaged); get it again")
-    return state
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual pickles; they are refused below, or harmless
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Of PyTorch's message only the reason is kept: the rest explains how to load the file unsafely.
-        _, _, reason = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")
-        for advice in (". Please use", " Check the documentation"):
-            reason = reason.partition(advice)[0]
-        raise CheckpointError(
-            f"{path}: refused, because it is damaged or holds more than tensors and plain values, and loading that "
-            f"could run code ({reason[:160]}); save the state dict alone, or get the file again"
-        ) from None
-    except Exception as error:  # a damaged archive fails in many ways: RuntimeError, EOFError, KeyError, ...
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{path}: damaged or truncated, or not a PyTorch file ({reason}); get it again") from None
-
-
-def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict inside the nestings that published files have."""
-    while isinstance(loaded, Mapping):
-        nested = [key for key in NESTINGS if isinstance(loaded.get(key), Mapping)]
-        if not nested:
-            break
-        loaded = loaded[nested[0]]
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise CheckpointError(f"{path}: holds {type(loaded).__name__}, expected a dictionary of tensors")
-    strange = [f"{name} ({type(value).__name__})" for name, value in loaded.items() if not isinstance(value, Tensor)]
-    if strange or not all(isinstance(name, str) for name in loaded):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors, found {_some(strange) or 'unnamed entries'}")
-    state = dict(loaded)
-    while True:
-        if prefix := next((p for p in WRAPPERS if all(name.startswith(p) for name in state)), None):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-        elif students := {name: tensor for name, tensor in state.items() if name.startswith("student.")}:
-            state = {name.removeprefix("student."): tensor for name, tensor in students.items()}
+def _states(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Every dictionary of tensors, and every network that was saved as an object, with its place; outer ones first."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    seen = set()  # what lies in two places, or in itself, is one thing
+    for place, value in waiting:
+        if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        inside = value if isinstance(value, Mapping) else dict(enumerate(value))
+        if tensors := {k: v for k, v in inside.items() if isinstance(k, str) and isinstance(v, Tensor)}:
+            yield place, tensors
+        if "_modules" in inside:
+            yield place, dict(_object_state(inside, "", 0))
         else:
-            return state
+            waiting += [((*place, str(key)), part) for key, part in inside.items()]
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+def _object_state(module: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """The state dict of a network that was saved as an object."""
+    part = {key: module.get(key) or {} for key in ("_parameters", "_buffers", "_modules")}
+    for name, value in {**part["_parameters"], **part["_buffers"]}.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+    for name, child in part["_modules"].items():
+        if isinstance(child, Mapping) and depth < 50:
+            yield from _object_state(child, f"{prefix}{name}.", depth + 1)
 
 
-def _dtype(name: str, tensor: Tensor) -> str:
-    if tensor.dtype not in DTYPES:
-        raise ValueError(f"{name} is {tensor.dtype}; expected one of {', '.join(map(str, DTYPES))}")
-    return DTYPES[tensor.dtype]
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU, without NumPy, which torch does not bring."""
-    size = tensor.numel() * tensor.element_size()
-    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr()) if size else b"").cast("B")
+def _fits(place: tuple[str, ...], state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[_Found]:
+    """Ways to give exactly the network's names to tensors of ``state`` by leaving out a prefix and wrappers' marks."""
+    seen = set()
+    for plain in (str, _bare):
+        names = {plain(name): name for name in expected}
+        keys = {plain(key): key for key in state if key in expected or key.rpartition(".")[2] not in COUNTED}
+        if len(names) < len(expected) or len(keys) < sum(plain(k) in keys for k in state):
+            continue
+        for prefix in _prefixes(keys, names):
+            own = {key.removeprefix(prefix): old for key, old in keys.items() if key.startswith(prefix)}
+            if own.keys() == _needed(names, own) and (chosen := frozenset(own.values())) not in seen:
+                seen.add(chosen)
+                label = ".".join(part for part in (*place, prefix.strip("./:_")) if part)
+                yield _Found(label, {names[name]: state[old] for name, old in own.items()})
 
 
-def _file_order(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Widest types first, so that every tensor starts at a multiple of its element size; then by name."""
-    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+def _prefixes(keys: Iterable[str], names: Iterable[str]) -> list[str]:
+    """What may stand before the network's names: nothing, or something that ends in a mark between words."""
+    longest = max((name for name in names if not name.endswith(COUNTER)), key=len, default="")
+    before = {key.removesuffix(longest) for key in keys if key.endswith(longest)}
+    return sorted(prefix for prefix in before if not prefix or not prefix[-1].isalnum())
 
 
-def _header(tensors: Mapping[str, Tensor]) -> bytes:
-    """Everything before the tensors: length (8 bytes, little endian), JSON, spaces up to a multiple of 8."""
-    digest = state_digest(tensors)
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt", "writer": "lskd", "lskd_sha256": digest}}
-    end = 0
-    for name in _file_order(tensors):
-        tensor = tensors[name]
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        entries[name] = {"dtype": _dtype(name, tensor), "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
+def _needed(names: Mapping[str, str], own: Mapping[str, str]) -> set[str]:
+    """The network's names, without step counters where a file has none at all."""
+    counted = any(name.endswith(COUNTER) for name in own)
+    return {name for name in names if counted or not name.endswith(COUNTER)}
+
+
+def _choose(found: list[_Found], chosen: str | None, file: Path) -> _Found | None:
+    """The one that is meant."""
+    listed = some([f"{file}#{f.place}" for f in found if f.place], 12)
+    if chosen is not None:
+        if not (named := [f for f in found if f.place == chosen]):
+            raise CheckpointError(f"{file}: no weights of this network under {chosen!r}; there are {listed or 'none'}")
+        return named[0]
+    averaged = [f for f in found if AVERAGED.search(f.place)]
+    plain = [f for f in found if f not in averaged]
+    first = [f for f in plain if "teacher" not in f.place] or plain or averaged
+    if any(not torch.equal(f.state[key], first[0].state[key]) for f in first[1:] for key in f.state):
+        raise CheckpointError(f"{file}: has weights of this network more than once; choose one: {listed}")
+    if plain and averaged:
+        others = some([f"{file}#{f.place}" for f in averaged])
+        warnings.warn(
+            f"{file}: took {first[0].place or 'what is at the top'}; averaged ones are {others}", stacklevel=3
+        )
+    return first[0] if first else None
+
+
+def _check_values(state: Mapping[str, Tensor], model: nn.Module, file: Path) -> None:
+    """Shapes and types are the network's, and parameters are numbers."""
+    expected = model.state_dict()
+    shapes = {n: (list(t.shape), list(expected[n].shape)) for n, t in state.items() if t.shape != expected[n].shape}
+    heads = {(a[0], b[0]) if a and b and a[1:] == b[1:] else None for a, b in shapes.values()}
+    described = some([f"{name} is {a}, expected {b}" for name, (a, b) in shapes.items()])
+    if len(heads) == 1 and (head := heads.pop()) is not None:
+        theirs, ours = head
+        raise CheckpointError(
+            f"{file}: its network tells {theirs} classes apart, this one {ours} ({described}). In a recipe the classes "
+            "are the data's, and a teacher has to know the same ones: set teacher.recipe to the recipe that trains it, "
+            f"in place of teacher.checkpoint. In Python, give create_model num_classes={theirs}"
+        )
+    if shapes:
+        raise CheckpointError(
+            f"{file}: not weights of this {type(model).__name__}: {len(shapes)} of {len(state)} have another shape "
+            f"({described}); create the network that the file was saved from"
+        )
+    kinds = [
+        f"{name} is {tensor.dtype}, expected {expected[name].dtype}".replace("torch.", "")
+        for name, tensor in state.items()
+        if expected[name].is_complex() != tensor.is_complex()
+        or (expected[name].is_floating_point() and not tensor.is_floating_point())
+    ]
+    if kinds:
+        raise CheckpointError(f"{file}: not numbers of the right kind ({some(kinds)}); save them as they were trained")
+    spoilt = [n for n, t in state.items() if not torch.isfinite(t).all() and torch.isfinite(expected[n]).all()]
+    if spoilt:
+        raise CheckpointError(
+            f"{file}: values that are not finite (NaN or infinite) in {len(spoilt)} of {len(state)} "
+            f"({some(spoilt)}); its training diverged, take an earlier file"
+        )
+
+
+def _kind(value: Any) -> str:
+    return getattr(type(value), "path", type(value).__name__)
+
+
+def _what_it_is(content: Any, expected: Mapping[str, Tensor], network: str) -> str:
+    """Why no weights of the network were found, in words."""
+    top = content if isinstance(content, Mapping) else {}
+    beside = [f"{key} ({_kind(value)})" for key, value in top.items() if not isinstance(value, Tensor)]
+    listed = f"; found {some(beside, 8)}" if beside else ""
+    states = [{_bare(k): v for k, v in state.items()} for _, state in _states(content)]
+    if not states:
+        return f"holds {_kind(content)}, expected a dictionary of tensors{listed}"
+    ways = [(state, prefix) for state in states for prefix in {"", *_prefixes(state, expected)}]
+    state, prefix = max(ways, key=lambda way: len({k.removeprefix(way[1]) for k in way[0]} & expected.keys()))
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    parts = {"missing": [n for n in expected if n not in own], "unexpected": [n for n in own if n not in expected]}
+    told = ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in parts.items() if names)
+    return (
+        f"not weights of this {network} with {len(expected)} entries: {told}; create the network that the file was "
+        f"saved from{listed}"
+    )

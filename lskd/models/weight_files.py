@@ -1,0 +1,160 @@
+"""Files of weights: own ones written, any read by its content, whatever its ending.
+
+Own files are safetensors with a digest of the tensors as their one remark: of several the package decides the order by
+chance, and equal weights have to give equal files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lskd.files import atomic_path
+from lskd.models.pickles import CheckpointError, read_pickle, some
+
+__all__ = ["plain_tensors", "read_weights", "save_checkpoint", "state_digest"]
+
+DIGEST = "lskd_sha256"
+OTHERS = {  # how files begin that are not weights, what they are, and what to do
+    b"version https://git-lfs": ("a Git LFS pointer, not the file it points to", "fetch that with `git lfs pull`"),
+    b"<": ("a web page", "its address gives a page, perhaps to log in or to agree; download the file itself"),
+    b"\x1f\x8b": ("compressed (gzip)", "unpack it and name the file inside"),
+    b"BZh": ("compressed (bzip2)", "unpack it and name the file inside"),
+    b"\xfd7zXZ": ("compressed (xz)", "unpack it and name the file inside"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it and name the file inside"),
+    b"Rar!": ("a RAR archive", "unpack it and name the file inside"),
+    b"\x89HDF": ("HDF5, as Keras writes it", "weights are wanted as PyTorch or safetensors files"),
+    b"\x93NUMPY": ("a NumPy array", "weights are wanted as PyTorch or safetensors files"),
+}
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hexadecimal) over names, types, shapes and values of tensors, whatever their order and memory layout."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        kind = re.sub(r"(bf|[fiuc])[a-z]*(?=\d)", r"\1", dtype).upper()  # as safetensors has it: F32, BF16, BOOL
+        total.update(json.dumps([name, kind, list(tensor.shape)]).encode() + b"\n")
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def plain_tensors(state: Mapping[str, Any], *, of: str = "weights") -> dict[str, Tensor]:
+    """Copies that a safetensors file can hold: on the CPU, contiguous, none sharing memory with another.
+
+    Raises:
+        CheckpointError: something that such a file has no form for; names it, and ``of`` says whose it is.
+    """
+    from safetensors.torch import save
+
+    out = {}
+    for name, value in state.items():
+        found = type(value).__name__
+        if isinstance(value, Tensor):
+            found = f"a tensor of {value.dtype}, {value.layout} on {value.device.type}".replace("torch.", "")
+            if value.layout == torch.strided and not value.is_quantized and not value.is_meta:
+                out[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                with suppress(KeyError):
+                    save({name: out[name].flatten()[:0]})
+                    continue
+        raise CheckpointError(
+            f"{of}: {name} is {found}, which a file of weights cannot hold; make it a buffer of real numbers, or leave "
+            "it out of the state dict"
+        )
+    return out
+
+
+def save_checkpoint(
+    model_or_state: nn.Module | Mapping[str, Tensor], path: str | os.PathLike[str], *, half: bool = False
+) -> None:
+    """Write weights as a self-verifying safetensors file, whole or not at all; equal weights give equal bytes.
+
+    Args:
+        model_or_state: a network, or its state dict.
+        path: ends in ``.safetensors``.
+        half: as float16, half the size; :func:`load_checkpoint` puts them into a network of any precision.
+
+    Raises:
+        CheckpointError: another ending, something that the format cannot hold, or values that float16 cannot.
+    """
+    from safetensors.torch import save_file
+
+    if Path(path).suffix != ".safetensors":
+        raise CheckpointError(f"{path}: weights are written as .safetensors; choose that ending")
+    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
+    tensors = plain_tensors(state, of=str(path))
+    for name, tensor in tensors.items() if half else ():
+        if tensor.is_floating_point():
+            tensors[name] = tensor.half()
+            if not torch.equal(tensors[name].isfinite(), tensor.isfinite()):
+                raise CheckpointError(
+                    f"{path}: {name} has values up to {tensor.abs().max():.3g}, too large for float16"
+                )
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={DIGEST: state_digest(tensors)})
+
+
+def read_weights(path: Path) -> Any:
+    """Tensors of a file in the nesting that it has: dictionaries, lists, tensors, plain values, :class:`Inert`.
+
+    Raises:
+        FileNotFoundError: no such file. CheckpointError: damaged, no file of weights, or one that would run code.
+    """
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.is_file())
+        raise CheckpointError(f"{path}: a folder; name a file of weights in it ({some(inside) or 'it has no files'})")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of weights")
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if head[4:9] == b"\0\0\0\0{":  # a header's length, and the header
+        return _safetensors(path)
+    what, advice = _other(path, head)
+    if what:
+        raise CheckpointError(f"{path}: no weights but {what}; {advice}")
+    if path.suffix == ".safetensors" and head[:1] not in b"P\x80":
+        return _safetensors(path)
+    return read_pickle(path)
+
+
+def _other(path: Path, head: bytes) -> tuple[str, str]:
+    """What a file is that holds no weights, and what to do; empty where it may hold some."""
+    if not head:
+        return "an empty file", "get it again"
+    if head[257:262] == b"ustar":
+        inside: list[str] = []
+        with suppress(tarfile.TarError, OSError), tarfile.open(path) as archive:
+            inside = [member.name for member in archive if member.isfile()]
+        return f"a tar archive ({some(inside)})", "unpack it and name a file inside, or the folder as --teachers"
+    for beginning, described in OTHERS.items():
+        if head.lstrip().startswith(beginning):
+            return described
+    text = head[:60].decode("latin-1")
+    if len(text) >= 16 and text.isascii() and all(c.isprintable() or c.isspace() for c in text):
+        return f"text, which begins {text!r}", "get the file itself"
+    return "", ""
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            digest = (file.metadata() or {}).get(DIGEST)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged or truncated, or not safetensors ({error}); get it again") from None
+    if digest is not None and digest != state_digest(state):
+        raise CheckpointError(f"{path}: its sha256 differs from the one it was saved with (file damaged); get it again")
+    return state

@@ -1,0 +1,238 @@
+"""Files of weights: what is written comes back, damage is found, what is none is called what it is."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from lskd.errors import LskdError
+from lskd.models import CheckpointError, create_model, load_checkpoint, save_checkpoint, state_digest
+from lskd.models.weight_files import read_weights
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "resnet8.safetensors"
+    torch.manual_seed(0)
+    model, other = create_model("resnet8"), create_model("resnet8")
+    model(torch.randn(4, 3, 16, 16))  # moves the running statistics
+    save_checkpoint(model, path)
+    assert not equal(model, other)
+    load_checkpoint(other, path)
+    assert equal(model, other)
+    save_checkpoint(model.state_dict(), str(tmp_path / "again.safetensors"))
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    assert [p.name for p in path.parent.iterdir()] == ["resnet8.safetensors"]  # no temporary file is left
+
+
+def test_safetensors_reads_own_files(tmp_path: Path) -> None:
+    state = {
+        "b": torch.arange(6).view(2, 3),
+        "a": torch.tensor(1.5),
+        "empty": torch.zeros(0, 4),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "flag": torch.tensor([True, False]),
+        "wide": torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last),
+    }
+    save_checkpoint(state, tmp_path / "all.safetensors")
+    with safe_open(str(tmp_path / "all.safetensors"), framework="pt") as file:
+        assert file.metadata() == {"lskd_sha256": state_digest(state)}
+        assert sorted(file.keys()) == sorted(state)
+        for name, tensor in state.items():
+            assert file.get_tensor(name).dtype == tensor.dtype
+            assert torch.equal(file.get_tensor(name), tensor)
+
+
+def test_digest_is_of_names_types_shapes_and_values() -> None:
+    state = {"a": torch.randn(2, 3, 4, 4), "b": torch.arange(4)}
+    digest = state_digest(state)
+    assert len(digest) == 64
+    assert digest == state_digest(dict(reversed(state.items())))
+    assert digest == state_digest({**state, "a": state["a"].to(memory_format=torch.channels_last)})
+    assert digest == state_digest({**state, "a": state["a"].transpose(0, 1).contiguous().transpose(0, 1)})
+    changed = state["a"].clone()
+    changed[1, 2, 3, 3] += 1e-6
+    for other in (
+        {**state, "a": changed},
+        {"A": state["a"], "b": state["b"]},
+        {**state, "b": state["b"].int()},
+        {**state, "b": state["b"].view(2, 2)},
+        {"a": state["a"]},
+    ):
+        assert state_digest(other) != digest
+
+
+def test_half_precision_is_half_the_size_and_loads_rounded(tmp_path: Path) -> None:
+    model, other = create_model("resnet8"), create_model("resnet8")
+    save_checkpoint(model, tmp_path / "whole.safetensors")
+    save_checkpoint(model, tmp_path / "half.safetensors", half=True)
+    load_checkpoint(other, tmp_path / "half.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value.half().to(value.dtype))
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.55 * sizes[1]
+    with torch.no_grad():
+        model.bn1.running_var.fill_(1e5)
+    with pytest.raises(CheckpointError, match=r"bn1\.running_var has values up to 1e\+05, too large for float16"):
+        save_checkpoint(model, tmp_path / "half.safetensors", half=True)
+
+
+def test_shared_memory_is_saved_once_a_name(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    state = {"a": shared, "b": shared, "slice": shared[1:3], "expanded": shared[:1].expand(4)}
+    save_checkpoint(state, tmp_path / "a.safetensors")
+    with safe_open(str(tmp_path / "a.safetensors"), framework="pt") as file:
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (torch.zeros(2, dtype=torch.complex128), "a tensor of complex128"),
+        (torch.zeros(2).to_sparse(), "sparse_coo"),
+        (torch.empty(2, device="meta"), "on meta"),
+        ({"step": 3}, "a is dict"),
+        (None, "a is NoneType"),
+    ],
+)
+def test_saving_refuses_what_it_cannot_keep(tmp_path: Path, value: Any, found: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors: a is .*{found.removeprefix('a is ')}.*cannot hold"):
+        save_checkpoint({"a": value}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"weights\.pth: weights are written as \.safetensors"):
+        save_checkpoint(small(), tmp_path / "weights.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [0x01, 0x20, 0x80, 0xFF])
+def test_a_changed_byte_is_found_or_changes_no_weight(tmp_path: Path, change: int) -> None:
+    path, model, saved = tmp_path / "a.safetensors", small(0), small(1)
+    save_checkpoint(saved, path)
+    whole, before = path.read_bytes(), state_digest(model.state_dict())
+    missed = []
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= change
+        path.write_bytes(damaged)
+        try:
+            load_checkpoint(model, path)
+        except CheckpointError:
+            assert state_digest(model.state_dict()) == before
+        else:
+            assert equal(model, saved)
+            missed.append(whole[position])
+            model = small(0)
+    assert len(missed) < 20  # letters of the digest's key, or spaces
+
+
+def test_changed_value_is_named_as_damage(tmp_path: Path) -> None:
+    path = tmp_path / "resnet8.safetensors"
+    save_checkpoint(create_model("resnet8"), path)
+    damaged = bytearray(path.read_bytes())
+    damaged[-1000] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(LskdError, match=r"resnet8\.safetensors: its sha256 differs from .* \(file damaged\); get it"):
+        load_checkpoint(create_model("resnet8"), path)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "legacy.pth"])
+def test_truncated_files_are_errors(tmp_path: Path, kind: str) -> None:
+    path, model = tmp_path / f"a.{kind}", small()
+    if kind == "safetensors":
+        save_checkpoint(small(1), path)
+    else:
+        torch.save(small(1).state_dict(), path, _use_new_zipfile_serialization=kind == "pth")
+    whole = path.read_bytes()
+    load_checkpoint(model, path)
+    for kept in (0, 1, 7, 8, 20, len(whole) // 3, len(whole) // 2, len(whole) - 30, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(CheckpointError, match=rf"{path.name}: .*(damaged|truncated|an empty file)"):
+            load_checkpoint(model, path)
+
+
+@pytest.mark.parametrize("name", ["foreign.safetensors", "foreign.bin"])
+def test_files_are_read_by_content_not_by_ending(tmp_path: Path, name: str) -> None:
+    model = small(0)
+    save_file(
+        {f"module.{k}": v for k, v in small(1).state_dict().items()}, str(tmp_path / name), metadata={"format": "pt"}
+    )
+    load_checkpoint(model, tmp_path / name)
+    assert equal(model, small(1))
+    torch.save(small(1).state_dict(), tmp_path / "pickle.safetensors")
+    load_checkpoint(small(0), tmp_path / "pickle.safetensors")
+
+
+def test_views_and_odd_tensors_keep_their_values(tmp_path: Path) -> None:
+    base = torch.randn(4, 6)
+    state = {
+        "a": base.t(),
+        "b": base[1:3, ::2],
+        "c": torch.tensor(2.0),
+        "d": torch.zeros(0, 3),
+        "e": torch.ones(2).bfloat16(),
+    }
+    state |= {"f": nn.Parameter(torch.ones(2)), "g": torch.tensor([True]), "h": torch.tensor([1 + 2j])}
+    for form in (True, False):
+        torch.save(state, tmp_path / "a.pth", _use_new_zipfile_serialization=form)
+        found = read_weights(tmp_path / "a.pth")
+        assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in state.items())
+
+
+def archive(path: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        tar.add(__file__, "cifar_teachers/resnet56_vanilla/ckpt_epoch_240.pth")
+
+
+OTHER_FILES: dict[str, tuple[Any, str]] = {
+    "empty": (b"", "an empty file"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "Git LFS pointer.*git lfs pull",
+    ),
+    "page": (b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>", "a web page"),
+    "text": (b"Not Found: the file is not here\n", "text, which begins 'Not Found"),
+    "json": (b'{"error": "rate limit exceeded"}', "text, which begins"),
+    "gz": (gzip.compress(b"x" * 99), "compressed .gzip.; unpack"),
+    "tar": (archive, r"a tar archive \(cifar_teachers/resnet56_vanilla/ckpt_epoch_240\.pth\); unpack it.*--teachers"),
+    "zip": (
+        lambda path: zipfile.ZipFile(path, "w").writestr("readme.txt", "x"),
+        r"without PyTorch's data\.pkl \(readme",
+    ),
+    "npy": (b"\x93NUMPY\x01\x00v\x00{}", "a NumPy array"),
+    "script": (lambda path: torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path), "a TorchScript program"),
+    "folder": (lambda path: path.mkdir(), "a folder; name a file"),
+    "noise": (bytes(range(1, 200)), "damaged or truncated"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("kind", OTHER_FILES)
+def test_other_files_are_called_what_they_are(tmp_path: Path, kind: str, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    content, message = OTHER_FILES[kind]
+    path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    with pytest.raises(CheckpointError, match=rf"a\.{ending}: .*{message}"):
+        load_checkpoint(small(), path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    for name in ("a.pth", "a.safetensors", "a.pth#model"):
+        with pytest.raises(FileNotFoundError, match=rf"{name.partition('#')[0]}: no such file of weights"):
+            load_checkpoint(small(), tmp_path / name)
