@@ -12,12 +12,12 @@ PYTEST ?=
 CAMPAIGN ?=
 VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
-PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv --constraint constraints.txt
 # Two processes with one thread each: the tests are many and small.
 PARALLEL := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book tables pdf test bench cifar100-gpu lint lab doctor clean
+.PHONY: help book tables pdf test bench cifar100-gpu lint lock lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -55,6 +55,10 @@ lint: $(VENV)/.dev ## check style, types and who imports whom
 	@$(VENV)/bin/mypy --no-error-summary
 	@told=$$($(VENV)/bin/lint-imports --no-cache 2>&1) || { echo "$$told"; exit 1; }
 
+lock: $(VENV)/.dev ## after a change of pyproject.toml: choose all versions again, for every Python and system
+	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet \
+	  --native-tls --no-header --no-annotate --output-file constraints.txt
+
 lab: $(VENV)/.lab ## open the notebooks in JupyterLab
 	@$(VENV)/bin/jupyter lab notebooks
 
@@ -72,12 +76,12 @@ $(VENV)/bin/activate:
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: $(PYTHON) lacks venv (Debian, Ubuntu: the package python3-venv)" >&2; rm -rf $(VENV); exit 1; }
 
-$(VENV)/.book: $(VENV)/bin/activate pyproject.toml
+$(VENV)/.book: $(VENV)/bin/activate pyproject.toml constraints.txt
 	@echo "installing the book's packages (minutes, once)"
 	@$(PIP) --editable '.[book]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/activate pyproject.toml
+$(VENV)/.dev: $(VENV)/bin/activate pyproject.toml constraints.txt
 	@echo "installing the book's and the tests' packages (minutes, once)"
 	@$(PIP) --editable '.[book,dev,integrations]'
 	@touch $@ $(VENV)/.book

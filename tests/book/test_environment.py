@@ -1,28 +1,62 @@
-"""One list of pins, written twice: pip's in pyproject.toml, conda's in environment.yml."""
+"""One list of versions, constraints.txt, which everybody installs from."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import stat
 import tomllib
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from lskd.fingerprint import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+HOSTED = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+MATRIX = HOSTED["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
-def test_conda_users_get_the_same_versions() -> None:
+def locked() -> dict[str, set[str]]:
+    """Versions by package; several where Pythons or systems differ."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        requirement = Requirement(line)
+        found.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier).removeprefix("=="))
+    return found
+
+
+def test_all_that_is_installed_is_locked() -> None:
+    """What the extras need, and what that needs, in the versions that are installed here."""
+    versions, waiting, seen = locked(), [Requirement(pin) for extra in EXTRAS.values() for pin in extra], set()
+    for pin in waiting:
+        assert versions[canonicalize_name(pin.name)] == {str(pin.specifier).removeprefix("==")}, "run `make lock`"
+    while waiting:
+        name = canonicalize_name(waiting.pop().name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:  # of an extra or a system that this is not
+            continue
+        if name in seen:
+            continue
+        seen.add(name)
+        assert distribution.version.partition("+")[0] in versions[name], f"{name}: run `make lock`, then `make test`"
+        needed = [Requirement(text) for text in distribution.requires or ()]
+        waiting += [need for need in needed if not need.marker or need.marker.evaluate({"extra": ""})]
+    assert len(seen) > 100
+
+
+def test_make_conda_and_binder_install_what_is_locked() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (listed,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
-    assert sorted(pin for pin in listed if not pin.startswith("-e")) == sorted(EXTRAS["book"])
-    assert "-e ." in listed  # lskd itself
+    assert listed == ["--constraint constraints.txt", "--editable .[book]"]
+    assert "--constraint constraints.txt" in (ROOT / "Makefile").read_text(encoding="utf-8")
     (python,) = [item for item in environment["dependencies"] if str(item).startswith("python=")]
-    floor = re.fullmatch(r">=(\d+)\.(\d+)", PROJECT["requires-python"])
-    assert floor is not None
-    assert tuple(map(int, python.removeprefix("python=").split("."))) >= tuple(map(int, floor.groups()))
+    assert python.removeprefix("python=") in MATRIX
+    assert PROJECT["requires-python"] == f">={MATRIX[0]}"
+    assert f"--python-version {MATRIX[0]} " in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_what_the_book_and_the_tests_install_is_pinned() -> None:
