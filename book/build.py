@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from book import open_elsewhere
-from book.pages import hover_cards, live_words, protocol_links, typography
-from book.pages.footers import add_origins
+from book.pages import Pages, hover_cards, listed, live_words
+from book.pages.footers import add_footers
 from book.pages.numbers import number_figures
+from book.pages.protocol_links import link_protocol
+from book.pages.typography import mend
 from book.search import index as search
 from lskd.errors import LskdError
 from lskd.files import read_json
@@ -28,6 +30,8 @@ __all__ = ["assemble", "build", "chapters", "copy_static", "included", "pages", 
 
 StrPath = str | os.PathLike[str]
 
+# What is done to pages once Sphinx has built them, in this order; numbers come before those who show them.
+STEPS = (number_figures, add_footers, link_protocol, mend, live_words.check, hover_cards.write, search.write)
 STATIC = {"book/_static": "*", "figures/live": "*.js"}  # scripts and styles that every page loads, where they lie
 
 
@@ -72,17 +76,10 @@ def build(
         told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
         raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
-    for page in (fresh / "_build" / "html").glob("*.html"):
-        text = page.read_text(encoding="utf-8")  # docutils calls this a list although it holds no list items
-        page.write_text(text.replace('<div role="list" class="citation-list">', '<div class="citation-list">'), "utf-8")
-    number_figures(index.parent, chapters(Path(book)))
-    add_origins(index.parent, chapters(Path(book)), Path(notebooks))
-    protocol_links.link(index.parent)
-    typography.write(index.parent)
-    hover_cards.write(index.parent)
-    search.write(index.parent, Path(book))
-    if idle := live_words.problems(index.parent):
-        raise LskdError("the book was not built:\n" + "\n".join(f"  {line}" for line in idle))
+    built = Pages(index.parent, listed(Path(book) / "_toc.yml"), Path(notebooks))
+    for step in STEPS:
+        step(built)
+    built.write()
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")
@@ -125,7 +122,7 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
     shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
     (output / "notebooks").mkdir(exist_ok=True)
-    titles = {page.path: page.title for page in search.listed(book / "_toc.yml")}
+    titles = {page.path: page.title for page in listed(book / "_toc.yml")}
     for path in executed:
         title = titles.get(f"notebooks/{path.stem}")
         (output / "notebooks" / path.name).write_text(json.dumps(entitled(read_json(path), title)), encoding="utf-8")
@@ -157,19 +154,7 @@ def pages(book: Path) -> list[str]:
 
 def chapters(book: Path) -> list[str]:
     """Every page that the table of contents names, the front page first, without ending."""
-    import yaml
-
-    def files(node: Any) -> list[str]:
-        if isinstance(node, dict):
-            own = [node[key] for key in ("root", "file") if isinstance(node.get(key), str)]
-            return own + [file for value in node.values() for file in files(value)]
-        return [file for item in node for file in files(item)] if isinstance(node, list) else []
-
-    try:
-        content = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents") from None
-    return files(content)
+    return [page.path for page in listed(book / "_toc.yml")]
 
 
 def included(book: Path, output: Path) -> list[Path]:

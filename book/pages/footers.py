@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html as markup
 import json
-import os
 import posixpath
 import re
 import shlex
@@ -20,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from book.pages import Pages, way
 from book.pages.find_figures import PageFigure, figures_of
 from lskd.files import read_json
 
-__all__ = ["Origin", "add_origins"]
+__all__ = ["Origin", "add_footers"]
 
 NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
 _IMAGE = re.compile(  # as a cell embeds it, or as Sphinx refers to it
@@ -66,20 +66,15 @@ class Origin:
     records: list[Path] = field(default_factory=list)
 
 
-def add_origins(html: Path, pages: Sequence[str], notebooks: Path) -> None:
+def add_footers(pages: Pages) -> None:
     """Write the line below each figure's caption and put the files that it links to into the book.
 
-    Args:
-        html: folder of built pages.
-        pages: their names, without ".html".
-        notebooks: the executed notebooks; theirs are the pages "notebooks/NAME". Other pages show their pictures.
+    The pages "notebooks/NAME" show the pictures of their notebook; other chapters show those of any.
     """
-    makers = {path.stem: _maker(path) for path in sorted(notebooks.glob("*.ipynb"))}
-    for page in pages:
-        target = html / f"{page}.html"
-        text = target.read_text(encoding="utf-8")
+    makers = {path.stem: _maker(path) for path in sorted(pages.notebooks.glob("*.ipynb"))}
+    for page in (chapter.path for chapter in pages.chapters):
         own = makers.get(Path(page).name) if posixpath.dirname(page) == "notebooks" else None
-        target.write_text(_page(text, html, page, own, list(makers.values())), encoding="utf-8")
+        pages.texts[page] = _page(pages.texts[page], pages.html, page, own, list(makers.values()))
 
 
 def _maker(path: Path) -> Maker:
@@ -171,7 +166,7 @@ def _line(html: Path, page: str, origin: Origin) -> str:
     run = ["lskd", "notebook", "run", origin.maker.name]
     for key, value in origin.maker.parameters.items():
         run += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
-    source = posixpath.relpath(f"_sources/notebooks/{origin.maker.name}.ipynb", posixpath.dirname(page) or ".")
+    source = way(page, f"_sources/notebooks/{origin.maker.name}.ipynb")
     rows.append(f'Drawn by <a href="{source}" download>its notebook</a>: {_code(shlex.join(run))}')
     if origin.inputs:
         read = ", ".join(f"{_code(Path(name).name)} ({digest[:8]})" for name, digest in origin.inputs)
@@ -190,4 +185,4 @@ def _put(html: Path, page: str, path: Path, folder: str, name: str = "") -> str:
     target = html / folder / (name or path.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
-    return posixpath.relpath(os.fspath(target.relative_to(html)).replace(os.sep, "/"), posixpath.dirname(page) or ".")
+    return way(page, target.relative_to(html).as_posix())

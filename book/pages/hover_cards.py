@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 from bs4 import BeautifulSoup, Tag
 
+from book.pages import Pages
 from lskd.errors import LskdError
 
 __all__ = ["collect", "write"]
@@ -22,35 +22,28 @@ __all__ = ["collect", "write"]
 FILE = "_static/lskd-cards/cards.js"  # a folder of its own: what lies in _static loads on every page
 
 
-def write(html: Path) -> Path:
-    """Write the cards of a built book into it; equal pages give equal bytes.
+def write(pages: Pages) -> None:
+    """Write the cards into the book; equal pages give equal bytes.
 
-    Args:
-        html: the folder of the pages.
-
-    Returns:
-        The script, which sets ``lskdCards``: ``{"page.html#place": {"kind", "title", "body"}}``. Addresses in a body
-        are relative to ``html``.
+    The script sets ``lskdCards``: ``{"page.html#place": {"kind", "title", "body"}}``. Addresses in a body are relative
+    to the book's folder.
 
     Raises:
         LskdError: links into the glossary or the bibliography, and nothing there to show.
     """
-    made = collect(html)
-    target = html / FILE
+    target = pages.html / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    stored = json.dumps(made, sort_keys=True, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    stored = json.dumps(collect(pages), sort_keys=True, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     target.write_text(f"lskdCards={stored};\n", encoding="utf-8")
-    return target
 
 
-def collect(html: Path) -> dict[str, dict[str, str]]:
+def collect(built: Pages) -> dict[str, dict[str, str]]:
     """A card for each place in the book that the text of some page refers to."""
-    pages: dict[str, BeautifulSoup] = {}
-    for path in sorted(html.rglob("*.html")):
-        name = path.relative_to(html).as_posix()
-        if not name.startswith(("_", "genindex", "search")):
-            text = re.sub(r"<script\b.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-            pages[name] = BeautifulSoup(text, "html.parser")
+    pages = {
+        f"{name}.html": BeautifulSoup(re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL), "html.parser")
+        for name, text in built.texts.items()
+        if not name.startswith(("_", "genindex", "search"))
+    }
     made = {}
     for target in sorted({target for name, page in pages.items() for target in _linked(name, page)}):
         name, _, place = target.partition("#")
@@ -59,7 +52,7 @@ def collect(html: Path) -> dict[str, dict[str, str]]:
         found = _card(pages[name], place)
         if found is None and name in ("glossary.html", "bibliography.html") and place:
             raise LskdError(
-                f"{html / name}: nothing to show for #{place}; expected a term or an entry of that identity"
+                f"{built.html / name}: nothing to show for #{place}; expected a term or an entry of that identity"
             )
         if found is not None:
             kind, title, body = found

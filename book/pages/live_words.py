@@ -9,24 +9,29 @@ takes ``true`` or ``false``; a list takes one of its values.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 from bs4 import BeautifulSoup, Tag
 
-__all__ = ["problems"]
+from book.pages import Pages
+from lskd.errors import LskdError
+
+__all__ = ["check"]
 
 
-def problems(html: Path) -> list[str]:
-    """What is wrong with the live words of a built book, one line each; empty if each can do what it says."""
+def check(pages: Pages) -> None:
+    """Hold each live word to the controls of its figure.
+
+    Raises:
+        LskdError: words that cannot do what they say, a line each.
+    """
     found = []
-    for path in sorted(html.rglob("*.html")):
-        text = path.read_text(encoding="utf-8")
+    for page, text in pages.texts.items():
         if "lskd-word" in text:  # pages with figures are long, and most have no live word
-            page = path.relative_to(html).as_posix()
             wrong = _wrong(BeautifulSoup(text, "html.parser"))
-            found += [f"{page}: the live word {word!r} {complaint}" for word, complaint in wrong]
-    return found
+            found += [f"{page}.html: the live word {word!r} {complaint}" for word, complaint in wrong]
+    if found:
+        raise LskdError("\n  ".join(["the book was not built:", *found]))
 
 
 def _wrong(page: BeautifulSoup) -> list[tuple[str, str]]:

@@ -7,12 +7,11 @@ from another page by ``data-figure="logit_statistics/logit_spread"``; without nu
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from book.pages import Pages, way
 from book.pages.find_figures import figures_of
 from lskd.errors import LskdError, nearest
 
@@ -33,23 +32,14 @@ class Numbered:
     number: str
 
 
-def number_figures(html: Path, pages: Sequence[str]) -> dict[str, list[Numbered]]:
-    """Write "Figure C.N" before each caption and into every reference.
-
-    Args:
-        html: folder of built pages.
-        pages: names of the chapters in reading order, without ".html"; the first is the front page, chapter 0.
-
-    Returns:
-        The numbered figures of each page that has some.
+def number_figures(pages: Pages) -> None:
+    """Write "Figure C.N" before each caption of a chapter and into every reference; the front page is chapter 0.
 
     Raises:
         LskdError: a reference to a figure that no page holds, or one figure name twice on a page.
     """
-    texts, found = _numbered({page: (html / f"{page}.html").read_text(encoding="utf-8") for page in pages})
-    for page, text in texts.items():
-        (html / f"{page}.html").write_text(_references(text, page, found), encoding="utf-8")
-    return found
+    texts, found = _numbered({chapter.path: pages.texts[chapter.path] for chapter in pages.chapters})
+    pages.texts |= {page: _references(text, page, found) for page, text in texts.items()}
 
 
 def number_joined(text: str, pages: Sequence[str]) -> str:
@@ -108,8 +98,7 @@ def _references(text: str, page: str, found: dict[str, list[Numbered]], *, joine
             near = ", ".join(nearest(name, known, n=1)) or "none, no page has a figure"
             raise LskdError(f"{page}: data-figure={match[1]!r}: there is no figure {name}; the nearest is {near}")
         target, figure = known[name]
-        same = joined or target == page
-        there = "" if same else posixpath.relpath(f"{target}.html", posixpath.dirname(page) or ".")
+        there = "" if joined or target == page else way(page, f"{target}.html")
         return f'<a class="lskd-ref" href="{there}#{figure.anchor}">Figure {figure.number}</a>'
 
     return _REFERENCE.sub(link, text)

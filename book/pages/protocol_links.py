@@ -6,43 +6,39 @@ terminals too. On a built page the words become a link; a number that the protoc
 
 from __future__ import annotations
 
-import functools
-import posixpath
 import re
-from pathlib import Path
 
+from book.pages import Pages, way
 from book.pages.typography import in_text
 from lskd.errors import LskdError
 
-__all__ = ["PAGE", "link"]
+__all__ = ["PAGE", "link_protocol"]
 
-PAGE = "notebooks/protocol.html"
+PAGE = "notebooks/protocol"
 _NUMBER = r"\d(?:\.\d)*"
 _SECTION = re.compile(
     rf"\b(?P<before>[Pp]rotocol (?:sections? )?)(?P<numbers>{_NUMBER}(?:(?:, | and | or ){_NUMBER})*)"
 )
 
 
-def link(html: Path) -> None:
-    """Turn the references on all pages of a built book into links.
+def link_protocol(pages: Pages) -> None:
+    """Turn the references on all pages into links.
 
     Raises:
         LskdError: a section that the protocol's page does not have.
     """
-    target = html / PAGE
-    if not target.is_file():
+    if PAGE not in pages.texts:
         return
-    known = set(re.findall(r'id="(protocol-[\d-]+)"', target.read_text(encoding="utf-8")))
-    for path in sorted(html.rglob("*.html")):
-        page = path.relative_to(html).as_posix()
-        text = path.read_text(encoding="utf-8")
-        if "_static" in path.parts or "rotocol" not in text:
-            continue
-        path.write_text(in_text(text, functools.partial(_linked, page=page, known=known)), encoding="utf-8")
+    known = set(re.findall(r'id="(protocol-[\d-]+)"', pages.texts[PAGE]))
+
+    def linked(page: str, text: str) -> str:
+        return in_text(text, lambda words: _linked(words, page, known)) if "rotocol" in text else text
+
+    pages.change(linked)
 
 
-def _linked(words: str, *, page: str, known: set[str]) -> str:
-    there = "" if page == PAGE else posixpath.relpath(PAGE, posixpath.dirname(page) or ".")
+def _linked(words: str, page: str, known: set[str]) -> str:
+    there = "" if page == PAGE else way(page, f"{PAGE}.html")
 
     def number(match: re.Match[str]) -> str:
         anchor = "protocol-" + "-".join(match[0].split(".")[:2])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-__all__ = ["bound", "in_text", "write"]
+from book.pages import Pages
+
+__all__ = ["bound", "in_text", "mend"]
 
 SPACE = "\u00a0"
 # Left as they are: tags, and what is no running text. Formulas are still LaTeX in a built page.
@@ -28,8 +29,7 @@ def bound(page: str) -> str:
     return in_text(page, lambda text: _APART.sub(SPACE, text))
 
 
-def write(html: Path) -> None:
-    """Mend every page of a built book."""
-    for path in sorted(html.rglob("*.html")):
-        if "_static" not in path.parts:
-            path.write_text(bound(path.read_text(encoding="utf-8")), encoding="utf-8")
+def mend(pages: Pages) -> None:
+    """Mend every page; docutils calls a list what holds no list items."""
+    wrong, right = '<div role="list" class="citation-list">', '<div class="citation-list">'
+    pages.change(lambda page, text: bound(text.replace(wrong, right)))

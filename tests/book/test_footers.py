@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from book.pages.footers import add_origins
+from book.pages import Chapter, Pages
+from book.pages.footers import add_footers
 
 IMAGE = '<img class="lskd-{} dark-light" alt="a" src="data:image/svg+xml,x"{}>'
 HIDDEN = ' style="display:none"'
@@ -66,7 +67,9 @@ def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "nb" / "spread.ipynb", {"cells": [], "metadata": {"papermill": {"parameters": parameters}}})
     write(tmp_path / "html" / "notebooks" / "spread.html", PAGE)
     write(tmp_path / "html" / "intro.html", CHAPTER)
-    add_origins(tmp_path / "html", ["intro", "notebooks/spread"], tmp_path / "nb")
+    built = Pages(tmp_path / "html", [Chapter("intro"), Chapter("notebooks/spread")], tmp_path / "nb")
+    add_footers(built)
+    built.write()
     return tmp_path / "html"
 
 

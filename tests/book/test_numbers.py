@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from book.pages import Chapter, Pages
 from book.pages.numbers import number_figures, number_joined
 from lskd.errors import LskdError
 
@@ -37,14 +38,18 @@ def html(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def numbered(html: Path) -> None:
+    built = Pages(html, [Chapter(page) for page in PAGES])
+    number_figures(built)
+    built.write()
+
+
 def read(html: Path, page: str) -> str:
     return (html / f"{page}.html").read_text(encoding="utf-8")
 
 
 def test_a_number_is_chapter_and_place(html: Path) -> None:
-    found = number_figures(html, PAGES)
-    assert [(f.name, f.number) for f in found["notebooks/curves"]] == [("loss", "2.1"), ("plain", "2.2")]
-    assert [f.number for f in found["intro"]] == ["1"]
+    numbered(html)
     curves = read(html, "notebooks/curves")
     assert '<figcaption><span class="lskd-number">Figure 2.1.</span> moving' in curves
     assert "<figcaption>still" in curves  # stands in for the live one, and has its number
@@ -57,7 +62,7 @@ def test_a_number_is_chapter_and_place(html: Path) -> None:
 
 
 def test_text_points_at_figures_of_its_own_and_of_other_pages(html: Path) -> None:
-    number_figures(html, PAGES)
+    numbered(html)
     assert '<a class="lskd-ref" href="notebooks/curves.html#live-loss">Figure 2.1</a>' in read(html, "intro")
     assert '<a class="lskd-ref" href="../intro.html#id1">Figure 1</a>' in read(html, "notebooks/idea")
     assert '<a class="lskd-ref" href="#figure-plain">Figure 2.2</a>' in read(html, "notebooks/curves")
@@ -66,14 +71,14 @@ def test_text_points_at_figures_of_its_own_and_of_other_pages(html: Path) -> Non
 def test_a_reference_to_nothing_is_an_error_that_names_the_nearest(html: Path) -> None:
     (html / "notebooks" / "idea.html").write_text('<a data-figure="curves/plane">x</a>', encoding="utf-8")
     with pytest.raises(LskdError, match=r"notebooks/idea: .*curves/plane.*nearest is curves/plain"):
-        number_figures(html, PAGES)
+        numbered(html)
 
 
 def test_one_name_twice_on_a_page_is_an_error(html: Path) -> None:
     twice = '<figure id="figure-a"><figcaption>1</figcaption></figure>' * 2
     (html / "notebooks" / "idea.html").write_text(twice, encoding="utf-8")
     with pytest.raises(LskdError, match="notebooks/idea: two figures are called a"):
-        number_figures(html, PAGES)
+        numbered(html)
 
 
 def test_pages_that_are_joined_for_print_have_the_same_numbers() -> None:

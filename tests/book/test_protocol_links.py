@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from book.pages import protocol_links
+from book.pages import Pages, protocol_links
 from figures import recipe_tables
 from lskd.errors import LskdError
 from lskd.fingerprint import PACKAGES, ROOT
@@ -58,6 +58,12 @@ def test_every_doubt_stands_in_a_section(sections: set[str], tmp_path: Path) -> 
         recipe_tables.doubts_in("5.9")
 
 
+def linked(html: Path) -> None:
+    built = Pages(html, [])
+    protocol_links.link_protocol(built)
+    built.write()
+
+
 def write(html: Path, body: str) -> Path:
     (html / "notebooks").mkdir(exist_ok=True)
     (html / "notebooks" / "protocol.html").write_text('<h3 id="protocol-1-4">1.4</h3><h3 id="protocol-5-3">5.3</h3>')
@@ -70,18 +76,18 @@ def test_words_become_links(tmp_path: Path) -> None:
     page = write(
         tmp_path, "<p>As (protocol 1.4) and (protocol sections 1.4 and 5.3.2) say; <code>protocol 9.9</code>.</p>"
     )
-    protocol_links.link(tmp_path)
+    linked(tmp_path)
     one, three = (
         f'<a class="reference internal" href="notebooks/protocol.html#protocol-{a}">{n}</a>'
         for a, n in (("1-4", "1.4"), ("5-3", "5.3.2"))
     )
     expected = f"<p>As (protocol {one}) and (protocol sections {one} and {three}) say; <code>protocol 9.9</code>.</p>"
     assert page.read_text(encoding="utf-8") == expected
-    protocol_links.link(tmp_path)
+    linked(tmp_path)
     assert page.read_text(encoding="utf-8") == expected
 
 
 def test_a_section_that_is_not_there_fails_the_build(tmp_path: Path) -> None:
     write(tmp_path, "<p>protocol section 4.7</p>")
-    with pytest.raises(LskdError, match=r"api.html: the protocol has no section 4.7; see notebooks/protocol.ipynb"):
-        protocol_links.link(tmp_path)
+    with pytest.raises(LskdError, match=r"api: the protocol has no section 4.7; see notebooks/protocol.ipynb"):
+        linked(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from reading import go, small
 
-from book.pages import hover_cards
+from book.pages import Pages, hover_cards
 from lskd.errors import LskdError
 
 pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
@@ -53,14 +53,16 @@ def test_equal_pages_give_equal_cards_and_a_term_without_a_meaning_is_an_error(t
     glossary = '<dl class="glossary"><dt id="term-a">a<a class="headerlink">#</a></dt><dd><p>first</p></dd></dl>'
     link = '<a class="reference internal" href="glossary.html#term-{}">x</a>'
     small(tmp_path, link.format("a"), glossary=glossary)
-    bytes_ = hover_cards.write(tmp_path).read_bytes()
+    hover_cards.write(Pages(tmp_path, []))
+    bytes_ = (tmp_path / hover_cards.FILE).read_bytes()
     assert json.loads(bytes_[len("lskdCards=") : -2]) == {
         "glossary.html#term-a": {"kind": "term", "title": "a", "body": "<p>first</p>"}
     }
-    assert hover_cards.write(tmp_path).read_bytes() == bytes_
+    hover_cards.write(Pages(tmp_path, []))
+    assert (tmp_path / hover_cards.FILE).read_bytes() == bytes_
     small(tmp_path, link.format("b"), glossary=glossary)
     with pytest.raises(LskdError, match=r"glossary.html: nothing to show for #term-b; expected a term or an entry"):
-        hover_cards.write(tmp_path)
+        hover_cards.write(Pages(tmp_path, []))
 
 
 @pytest.mark.browser

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from reading import go, small
 
 from book import build
 from book import build as books
-from book.pages import live_words
+from book.pages import Pages, live_words
 from figures.live.controls import Check, Choice, Entry, Slider, Steps
 from lskd.errors import LskdError
 from lskd.losses import kd_loss
@@ -232,10 +234,9 @@ FIGURE = "".join(
 def test_a_word_that_can_do_nothing_is_found(tmp_path: Path, address: str, complaint: str) -> None:
     figure = f'<figure class="lskd-live" id="live-a">{FIGURE}</figure>'
     small(tmp_path, f'{figure}<p><a class="lskd-word" href="{address}">some words</a></p>')
-    found = live_words.problems(tmp_path)
-    assert len(found) == bool(complaint)
-    if complaint:
-        assert found[0].startswith(f"page.html: the live word 'some words' {complaint}")
+    expected = f"page.html: the live word 'some words' {complaint}"
+    with pytest.raises(LskdError, match=re.escape(expected)) if complaint else nullcontext():
+        live_words.check(Pages(tmp_path, []))
 
 
 def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,4 +255,4 @@ def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_word_of_the_book_is_idle(book: Path) -> None:
-    assert live_words.problems(book) == []
+    live_words.check(Pages(book, []))

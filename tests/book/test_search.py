@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from book import build as books
+from book.pages import Chapter, Pages, listed
 from book.search import index
-from book.search.index import Page
 from lskd.errors import LskdError
 from lskd.fingerprint import ROOT
 
@@ -38,31 +38,32 @@ def test_the_table_of_contents_names_pages_parts_and_titles(tmp_path: Path) -> N
         "    sections:\n    - file: sub/b\n- chapters:\n  - file: c\n",
         encoding="utf-8",
     )
-    assert index.listed(tmp_path / "_toc.yml") == [
-        Page("intro"),
-        Page("a", "Other", "The idea"),
-        Page("sub/b", "", "The idea"),
-        Page("c"),
+    assert listed(tmp_path / "_toc.yml") == [
+        Chapter("intro"),
+        Chapter("a", "Other", "The idea"),
+        Chapter("sub/b", "", "The idea"),
+        Chapter("c"),
     ]
     with pytest.raises(LskdError, match="no such file; a book needs a table of contents"):
-        index.listed(tmp_path / "none.yml")
+        listed(tmp_path / "none.yml")
 
 
 def test_the_words_are_equal_for_equal_pages_and_not_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "_toc.yml").write_text("root: intro\nchapters:\n- file: empty\n", encoding="utf-8")
     (tmp_path / "empty.html").write_text(article(""), encoding="utf-8")
     page = article("<section id='x'><h1>X</h1><p>é &lt;/script&gt; \u2028 end</p></section>")
     (tmp_path / "intro.html").write_text(page, encoding="utf-8")
-    script = index.write(tmp_path, tmp_path)
+    built, script = Pages(tmp_path, [Chapter("intro"), Chapter("empty")]), tmp_path / index.FOLDER / "words.js"
+    index.write(built)
     first = script.read_bytes()
     assert words(tmp_path) == {
         "pages": [["intro.html", "X", "", [["", "X", "section", "é </script> end"]]]],
     }
-    assert index.write(tmp_path, tmp_path).read_bytes() == first
+    index.write(built)
+    assert script.read_bytes() == first
     assert {path.name for path in script.parent.iterdir()} == {"words.js", "find.js", "show.js"}
     monkeypatch.setattr(index, "LIMIT", 40)
     with pytest.raises(LskdError, match=r"words\.js: \d+ bytes to load for the first result, expected at most 40"):
-        index.write(tmp_path, tmp_path)
+        index.write(built)
 
 
 def words(html: Path) -> dict[str, Any]:
