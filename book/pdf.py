@@ -62,6 +62,7 @@ def build(
         if status or not page.is_file() or "Include file" in log:
             raise LskdError("the pages were not joined:\n" + "\n".join(log.splitlines()[-20:]))
         joined = number_joined(page.read_text(encoding="utf-8"), chapters(copy))
+        joined = joined.replace('<details class="lskd-solution">', '<details class="lskd-solution" open>')
         page.write_text(typography.bound(joined), encoding="utf-8")
         printed = place / "book.pdf"
         call = [os.fspath(program), "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]

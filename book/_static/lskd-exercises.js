@@ -17,8 +17,10 @@
     }
   };
   const plain = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
-  const number = text => {
-    const [top, bottom, ...rest] = text.replace(/[\s%]/g, "").replace(/−/g, "-").replace(/,/g, ".").split("/");
+  const number = (text, thousands) => {
+    let written = text.replace(/[\s%A-Za-z]+$/, "").replace(/\s+/g, "").replace(/−/g, "-");
+    if (thousands && /^[-+]?\d{1,3}(,\d{3})+(\.\d*)?$/.test(written)) written = written.replace(/,/g, "");
+    const [top, bottom, ...rest] = written.replace(/,/g, ".").split("/");
     if (rest.length || !plain.test(top) || (bottom !== undefined && !plain.test(bottom))) return NaN;
     const value = bottom === undefined ? Number(top) : Number(top) / Number(bottom);
     return Number.isFinite(value) ? value : NaN;
@@ -26,8 +28,9 @@
   /* [good or not or neither, what to say] */
   const judge = (given, found) => {
     if (given.wrong) return found === given.answer ? [true, given.right] : [false, given.wrong[found]];
-    const x = number(found);
+    const x = number(found, Math.abs(given.answer) >= 1000);
     if (Number.isNaN(x)) return [null, "Type a number, such as 0.5 or 1/3."];
+    if (given.whole && !Number.isInteger(x)) return [null, "Type a whole number: this is a count."];
     if (Math.abs(x - given.answer) <= given.tolerance * (1 + 1e-9)) return [true, given.right];
     const known = given.mistakes.find(([value]) => Math.abs(x - value) <= given.tolerance);
     return [false, known ? known[1] : given.hint];
@@ -70,6 +73,22 @@
     box.classList.add("lskd-on");
   };
 
+  /* A sheet for class has the questions; with all solutions open it has those too. */
+  const opener = first => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "lskd-open-solutions";
+    const solutions = [...document.querySelectorAll("details.lskd-solution")];
+    const say = () => (button.textContent = solutions.every(s => s.open) ? "Fold all solutions" : "Open all solutions");
+    button.addEventListener("click", () => {
+      const open = !solutions.every(solution => solution.open);
+      for (const solution of solutions) solution.open = open;
+      say();
+    });
+    say();
+    first.before(button);
+  };
+
   /* The page that lists all exercises: which are solved, how many, and forgetting it. */
   const list = place => {
     const entries = [...place.querySelectorAll("[data-exercise]")];
@@ -96,6 +115,8 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     for (const box of document.querySelectorAll(".lskd-answer")) start(box);
+    const first = document.querySelector(".lskd-exercise");
+    if (first) opener(first);
     for (const name of Object.keys(solved())) mark(name, true);
     for (const place of document.querySelectorAll(".lskd-exercises")) list(place);
   });

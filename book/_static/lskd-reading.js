@@ -63,6 +63,17 @@
     target.scrollIntoView();
   };
 
+  /* Paper is white, whatever the screen is. */
+  let theme = null;
+  addEventListener("beforeprint", () => {
+    theme ??= page.dataset.theme;
+    page.dataset.theme = "light";
+  });
+  addEventListener("afterprint", () => {
+    if (theme) page.dataset.theme = theme;
+    theme = null;
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
     const place = document.querySelector(".article-header-buttons");
     if (place && document.querySelector(MACHINERY)) place.prepend(button());

@@ -168,7 +168,9 @@ class Posed:
             good = found == a.right
             return good, self.fill(e.right if good else e.wrong[found])
         assert isinstance(a.right, float)
-        x = number(found)
+        x = number(found, thousands=abs(a.right) >= 1000)
+        if a.whole and x != round(x):
+            raise ValueError(f"{found!r} is no whole number, and a count is one")
         if abs(x - a.right) <= a.tolerance * (1 + 1e-9):
             return True, self.fill(e.right)
         for mistake, said in self.mistakes:
@@ -177,13 +179,19 @@ class Posed:
         return False, self.fill(e.hint)
 
 
-def number(text: Any) -> float:
-    """A number as people write one: ``0,5``, ``−3``, ``1/3``, ``90 %``.
+def number(text: Any, *, thousands: bool = False) -> float:
+    """A number as people write one: ``0,5``, ``−3``, ``1/3``, ``90 %``, ``2.7 points``.
+
+    Args:
+        thousands: a comma before three digits is no decimal comma: ``90,000``, as this book prints large numbers.
 
     Raises:
         ValueError: it is none.
     """
-    written = re.sub(r"[\s%]", "", str(text)).replace("−", "-").replace(",", ".")
+    written = re.sub(r"\s+", "", re.sub(r"[\s%A-Za-z]+$", "", str(text))).replace("−", "-")
+    if thousands and re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?", written):
+        written = written.replace(",", "")
+    written = written.replace(",", ".")
     top, _, bottom = written.partition("/")
     plain = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
     if not plain.fullmatch(top) or (bottom and not plain.fullmatch(bottom)) or (bottom and float(bottom) == 0):

@@ -113,7 +113,7 @@ def _form(posed: Posed, name: str) -> str:
         asked = "Your prediction" if e.kind == "predict" else "Your answer"
         fields = f"<fieldset>\n<legend>{asked}</legend>\n{boxes}</fieldset>\n{_BUTTON}\n"
     else:
-        content |= {"tolerance": a.tolerance, "hint": _inline(posed.fill(e.hint))}
+        content |= {"tolerance": a.tolerance, "whole": a.whole, "hint": _inline(posed.fill(e.hint))}
         content["mistakes"] = [[x, _inline(said)] for x, said in posed.mistakes]
         allowed = "a whole number" if a.whole else f"± {a.tolerance:g} will do"
         fields = (

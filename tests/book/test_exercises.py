@@ -261,12 +261,28 @@ def _without_features(networks: Networks) -> Networks:
         ("+.25", 0.25),
         ("1/4", 0.25),
         ("90 %", 90.0),
+        ("2.7 points", 2.7),
+        ("162 views", 162.0),
+        ("90,000", 90.0),
         ("1e-3", 0.001),
         (7, 7.0),
     ],
 )
 def test_numbers_as_people_write_them(text: Any, value: float) -> None:
     assert model.number(text) == value
+
+
+@pytest.mark.parametrize(("text", "good"), [("90,000", True), ("90000", True), ("90 000 views", True), ("90", False)])
+def test_a_large_answer_may_have_the_commas_that_the_book_prints(text: str, good: bool) -> None:
+    large = Posed("toy", 1, QUESTION, dataclasses.replace(TEN, right=90_000.0, whole=True, near={}))
+    assert large.judge(text)[0] == good
+
+
+def test_a_count_is_a_whole_number() -> None:
+    count = Posed("toy", 1, QUESTION, dataclasses.replace(TEN, whole=True))
+    assert count.judge("10")[0]
+    with pytest.raises(ValueError, match=r"'10\.2' is no whole number"):
+        count.judge("10.2")
 
 
 @pytest.mark.parametrize("text", ["", "ten", "1/0", "1/2/3", "--1", "1.2.3", "nan", "inf"])

@@ -19,13 +19,15 @@ from paper import store
 # --- browser ----------------------------------------------------------------------------------------------------------
 
 STATIC = ROOT / "book" / "_static"
+LARGE = dataclasses.replace(TEN, right=90_000.0, whole=True, near={})
 
 
 @pytest.fixture
 def paper(tmp_path: Path) -> Path:
     """A page of two exercises and a list, with the book's script and style, on disk."""
     choice = dataclasses.replace(CHOICE, name="two", start="Begin.")
-    shown = [Posed("toy", 1, QUESTION, TEN), Posed("toy", 2, choice, Answer(right="a", shown={"all": ""}))]
+    large = Posed("toy", 3, dataclasses.replace(QUESTION, name="three"), LARGE)
+    shown = [Posed("toy", 1, QUESTION, TEN), Posed("toy", 2, choice, Answer(right="a", shown={"all": ""})), large]
     listed = (
         '<div class="lskd-exercises"><p><span data-count role="status"></span><button type="button" hidden>Forget it'
         '</button></p><ul><li data-exercise="toy-one" data-checked><span data-done></span></li>'
@@ -66,11 +68,17 @@ def test_the_page_judges_as_the_kernel_does(page: Any, paper: Path) -> None:
         button.click()
         assert verdict(page, "toy-one") == "Type a number, such as 0.5 or 1/3."
         assert field.get_attribute("aria-invalid") == "true"
+    field, button = page.locator("#exercise-toy-three input"), page.locator("#exercise-toy-three button")
+    for text, said in (("90,000", "Right."), ("90,000.5", "Type a whole number"), ("90 views", "Not yet.")):
+        field.fill(text)
+        button.click()
+        assert verdict(page, "toy-three").startswith(said)
 
 
 @browser
 def test_exercises_are_done_by_keyboard_alone(page: Any, paper: Path) -> None:
     page.goto(paper.as_uri())
+    page.keyboard.press("Tab")  # "Open all solutions"
     page.keyboard.press("Tab")
     page.keyboard.type("10")
     page.keyboard.press("Enter")
@@ -140,14 +148,17 @@ def test_without_scripts_question_options_and_solution_remain(chromium: Any, pap
 
 
 @browser
-def test_print_has_solutions_and_no_fields(page: Any, paper: Path) -> None:
+def test_print_has_the_solutions_that_are_open_and_no_fields(page: Any, paper: Path) -> None:
     page.goto(paper.as_uri())
-    height = "e => e.getBoundingClientRect().height"
-    folded = page.locator("#exercise-toy-two details").last.evaluate(height)
     page.emulate_media(media="print")
     assert page.locator("input:visible, button:visible").count() == 0
     assert page.locator("fieldset label:visible").count() == 3
-    assert page.locator("#exercise-toy-two details").last.evaluate(height) > folded + 10
+    assert page.locator("details:visible").count() == 0
+    page.emulate_media(media="screen")
+    page.get_by_role("button", name="Open all solutions").click()
+    page.emulate_media(media="print")
+    assert page.locator("details.lskd-solution:visible").count() == 3
+    assert "Ten." in page.locator("#exercise-toy-one details.lskd-solution").inner_text()
 
 
 # --- the built book ---------------------------------------------------------------------------------------------------
