@@ -87,12 +87,22 @@
     });
   };
 
-  /* How well a word of the book answers a word of the query: 1 itself, less for its other forms and what it begins. */
+  /* What readers type for what the book says; a row's words stand for one another. */
+  const SYNONYMS = [
+    "install setup environment", "dataset data", "reproduce replicate", "pretrained released published", "warmup warm",
+    "cite citation bibtex", "checkpoint weights", "crossentropy ce", "kullback kl", "accuracy results", "gpu cuda",
+    "colab binder", "slurm cluster", "transformer vit", "download get", "speed fast",
+  ].map(row => row.split(" "));
+  const standsFor = (term, word) =>  // stemmed here, because the stemmer comes when a reader begins to search
+    SYNONYMS.some(row => row.includes(word) && row.some(other => other === term.word || stem(other) === term.stem));
+
+  /* How well a word of the book answers a word of the query: 1 itself, less for its other forms, what it begins, and
+     words that mean the same. */
   const likeness = (term, word) => {
     if (word === term.word) return 1;
     if (term.word.length > 2 && stem(word) === term.stem) return 0.85;
     if (term.begins && word.startsWith(term.word)) return 0.45 + 0.35 * (term.word.length / word.length);
-    return 0;
+    return standsFor(term, word) ? 0.4 : 0;
   };
 
   /* Where several words stand one after another, as "Z score" for "z-score"; the last may be unfinished. */

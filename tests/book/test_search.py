@@ -255,6 +255,10 @@ class TestFind:
         assert engine.evaluate("q => lskdSearch.find(q).some", query) is False
         assert find(engine, query) == ["The Z-score of a brim"]
 
+    def test_words_that_readers_use_stand_for_those_of_the_book(self, engine: Any) -> None:
+        assert find(engine, "warmup")[0] == "Temperature of hats"  # which keeps a head warm
+        assert engine.evaluate("lskdSearch.find('download the wombat').some") is True  # nothing here is to be had
+
     def test_all_words_must_match(self, engine: Any) -> None:
         assert find(engine, "wombat brim") == ["The Z-score of a brim"]
         some = engine.evaluate("lskdSearch.find('wombat bowler')")
