@@ -36,7 +36,7 @@ from lskd.data.views import Views, normalize
 from lskd.files import write_json
 from lskd.losses import dkd_loss, kd_loss
 from lskd.models import create_model, model_info
-from lskd.recipe import Recipe
+from lskd.recipes import Recipe
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import evaluate
 from lskd.trainer.execution import Execution

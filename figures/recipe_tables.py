@@ -15,8 +15,7 @@ from figures.table import Table
 from figures.theme import Theme, figure
 from lskd.errors import LskdError
 from lskd.files import atomic_write
-from lskd.recipe import Recipe
-from lskd.recipes import doubts, list_recipes, load_recipe
+from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.cells import Cell, of_recipe
 from paper.tables import Entry

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -34,8 +35,8 @@ def arguments(
         ValueError: unknown or missing ones; names a near one.
     """
     check_keywords(owner, word, function, given)
-    types = _types(function)
-    return {k: convert(v, types[k], f"{owner}: {k}") if k in types else v for k, v in given.items()}
+    known = _types(function)
+    return {k: convert(v, known[k], f"{owner}: {k}") if k in known else v for k, v in given.items()}
 
 
 def convert(value: Any, wanted: Any, where: str) -> Any:
@@ -54,16 +55,20 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
     for index, key in re.findall(r"\[(\d+)]|\.(\w+)", path.partition("[...]")[0]):
-        where += f"[{index}]" if index else key if where.endswith(" ") else f".{key}"
+        where += f"[{index}]" if index else key if where.endswith((" ", ".")) else f".{key}"
         value = value[int(index) if index else key]
-        wanted = _fields(wanted).get(key, Any)
+        wanted = _fields(wanted).get(key, Any) if key else (*typing.get_args(_bare(wanted)), Any)[0]
     if "[...]" in path:  # of a dictionary, whose key msgspec does not say
         for key, one in value.items():
-            convert(one, typing.get_args(wanted)[1], f"{where}.{key}")
+            convert(one, typing.get_args(_bare(wanted))[1], f"{where}.{key}")
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
-        raise LskdError(f"{where.rstrip(': ')} has no {unknown[1]!r}{hint(unknown[1], _fields(wanted), 'it has')}")
+        raise LskdError(f"{where.rstrip(': .')} has no {unknown[1]!r}{hint(unknown[1], _fields(wanted), 'it has')}")
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
-        raise LskdError(f"{where.rstrip(': ')} needs {missing[1]}")
+        raise LskdError(f"{where.rstrip(': .')} needs {missing[1]}")
+    if problem.startswith("Invalid enum value"):
+        kinds = [kind for kind in _alternatives(wanted) if typing.get_origin(kind) is Literal]
+        choices = [str(choice) for kind in kinds for choice in typing.get_args(kind)]
+        raise LskdError(f"{where} is {value!r}{hint(str(value), choices, 'expected one of')}")
     expected = re.sub(r", got .*", "", problem.removeprefix("Expected "))
     for old, new in WORDS.items():
         expected = expected.replace(old, new)
@@ -86,7 +91,8 @@ def _plain(value: Any, where: str) -> Any:
 def _types(function: Callable[..., Any]) -> dict[str, Any]:
     """The declared types of a function's parameters that can be checked; another's own may be anything."""
     try:
-        declared = typing.get_type_hints(function, include_extras=True)
+        made = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+        declared = typing.get_type_hints(made, include_extras=True)
     except Exception:  # names that exist for a type checker alone
         return {}
     return {name: wanted for name, wanted in declared.items() if _is_plain(wanted)}
@@ -99,9 +105,20 @@ def _is_plain(wanted: Any) -> bool:
         return False
 
 
+def _bare(wanted: Any) -> Any:
+    """A type without its ranges."""
+    return _bare(typing.get_args(wanted)[0]) if typing.get_origin(wanted) is Annotated else wanted
+
+
+def _alternatives(wanted: Any) -> list[Any]:
+    """The parts of a union, or the one type."""
+    union = typing.get_origin(bare := _bare(wanted)) in (typing.Union, types.UnionType)
+    return [_bare(kind) for kind in typing.get_args(bare)] if union else [bare]
+
+
 def _fields(wanted: Any) -> dict[str, Any]:
     """The keys of a Struct, which may be optional, and their types."""
-    for kind in (wanted, *typing.get_args(wanted)):
+    for kind in _alternatives(wanted):
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return {field.name: field.type for field in msgspec.structs.fields(kind)}
     return {}

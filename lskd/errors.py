@@ -25,9 +25,11 @@ def nearest(word: str, choices: Iterable[str], *, n: int = 1) -> list[str]:
 
 def hint(word: str, choices: Iterable[str], have: str = "there are") -> str:
     """The end of an error: "; did you mean 'x'? There are x, y" when a choice is near, else "; there are x, y"."""
+    choices = list(choices)
     folded = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), folded, n=1)
-    listed = f"{have} {', '.join(folded.values()) or 'none'}"
+    many = f"{len(choices)}, such as " if len(choices) > 24 else ""
+    listed = f"{have} {many}{', '.join(nearest(word, choices, n=3) if many else choices) or 'none'}"
     return f"; did you mean {folded[near[0]]!r}? {listed[0].upper()}{listed[1:]}" if near else f"; {listed}"
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,18 @@ from typing import Any
 
 from lskd.errors import LskdError
 
-__all__ = ["atomic_path", "atomic_write", "locked", "read_json", "say_sizes", "sha256_file", "short", "write_json"]
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "locked",
+    "read_json",
+    "read_toml",
+    "say_sizes",
+    "sha256_file",
+    "short",
+    "visible",
+    "write_json",
+]
 
 
 @contextlib.contextmanager
@@ -83,6 +95,26 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise LskdError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a TOML file, also one that begins with a byte order mark, as some editors write.
+
+    Raises:
+        LskdError: not UTF-8, or not TOML. A missing file is a FileNotFoundError.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise LskdError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise LskdError(f"{path}: not valid TOML ({error})") from None
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Files below a folder, sorted; not what systems and editors hide there: ``._x``, ``.ipynb_checkpoints``."""
+    found = ((path, path.relative_to(folder).parts) for path in folder.rglob(pattern))
+    return sorted(path for path, parts in found if not any(part.startswith(".") for part in parts))
 
 
 def _unsuitable(obj: Any, place: str = "value") -> str | None:

@@ -1,11 +1,10 @@
 """Recipes: what is trained, on what and how, as TOML files; the one source of every hyperparameter.
 
-A file is a cohort: its top-level keys are the protocol that all members share, ``[members.NAME]`` is one
-objective each. Files live in ``recipes/`` and its folders; a name is the file's path there without ``.toml``
-("cifar100/resnet56-resnet20"), or the path of any file.
+A file is a cohort: its top-level keys are the protocol that all members share (:class:`Protocol`), ``[members.NAME]``
+is one objective each, with the settings of its constructor. Files live in ``recipes/`` and its folders; a name is the
+file's path there without ``.toml`` ("cifar100/resnet56-resnet20"), or the path of any file.
 
-A member also says what is known about it, which decides nothing: its published value, where the settings come
-from, which of them are assumed, and where sources disagree (names explained in ``recipes/doubts.toml``).
+A member also says what is known about it (:class:`About`), which decides nothing.
 
 A recipe may need packages that are not installed (:meth:`Recipe.obstacles`): it is read and checked all the same, and
 training it is refused with the reason.
@@ -13,25 +12,29 @@ training it is refused with the reason.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import inspect
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from msgspec import Meta, Struct, structs
 
+from lskd.checked import Count, Natural, arguments, convert
 from lskd.data import DATASETS
-from lskd.errors import LskdError, nearest
+from lskd.errors import LskdError, hint, pick
+from lskd.files import read_toml, visible
 from lskd.models import create_model, list_models
-from lskd.objectives import METHODS, create_objective
-from lskd.own_code import is_external, load_function
-from lskd.recipe import OPTIMIZATION, OPTIMIZATION_CHOICES, About, Recipe, Teacher
+from lskd.objectives import METHODS
+from lskd.own_code import is_external, load_function, source_digest
 
 __all__ = [
     "About",
+    "Optimization",
+    "Protocol",
     "Recipe",
     "Teacher",
     "alone_recipe",
@@ -44,15 +47,143 @@ __all__ = [
 ]
 
 FOLDERS = (Path(__file__).resolve().parent.parent / "recipes", Path(__file__).resolve().parent / "_recipes")
-
 DOUBTS = "doubts.toml"
 SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")  # a fifth of the others' learning rate (protocol 4.2)
 TEMPLATE = "cifar100/alone/resnet32x4"
+# What data sets need beside torch and NumPy. torchvision has ImageNet's networks too.
+PACKAGES = {"imagenet": ("torchvision", "PIL"), "cifar100_224": ("PIL",), "folder": ("PIL",)}
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+# Ranges of the settings of objectives, which are importable without msgspec.
+RANGES: dict[str, Any] = dict.fromkeys(("temperature", "t_start", "t_end"), Positive)
+RANGES |= dict.fromkeys(("kd_weight", "ce_weight", "alpha", "beta"), NotNegative)
+
+
+class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a cohort's teacher comes from: a recipe that trains it on the same data, or a checkpoint.
+
+    Attributes:
+        network: name for :func:`lskd.models.create_model`.
+        recipe: name of the recipe that trains it.
+        seed: the seed of that run; one teacher serves the students of all seeds.
+        settings: changes to that recipe, dotted keys.
+        checkpoint: path of a ``.safetensors`` or published ``.pth`` file, used instead of ``recipe``; for
+            ImageNet ResNets also "torchvision:" and the name of its weights, such as ``torchvision:IMAGENET1K_V1``.
+        input_size: height and width of the images that it sees, resized from the students' (bilinear, protocol
+            1.6); None: the students' own. A recipe that trains it gets the same number as ``data.size``.
+    """
+
+    network: str
+    recipe: str | None = None
+    seed: int = 0
+    settings: dict[str, Any] = {}
+    checkpoint: str | None = None
+    input_size: Annotated[int, Meta(ge=8)] | None = None
+
+
+class Optimization(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table ``[optimization]``; without it SGD with learning rates in steps (:mod:`lskd.trainer.optimization`)."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    nesterov: bool = False
+    schedule: Literal["steps", "cosine"] = "steps"
+    warmup_epochs: Natural = 0
+    first_rate: NotNegative = 0.0
+    final_rate: NotNegative = 0.0
+    drop_last_batch: bool = False
+    drop_path: Share | None = None
+    exempt_from_decay: tuple[
+        Literal["biases", "norms", "class token", "position embedding", "distillation token"], ...
+    ] = ()
+
+
+class About(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known about a member. Nothing here decides what is trained.
+
+    Attributes:
+        published: the published test accuracy in percent; None where nothing is published at these settings.
+        published_top5: the same for the five largest logits.
+        sources: where the value and the settings come from.
+        assumed: settings that no source gives.
+        doubts: where sources disagree or something is unknown, names in ``recipes/doubts.toml`` or sentences.
+    """
+
+    published: Percent | None = None
+    published_top5: Percent | None = None
+    sources: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a recipe's file. Epochs count from 1; ``milestones`` are the last epochs before each decay.
+
+    ``threads`` is what one network computes with on a CPU. It decides the order of sums, hence bits; members are
+    trained side by side on the threads there are, so more than 1 is for a network that is trained alone.
+    ``members``, ``data`` and ``optimization`` stay as they are written, because they are part of a run's identity;
+    ``sources`` and ``doubts`` are those of all members.
+    """
+
+    dataset: str
+    student: str
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    members: Annotated[dict[str, dict[str, Any]], Meta(min_length=1)]
+    description: str = ""
+    teacher: Teacher | None = None
+    data: dict[str, Any] = {}
+    milestones: tuple[Count, ...] = ()
+    decay: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    threads: Count = 1
+    optimization: dict[str, Any] = {}
+    sources: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+class Recipe(Protocol, frozen=True, kw_only=True):
+    """A resolved recipe: ``members`` have the settings of their objectives alone, ``about`` an entry for each."""
+
+    name: str
+    about: dict[str, About] = {}
+
+    @property
+    def optimizing(self) -> Optimization:
+        """``optimization`` with its defaults."""
+        return convert(self.optimization, Optimization, f"recipe {self.name}: optimization.")
+
+    def config(self) -> dict[str, Any]:
+        """Everything that decides a run's result, as plain JSON values."""
+        out = {"name": self.name} | structs.asdict(self) | {"teacher": self.teacher and structs.asdict(self.teacher)}
+        usual = [key for key, value in (("optimization", {}), ("threads", 1)) if out[key] == value]
+        for key in ("description", "about", "sources", "doubts", *usual):
+            del out[key]
+        if self.teacher is not None and self.teacher.input_size is None:
+            del out["teacher"]["input_size"]
+        own = {name: source_digest(name) for name in self._external()}
+        plain: dict[str, Any] = json.loads(json.dumps(out | ({"external": own} if own else {})))
+        return plain
+
+    def _external(self) -> list[str]:
+        """Functions of the reader's own code that this recipe names."""
+        names = (self.dataset, self.student, self.teacher.network if self.teacher else "")
+        return sorted({name for name in names if is_external(name)})
+
+    def obstacles(self) -> list[str]:
+        """Why the recipe cannot be trained with what is installed, one reason each; empty when it can."""
+        missing = [package for package in PACKAGES.get(self.dataset, ()) if util.find_spec(package) is None]
+        return [f"{self.dataset} needs {package}, which is not installed" for package in missing]
 
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the project."""
-    found = {_name(path) for folder in FOLDERS for path in folder.rglob("*.toml") if path.name != DOUBTS}
+    found = {_name(path) for folder in FOLDERS for path in visible(folder, "*.toml") if path.name != DOUBTS}
     return sorted(found, key=lambda name: (name.count("/") > 0, name))
 
 
@@ -92,7 +223,7 @@ def alone_recipe(network: str, dataset: str | None = None) -> tuple[str, dict[st
 def doubts() -> dict[str, str]:
     """Where sources disagree or something is unknown: name to sentence, from ``recipes/doubts.toml``."""
     path = next(folder / DOUBTS for folder in FOLDERS if (folder / DOUBTS).is_file())
-    return {k: " ".join(v.split()) for k, v in tomllib.loads(path.read_text(encoding="utf-8")).items()}
+    return {k: " ".join(v.split()) for k, v in read_toml(path).items()}
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:
@@ -130,18 +261,15 @@ def load_recipe(
         LskdError: unknown recipe, key or member, wrong type, impossible value; names the nearest valid choice.
     """
     path = _find(name)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise LskdError(f"recipe {path.name}: not valid TOML ({error})") from None
+    raw = read_toml(path)
     for key, value in (settings or {}).items():
         _change(raw, key, value, name)
     if members is not None:
-        wanted = list(members)
+        wanted, known = list(members), raw.get("members", {})
         for member in wanted:
-            if member not in raw.get("members", {}):
-                raise LskdError(f"recipe {name}: no member {member!r}{_near(member, raw.get('members', {}))}")
-        raw["members"] = {k: v for k, v in raw["members"].items() if k in wanted}
+            if member not in known:
+                raise LskdError(f"recipe {name}: no member {member!r}{hint(member, known, 'it has')}")
+        raw["members"] = {k: v for k, v in known.items() if k in wanted}
     recipe = _checked(_name(path), raw)
     if for_training and (reasons := recipe.obstacles()):
         raise LskdError(f"recipe {recipe.name} cannot be trained here: {'; '.join(reasons)}")
@@ -183,19 +311,19 @@ def _find(name: str) -> Path:
     for folder in FOLDERS:
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"
-    raise LskdError(f"unknown recipe {name!r}{_near(name, list_recipes())}")
+    raise LskdError(f"unknown recipe {name!r}{hint(name, list_recipes())}; `lskd recipe list` has all")
 
 
 def _change(raw: dict[str, Any], dotted: str, value: Any, name: str) -> None:
     *parents, last = dotted.split(".")
     table = raw
     for i, part in enumerate(parents):
-        if part in ("data", "teacher", "settings"):
-            table.setdefault(part, {})
-        if not isinstance(table.get(part), dict):
-            where = ".".join(parents[: i + 1])
-            raise LskdError(f"recipe {name}: cannot set {dotted}: there is no {where}{_near(part, table)}")
-        table = table[part]
+        found = table.get(part) if table is raw.get("members") else table.setdefault(part, {})
+        if not isinstance(found, dict):
+            there = f"{'.'.join(parents[: i + 1])} is {found!r}, no table"
+            wrong = there if part in table else f"no member {part!r}{hint(part, table, 'it has')}"
+            raise LskdError(f"recipe {name}: cannot set {dotted}: {wrong}")
+        table = found
     other = {"checkpoint": "recipe", "recipe": "checkpoint"}.get(last)
     if parents == ["teacher"] and other:
         table.pop(other, None)  # a teacher has one origin; naming another replaces it
@@ -203,84 +331,52 @@ def _change(raw: dict[str, Any], dotted: str, value: Any, name: str) -> None:
 
 
 def _checked(name: str, raw: dict[str, Any]) -> Recipe:
-    shared = About(**_about(name, "", {k: raw.pop(k) for k in ("sources", "doubts") if k in raw}))
-    known = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("name", "about")}
-    for key in raw:
-        if key not in known:
-            raise LskdError(f"recipe {name}: unknown key {key!r}{_near(key, [*known, 'sources', 'doubts'])}")
-    required = [k for k, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
-    missing = [k for k in required if k not in raw]
-    if missing:
-        raise LskdError(f"recipe {name}: missing {', '.join(missing)}")
-    values = dict(raw, name=name)
-    for key, expected in _TYPES.items():
-        if key in values:
-            values[key] = _typed(name, key, values[key], expected)
-    dataset = values["dataset"]
-    if is_external(dataset):
-        load_function(dataset)
-    elif dataset not in DATASETS:
-        raise LskdError(f"recipe {name}: unknown data set {dataset!r}{_near(dataset, DATASETS)}")
-    _check_optimization(name, values.get("optimization", {}))
-    if values.get("teacher") is not None:
-        values["teacher"] = _teacher(name, values["teacher"])
-    for network in (values["student"], getattr(values.get("teacher"), "network", None)):
+    place = f"recipe {name}"
+    shared = convert(raw, Protocol, f"{place}: ")
+    members, about = {}, {}
+    for member, given in shared.members.items():
+        own = {key: given[key] for key in given if key in About.__struct_fields__}
+        members[member] = {key: given[key] for key in given if key not in own}
+        said = convert(own, About, f"{place}, member {member}: ")
+        about[member] = structs.replace(said, sources=said.sources + shared.sources, doubts=said.doubts + shared.doubts)
+    recipe = Recipe(**(structs.asdict(shared) | {"name": name, "members": members, "about": about}))
+    if is_external(recipe.dataset):
+        load_function(recipe.dataset)
+    elif recipe.dataset not in DATASETS:
+        raise LskdError(f"{place}: unknown data set {recipe.dataset!r}{hint(recipe.dataset, DATASETS)}")
+    _ = recipe.optimizing
+    teacher = recipe.teacher
+    if teacher is not None and (teacher.recipe is None) == (teacher.checkpoint is None):
+        raise LskdError(f"{place}: [teacher] needs a network and either a recipe or a checkpoint")
+    for network in (recipe.student, *([teacher.network] if teacher else [])):
         _check_network(name, network)
-    if not values["members"]:
-        raise LskdError(f"recipe {name}: it has no members; give at least one [members.NAME]")
-    values["about"] = {}
-    for member, given in values["members"].items():
-        place = f"recipe {name}, member {member}"
-        if not isinstance(given, dict):
-            raise LskdError(f"{place}: expected a table [members.{member}], found {given!r}")
-        own = About(**_about(name, member, {k: v for k, v in given.items() if k in _ABOUT}))
-        settings = {k: v for k, v in given.items() if k not in _ABOUT}
-        values["about"][member] = dataclasses.replace(
-            own, sources=own.sources + shared.sources, doubts=own.doubts + shared.doubts
-        )
-        needs_teacher = _check_member(place, settings)
-        if needs_teacher and values.get("teacher") is None:
-            raise LskdError(f"{place}: method {settings['method']!r} needs a [teacher]")
-        for key in own.assumed:
-            if key not in settings and key not in known:
-                raise LskdError(f"{place}: assumed names {key!r}, which it does not set{_near(key, settings)}")
-        values["members"] = values["members"] | {member: settings}
-    for key in ("epochs", "batch_size", "learning_rate", "threads"):
-        if not values.get(key, 1) > 0:
-            raise LskdError(f"recipe {name}: {key} is {values[key]}; it must be positive")
-    milestones = values.get("milestones", ())
-    if list(milestones) != sorted(set(milestones)) or any(m < 1 for m in milestones):
-        raise LskdError(f"recipe {name}: milestones {list(milestones)} must be increasing epochs from 1")
-    return Recipe(**values)
+    for member, settings in members.items():
+        _check_member(f"{place}, member {member}", settings, about[member], teacher)
+    if list(recipe.milestones) != sorted(set(recipe.milestones)):
+        raise LskdError(f"{place}: milestones {list(recipe.milestones)} must be increasing epochs from 1")
+    return recipe
 
 
-def _check_member(place: str, settings: Mapping[str, Any]) -> bool:
-    """Check method and settings of a member; True when it needs a teacher."""
+def _check_member(place: str, settings: Mapping[str, Any], about: About, teacher: Teacher | None) -> None:
+    if "method" not in settings:
+        raise LskdError(f"{place}: missing method; there are {', '.join(METHODS)}")
     given = dict(settings)
-    method = given.pop("method", None)
-    if method is None:
-        raise LskdError(f"{place}: missing method")
-    if method in METHODS:
-        types = {k: str(p.annotation) for k, p in inspect.signature(METHODS[method]).parameters.items()}
-        _check_types(place, given, types)
+    method = convert(given.pop("method"), str, f"{place}: method")
     try:
-        objective = create_objective(method, **given)
-    except (ValueError, TypeError) as error:
+        objective = pick("method", method, METHODS)
+        made = objective(**arguments(objective, given, f"method {method!r}", "setting"))
+        for key in given.keys() & RANGES:
+            convert(given[key], RANGES[key], key)
+    except (LskdError, ValueError) as error:
         raise LskdError(f"{place}: {error}") from None
-    for key in ("temperature", "t_start", "t_end"):
-        if key in given and not given[key] > 0:
-            raise LskdError(f"{place}: {key} is {given[key]}; it must be positive")
-    for key in ("kd_weight", "ce_weight", "alpha", "beta"):
-        if key in given and given[key] < 0:
-            raise LskdError(f"{place}: {key} is {given[key]}; it must not be negative")
-    return objective.needs_teacher
-
-
-def _check_types(place: str, given: Mapping[str, Any], types: Mapping[str, str], prefix: str = "") -> None:
-    for key, value in given.items():
-        found, wanted = type(value).__name__, types.get(key, "").partition(" |")[0].partition("[")[0]
-        if key in types and found != wanted and (wanted, found) != ("float", "int"):
-            raise LskdError(f"{place}: {prefix}{key} is {value!r} ({found}); expected {wanted}")
+    if made.needs_teacher and teacher is None:
+        raise LskdError(f"{place}: method {method!r} needs a [teacher]")
+    for key in about.assumed:
+        if key not in settings and key not in Protocol.__struct_fields__:
+            raise LskdError(f"{place}: assumed names {key!r}, which it does not set{hint(key, settings, 'it sets')}")
+    for doubt in about.doubts:
+        if " " not in doubt and doubt not in doubts():
+            raise LskdError(f"{place}: unknown doubt {doubt!r}{hint(doubt, doubts())}")
 
 
 @functools.cache
@@ -294,101 +390,9 @@ def _exists(network: str) -> str | None:
     return None
 
 
-def _check_network(name: str, network: str | None) -> None:
-    if network is not None and is_external(network):
+def _check_network(name: str, network: str) -> None:
+    if is_external(network):
         load_function(network)
     # Those of the paper need no trial: some come from torchvision, which whoever only reads a recipe may not have.
-    elif network is not None and network not in list_models() and (reason := _exists(network)):
+    elif network not in list_models() and (reason := _exists(network)):
         raise LskdError(f"recipe {name}: {reason}")
-
-
-def _check_optimization(name: str, given: Mapping[str, Any]) -> None:
-    for key in given:
-        if key not in OPTIMIZATION:
-            raise LskdError(f"recipe {name}: unknown key optimization.{key}{_near(key, OPTIMIZATION)}")
-    _check_types(f"recipe {name}", given, OPTIMIZATION, "optimization.")
-    for key, choices in OPTIMIZATION_CHOICES.items():
-        found = given.get(key, [])
-        for word in found if isinstance(found, list) else [found]:
-            if word not in choices:
-                raise LskdError(f"recipe {name}: optimization.{key} says {word!r}{_near(str(word), choices)}")
-    betas = given.get("betas", [0.9, 0.999])
-    if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
-        raise LskdError(f"recipe {name}: optimization.betas is {betas}; expected two numbers in [0, 1)")
-    if not 0 <= given.get("drop_path", 0.0) < 1:
-        raise LskdError(f"recipe {name}: optimization.drop_path is {given['drop_path']}; expected a rate in [0, 1)")
-
-
-_ABOUT = {f.name for f in dataclasses.fields(About)}
-
-
-def _about(name: str, member: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked fields of :class:`About`."""
-    place = f"recipe {name}" + (f", member {member}" if member else "")
-    out = dict(given)
-    for key, value in given.items():
-        if key.startswith("published"):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-                raise LskdError(f"{place}: {key} is {value!r}; expected an accuracy in percent")
-            out[key] = float(value)
-        elif not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise LskdError(f"{place}: {key} is {value!r}; expected a list of strings")
-        else:
-            out[key] = tuple(value)
-    for doubt in out.get("doubts", ()):
-        if " " not in doubt and doubt not in doubts():
-            raise LskdError(f"{place}: unknown doubt {doubt!r}{_near(doubt, doubts())}")
-    return out
-
-
-_TYPES: dict[str, type] = {
-    "dataset": str,
-    "student": str,
-    "description": str,
-    "epochs": int,
-    "batch_size": int,
-    "learning_rate": float,
-    "decay": float,
-    "momentum": float,
-    "weight_decay": float,
-    "threads": int,
-    "milestones": tuple,
-    "members": dict,
-    "data": dict,
-    "teacher": dict,
-    "optimization": dict,
-}
-
-
-def _typed(name: str, key: str, value: Any, expected: type) -> Any:
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if expected is tuple and isinstance(value, list) and all(type(v) is int for v in value):
-        return tuple(value)
-    if type(value) is not expected:
-        words: dict[type, str] = {tuple: "a list of integers", dict: "a table"}
-        wanted = words.get(expected, expected.__name__)
-        raise LskdError(f"recipe {name}: {key} is {value!r} ({type(value).__name__}); expected {wanted}")
-    return value
-
-
-def _teacher(name: str, raw: dict[str, Any]) -> Teacher:
-    known = {f.name for f in dataclasses.fields(Teacher)}
-    for key in raw:
-        if key not in known:
-            raise LskdError(f"recipe {name}: unknown key teacher.{key}{_near(key, known)}")
-    side = raw.get("input_size")
-    if side is not None and (type(side) is not int or side < 8):
-        raise LskdError(f"recipe {name}: teacher.input_size is {side!r}; expected the side of an image, from 8")
-    teacher = Teacher(**raw) if "network" in raw else None
-    if teacher is None or (teacher.recipe is None) == (teacher.checkpoint is None):
-        raise LskdError(f"recipe {name}: [teacher] needs a network and either a recipe or a checkpoint")
-    return teacher
-
-
-def _near(word: str, choices: Iterable[str]) -> str:
-    choices = list(choices)
-    if not choices:
-        return ""
-    listed = f"There are {', '.join(choices)}" if len(choices) <= 24 else "`lskd recipe list` has all"
-    return f"; did you mean {nearest(word, choices)[0]!r}? {listed}"

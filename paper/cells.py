@@ -79,7 +79,7 @@ def _cell(recipe: Recipe, member: str) -> Cell:
     settings, about = dict(recipe.members[member]), recipe.about[member]
     method = settings.pop("method")
     teacher = recipe.teacher.network if recipe.teacher is not None and method != "plain" else None
-    obstacles = dataclasses.replace(recipe, members={member: recipe.members[member]}).obstacles()
+    obstacles = recipe.obstacles()
     words = ["lskd", "train", "--recipe", recipe.name]
     words += ["--members", member] if len(recipe.members) > 1 else []
     return Cell(

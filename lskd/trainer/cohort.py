@@ -97,7 +97,7 @@ class Cohort:
             seed=seed,
             size=recipe.batch_size,
             device=device,
-            drop_last=recipe.optimization.get("drop_last_batch", False),
+            drop_last=recipe.optimizing.drop_last_batch,
             columns=max(drop_path_columns(m.model) for m in self.members),
             world=world,
         )
@@ -189,8 +189,8 @@ class Cohort:
             raise ValueError(f"member {name}: its objective needs a teacher and the cohort has none")
         with seeded(self.seed, "init", self.recipe.student):
             fresh = create_model(self.recipe.student, num_classes=self.dataset.classes)
-        if "drop_path" in self.recipe.optimization:
-            set_drop_path(fresh, self.recipe.optimization["drop_path"], name=self.recipe.student)
+        if (largest := self.recipe.optimizing.drop_path) is not None:
+            set_drop_path(fresh, largest, name=self.recipe.student)
         model = _placed(fresh, self.device)
         with seeded(self.seed, "objective"):
             objective.attach(model, self.teacher, torch.zeros(1, *self.dataset.image_shape, device=self.device))

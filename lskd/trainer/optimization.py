@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lskd.errors import LskdError
 from lskd.models.transformer import DropPath
-from lskd.recipe import Recipe
+from lskd.recipes import Recipe
 from lskd.trainer.schedule import cosine_learning_rate, step_learning_rate
 
 __all__ = ["check", "create_optimizer", "exempt", "learning_rate", "set_drop_path"]
@@ -25,16 +25,16 @@ TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distil
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
     """Rate of epoch 1, 2, ..."""
-    asked = recipe.optimization
-    if asked.get("schedule", "steps") == "steps":
+    asked = recipe.optimizing
+    if asked.schedule == "steps":
         return step_learning_rate(recipe.learning_rate, epoch, recipe.milestones, decay=recipe.decay)
     return cosine_learning_rate(
         recipe.learning_rate,
         epoch,
         epochs=recipe.epochs,
-        minimum=asked.get("final_rate", 0.0),
-        warmup=asked.get("warmup_epochs", 0),
-        warmup_start=asked.get("first_rate", 0.0),
+        minimum=asked.final_rate,
+        warmup=asked.warmup_epochs,
+        warmup_start=asked.first_rate,
     )
 
 
@@ -44,7 +44,7 @@ def check(recipe: Recipe) -> None:
     Raises:
         LskdError: more epochs of warm-up than epochs.
     """
-    warmup = recipe.optimization.get("warmup_epochs", 0)
+    warmup = recipe.optimizing.warmup_epochs
     if warmup > recipe.epochs:
         raise LskdError(
             f"recipe {recipe.name}: {warmup} epochs of warm-up and {recipe.epochs} in all; lower the first too, "
@@ -61,18 +61,17 @@ def create_optimizer(
         fused: one kernel for a step, on a GPU.
         graph: the step will be captured in a CUDA graph.
     """
-    asked = recipe.optimization
+    asked = recipe.optimizing
     owned = [*model.named_parameters(), *((f"objective.{name}", p) for name, p in objective.named_parameters())]
-    without = exempt(model, asked.get("exempt_from_decay", ()))
-    without |= {f"objective.{name}" for name in exempt(objective, asked.get("exempt_from_decay", ()))}
+    without = exempt(model, asked.exempt_from_decay)
+    without |= {f"objective.{name}" for name in exempt(objective, asked.exempt_from_decay)}
     groups: list[dict[str, Any]] = [{"params": [p for name, p in owned if name not in without]}]
     if without:
         groups.append({"params": [p for name, p in owned if name in without], "weight_decay": 0.0})
     common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
-    if asked.get("optimizer", "sgd") == "adamw":
-        first, second = asked.get("betas", (0.9, 0.999))
-        return torch.optim.AdamW(groups, betas=(first, second), capturable=graph, **common)
-    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=asked.get("nesterov", False), **common)
+    if asked.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=asked.betas, capturable=graph, **common)
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=asked.nesterov, **common)
 
 
 def exempt(module: nn.Module, kinds: list[str] | tuple[str, ...]) -> set[str]:

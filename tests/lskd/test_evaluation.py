@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
-from lskd.recipe import Recipe
+from lskd.recipes import Recipe
 from lskd.records import summarize
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import TOP5_ABOVE, evaluate

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,8 +22,7 @@ from lskd.models.base import Network
 from lskd.models.resized import Resized
 from lskd.models.transformer import DropPath, drop_path_columns, dropping
 from lskd.objectives import Logits, create_objective
-from lskd.recipe import Recipe
-from lskd.recipes import load_recipe
+from lskd.recipes import Recipe, load_recipe
 from lskd.trainer import checkpoint
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.member import parameters
@@ -63,7 +63,7 @@ def teacher() -> Network:
 
 def recipe(name: str, **changes: Any) -> Recipe:
     """A recipe of the paper's, three steps an epoch and one image left over."""
-    return dataclasses.replace(load_recipe(name), epochs=2, batch_size=3, **changes)
+    return structs.replace(load_recipe(name), epochs=2, batch_size=3, **changes)
 
 
 # --- rates and groups ------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_kd_of_two_heads_is_the_released_loss(standardize: bool) -> None:
 def test_two_steps_of_deit_by_hand(small: Dataset) -> None:
     """Nothing of the loop but its draws: two heads, AdamW written out, no step for the image that is left over."""
     found = recipe("vit/DeiT-Tiny-distilled")
-    found = dataclasses.replace(found, optimization=found.optimization | {"drop_path": 0.0, "warmup_epochs": 0})
+    found = structs.replace(found, optimization=found.optimization | {"drop_path": 0.0, "warmup_epochs": 0})
     given = teacher()
     cohort = Cohort(found, small, seed=1, teacher=given, device=CPU)
     assert cohort.steps_per_epoch == 2  # the last, incomplete batch is dropped
@@ -191,9 +191,9 @@ def enough() -> None:
 
 def test_a_run_with_adamw_and_drop_path_goes_on_with_the_same_bits(small: Dataset, tmp_path: Path) -> None:
     found = recipe("vit/PiT-Tiny")
-    found = dataclasses.replace(found, optimization=found.optimization | {"warmup_epochs": 0})
+    found = structs.replace(found, optimization=found.optimization | {"warmup_epochs": 0})
     plain = {name: found.members[name] for name in ("alone", "locality")}
-    found = dataclasses.replace(found, members=plain)
+    found = structs.replace(found, members=plain)
 
     def fresh() -> Cohort:
         return Cohort(found, small, seed=2, teacher=teacher(), device=CPU)
@@ -259,7 +259,7 @@ def test_the_rate_is_the_recipes() -> None:
 
 
 def test_fewer_images_than_a_batch_that_may_not_be_smaller(small: Dataset) -> None:
-    found = dataclasses.replace(recipe("vit/PiT-Tiny", members={"alone": {"method": "plain"}}), batch_size=16)
+    found = structs.replace(recipe("vit/PiT-Tiny", members={"alone": {"method": "plain"}}), batch_size=16)
     with pytest.raises(LskdError, match="batch_size is 16 and there are 8 training images: no whole batch"):
         Cohort(found, small, seed=0, teacher=None, device=CPU)
 

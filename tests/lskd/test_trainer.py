@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import importlib.util
 import json
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from safetensors.torch import load_file
 from torch import nn
 
@@ -515,7 +515,7 @@ def test_who_needs_no_strong_view_does_not_pay(runs: Path, monkeypatch: pytest.M
     monkeypatch.setattr(batches, "strong_view", None)
     recipe, dataset = load_recipe("digit-pairs", settings=MLKD), load_dataset("digit_pairs", **DATA)
     members = {k: v for k, v in recipe.members.items() if v["method"] != "mlkd"}
-    recipe = dataclasses.replace(recipe, members=members, epochs=1)
+    recipe = structs.replace(recipe, members=members, epochs=1)
     seen = []
     teacher = create_model("resnet8").eval()
     teacher.register_forward_hook(lambda module, inputs, logits: seen.append(len(logits)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from importlib import util
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 
 from lskd import cli
@@ -283,7 +283,7 @@ def test_every_cell_runs_two_steps(name: str, images: Dataset, folders: Path) ->
     recipe = load_recipe(name, settings={"epochs": 1, "batch_size": 2, "learning_rate": 1e-3})
     dataset = images
     if recipe.dataset == "cifar100_224":
-        recipe = dataclasses.replace(recipe, optimization=recipe.optimization | {"warmup_epochs": 0})
+        recipe = structs.replace(recipe, optimization=recipe.optimization | {"warmup_epochs": 0})
         dataset = enlarged(images, size=recipe.data.get("size", 224))
     elif recipe.dataset == "imagenet":
         dataset = imagenet(path=str(folders), size=64)
@@ -313,7 +313,7 @@ def test_what_needs_packages_that_are_not_here_says_so_and_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = util.find_spec
-    monkeypatch.setattr("lskd.recipe.util.find_spec", lambda name: None if name == "torchvision" else found(name))
+    monkeypatch.setattr("lskd.recipes.util.find_spec", lambda name: None if name == "torchvision" else found(name))
     catalogue.cells.cache_clear()
     name, reason = "ResNet34 -> ResNet18, kd, ls", "imagenet needs torchvision, which is not installed"
     try:
