@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from figures.theme import Theme, figure, is_narrow
 from lskd.errors import LskdError
 from paper.text import counted, signed
 
-__all__ = ["cells", "maps", "summary"]
+__all__ = ["at_equal_pull", "cells", "maps", "over_effective_weight", "summary"]
 
 
 def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.DataFrame:
@@ -57,12 +58,16 @@ def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.Da
     ]  # fmt: skip
 
 
-def summary(frame: pd.DataFrame) -> dict[str, float]:
-    """Best setting of each side, the difference at the best settings, and how often LS is above at equal settings."""
+def summary(frame: pd.DataFrame) -> dict[str, Any]:
+    """Best setting of each side, the difference at the best settings, and how often LS is above at equal settings.
+
+    ``*_edge`` says at which edges of the grid a best setting lies, in words; empty inside.
+    """
     rows = frame.to_dict("records")
     best = {side: max(rows, key=itemgetter(side)) for side in ("without", "with")}
     out = {f"{side}_{key}": float(best[side][key]) for side in best for key in ("temperature", "weight")}
     out |= {f"{side}_best": float(best[side][side]) for side in best}
+    out |= {f"{side}_edge": _edge(frame, best[side]) for side in best}
     return out | {
         "difference_at_best": float(best["with"]["with"] - best["without"]["without"]),
         "above": int((frame["difference"] > 0).sum()),
@@ -70,6 +75,94 @@ def summary(frame: pd.DataFrame) -> dict[str, float]:
         "spread_without": float(frame["without"].max() - frame["without"].min()),
         "spread_with": float(frame["with"].max() - frame["with"].min()),
     }
+
+
+def _edge(frame: pd.DataFrame, best: Mapping[Any, Any]) -> str:
+    tried = {key: sorted(set(frame[key])) for key in ("temperature", "weight")}
+    ends = ((key, place, word) for key in tried for place, word in ((0, "smallest"), (-1, "largest")))
+    at = [f"the {word} {key}" for key, place, word in ends if len(tried[key]) > 1 and best[key] == tried[key][place]]
+    return f"at the edge of the grid, {' and '.join(at)} tried" if at else ""
+
+
+def at_equal_pull(frame: pd.DataFrame, divisor: float) -> list[float]:
+    """With LS minus without, points, at every cell with LS whose effective weight lies among those tried without.
+
+    Between two weights without LS accuracy is interpolated on the logarithm of the weight.
+    """
+    out = []
+    for _, own in frame.sort_values("weight").groupby("temperature"):
+        weight = np.log(own["weight"].to_numpy())
+        effective = weight - np.log(divisor)
+        inside = (effective >= weight[0]) & (effective <= weight[-1])
+        plain = np.interp(effective[inside], weight, own["without"].to_numpy())
+        out += list(own["with"].to_numpy()[inside] - plain)
+    return out
+
+
+def over_effective_weight(
+    records: Sequence[Mapping[str, Any]],
+    *,
+    student: float,
+    teacher: float,
+    folder: Path | str,
+    files: Sequence[Path | str],
+    epoch: str = "last",
+) -> Published:
+    """Both sides of the sweep over the weight with which they pull: w without LS, w / (s_z s_v) with it.
+
+    Args:
+        student, teacher: deviations s_z and s_v of logits over classes, divided by K - 1 as in the loss.
+        records, folder, files, epoch: as in :func:`maps`.
+    """
+    frame = cells(records, epoch=epoch)
+    sides = {"without": 1.0, "with": student * teacher}
+    long = pd.concat(
+        [
+            frame[["temperature", "weight"]].assign(ls=side, effective=frame["weight"] / by, accuracy=frame[side])
+            for side, by in sides.items()
+        ]
+    )
+
+    def draw(theme: Theme) -> Figure:
+        temperatures = sorted(set(long["temperature"]))
+        fig = figure(2.6)
+        axes = fig.subplots(1, len(temperatures), sharey=True, squeeze=False)[0]
+        for ax, temperature in zip(axes, temperatures, strict=True):
+            for side in sides:
+                own = long[(long["temperature"] == temperature) & (long["ls"] == side)].sort_values("effective")
+                look = theme.look("kd_ls" if side == "with" else "kd")
+                ax.plot(
+                    own["effective"],
+                    own["accuracy"],
+                    color=look.color,
+                    ls=look.linestyle,
+                    label=look.label,
+                    **look.points(),
+                )
+            ax.set_xscale("log")
+            ax.set_title(f"T = {temperature:g}")
+            ax.set_xlabel("effective weight")
+            ax.grid(axis="y")
+        axes[0].set_ylabel(f"accuracy, {epoch} epoch [%]")
+        axes[-1].legend()
+        return fig
+
+    apart = at_equal_pull(frame, student * teacher)
+    return publish(
+        draw,
+        "effective_weight",
+        folder=folder,
+        alt="Accuracy of KD without and with LS over the effective weight, one panel a temperature. LS minus without, "
+        f"where both were tried: {', '.join(map(signed, apart)) or 'nowhere'}.",
+        caption="<b>The sweep over the effective weight</b>: w without LS, w/(s<sub>z</sub> s<sub>v</sub>) with it; "
+        f"s<sub>z</sub> = {student:.2f} (student with LS at T 2, weight 9), s<sub>v</sub> = {teacher:.2f} (teacher), "
+        f"after training; n = {counted(len(records), 'seed')} a mark. The student's deviation is one number for all "
+        "cells, although it changes with setting and epoch.",
+        inputs=files,
+        data=long,
+        n=len(records),
+        module=__name__,
+    )
 
 
 def maps(

@@ -1,0 +1,322 @@
+"""What logit standardisation adds to KD: every comparison that was run here, and those that are published.
+
+A gain is KD + LS minus KD without LS in points, seed by seed, against one baseline; which one decides most of the
+number, so a gain always names it. Everything is read from a folder of records and from :mod:`paper.published`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from lskd.records import computed_with, trainer_of
+from paper import published
+from paper.members import order
+from paper.statistics import ENOUGH_SEEDS, Mean, accuracies, settings_of, summarize
+from paper.store import STORE, Group, groups
+from paper.text import counted, data_name, duration, signed
+
+__all__ = [
+    "BASELINES",
+    "PUBLISHED_EPOCHS",
+    "Gain",
+    "cost",
+    "frame",
+    "measured",
+    "printed",
+    "sentences",
+    "table_4",
+    "trainers",
+]
+
+TABLES_1_2 = "released README (= paper Tables 1-2"
+PUBLISHED_EPOCHS = 240  # of the paper's CIFAR-100 runs
+EFFECTIVE = "kd_effective"  # the third arm: plain KD whose weight is divided by both deviations, image by image
+LITERATURE = (4.0, 0.9)  # temperature and weight of the KD that the paper's tables quote
+BASELINES = {
+    "same": "KD at the same temperature and weight",
+    "effective": "KD at the effective weight",
+    "literature": "KD of the literature (T 4, weight 0.9)",
+    "best": "each at its own best setting",
+}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """KD + LS minus one baseline.
+
+    Attributes:
+        experiment: what was trained: data, pair and length; or where the numbers are printed.
+        baseline: a key of :data:`BASELINES`.
+        values: points, one a seed; of published numbers one a pair of networks.
+        seeds: of the runs, in the order of ``values``; empty for published numbers.
+        epoch: "last" or "best".
+        dataset, epochs: of the runs.
+        note: what a reader has to know to read it.
+        record: one of the runs; None for published numbers.
+        paths: of the records.
+    """
+
+    experiment: str
+    baseline: str
+    values: tuple[float, ...]
+    seeds: tuple[int, ...] = ()
+    epoch: str = "last"
+    dataset: str = "cifar100"
+    epochs: int = PUBLISHED_EPOCHS
+    note: str = ""
+    record: Mapping[str, Any] | None = None
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def mean(self) -> Mean:
+        return summarize(self.values)
+
+    @property
+    def decided(self) -> bool:
+        """Whether there are enough seeds and their interval leaves zero out."""
+        return bool(self.seeds) and (self.mean.low > 0 or self.mean.high < 0)
+
+    @property
+    def text(self) -> str:
+        """ "−0.52 points (n = 10 seeds, 95 % −0.96 to −0.08)"; below three seeds without an interval."""
+        mean = self.mean
+        words = counted(mean.n, "seed") + ", "
+        words += f"95 % {signed(mean.low)} to {signed(mean.high)}" if mean.n >= ENOUGH_SEEDS else "no interval"
+        return f"{signed(mean.mean)} points (n = {words})"
+
+
+# --- run here --------------------------------------------------------------------------------------------------------
+
+
+def measured(store: Path | str = STORE, *, epoch: str = "last") -> list[Gain]:
+    """Every gain of LS over KD that a store's records hold, by data set and length of training.
+
+    An experiment with one KD + LS is compared with KD at the same settings, at the effective weight and at the
+    literature's, where it has them; one with several, a sweep, at the best setting of each side.
+    """
+    found = [gain for group in groups(store) for gain in _of(group, epoch)]
+    rank = {"digit_pairs": 0, "cifar100": 2}
+    return sorted(
+        found,
+        key=lambda g: (rank.get(g.dataset, 1), g.dataset, g.epochs, g.experiment, [*BASELINES].index(g.baseline)),
+    )
+
+
+def _of(group: Group, epoch: str) -> list[Gain]:
+    members = {
+        name: member
+        for record in group.records
+        for name, member in record["members"].items()
+        if member["method"] == "kd"
+    }
+    standard = order(name for name, member in members.items() if member["standardize"])
+    plain = order(name for name in members if name not in standard)
+    if not standard or not plain:
+        return []
+    table = accuracies(group.records)
+    table = table[table["member"].isin(members)].pivot_table(index="seed", columns="member", values=epoch)
+    standard, plain = ([name for name in names if name in table] for names in (standard, plain))
+    if len(standard) > 1:
+        best = [str(table[names].mean().idxmax()) for names in (standard, plain)]
+        note = f"{counted(len(standard), 'setting')} with LS, {len(plain)} without; the best of many is lucky too"
+        return _gains(group, table, epoch, *best, baseline="best", note=note)
+    out = []
+    for ls in standard:
+        for name in plain:
+            settings = settings_of(members[name])
+            if name == EFFECTIVE:
+                baseline = "effective"
+            elif settings == settings_of(members[ls]):
+                baseline = "same"
+            elif (settings["temperature"], settings["kd_weight"]) == LITERATURE:
+                baseline = "literature"
+            else:
+                continue
+            out += _gains(group, table, epoch, ls, name, baseline=baseline)
+    return out
+
+
+def _gains(
+    group: Group, table: pd.DataFrame, epoch: str, ls: str, plain: str, *, baseline: str, note: str = ""
+) -> list[Gain]:
+    change = (table[ls] - table[plain]).dropna()
+    if change.empty:
+        return []
+    config, precision = group.config, computed_with(group.records[0]).rpartition(", ")[2]
+    used = [(p, r) for p, r in zip(group.paths, group.records, strict=True) if r["seed"] in change.index]
+    return [
+        Gain(
+            f"{data_name(config['dataset'])}, {group.networks.replace('->', '→')}, "
+            f"{counted(config['epochs'], 'epoch')}" + (f", {precision}" if precision != "float32" else ""),
+            baseline,
+            tuple(change),
+            tuple(change.index),
+            epoch,
+            config["dataset"],
+            config["epochs"],
+            note,
+            used[0][1],
+            tuple(path for path, _ in used),
+        )
+    ]
+
+
+def trainers(records: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence where records of several trainers are averaged, with the seeds of each; else nothing."""
+    seeds: dict[str, list[int]] = {}
+    for record in records:
+        seeds.setdefault(trainer_of(record), []).append(record["seed"])
+    if len(seeds) < 2:
+        return ""
+    listed = "; ".join(f"trainer {name}: {', '.join(map(str, sorted(given)))}" for name, given in sorted(seeds.items()))
+    n = sum(map(len, seeds.values()))
+    return f"{counted(n, 'seed')} of {len(seeds)} trainers ({listed}): a mean over them has what differs between these."
+
+
+# --- published -------------------------------------------------------------------------------------------------------
+
+
+def table_4() -> dict[str, float]:
+    """The paper's Table 4 read two ways, in points: ``same``, both at the ``weight`` of the paper's method, and
+    ``best``, each side at the best of its own ``weights``.
+
+    Softmax does not see the mean, so both columns without the division by the deviation count as KD, and both with it
+    as KD + LS; at equal weight the columns that carry the names of the paper's methods are compared.
+    """
+    numbers = published.find(source="paper Table 4")
+    first = numbers[0]
+    (method,) = published.find(
+        teacher=first.teacher, student=first.student, method="kd", standardize=True, source=TABLES_1_2
+    )
+    at = {n.variant: n.value for n in numbers if n.kd_weight == method.kd_weight}
+    best = {ls: max(n.value for n in numbers if n.standardize == ls) for ls in (False, True)}
+    return {
+        "weight": method.kd_weight or math.nan,
+        "weights": len({n.kd_weight for n in numbers}),
+        "same": at["KD, z-score"] - at["KD, raw logits"],
+        "best": best[True] - best[False],
+    }
+
+
+def printed() -> list[Gain]:
+    """Gains of LS over KD as published: Tables 1 and 2, the released logs' last epochs, Table 4."""
+    pairs: dict[bool, dict[tuple[str, str], float]] = {
+        ls: {
+            (n.teacher, n.student): n.value
+            for n in published.find(method="kd", standardize=ls, metric="top1_test", source=TABLES_1_2)
+        }
+        for ls in (False, True)
+    }
+    logs = {
+        (n.teacher, n.student): n.value
+        for n in published.find(
+            dataset="cifar100", method="kd", standardize=True, metric="top1_test_last_epoch", source="log file"
+        )
+    }
+    four = table_4()
+    here = "resnet32x4 → resnet8x4, KD at weight "
+    quoted = "KD quoted from earlier work, one run or a mean of few"
+    both = [pair for pair in pairs[False] if pair in pairs[True]]
+    return [
+        Gain(
+            f"the paper's Tables 1 and 2, {counted(len(both), 'pair')}",
+            "literature",
+            tuple(pairs[True][pair] - pairs[False][pair] for pair in both),
+            epoch="best",
+            note=quoted,
+        ),
+        Gain(
+            f"the released logs, {counted(len(logs), 'pair')}",
+            "literature",
+            tuple(value - pairs[False][pair] for pair, value in logs.items()),
+            note=quoted,
+        ),
+        Gain("the paper's Table 4", "same", (four["same"],), epoch="best", note=f"{here}{four['weight']:g} each"),
+        Gain(
+            "the paper's Table 4",
+            "best",
+            (four["best"],),
+            epoch="best",
+            note=f"the best of {four['weights']} weights each",
+        ),
+    ]
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+
+def frame(gains: list[Gain]) -> pd.DataFrame:
+    """A row a gain: what it compares, n, mean and interval."""
+    rows = []
+    for gain in gains:
+        mean = gain.mean
+        rows.append(
+            {
+                "experiment": gain.experiment,
+                "baseline": BASELINES[gain.baseline],
+                "epoch": gain.epoch,
+                "n": mean.n,
+                "of": "seeds" if gain.seeds else "published values",
+                "mean": mean.mean,
+                "median": median(gain.values),
+                "low": mean.low if gain.seeds else None,
+                "high": mean.high if gain.seeds else None,
+                "values": "; ".join(f"{v:.2f}" for v in gain.values),
+                "note": gain.note,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def sentences(gains: list[Gain], published_ones: list[Gain]) -> list[str]:
+    """What is known, what is not, and why, by rule from what there is."""
+    out = []
+    for dataset in dict.fromkeys(gain.dataset for gain in gains):
+        own = [gain for gain in gains if gain.dataset == dataset and gain.baseline != "best"]
+        if not own:
+            continue
+        longest = [g for g in own if g.epochs == max(g.epochs for g in own)]
+        parts = [f"{g.text} over {BASELINES[g.baseline]}{_verdict(g)}" for g in longest]
+        out.append(f"**{longest[0].experiment.partition(' (')[0]}**, KD + LS minus KD: {'; '.join(parts)}.")
+    quoted, logged, same, best = published_ones
+    out += [
+        f"**Published, over the literature's KD:** a median of {signed(median(quoted.values))} points over "
+        f"{counted(len(quoted.values), 'pair')} ({sum(v > 0 for v in quoted.values)} of them above zero), and at the "
+        f"last epoch of the released logs {signed(median(logged.values))}. These are differences between one group's "
+        "runs and values quoted from another's, at two temperatures and weights.",
+        f"**The baseline decides much of it:** in the paper's Table 4 LS gains {signed(same.mean.mean)} points when "
+        f"both sides have weight {table_4()['weight']:g}, and {signed(best.mean.mean)} when each has the best of its "
+        "own weights.",
+    ]
+    full = [g for g in gains if g.dataset == "cifar100" and g.epochs >= PUBLISHED_EPOCHS and len(g.seeds) >= 3]
+    out.append(
+        "**Not known:** "
+        + ("" if full else "whether any of it holds over several seeds at the paper's full length, which was not run; ")
+        + "whether LS is more than a weight that adapts to the size of the logits, beyond the rows above; anything "
+        "about networks and data that are not in the picture."
+    )
+    return out
+
+
+def _verdict(gain: Gain) -> str:
+    if len(gain.seeds) < ENOUGH_SEEDS:
+        return ", which tells nothing about another seed"
+    if not gain.decided:
+        return ": the interval includes zero"
+    return ": LS helps" if gain.mean.low > 0 else ": LS costs accuracy"
+
+
+def cost(gain: Gain) -> str:
+    """What the runs behind a gain cost, as recorded: time of one seed, students, device."""
+    record = gain.record or {}
+    return (
+        f"{duration(record['wall_seconds'])} a seed for {counted(len(record['members']), 'student')} at once "
+        f"on {record['device']['name']}"
+    )
