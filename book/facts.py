@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lskd.evidence import Evidence
@@ -14,13 +15,29 @@ from lskd.evidence import Evidence
 __all__ = ["experiment_facts", "published_facts"]
 
 
-def published_facts() -> dict[str, str]:
-    """What the released CIFAR-100 logs say: how many there are, and by how much the best epoch flatters."""
+def published_facts(store: Path | str = "results") -> dict[str, str]:
+    """What the records and the published numbers say: the answer in lines of Markdown, and what best epochs flatter."""
+    from lskd.data.views import view_count
+    from paper import gains, published, tables
     from paper.disagreements import best_epoch  # it has the toy case from here
 
+    measured = gains.measured(store)
+    short = min((gain for gain in measured if gain.dataset == "cifar100"), key=lambda gain: gain.epochs).record or {}
+    (printed,) = published.find(student=short["teacher"]["network"], method="plain", source="paper Tables 1-2 ")
+    classes, images, _ = tables.WHOLE["cifar100"]
+    trained = short["config"]["epochs"] * len(short["members"])
+    lines = gains.sentences(measured, gains.printed())[: len({gain.dataset for gain in measured}) + 2]
     _, rows = best_epoch()
     (every,) = [row for row in rows if row[0] == "all"]
-    return {"logs": every[1], "logs_best_minus_last": every[2]}
+    return {
+        "answer": "\n".join(f"- {line}" for line in lines),
+        "logs": every[1],
+        "logs_best_minus_last": every[2],
+        "column_hours": f"{short['wall_seconds'] / 3600 / trained * gains.PUBLISHED_EPOCHS:.0f}",
+        "table_gb": f"{view_count() * images * classes * 4 / 1e9:.1f}",
+        "teacher_here": f"{short['teacher']['test_accuracy']:.2f}",
+        "teacher_of_paper": f"{printed.value:.2f}",
+    }
 
 
 def experiment_facts(

@@ -28,7 +28,7 @@ from lskd.files import atomic_write
 __all__ = ["CHAPTERS", "Collection", "collect"]
 
 _MODULES = (
-    toy, temperature, zscore, losses, networks, data, logit_statistics, logit_gap, tsne, results_table, surface, audit,
+    toy, temperature, zscore, losses, results_table, surface, logit_statistics, audit, data, networks, logit_gap, tsne,
 )  # fmt: skip
 CHAPTERS = [module.__name__.rpartition(".")[2] for module in _MODULES]  # in the order of the book
 

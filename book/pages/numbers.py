@@ -1,5 +1,6 @@
 """Numbers of figures and exercises on built pages: chapter, then place, so that others can cite "Figure 7.2".
 
+The chapter's number is the one that Sphinx has put into the page's title; pages without one are appendices, A, B, C.
 Sphinx counts the light and the dark variant of a picture as two and does not see figures that cells put out, so
 numbers are given when all pages exist. Text points at a figure by ``<a data-figure="logit_spread">this figure</a>``,
 from another page by ``data-figure="logit_statistics/logit_spread"``; without numbers the words inside remain.
@@ -8,6 +9,7 @@ from another page by ``data-figure="logit_statistics/logit_spread"``; without nu
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from lskd.errors import LskdError, nearest
 
 __all__ = ["Numbered", "number_figures", "number_joined"]
 
+_CHAPTER = re.compile(r'<h\d><span class="section-number">(\d+)\. </span>')
 _SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
 _EXERCISE = re.compile(r'(<h3 class="lskd-exercise-title"[^>]*><span>Exercise )(\d+</span>)')
 _LISTED = re.compile(r'(<a href="([\w-]+)\.html#exercise-[^"]*">)(\d+)(?=\. )')  # in the list of all exercises
@@ -33,7 +36,7 @@ class Numbered:
 
 
 def number_figures(pages: Pages) -> None:
-    """Write "Figure C.N" before each caption of a chapter and into every reference; the front page is chapter 0.
+    """Write "Figure C.N" before each caption of a chapter and into every reference; the front page has no number.
 
     Raises:
         LskdError: a reference to a figure that no page holds, or one figure name twice on a page.
@@ -62,10 +65,11 @@ def _numbered(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Num
     """Pages in reading order with numbers in their captions, and their figures."""
     found: dict[str, list[Numbered]] = {}
     out = {}
-    chapters = {page.rpartition("/")[2]: chapter for chapter, page in enumerate(texts)}
-    for chapter, (page, text) in enumerate(texts.items()):
+    labels = _labels(texts)
+    chapters = {page.rpartition("/")[2]: label for page, label in labels.items()}
+    for page, text in texts.items():
         text = _LISTED.sub(lambda link: f"{link[1]}{chapters.get(link[2], '')}.{link[3]}", text)
-        out[page], figures = _captions(text, chapter)
+        out[page], figures = _captions(text, labels[page])
         names = [figure.name for figure in figures]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise LskdError(f"{page}: two figures are called {', '.join(twice)}; names must differ on a page")
@@ -74,7 +78,15 @@ def _numbered(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Num
     return out, found
 
 
-def _captions(text: str, chapter: int) -> tuple[str, list[Numbered]]:
+def _labels(texts: dict[str, str]) -> dict[str, str]:
+    """The number of each chapter and the letter of each appendix; the front page has neither."""
+    letters = iter(string.ascii_uppercase)
+    first, *others = texts
+    found = {page: _CHAPTER.search(texts[page]) for page in others}
+    return {first: ""} | {page: match[1] if match else next(letters) for page, match in found.items()}
+
+
+def _captions(text: str, chapter: str) -> tuple[str, list[Numbered]]:
     """The page with a number before the words of every caption, and with the chapter's before each exercise's own."""
     pieces: list[str] = []
     figures: list[Numbered] = []

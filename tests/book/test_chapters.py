@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import re
+import shlex
 import tomllib
 
 import pytest
 import typed_results
+import yaml
 
-from lskd import __version__
+from book.build import chapters
+from lskd import __version__, cli
 from lskd.fingerprint import ROOT
 
 GLOSSARY = (ROOT / "book" / "chapters" / "glossary.md").read_text(encoding="utf-8")
@@ -147,3 +153,65 @@ def test_what_is_worse_is_listed_with_reasons() -> None:
 
 def test_the_book_includes_it() -> None:
     assert "{include} ../../CHANGELOG.md" in (ROOT / "book" / "chapters" / "changelog.md").read_text(encoding="utf-8")
+
+
+PAGES = chapters(ROOT / "book" / "chapters")[1:]
+LISTS = {"api", "glossary", "bibliography", "changelog"}  # looked up, not read
+
+
+def page_text(page: str) -> str:
+    if not page.startswith("notebooks/"):
+        return (ROOT / "book" / "chapters" / f"{page}.md").read_text(encoding="utf-8")
+    name = "train_cohort" if page.startswith("notebooks/train_") else page.removeprefix("notebooks/")
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in LISTS])
+def test_a_page_begins_with_what_one_will_know_at_its_end(page: str) -> None:
+    assert re.match(r"# .+\n\n\*At the end of this page you (know|have) ", page_text(page))
+
+
+def test_the_answer_is_the_first_chapter_and_there_are_few() -> None:
+    toc = yaml.safe_load((ROOT / "book" / "chapters" / "_toc.yml").read_text(encoding="utf-8"))
+    numbered = [page["file"] for part in toc["parts"] if part.get("numbered") for page in part["chapters"]]
+    assert numbered[0] == "notebooks/does_it_help"
+    assert len(numbered) <= 14
+    front = (ROOT / "book" / "chapters" / "intro.md").read_text(encoding="utf-8")
+    route = front.partition("## An hour with this book")[2].partition("##")[0]
+    assert set(re.findall(r"\{doc\}`([\w/]+)`", route)) <= set(numbered)
+
+
+def test_every_command_that_a_page_prints_is_one() -> None:
+    """Parsed as the command line parses it; words in capitals stand for something of the reader's."""
+    printed = [
+        (page, line)
+        for page in ("../../README", *PAGES)
+        for block in re.findall(r"^```(?:shell|bash|console)?\n(.*?)^```", page_text(page), re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+        if line.startswith("lskd ")
+    ]
+    assert len(printed) > 30
+    wrong = []
+    for page, line in printed:
+        words = shlex.split(line, comments=True)[1:]
+        try:
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                cli._parser().parse_args(words)
+        except SystemExit:
+            wrong.append((page, line, said.getvalue().splitlines()[-1]))
+    assert wrong == []
+
+
+def test_snakemake_takes_the_commands_that_are_printed() -> None:
+    """Its `--resources` and `--config` take every word that follows, so that a target has to come before them."""
+    from snakemake.cli import parse_args
+
+    lines = [line for line in page_text("cluster").splitlines() if line.startswith("snakemake ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)[1:]
+        profile = words.index("--profile") if "--profile" in words else None
+        words = words if profile is None else words[:profile] + words[profile + 2 :]
+        _, given = parse_args(words)
+        assert list(given.targets) == ["tables"], line

@@ -16,11 +16,12 @@ FRONT = (
     '<a data-figure="curves/loss">the curves</a>'
 )
 IDEA = (
+    '<h1><span class="section-number">1. </span>Idea</h1>'
     '<p>No figure here. <a data-figure="intro/id1">see the front</a></p>'
     '<li><a href="curves.html#exercise-curves-why">4. Why</a></li>'
 )
 CURVES = (
-    '<script>var text = "<figure id=no><figcaption>";</script>'
+    '<h1><span class="section-number">2. </span>Curves</h1><script>var text = "<figure id=no><figcaption>";</script>'
     '<figure class="lskd-figure" id="live-loss"><div><figure class="lskd-figure" id="figure-still">'
     "<figcaption>still</figcaption></figure></div><figcaption>moving</figcaption></figure>"
     '<figure class="lskd-figure" id="figure-plain"><figcaption>second</figcaption></figure>'
@@ -53,12 +54,21 @@ def test_a_number_is_chapter_and_place(html: Path) -> None:
     curves = read(html, "notebooks/curves")
     assert '<figcaption><span class="lskd-number">Figure 2.1.</span> moving' in curves
     assert "<figcaption>still" in curves  # stands in for the live one, and has its number
-    assert curves.startswith('<script>var text = "<figure id=no><figcaption>";</script>')
+    assert '<script>var text = "<figure id=no><figcaption>";</script>' in curves
     assert "<span>Exercise 2.4</span>" in curves
     assert '#exercise-curves-why">2.4. Why</a>' in read(html, "notebooks/idea")
     front = read(html, "intro")
     assert "Fig. 7" not in front
     assert '<figcaption><p><span class="lskd-number">Figure 1.</span> ' in front
+
+
+def test_a_page_without_a_chapter_s_number_is_an_appendix(html: Path) -> None:
+    bare = CURVES.replace('<span class="section-number">2. </span>', "")
+    (html / "notebooks" / "curves.html").write_text(bare, encoding="utf-8")
+    numbered(html)
+    assert "Figure A.2.</span> second" in read(html, "notebooks/curves")
+    assert "<span>Exercise A.4</span>" in read(html, "notebooks/curves")
+    assert '#exercise-curves-why">A.4. Why</a>' in read(html, "notebooks/idea")
 
 
 def test_text_points_at_figures_of_its_own_and_of_other_pages(html: Path) -> None:

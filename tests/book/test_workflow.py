@@ -228,7 +228,7 @@ STUDENTS = {"students", *DRAWN}
         (append("book/chapters/index.md", "\nMore.\n"), {"book"}),
         (append("book/chapters/new.md", "# New\n"), {"book"}),
         (append("_config.yml"), {"book"}),
-        (lambda root: (root / "results" / "two.json").write_text("{}"), {"data", "book"}),
+        (lambda root: (root / "results" / "two.json").write_text("{}"), {"data", "facts", "book"}),
         (append("notebooks/not_a_page.ipynb", "\n"), set()),
         (append("README.md"), set()),
         (lambda root: shutil.rmtree(root / "build" / "default" / "figures" / "tsne"), {"tsne", "book"}),
