@@ -236,7 +236,7 @@ def test_a_good_run(project: Path) -> None:
     assert result.outputs == ("made here.txt",)
     assert (project / "made here.txt").read_text() == "x"
     assert Path(result.facts["python"]) == Path(sys.executable)
-    assert Path(result.facts["lskd"]) == Path(notebook.__file__).with_name("__init__.py")
+    assert Path(result.facts["lskd"]) == ROOT / "lskd" / "__init__.py"
     assert "once\n" in terminal.getvalue()
     assert "2\n" in terminal.getvalue()
 
