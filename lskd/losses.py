@@ -1,45 +1,88 @@
 """Distillation losses on logits, each plain and with logit standardization (LS).
 
-Pure functions of tensors; the module needs torch alone. Logits are float tensors ``[batch, classes]``,
-targets int64 ``[batch]``; every loss is a scalar, averaged over the batch, with the factor T² included.
+Pure functions of tensors; the module needs torch alone. Logits are float tensors ``[..., classes]`` of any number of
+dimensions, the classes last or at ``dim``; every position is a row of its own. Targets are int64 ``[...]``.
+Losses have the factor T² included, unless their method has none. What the paper's losses have in common with the
+other members of the family (:mod:`lskd.family`, to be imported from here too):
+
+- ``mask``: bool ``[...]``, True where a row counts; padding and ignored labels may hold anything, NaN included.
+- ``weights``: float ``[...]``, a factor on every row's value. Mask and weights of ``[batch]`` count for whole samples.
+- ``reduction``: "mean" over the rows that count, "sum", or "none" for the value of every row. No row that counts gives
+  zero, with a gradient.
+- A class that is -inf on both sides (a forbidden token) is left out of mean, deviation and divergence.
 
 Defaults are those of the released code, because the published numbers come from it; named arguments
 select the paper's definition where it differs. float16 and bfloat16 inputs are computed in float32.
 Every finite input gives a finite loss: logits beyond ±2^100 (float32; 2^1000 in float64) count as that bound.
 
-On CPU in eager mode every loss checks its inputs and names the input and row that holds a NaN or an
-infinity; pass ``check=True`` to have the same check on an accelerator (where it costs a synchronisation)
+On CPU in eager mode every loss checks its inputs and names the input and row that holds a NaN, an infinity or a -inf
+of one side alone; pass ``check=True`` to have the same check on an accelerator (where it costs a synchronisation)
 and ``check=False`` to leave it out. Compiled and vmapped code is never checked.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lskd.family import (
+    dist_loss,
+    gdkd_loss,
+    luminet_loss,
+    mlkd_terms,
+    normkd_loss,
+    rld_loss,
+    ttm_loss,
+    wttm_loss,
+)
+from lskd.rows import (
+    Reduction,
+    Rows,
+    Temperature,
+    at_least_float32,
+    bounded,
+    checked_target,
+    classes_last,
+    kl,
+    kl_of_two,
+    kl_without,
+    log_ratio,
+    looks,
+    reduced,
+    spread,
+    temperature_of,
+    warn_two_classes,
+    z_score,
+)
+from lskd.vocabulary import in_pieces, known_classes
+
 __all__ = [
     "CurriculumTemperature",
     "cross_entropy",
     "curriculum_reversal",
+    "dist_loss",
     "dkd_loss",
     "dkd_terms",
+    "gdkd_loss",
     "kd_loss",
     "locality_guidance_loss",
+    "luminet_loss",
     "mlkd_terms",
+    "normkd_loss",
+    "rld_loss",
     "standardize",
+    "ttm_loss",
     "vit_logit_terms",
+    "wttm_loss",
 ]
 
-Temperature = float | Tensor
 
-
-def standardize(logits: Tensor, *, eps: float = 1e-7, correction: int = 1) -> Tensor:
+def standardize(
+    logits: Tensor, *, eps: float = 1e-7, correction: int = 1, dim: int = -1, mask: Tensor | None = None
+) -> Tensor:
     """Z-score of every row: ``(x - mean) / (deviation + eps)`` over classes (paper Alg. 1, protocol 1.1).
 
     Args:
@@ -47,10 +90,11 @@ def standardize(logits: Tensor, *, eps: float = 1e-7, correction: int = 1) -> Te
         eps: added to the standard deviation, outside the root.
         correction: 1 divides the sum of squares by K-1, as the released code does; 0 divides by K, as the
             paper prints. The two differ by sqrt(K / (K-1)), 0.5 % at 100 classes.
+        dim: of the classes. mask: see the module; rows that do not count become zero.
 
     Returns:
         A tensor of the same shape, float32 for half-precision inputs. Rows have mean 0 and, with
-        correction 1, lie within ±(K-1)/sqrt(K).
+        correction 1, lie within ±(K-1)/sqrt(K). A class of -inf stays -inf, and the others are scored without it.
 
     A row that is constant up to rounding has no relations to standardise. Dividing by eps, as the released
     code does, multiplies its gradient by 1e7. Here such a row is centred but not scaled: its Z-score is
@@ -58,56 +102,73 @@ def standardize(logits: Tensor, *, eps: float = 1e-7, correction: int = 1) -> Te
     Otherwise the gradient grows as 1 / deviation, to 1/eps at most: more than float16 can hold.
     With two classes only the order of the logits is left; the first such call of a process warns.
     """
-    if logits.shape[-1] < 2:
-        raise ValueError(
-            f"standardize: logits have {logits.shape[-1]} class(es); a Z-score needs at least two, "
-            "pass logits of shape [..., classes]"
-        )
-    if logits.shape[-1] == 2 and not torch.compiler.is_compiling():
-        _warn_two_classes()
-    if correction not in (0, 1):
-        raise ValueError(f"standardize: correction is {correction!r}; use 1 (released code) or 0 (paper)")
-    x = _at_least_float32(logits)
-    # In units of the largest entry, because squares of very large logits overflow and of very
-    # small ones vanish. The unit is a constant for the gradient: it cancels.
-    unit = x.detach().abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    scaled = x / unit
-    centred = scaled - scaled.mean(dim=-1, keepdim=True)
-    deviation = scaled.std(dim=-1, keepdim=True, correction=correction)
-    constant = deviation.detach() <= 4 * torch.finfo(x.dtype).eps
-    z = centred / (torch.where(constant, 1.0, deviation) + eps / unit)
-    nothing = x - x.detach()
-    return torch.where(constant, nothing - nothing.mean(dim=-1, keepdim=True), z)
+    (x,) = classes_last(dim, logits=logits)
+    warn_two_classes(x)
+    x = at_least_float32(x)
+    counts = spread("mask", mask, x.shape[:-1])
+    if counts is not None:
+        x = x.masked_fill(~counts.unsqueeze(-1), 0.0)
+    excluded = torch.isneginf(x)
+    some = not looks(None, x) or bool(excluded.any())
+    return z_score(x, excluded if some else None, eps=eps, correction=correction).movedim(-1, dim)
 
 
 def kd_loss(
     student_logits: Tensor,
-    teacher_logits: Tensor,
+    teacher_logits: Tensor | None = None,
     *,
     temperature: Temperature,
     standardize: bool = False,
     eps: float = 1e-7,
     correction: int = 1,
+    teacher_topk: tuple[Tensor, Tensor] | None = None,
+    chunk: int | None = None,
+    dim: int = -1,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduction: Reduction = "mean",
     check: bool | None = None,
 ) -> Tensor:
     """T² KL(teacher ‖ student) at a shared temperature: Hinton's loss, or with LS (protocol 1.2).
 
     Args:
-        student_logits: ``[batch, classes]``; gradients flow through its mean and deviation under LS.
-        teacher_logits: ``[batch, classes]``; detached.
+        student_logits: ``[..., classes]``; gradients flow through its mean and deviation under LS.
+        teacher_logits: ``[..., classes]``; detached.
         temperature: T > 0; under LS the base temperature, applied to the Z-scores. A one-element tensor
             is differentiated through (CTKD).
         standardize: Z-score both logits first.
         eps, correction: see :func:`standardize`.
-        check: see the module's first lines.
+        teacher_topk: in place of ``teacher_logits``, the k classes that are known of each row: (values, class indices),
+            both ``[..., k]``; logits or log-probabilities, as a constant in a row cancels. Convention: the known
+            classes are the whole distribution. Z-scores and softmax of both sides are taken over them alone, and the
+            student's other classes get no gradient. A value of -inf pads a row that knows fewer.
+        chunk: rows to compute at a time, each piece again in the backward pass, so that beside the logits and the
+            gradient no tensor of all rows and classes is kept: for vocabularies. Not twice differentiable.
+        dim, mask, weights, reduction, check: see the module's first lines.
 
     Returns:
-        The batch mean, a scalar of at least float32.
+        A scalar of at least float32, or one value a row with ``reduction="none"``.
     """
-    _check_logits(check, student_logits=student_logits, teacher_logits=teacher_logits)
-    t = _temperature(temperature)
-    student, teacher = _prepare(student_logits, teacher_logits, standardize, eps, correction)
-    return _kl_rows(student, teacher, t).mean()
+    t = temperature_of(temperature)
+    if (teacher_logits is None) == (teacher_topk is None):
+        raise ValueError("kd_loss: pass either teacher_logits or teacher_topk=(values, indices)")
+    if teacher_topk is not None:
+        student_logits, teacher_logits = known_classes(student_logits, teacher_topk, dim, mask, check)
+        dim = -1
+    assert teacher_logits is not None
+    student, teacher = classes_last(dim, student_logits=student_logits, teacher_logits=teacher_logits)
+    counts, weights = spread("mask", mask, student.shape[:-1]), spread("weights", weights, student.shape[:-1])
+
+    def values(student: Tensor, teacher: Tensor, counts: Tensor | None, t: Temperature, first: int) -> Tensor:
+        rows = Rows(student, teacher, mask=counts, check=check, first=first)
+        return kl(*rows.logits(standardize, eps, correction), t) * t**2
+
+    found = (
+        values(student, teacher, counts, t, 0)
+        if chunk is None
+        else in_pieces(values, chunk, student, teacher, counts, t)
+    )
+    return reduced(found, counts, weights, reduction)
 
 
 def dkd_terms(
@@ -119,6 +180,10 @@ def dkd_terms(
     standardize: bool = False,
     eps: float = 1e-7,
     correction: int = 1,
+    dim: int = -1,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduction: Reduction = "mean",
     check: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Target-class and non-target-class part of decoupled KD, weight 1 each (protocol 1.3).
@@ -128,27 +193,18 @@ def dkd_terms(
     Logarithms are taken of log-sum-exps, so both are finite where the released code returns NaN (logits
     of standard deviation 60 at T = 1).
 
+    The split is at one label a row; of two mixed images take the loss once for each label, with ``weights`` of their
+    shares, and add (:func:`kd_loss` needs no label).
+
     Returns:
-        ``(tckd, nckd)``, batch means with T² included.
+        ``(tckd, nckd)``, T² included, reduced as the module's first lines say.
     """
-    _check_logits(check, student_logits=student_logits, teacher_logits=teacher_logits)
-    _check_target(check, target, student_logits)
-    t = _temperature(temperature)
-    student, teacher = _prepare(student_logits, teacher_logits, standardize, eps, correction)
-    is_target = target.unsqueeze(-1) == torch.arange(student.shape[-1], device=target.device)
-
-    log_q, log_p = _log_ratio(student, t), _log_ratio(teacher, t)
-    target_q, rest_q = _target_and_rest(log_q, is_target)
-    target_p, rest_p = _target_and_rest(log_p, is_target)
-    p_target = target_p.exp() / student.shape[-1]
-    tckd = p_target * (target_p - target_q) + rest_p.exp() * (rest_p - rest_q)
-
-    # Without the target class, renormalised over the others; what is excluded adds nothing.
-    log_q = _log_ratio(student.masked_fill(is_target, -math.inf), t)
-    log_p = _log_ratio(teacher.masked_fill(is_target, -math.inf), t)
-    difference = log_p.masked_fill(is_target, 0.0) - log_q.masked_fill(is_target, 0.0)
-    nckd = (log_p.exp() * difference).mean(dim=-1)
-    return t**2 * tckd.mean(), t**2 * nckd.mean()
+    rows = Rows(student_logits, teacher_logits, target, dim, mask, weights, reduction, check)
+    t, is_target = temperature_of(temperature), rows.is_target()
+    student, teacher = rows.logits(standardize, eps, correction)
+    tckd = kl_of_two(log_ratio(teacher, t), is_target, log_ratio(student, t), is_target)
+    nckd = kl_without(student, teacher, t, is_target)
+    return t**2 * rows.reduce(tckd), t**2 * rows.reduce(nckd)
 
 
 def dkd_loss(
@@ -162,6 +218,10 @@ def dkd_loss(
     standardize: bool = False,
     eps: float = 1e-7,
     correction: int = 1,
+    dim: int = -1,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduction: Reduction = "mean",
     check: bool | None = None,
 ) -> Tensor:
     """``alpha · TCKD + beta · NCKD`` (protocol 1.3), without the warm-up that the objective applies."""
@@ -173,96 +233,13 @@ def dkd_loss(
         standardize=standardize,
         eps=eps,
         correction=correction,
+        dim=dim,
+        mask=mask,
+        weights=weights,
+        reduction=reduction,
         check=check,
     )
     return alpha * tckd + beta * nckd
-
-
-def mlkd_terms(
-    student_weak: Tensor,
-    student_strong: Tensor,
-    teacher_weak: Tensor,
-    teacher_strong: Tensor,
-    target: Tensor,
-    *,
-    temperature: float,
-    kd_weight: float,
-    ce_weight: float = 0.1,
-    standardize: bool = False,
-    masks: Literal["mean", "elementwise"] = "mean",
-    strong_terms: Literal["released", "all"] = "released",
-    standardize_correlations: bool = False,
-    eps: float = 1e-7,
-    correction: int = 1,
-    check: bool | None = None,
-) -> dict[str, Tensor]:
-    """Multi-level logit distillation on a weak and a strong view of the batch (protocol 1.5).
-
-    The temperatures are (τ, 3, 5, 2, 6), a list with repetition. With the defaults the sum of the returned
-    terms is the released loss, including two properties that its text does not have (protocol 5.2):
-
-    Args:
-        temperature: τ.
-        masks: "mean" multiplies by the mean of the confidence masks (what the released code computes);
-            "elementwise" applies them per sample (KL, batch correlation) and per class (class correlation).
-        strong_terms: "released" takes the strong view's KL at τ, 3 and 5, the weak view's again at 2 and 6,
-            and no correlation of the strong view; "all" takes every term of the strong view.
-        standardize: LS inside the KL terms, as released.
-        standardize_correlations: LS inside the class and batch correlations too.
-        kd_weight, ce_weight: weights of the three distillation terms and of both cross-entropies.
-
-    Returns:
-        ``{"ce", "kd", "cc", "bc"}``, scalars whose sum is the loss.
-    """
-    _check_logits(
-        check,
-        student_weak=student_weak,
-        student_strong=student_strong,
-        teacher_weak=teacher_weak,
-        teacher_strong=teacher_strong,
-    )
-    _check_target(check, target, student_weak)
-    if masks not in ("mean", "elementwise"):
-        raise ValueError(f'mlkd_terms: masks is {masks!r}; use "mean" (released) or "elementwise"')
-    if strong_terms not in ("released", "all"):
-        raise ValueError(f'mlkd_terms: strong_terms is {strong_terms!r}; use "released" or "all"')
-    temperatures = [_temperature(t) for t in (temperature, 3.0, 5.0, 2.0, 6.0)]
-    weak = _bounded(student_weak), _bounded(teacher_weak.detach())
-    strong = _bounded(student_strong), _bounded(teacher_strong.detach())
-
-    probabilities = weak[1].softmax(dim=-1)
-    confidence, prevalence = probabilities.amax(dim=-1), probabilities.sum(dim=0)
-    sample_mask = (confidence <= _median(confidence)).to(confidence.dtype)
-    class_mask = (prevalence <= _median(prevalence)).to(prevalence.dtype)
-
-    def masked(values: Tensor, mask: Tensor) -> Tensor:
-        each = masks == "elementwise"
-        return (values * mask).mean() if each else values.mean() * mask.mean()
-
-    def scored(pair: tuple[Tensor, Tensor], on: bool) -> tuple[Tensor, Tensor]:
-        return _prepare(pair[0], pair[1], on, eps, correction)
-
-    kl_weak, kl_strong = scored(weak, standardize), scored(strong, standardize)
-    nothing = torch.zeros_like(weak[0][0, 0])
-    kd = sum((masked(_kl_rows(*kl_weak, t), sample_mask) for t in temperatures), nothing)
-    for index, t in enumerate(temperatures):
-        # The released loop reads the weak logits for its last two "strong" temperatures.
-        pair = kl_strong if strong_terms == "all" or index < 3 else kl_weak
-        kd = kd + _kl_rows(*pair, t).mean()
-
-    cc, bc = torch.zeros_like(kd), torch.zeros_like(kd)
-    views = [(weak, True)] + ([(strong, False)] if strong_terms == "all" else [])
-    for pair, use_mask in views:
-        student, teacher = scored(pair, standardize_correlations)
-        ones_b, ones_k = torch.ones_like(sample_mask), torch.ones_like(class_mask)
-        for t in temperatures:
-            q, p = (student / t).softmax(dim=-1), (teacher / t).softmax(dim=-1)
-            cc = cc + masked(_gram_difference(p.mT, q.mT), class_mask if use_mask else ones_k)
-            bc = bc + masked(_gram_difference(p, q), sample_mask if use_mask else ones_b)
-
-    ce = F.cross_entropy(weak[0], target) + F.cross_entropy(strong[0], target)
-    distilled = {"kd": kd_weight * kd, "cc": kd_weight * cc, "bc": kd_weight * bc}
-    return {"ce": ce_weight * ce, **distilled}
 
 
 def vit_logit_terms(
@@ -288,30 +265,17 @@ def vit_logit_terms(
     Returns:
         ``{"ce", "kd"}``, scalars whose sum is the loss.
     """
-    _check_logits(
-        check,
-        class_logits=class_logits,
-        distill_logits=distill_logits,
-        teacher_logits=teacher_logits,
-    )
-    kd = kd_loss(
-        distill_logits,
-        teacher_logits,
-        temperature=temperature,
-        standardize=standardize,
-        eps=eps,
-        correction=correction,
-        check=False,
-    )
+    rows = Rows(distill_logits, teacher_logits, check=check, names=("distill_logits", "teacher_logits"))
+    t = temperature_of(temperature)
+    kd = rows.reduce(kl(*rows.logits(standardize, eps, correction), t) * t**2)
     factor = logit_weight * (weight if standardize else 1.0)
-    ce = cross_entropy(class_logits, target, check=check)
-    return {"ce": ce_weight * ce, "kd": factor * kd}
+    return {"ce": ce_weight * cross_entropy(class_logits, target, check=check), "kd": factor * kd}
 
 
 def cross_entropy(logits: Tensor, target: Tensor, *, check: bool | None = None) -> Tensor:
     """PyTorch's cross-entropy with this module's care: half precision in float32, finite for finite logits."""
-    _check_target(check, target, logits)
-    return F.cross_entropy(_bounded(logits), target)
+    target = checked_target(target, logits, None, check)
+    return F.cross_entropy(bounded(logits), target)
 
 
 def locality_guidance_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -331,7 +295,7 @@ def locality_guidance_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     shapes = student_map.shape[2:], teacher_map.shape[2:]
     size = tuple(max(a, b) for a, b in zip(*shapes, strict=True))
     student, teacher = (
-        F.interpolate(_at_least_float32(m), size=size, mode="bilinear", align_corners=False)
+        F.interpolate(at_least_float32(m), size=size, mode="bilinear", align_corners=False)
         for m in (student_map, teacher_map.detach())
     )
     return (teacher - student).square().mean()
@@ -376,121 +340,3 @@ def curriculum_reversal(
         raise ValueError(f"curriculum_reversal: epoch {epoch}, loops {loops}; both count from 1")
     falling = 0.5 * (1.0 + math.cos(math.pi * min(epoch, loops) / loops))
     return falling * (start - end) + end
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _bounded(x: Tensor) -> Tensor:
-    """At least float32, and so far from its largest number that no temperature or weight overflows."""
-    x = _at_least_float32(x)
-    bound = 2.0**1000 if x.dtype == torch.float64 else 2.0**100
-    return x.clamp(-bound, bound)
-
-
-def _temperature(value: Temperature) -> Temperature:
-    if isinstance(value, Tensor):
-        if value.numel() != 1:
-            raise ValueError(f"temperature has shape {tuple(value.shape)}; use a number or one element")
-        return value.reshape(())
-    if not 0 < value < math.inf:
-        raise ValueError(f"temperature is {value}; it must be a positive number")
-    return value
-
-
-def _prepare(student: Tensor, teacher: Tensor, on: bool, eps: float, correction: int) -> tuple[Tensor, Tensor]:
-    teacher = teacher.detach()
-    if not on:
-        return _bounded(student), _bounded(teacher)
-    return (
-        standardize(student, eps=eps, correction=correction),
-        standardize(teacher, eps=eps, correction=correction),
-    )
-
-
-@functools.cache  # once a process, not once a step; an exception (warnings as errors) is raised each time
-def _warn_two_classes() -> None:
-    warnings.warn(
-        "logit standardization with two classes maps every pair of logits to ±0.7071 and carries no "
-        "information beyond their order; use the plain loss",
-        stacklevel=3,
-    )
-
-
-def _median(x: Tensor) -> Tensor:
-    """NumPy's 50th percentile of a vector, its rounding included; unlike torch.quantile it maps under vmap."""
-    ordered = x.sort().values
-    lower, upper = ordered[(len(x) - 1) // 2], ordered[len(x) // 2]
-    return upper - (upper - lower) * 0.5
-
-
-def _log_ratio(x: Tensor, t: Temperature) -> Tensor:
-    """log(K · softmax(x / T)). Unlike log-softmax, whose entries all carry the rounding error of log K, it
-    is near zero for near-uniform distributions: small divergences keep five more bits in float32."""
-    x = x / t
-    x = x - x.detach().amax(dim=-1, keepdim=True)
-    return x - x.exp().mean(dim=-1, keepdim=True).log()
-
-
-def _kl_rows(student: Tensor, teacher: Tensor, t: Temperature) -> Tensor:
-    log_p, log_q = _log_ratio(teacher, t), _log_ratio(student, t)
-    return t**2 * (log_p.exp() * (log_p - log_q)).mean(dim=-1)
-
-
-def _target_and_rest(log_ratio: Tensor, is_target: Tensor) -> tuple[Tensor, Tensor]:
-    """log(K · p_target) and log(1 - p_target), ``[batch]``, the latter from the form that does not cancel."""
-    log_classes = math.log(log_ratio.shape[-1])
-    target = log_ratio.masked_fill(~is_target, 0.0).sum(dim=-1)
-    log_p = target - log_classes
-    unlikely = log_p.detach() < -math.log(2.0)
-    # exp() of the branch that is not taken stays away from 1, where log1p's gradient is infinite.
-    from_target = torch.log1p(-torch.where(unlikely, log_p, -math.log(4.0)).exp())
-    from_rest = log_ratio.masked_fill(is_target, -math.inf).logsumexp(dim=-1) - log_classes
-    return target, torch.where(unlikely, from_target, from_rest)
-
-
-def _gram_difference(p: Tensor, q: Tensor) -> Tensor:
-    """Row sums of squares of P Pᵀ - Q Qᵀ, ``[rows]``; in full precision also under autocast."""
-    with torch.autocast(p.device.type, enabled=False):
-        return (p @ p.mT - q @ q.mT).square().sum(dim=-1)
-
-
-def _checking(check: bool | None, x: Tensor) -> bool:
-    # Compiled and functorch-transformed tensors have no value to look at.
-    if check is False or torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x):
-        return False
-    return True if check else x.device.type == "cpu"
-
-
-def _check_logits(check: bool | None, **inputs: Tensor) -> None:
-    first_name, first = next(iter(inputs.items()))
-    for name, x in inputs.items():
-        if x.ndim != 2 or x.shape != first.shape or not x.is_floating_point():
-            raise ValueError(
-                f"{name} is {x.dtype} with shape {tuple(x.shape)}; expected float logits [batch, classes]"
-                + ("" if x is first else f" like {first_name} {tuple(first.shape)}")
-            )
-        if x.shape[0] < 1 or x.shape[1] < 2:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; needs one row and two classes at least")
-    if not _checking(check, first):
-        return
-    for name, x in inputs.items():
-        bad = ~torch.isfinite(x).all(dim=-1)
-        if bad.any():
-            rows = bad.nonzero().flatten().tolist()
-            raise ValueError(
-                f"{name} holds NaN or infinite logits in row {rows[0]}"
-                + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
-                + f" of {x.shape[0]}; look for a diverged network or an overflow in half precision"
-            )
-
-
-def _check_target(check: bool | None, target: Tensor, logits: Tensor) -> None:
-    if target.dtype != torch.int64 or target.shape != logits.shape[:1]:
-        raise ValueError(
-            f"target is {target.dtype} with shape {tuple(target.shape)}; expected int64 class indices "
-            f"[{logits.shape[0]}]"
-        )
-    if _checking(check, target) and not bool(((target >= 0) & (target < logits.shape[1])).all()):
-        raise ValueError(f"target holds {int(target.min())}..{int(target.max())}; classes are 0..{logits.shape[1] - 1}")

@@ -1,0 +1,88 @@
+"""What long vocabularies need: losses in pieces of rows, and teachers of whom only the largest logits are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lskd.rows import Temperature, classes_last, looks, spread
+
+RowValues = Callable[..., Tensor]
+
+
+def known_classes(
+    student: Tensor, topk: tuple[Tensor, Tensor], dim: int, mask: Tensor | None, check: bool | None
+) -> tuple[Tensor, Tensor]:
+    """Both sides' logits ``[..., k]`` of the classes that the teacher's (values, indices) name; -inf names none."""
+    values, indices = (x.movedim(dim, -1) for x in topk)
+    (student,) = classes_last(dim, student_logits=student)
+    wanted = f"[..., k] beside student_logits {list(student.shape)}, k at least 2"
+    if values.shape != indices.shape or values.shape[:-1] != student.shape[:-1] or values.shape[-1] < 2:
+        raise ValueError(f"teacher_topk holds {list(values.shape)} and {list(indices.shape)}; expected both {wanted}")
+    if indices.is_floating_point() or not values.is_floating_point():
+        raise ValueError(f"teacher_topk holds {values.dtype} and {indices.dtype}; expected (float values, int indices)")
+    unknown, last = torch.isneginf(values), student.shape[-1] - 1
+    if looks(check, values):
+        counts = spread("mask", mask, student.shape[:-1])
+        bad = ((indices < 0) | (indices > last)) & ~unknown & (True if counts is None else counts.unsqueeze(-1))
+        if bad.any():
+            found = indices[bad]
+            raise ValueError(
+                f"teacher_topk names classes {int(found.min())}..{int(found.max())}; classes are 0..{last}"
+            )
+    return student.gather(-1, indices.long().clamp(0, last)).masked_fill(unknown, -math.inf), values
+
+
+class _InPieces(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        values: RowValues, size: int, student: Tensor, teacher: Tensor, counts: Tensor | None, t: Temperature
+    ) -> Tensor:
+        return torch.cat([values(*piece, t, i) for i, piece in _pieces(size, student, teacher, counts)])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.values, ctx.size, *tensors = inputs
+        ctx.t = None if isinstance(tensors[-1], Tensor) else tensors.pop()
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        student, teacher, counts, *learned = ctx.saved_tensors
+        whole, of_t = torch.empty_like(student), [torch.zeros_like(t) for t in learned]
+        for i, (x, v, own) in _pieces(ctx.size, student, teacher, counts):
+
+            def again(x: Tensor, *ts: Tensor, v: Tensor = v, own: Tensor | None = own, i: int = i) -> Tensor:
+                return ctx.values(x, v, own, ts[0] if ts else ctx.t, i)
+
+            pull = torch.func.vjp(again, x, *learned)[1]
+            piece, *more = pull(grad[i : i + ctx.size])
+            del pull  # what it holds is not needed beside the next piece's
+            whole[i : i + ctx.size] = piece
+            of_t = [a + b for a, b in zip(of_t, more, strict=True)]
+        return None, None, whole, None, None, of_t[0] if of_t else None
+
+
+def in_pieces(
+    values: RowValues, size: int, student: Tensor, teacher: Tensor, counts: Tensor | None, t: Temperature
+) -> Tensor:
+    """``values(student, teacher, counts, t, first)`` of all rows ``[...]``, ``size`` rows at a time.
+
+    The gradient computes every piece again: beside the logits and the gradient nothing is ever whole.
+    """
+    if size < 1:
+        raise ValueError(f"chunk is {size}; it is the number of rows to compute at a time, 1 or more")
+    flat = [x.reshape(-1, x.shape[-1]) for x in (student, teacher.detach())]
+    own = None if counts is None else counts.reshape(-1)
+    return _InPieces.apply(values, size, *flat, own, t).reshape(student.shape[:-1])
+
+
+def _pieces(size: int, student: Tensor, *others: Tensor | None) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    for i in range(0, max(len(student), 1), size):
+        yield i, tuple(None if x is None else x[i : i + size] for x in (student, *others))

@@ -1,0 +1,273 @@
+"""What every loss can do: any shape, rows and classes that do not count, reductions, gradients, compilers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from loss_table import LOSSES, OF_A_BATCH, K, draw, with_gradient
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lskd import losses
+from lskd.losses import dkd_loss, kd_loss, standardize
+
+every = pytest.mark.parametrize("name", LOSSES)
+
+
+def test_every_loss_is_tried_here() -> None:
+    """A function that is exported but not in this file's tables fails here."""
+    public = {n for n in losses.__all__ if "student_logits" in inspect.signature(getattr(losses, n)).parameters}
+    assert public == {f"{n.split('_')[0]}_loss" for n in LOSSES if n != "tckd"} | {"dkd_terms"}
+
+
+@every
+def test_positions_of_any_shape_are_rows(name: str) -> None:
+    student, teacher, target = draw(0, 3, 2, 5)
+    flat = student.reshape(-1, K), teacher.reshape(-1, K), target.reshape(-1)
+    expected, gradient = with_gradient(name, flat[0], *flat[1:])
+    loss, found = with_gradient(name, student, teacher, target)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(found.reshape(-1, K), gradient)
+    images = (x.movedim(-1, 1).contiguous() for x in (student, teacher))  # [batch, classes, height, width]
+    torch.testing.assert_close(LOSSES[name](*images, target, dim=1), expected)
+    if name not in OF_A_BATCH:
+        torch.testing.assert_close(
+            LOSSES[name](student, teacher, target, reduction="none")[1, 0, 2],
+            LOSSES[name](student[1, 0, 2], teacher[1, 0, 2], target[1, 0, 2]),
+        )
+
+
+@every
+def test_rows_that_do_not_count_have_no_influence(name: str) -> None:
+    student, teacher, target = draw(1, 4, 3)
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]).bool()
+    kept = student.detach()[mask].requires_grad_()
+    expected, gradient = with_gradient(name, kept, teacher[mask], target[mask])
+    with torch.no_grad():
+        student[2], student[0, 2], teacher[2, 1], target[~mask] = math.nan, math.inf, math.nan, -100
+    for given in (mask, mask.long()):
+        loss, found = with_gradient(name, student, teacher, target, mask=given)
+        torch.testing.assert_close(loss, expected)
+        assert (found[~mask] == 0).all()
+        torch.testing.assert_close(found[mask], gradient)
+    total = LOSSES[name](student, teacher, target, mask=mask, reduction="sum")
+    rows = LOSSES[name](student, teacher, target, mask=mask, reduction="none")
+    torch.testing.assert_close(total, 6 * expected)
+    torch.testing.assert_close(rows.sum(), total)
+    assert rows.shape == mask.shape
+    assert (rows[~mask] == 0).all()
+    samples = torch.tensor([True, False, False, True])
+    of_samples = LOSSES[name](student[[0, 3]], teacher[[0, 3]], target[[0, 3]], mask=mask[[0, 3]])
+    both = mask & samples.unsqueeze(1)
+    torch.testing.assert_close(LOSSES[name](student, teacher, target, mask=both), of_samples)
+
+
+@every
+def test_weights_are_factors_of_rows(name: str) -> None:
+    student, teacher, target = draw(2, 4, 3)
+    mask, weights = torch.rand(4, 3) > 0.3, torch.rand(4, 3, dtype=torch.float64)
+    rows = LOSSES[name](student, teacher, target, mask=mask, reduction="none")
+    found = LOSSES[name](student, teacher, target, mask=mask, weights=weights)
+    torch.testing.assert_close(found, (weights * rows)[mask].mean())
+    samples = LOSSES[name](student, teacher, target, mask=mask, weights=weights[:, 0], reduction="none")
+    torch.testing.assert_close(samples, weights[:, :1] * rows)
+
+
+@every
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_nothing_that_counts_is_a_zero_with_a_gradient(name: str, reduction: str) -> None:
+    for student, teacher, target in (draw(3, 4), draw(3, 0), draw(3, 2, 0)):
+        mask = torch.zeros(target.shape, dtype=torch.bool)
+        loss, gradient = with_gradient(name, student, teacher, target, mask=mask, reduction=reduction)
+        assert (loss == 0).all()
+        assert torch.equal(gradient, torch.zeros_like(student))
+    assert LOSSES[name](*draw(3, 0)).item() == 0
+
+
+@every
+def test_a_class_that_both_sides_exclude_is_left_out(name: str) -> None:
+    student, teacher, target = draw(4, 6)
+    target = target % (K - 2)
+    less = student.detach()[:, : K - 2].requires_grad_()
+    expected, gradient = with_gradient(name, less, teacher[:, : K - 2], target)
+    gone = torch.arange(K) >= K - 2
+    hidden = student.detach().masked_fill(gone, -math.inf).requires_grad_()
+    for check in (None, False):  # looked at, and as on an accelerator
+        loss, found = with_gradient(name, hidden, teacher.masked_fill(gone, -math.inf), target, check=check)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(found[:, : K - 2], gradient)
+        assert (found[:, gone] == 0).all()
+    # Another class in every row: as much as every row without its own.
+    if name not in OF_A_BATCH:
+        own = torch.nn.functional.one_hot((target + 1) % K, K).bool()
+        s, v = (x.detach().masked_fill(own, -math.inf) for x in (student, teacher))
+        found = LOSSES[name](s, v, target, reduction="none")
+        for i in range(6):
+            keep = ~own[i]
+            label = target[i] - int((target[i] + 1) % K < target[i])
+            torch.testing.assert_close(found[i], LOSSES[name](student[i][keep], teacher[i][keep], label))
+
+
+def test_standardize_takes_any_dimension_masks_and_excluded_classes() -> None:
+    x = draw(5, 2, 3)[0].detach()
+    z = standardize(x)
+    assert torch.equal(standardize(x.movedim(-1, 1), dim=1), z.movedim(-1, 1))
+    mask = torch.tensor([[True, False, True], [False, True, True]])
+    x[~mask] = math.nan
+    assert torch.equal(standardize(x, mask=mask), z.masked_fill(~mask.unsqueeze(-1), 0.0))
+    gone = draw(5, 2, 3)[0].detach()
+    gone[..., 4] = -math.inf
+    kept = torch.arange(K) != 4
+    torch.testing.assert_close(standardize(gone)[..., kept], standardize(draw(5, 2, 3)[0][..., kept]).detach())
+    assert (standardize(gone)[..., 4] == -math.inf).all()
+
+
+class Largest(TorchDispatchMode):
+    """Counts the results of operations that have so many entries and are no view of an input."""
+
+    def __init__(self, entries: int) -> None:
+        super().__init__()
+        self.entries, self.found = entries, set()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = operation(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.numel() >= self.entries:
+            self.found.add(out.untyped_storage().data_ptr())
+        return out
+
+
+@pytest.mark.parametrize("ls", [False, True])
+def test_in_pieces_it_is_the_same_loss_without_a_second_tensor_of_all_classes(ls: bool) -> None:
+    student, teacher, _ = (x.float() if x.is_floating_point() else x for x in draw(9, 3, 41))
+    temperature, mask = torch.tensor(2.3, requires_grad=True), torch.rand(3, 41) > 0.2
+    student = student.detach().requires_grad_()
+    options = {"temperature": temperature, "standardize": ls, "mask": mask}
+    whole = torch.autograd.grad(kd_loss(student, teacher, **options), (student, temperature))
+    with Largest(student.numel()) as largest:
+        loss = kd_loss(student, teacher, chunk=10, **options)
+        pieces = torch.autograd.grad(loss, (student, temperature))
+    torch.testing.assert_close(loss, kd_loss(student, teacher, **options), rtol=1e-6, atol=0)
+    for a, b in zip(pieces, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+    inputs = {x.untyped_storage().data_ptr() for x in (student, teacher)}
+    assert largest.found - inputs == {pieces[0].untyped_storage().data_ptr()}
+    half = kd_loss(student.bfloat16(), teacher.bfloat16(), chunk=10, **options)
+    torch.testing.assert_close(half, kd_loss(student.bfloat16(), teacher.bfloat16(), **options), rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match="chunk is 0"):
+        kd_loss(student, teacher, chunk=0, **options)
+
+
+def test_a_teacher_of_the_top_k_is_the_loss_over_the_classes_that_are_known() -> None:
+    student, teacher, _ = draw(10, 2, 4)
+    values, indices = teacher.log_softmax(-1).topk(3)  # a constant in a row cancels
+    for ls in (False, True):
+        options: dict[str, Any] = {"temperature": 2.0, "standardize": ls}
+        expected = kd_loss(student.gather(-1, indices), teacher.gather(-1, indices), **options)
+        found = kd_loss(student, teacher_topk=(values, indices), **options)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(kd_loss(student, None, teacher_topk=(values, indices), chunk=3, **options), expected)
+        moved = student.movedim(-1, 1), (values.movedim(-1, 1), indices.movedim(-1, 1))
+        torch.testing.assert_close(kd_loss(moved[0], teacher_topk=moved[1], dim=1, **options), expected)
+        padded = values.clone(), indices.clone()
+        padded[0][0, 1, 2], padded[1][0, 1, 2] = -math.inf, -1
+        found = kd_loss(student, teacher_topk=padded, reduction="none", **options)[0, 1]
+        hidden = torch.full((2, 3), -math.inf, dtype=torch.float64)
+        hidden[:, :2] = torch.stack((student, teacher))[:, 0, 1, indices[0, 1, :2]]
+        torch.testing.assert_close(found, kd_loss(*hidden, **options))
+    (gradient,) = torch.autograd.grad(expected, student)
+    assert (gradient != 0).sum(-1).le(3).all()
+
+
+def refusals() -> list[tuple[Callable[..., Any], str]]:
+    student, teacher, target = (x.detach() for x in draw(11, 2, 3))
+    bad, gone, all_gone = student.clone(), student.clone(), student.clone()
+    bad[1, 2, 0], gone[0, 1, 4], all_gone[1, 0] = math.nan, -math.inf, -math.inf
+    values, indices = teacher.topk(3)
+    kd = partial(kd_loss, temperature=2.0)
+    return [
+        (lambda: kd(bad, teacher), r"student_logits holds NaN or infinite logits in row \(1, 2\) of 6; look for"),
+        (lambda: kd(student, bad, chunk=2), r"teacher_logits holds NaN.* in row 5 of 2"),
+        (lambda: kd(gone, teacher), r"student_logits alone holds -inf in row \(0, 1\) of 6; .* on both sides"),
+        (lambda: kd(student, gone), r"teacher_logits alone holds -inf in row \(0, 1\)"),
+        (lambda: kd(all_gone, all_gone), r"student_logits holds -inf for every class in row \(1, 0\).*mask="),
+        (lambda: kd(student[..., :5], teacher), r"\(2, 3, 7\).*\(2, 3, 5\); the classes differ.* cut it to 5"),
+        (lambda: kd(student[:1], teacher), r"teacher_logits .*expected float logits like student_logits \(1, 3, 7\)"),
+        (lambda: kd(student, teacher, dim=3), "expected float logits, dim 3"),
+        (lambda: kd(student, teacher, mask=torch.ones(3, 2).bool()), r"mask has shape \(3, 2\); expected \(2, 3\)"),
+        (lambda: kd(student, teacher, mask=torch.ones(2, 3)), "mask is torch.float32; expected bool.*weights="),
+        (lambda: kd(student, teacher, weights=torch.ones(5)), r"weights has shape \(5,\); expected \(2, 3\)"),
+        (lambda: kd(student, teacher, reduction="batchmean"), "reduction is 'batchmean'; use \"mean\""),
+        (partial(kd, student), "either teacher_logits or teacher_topk"),
+        (lambda: kd(student, teacher, teacher_topk=(values, indices)), "either teacher_logits or teacher_topk"),
+        (
+            lambda: kd(student, teacher_topk=(values, indices + 5)),
+            r"names classes \d+\.\.\d+; classes are 0\.\.6",
+        ),
+        (lambda: kd(student, teacher_topk=(values, indices[:1])), r"teacher_topk holds \[2, 3, 3\] and \[1, 3, 3\]"),
+        (lambda: kd(student, teacher_topk=(indices, values)), "expected \\(float values, int indices\\)"),
+        (lambda: dkd_loss(student, teacher, teacher.softmax(-1)), "a distribution .*weights=.*or take kd_loss"),
+        (lambda: dkd_loss(student, teacher, target - 100), r"classes are 0\.\.6; leave rows out with mask="),
+        (lambda: dkd_loss(student, teacher, target[0]), r"expected int64 class indices \[2, 3\]"),
+    ]
+
+
+@pytest.mark.parametrize("case", range(len(refusals())))
+def test_bad_input_is_named(case: int) -> None:
+    call, message = refusals()[case]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_dkd_of_mixed_images_is_a_sum_over_their_labels() -> None:
+    """The way out that the error names: two calls whose weights are the shares of the two labels."""
+    student, teacher, first = draw(12, 5)
+    second, share = first.flip(0), torch.rand(5, dtype=torch.float64)
+    found = dkd_loss(student, teacher, first, weights=share) + dkd_loss(student, teacher, second, weights=1 - share)
+    rows = [dkd_loss(student, teacher, y, reduction="none") for y in (first, second)]
+    torch.testing.assert_close(found, (share * rows[0] + (1 - share) * rows[1]).mean())
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by Dynamo
+@pytest.mark.parametrize("name", [n for n in LOSSES if f"{n}_ls" not in LOSSES])
+def test_compiles_without_graph_breaks(name: str) -> None:
+    student, teacher, target = draw(13, 3, 5)
+    options = {"mask": torch.rand(3, 5) > 0.2, "weights": torch.rand(3, 5)}
+    torch.compiler.reset()
+    compiled = torch.compile(LOSSES[name], backend="aot_eager", fullgraph=True)
+    expected, gradient = with_gradient(name, student, teacher, target, **options)
+    loss = compiled(student, teacher, target, **options)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, student)[0], gradient)
+
+
+@every
+def test_vmap_over_a_leading_axis(name: str) -> None:
+    student, teacher, target = draw(14, 3, 5)
+    expected = [LOSSES[name](s, v, y) for s, v, y in zip(student, teacher, target, strict=True)]
+    torch.testing.assert_close(torch.vmap(LOSSES[name])(student, teacher, target), torch.stack(expected))
+    found = torch.vmap(torch.func.grad(LOSSES[name]))(student.detach(), teacher, target)
+    torch.testing.assert_close(found, torch.autograd.grad(sum(expected), student)[0])
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_finite_for_any_finite_logits_and_half_precision_in_float32(name: str, dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    shape = draw(15, 6)
+    for a, b in ((1.0, 1.0), (1e-6, largest / 8), (largest / 8, 1e-6), (largest / 8, largest / 8), (0.0, 1.0)):
+        student = (shape[0].detach().clamp(-8, 8) * a).to(dtype).requires_grad_()
+        teacher = (shape[1].clamp(-8, 8) * b).to(dtype)
+        loss = LOSSES[name](student, teacher, shape[2])
+        assert torch.isfinite(loss)
+        (gradient,) = torch.autograd.grad(loss, student)
+        # A gradient grows as 1 / deviation, and with the teacher's deviation in NormKD: past the end of small types.
+        assert torch.isfinite(gradient).all() or (dtype == torch.float16 or (name == "normkd" and b > 1))
+        if dtype in (torch.float16, torch.bfloat16):
+            assert loss.dtype == torch.float32
+            assert torch.equal(loss, LOSSES[name](student.float(), teacher.float(), shape[2]))
