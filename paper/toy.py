@@ -19,8 +19,8 @@ def toy_facts() -> dict[str, str]:
     rows = {name: torch.tensor([row], dtype=torch.float64) for name, row in TOY.items()}
     out = {}
     for student in ("s1", "s2"):
-        for suffix, options in (("", {}), ("_ls", {"standardize": True})):
-            loss = kd_loss(rows[student], rows["teacher"], temperature=1.0, **options)
+        for suffix, ls in (("", False), ("_ls", True)):
+            loss = kd_loss(rows[student], rows["teacher"], temperature=1.0, standardize=ls)
             out[f"toy_{student}{suffix}"] = f"{abs(loss.item()):.4f}"
     paper = kd_loss(rows["s1"], rows["teacher"], temperature=1.0, standardize=True, correction=0)
     return {
