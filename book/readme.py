@@ -14,12 +14,12 @@ from figures import table as tables
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json
 from lskd.fingerprint import ROOT
-from paper import statistics, store
+from paper import gains, statistics, store
 
 __all__ = ["blocks", "fill", "main"]
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
-CIFAR100 = Path("results/cifar100/resnet56-resnet20"), "cifar100-resnet56-resnet20-short-8"
+CIFAR100 = Path("results/cifar100/resnet56-resnet20")
 COST = Path("benchmarks/results/make_book.json")
 PICTURES = Path("figures/drawn/digit_pairs")
 
@@ -81,16 +81,16 @@ def _results(root: Path) -> str:
         f"{next(iter(first['members'].values()))['network']}; {data['train_size']:,} training and "
         f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, "
         f"{devices}, PyTorch {first['versions']['torch']}. "
-        f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}\n\n" + _verdicts(found.to_dict("records"))
+        f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}\n\n"
+        f"{_verdicts(found.to_dict('records'))} {gains.trainers(records)}".rstrip()
     )
 
 
 def _cifar100(root: Path) -> str:
-    folder, recipe = CIFAR100
-    records = [record for _, record in ours_and_published.records_of(root / folder, recipe)]
+    records = [record for _, record in ours_and_published.records_of(root / CIFAR100)]
     table = ours_and_published.accuracy_table(records)
     words = table.caption.replace("<b>", "**").replace("</b>", "**")
-    return f"{words} Records: [`{folder.as_posix()}`]({folder.as_posix()}).\n\n{table.to_markdown()}"
+    return f"{words} Records: [`{CIFAR100.as_posix()}`]({CIFAR100.as_posix()}).\n\n{table.to_markdown()}"
 
 
 def _verdicts(rows: list[dict[Any, Any]]) -> str:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from figures.publish import Published, publish
 from figures.theme import Theme, figure
+from paper.gains import trainers
 from paper.members import pairs
 from paper.statistics import ENOUGH_SEEDS, accuracies, binomial_error, results, summarize
 from paper.text import counted, with_symbols
@@ -109,7 +110,7 @@ def dots(
         folder=folder,
         alt=f"Test accuracy at the {epoch} epoch, {n}. {described}.",
         caption=f"<b>Test accuracy at the {epoch} epoch</b>, one mark a seed; {n} a member. "
-        f"{bars} Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike}",
+        f"{bars} Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike} {trainers(records)}".strip(),
         inputs=files,
         data=frame,
         n=counts[0],

@@ -1,4 +1,4 @@
-"""Our runs of a pair beside what is published for it, however short they were."""
+"""Our runs of a pair beside what is published for it, every length of training in columns of its own."""
 
 from __future__ import annotations
 
@@ -9,90 +9,111 @@ from typing import Any
 from figures.networks import Networks, load
 from figures.table import Table
 from lskd.errors import LskdError
-from lskd.records import load_record
-from paper.members import label, members_of, order
+from lskd.records import computed_with, load_record
+from paper.gains import PUBLISHED_EPOCHS, trainers
+from paper.members import METHODS, order
 from paper.published import find
-from paper.statistics import accuracies, summarize
+from paper.statistics import ENOUGH_SEEDS, accuracies, summarize
 from paper.text import counted, data_name
 
-__all__ = ["PUBLISHED_EPOCHS", "accuracy_table", "committed", "records_of", "short_runs"]
+__all__ = ["accuracy_table", "committed", "pairs", "records_of"]
 
-PUBLISHED_EPOCHS = 240
 TEACHER_PACK = "teacher.evidence.npz"
 
 
-def records_of(folder: Path | str, recipe: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Records of a recipe in a folder of the store, by seed."""
+def records_of(folder: Path | str, recipe: str = "") -> list[tuple[Path, dict[str, Any]]]:
+    """Records of a recipe, by default of all, in a folder of the store, by length of training and seed."""
     found = [(path, load_record(path)) for path in sorted(Path(folder).glob("*.json"))]
-    kept = [(path, record) for path, record in found if record["name"] == recipe]
+    kept = [(path, record) for path, record in found if recipe in ("", record["name"])]
     if not kept:
         names = ", ".join(sorted({record["name"] for _, record in found})) or "no records"
         raise LskdError(f"{folder}: no record of recipe {recipe!r}; there are {names}")
-    return sorted(kept, key=lambda pair: pair[1]["seed"])
+    return sorted(kept, key=lambda pair: (pair[1]["config"]["epochs"], pair[1]["seed"]))
 
 
-def committed(folder: Path | str, recipe: str) -> Networks:
-    """Evidence of the first seed of a recipe whose packs are kept, and of the teacher, from a folder of the store.
+def committed(folder: Path | str, recipe: str = "") -> Networks:
+    """Evidence of the first seed whose packs are kept, of the longest training, and of the teacher.
 
     The teacher's pack is ``teacher.evidence.npz`` in that folder (`lskd evidence collect --recipe RECIPE`).
 
     Raises:
         LskdError: no record, or none with packs.
     """
-    for path, _ in records_of(folder, recipe):
-        if path.with_suffix("").is_dir():
-            return load(Path(folder) / TEACHER_PACK, path)
-    raise LskdError(
-        f"{folder}: no evidence beside the records of {recipe!r}; `lskd results add --evidence RUN` puts it there"
-    )
+    found = records_of(folder, recipe)
+    kept = [(path, record["config"]["epochs"]) for path, record in found if path.with_suffix("").is_dir()]
+    if not kept:
+        raise LskdError(
+            f"{folder}: no evidence beside the records of {recipe!r}; `lskd results add --evidence RUN` puts it there"
+        )
+    longest = max(epochs for _, epochs in kept)
+    return load(Path(folder) / TEACHER_PACK, next(path for path, epochs in kept if epochs == longest))
 
 
-def short_runs(store: Path | str) -> list[Table]:
-    """A table for every recipe of CIFAR-100 whose committed runs are shorter than the published ones."""
-    by_recipe: dict[str, list[dict[str, Any]]] = {}
+def pairs(store: Path | str, dataset: str = "cifar100") -> list[Table]:
+    """:func:`accuracy_table` of every pair of networks of a data set that a store has runs of."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for path in sorted(Path(store).glob("**/*.json")):
         record = load_record(path)
-        if record["config"]["dataset"] == "cifar100" and record["config"]["epochs"] < PUBLISHED_EPOCHS:
-            by_recipe.setdefault(record["name"], []).append(record)
-    return [accuracy_table(records) for _, records in sorted(by_recipe.items()) if records[0].get("teacher")]
+        if record["config"]["dataset"] == dataset and record.get("teacher"):
+            found.setdefault((record["teacher"]["network"], record["config"]["student"]), []).append(record)
+    return [accuracy_table(records) for _, records in sorted(found.items())]
 
 
 def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """A row a member: its settings, what is published at these settings, and our last and best epochs.
+    """A row a method and setting: what is published for it, and our last and best epochs at each length of training.
 
-    A published number stands only where temperature and weight are those of the member; ``–`` elsewhere.
+    A published number stands only where temperature and weight are those of the row.
     """
     first = records[0]
-    teacher, student = first["teacher"]["network"], first["config"]["student"]
-    dataset, epochs = first["config"]["dataset"], first["config"]["epochs"]
-    frame = accuracies(records)
-    rows = []
-    for name in order(members_of(records)):
-        member = next(r["members"][name] for r in records if name in r["members"])
-        settings, own = member["settings"], frame[frame["member"] == name]
-        published = {
-            metric: _published(dataset, teacher, student, member, metric)
-            for metric in ("top1_test", "top1_test_last_epoch")
-        }
-        ours = [_mean(own[epoch].tolist()) for epoch in ("last", "best")]
-        what = label(name, method=member["method"], standardize=member["standardize"])
-        values = [f"{settings[key]:g}" if key in settings else "–" for key in ("temperature", "kd_weight")]
-        rows.append([what.partition(" (")[0], *values, *published.values(), *ours])
-    headings = ["method", "T", "weight", "paper, best", "its log, last", "ours, last", "ours, best"]
-    n = len({r["seed"] for r in records})
-    short = (
-        f" <b>Ours are short runs: {epochs} epochs instead of {PUBLISHED_EPOCHS}, so their level says nothing about "
-        "the paper's numbers.</b>"
-        if epochs < PUBLISHED_EPOCHS
-        else ""
+    teacher, student, dataset = first["teacher"]["network"], first["config"]["student"], first["config"]["dataset"]
+    runs: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    for record in sorted(records, key=lambda r: r["config"]["epochs"]):
+        runs.setdefault((record["config"]["epochs"], computed_with(record)), []).append(record)
+    members = {name: member for record in records for name, member in record["members"].items()}
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    values: dict[tuple[str, str, str], dict[tuple[int, str], list[str]]] = {}
+    for name in order(members):
+        for length, group in runs.items():
+            own = accuracies(group)
+            own = own[own["member"] == name]
+            if own.empty:
+                continue
+            member = next(r["members"][name] for r in group if name in r["members"])
+            key = _key(member)
+            rows.setdefault(key, [_published(dataset, teacher, student, member, m) for m in METRICS])
+            values.setdefault(key, {})[length] = [_mean(own[epoch].tolist()) for epoch in ("last", "best")]
+    columns = [f"{epochs} epochs, {epoch}" for epochs, _ in runs for epoch in ("last", "best")]
+    body = [
+        [*key, *rows[key], *(cell for length in runs for cell in values[key].get(length, ["", ""]))]
+        for key in sorted(rows, key=lambda key: (_METHODS.index(key[0].removesuffix(" + LS")), " + LS" in key[0]))
+    ]
+    short = [epochs for epochs, _ in runs if epochs < PUBLISHED_EPOCHS]
+    words = "; ".join(
+        f"{counted(epochs, 'epoch')}: n = {counted(len({r['seed'] for r in group}), 'seed')}, {with_}"
+        for (epochs, with_), group in runs.items()
     )
-    place = f"{teacher} → {student} on {data_name(dataset)}"
+    caption = (
+        f"{teacher} → {student} on {data_name(dataset)}, test accuracy in percent; ± is a 95 % t-interval. {words}. "
+        f"The teacher has {first['teacher']['test_accuracy']:.2f} %. Published columns are {PUBLISHED_EPOCHS} epochs."
+    )
+    if short:
+        caption += f" <b>Short runs ({', '.join(map(str, short))} of {PUBLISHED_EPOCHS} epochs) say nothing about the "
+        caption += "level of the paper's numbers.</b>"
+    mixed = " ".join(filter(None, (trainers(group) for group in runs.values())))
     return Table(
-        headings,
-        rows,
-        f"{place}, test accuracy in percent; n = {counted(n, 'seed')}. "
-        f"The published columns are {PUBLISHED_EPOCHS} epochs.{short}",
+        ["method", "T", "weight", "paper, best", "its log, last", *columns], body, f"{caption} {mixed}".strip()
     )
+
+
+METRICS = ("top1_test", "top1_test_last_epoch")
+_METHODS = list(METHODS.values())
+
+
+def _key(member: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a row is: method, temperature and weight, whatever a recipe calls it."""
+    settings = member["settings"]
+    t, weight = (f"{settings[key]:g}" if key in settings else "–" for key in ("temperature", "kd_weight"))
+    return METHODS.get(member["method"], member["method"].upper()) + " + LS" * member["standardize"], t, weight
 
 
 def _published(dataset: str, teacher: str, student: str, member: Mapping[str, Any], metric: str) -> str:
@@ -106,10 +127,10 @@ def _published(dataset: str, teacher: str, student: str, member: Mapping[str, An
         metric=metric,
     )
     at = [n for n in found if (n.temperature, n.kd_weight) == (settings.get("temperature"), settings.get("kd_weight"))]
-    return f"{at[0].value:.2f}" if at else "–"
+    return f"{at[0].value:.2f}" if at else ""
 
 
 def _mean(values: Sequence[float]) -> str:
     found = summarize(values)
-    interval = f" ± {found.high - found.mean:.2f}" if found.high == found.high else ""
+    interval = f" ± {found.half_width:.2f}" if found.n >= ENOUGH_SEEDS else f" (n = {found.n})"
     return f"{found.mean:.2f}{interval}"

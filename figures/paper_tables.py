@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from pathlib import Path
 from typing import Any
 
-from figures.table import Table, mean_text
+from figures.table import Measured, Table, mean_text
 from lskd.files import atomic_write
 from paper.statistics import ENOUGH_SEEDS
 from paper.tables import TABLES, Entry, LeftOut, frame
+from paper.text import signed
 
 __all__ = ["FEW", "left_out_table", "overview", "table", "write_csv"]
 
 FEW = "\u00a0†"  # marks every number of ours from fewer than three seeds
+OTHER = "\u00a0‡"  # marks those whose teacher was not trained by the recipe
 
 
 def table(number: int | str, entries: list[Entry]) -> Table:
@@ -25,21 +28,23 @@ def table(number: int | str, entries: list[Entry]) -> Table:
         entries: of :func:`paper.tables.entries` or ``entries_of``.
     """
     top5 = any(entry.published_top5 is not None for entry in entries)
-    parts = {"best": "ours, best", "last": "ours, last", "difference": "ours − published"}
+    ran = any(entry.ours for entry in entries)
+    parts = {"best": "ours, best", "last": "ours, last", "difference": "ours − published"} if ran else {}
     if any(entry.ours and "best_top5" in entry.ours for entry in entries):
         parts["best_top5"] = "ours, best, top five"
     rows = []
-    for row in frame(entries).to_dict("records"):
+    for entry, row in zip(entries, frame(entries).to_dict("records"), strict=True):
         cells = [str(row["cell"]), f"{row['published']:.2f}"]
         cells += [_value(row["published_top5"])] if top5 else []
-        cells += [str(row[key]) or "–" for key in ("log_best", "log_last")]
-        rows.append([*cells, *(_ours(row, part) for part in parts)])
+        cells += [str(row[key]) for key in ("log_best", "log_last")]
+        rows.append([*cells, *(_ours(row, part, _marks(entry)) for part in parts)])
     headings = ["cell", "published", *(["published, top five"] if top5 else []), "log, best", "log, last"]
     return Table([*headings, *parts.values()], rows, _caption(number, entries))
 
 
 def overview(number: int, entries: list[Entry]) -> Table:
-    """A table in the paper's layout: its columns, its rows, every cell "published / ours" at the best epoch.
+    """A table in the paper's layout: its columns, its rows, every cell its published value and, where it was run here,
+    "published / ours" at the best epoch.
 
     Columns are pairs of networks, in Table 4 the parts of the Z-score; Δ is LS minus without, of published values and
     of ours where both were run.
@@ -64,12 +69,10 @@ def overview(number: int, entries: list[Entry]) -> Table:
             twins = [(value.get((c, row)), value.get((c, row.removesuffix(" + LS")))) for c in columns]
             if any(all(pair) for pair in twins):
                 out.append([f"Δ {row.removesuffix(' + LS')}", *(_gain(*pair) for pair in twins)])
-    few = any(e.ours and e.ours["few"] for e in entries)
     caption = (
-        f'<b class="lskd-overview">Table {number}, as the paper lays it out.</b> Test accuracy at the best epoch, '
-        "percent: published / ours" + ("; Δ is LS minus without, points" if number != 4 else "")
+        f'<b class="lskd-overview">Table {number}, in the paper\'s layout.</b> Test accuracy at the best epoch, percent'
+        f"{_count(entries)}: published / ours" + ("; Δ is LS minus without, points" if number != 4 else "") + "."
     )
-    caption += f"; † fewer than {ENOUGH_SEEDS} seeds." if few else "; a dash where nothing was run."
     names = [[row[0].replace(" ", "\u00a0"), *row[1:]] for row in out]
     return Table(["weight" if number == 4 else "method", *columns], names, caption)
 
@@ -85,29 +88,47 @@ def _place(entry: Entry) -> tuple[str, str]:
 
 def _both(entry: Entry | None) -> str:
     if entry is None:
-        return "–"
-    return f"{entry.published:.2f} / {_mean(entry)}".replace(" ", "\u00a0")
-
-
-def _mean(entry: Entry) -> str:
-    return f"{entry.ours['best']['mean']:.2f}" + FEW * bool(entry.ours["few"]) if entry.ours else "–"
+        return ""
+    text = f"{entry.published:.2f}"
+    return (
+        Measured(f"{text} / {entry.ours['best']['mean']:.2f}{_marks(entry)}".replace(" ", "\u00a0"))
+        if entry.ours
+        else text
+    )
 
 
 def _gain(on: Entry | None, off: Entry | None) -> str:
     if on is None or off is None:
-        return "–"
-    ours = "–"
-    if on.ours and off.ours:
-        few = on.ours["few"] or off.ours["few"]
-        ours = f"{on.ours['best']['mean'] - off.ours['best']['mean']:+.2f}" + FEW * bool(few)
-    return f"{on.published - off.published:+.2f} / {ours}".replace("-", "−").replace(" ", "\u00a0")
+        return ""
+    text = signed(on.published - off.published)
+    if not (on.ours and off.ours):
+        return text
+    ours = signed(on.ours["best"]["mean"] - off.ours["best"]["mean"])
+    marks = "".join(dict.fromkeys(re.findall("\u00a0.", _marks(on) + _marks(off))))
+    return Measured(f"{text} / {ours}{marks}".replace(" ", "\u00a0"))
+
+
+def _marks(entry: Entry) -> str:
+    """What a reader has to know of a number of ours: few seeds, a teacher from elsewhere."""
+    ours = entry.ours or {}
+    return FEW * bool(ours.get("few")) + OTHER * bool((ours.get("teacher") or {}).get("checkpoint"))
+
+
+def _count(entries: list[Entry]) -> str:
+    """How many cells were run here, and what the marks at their numbers mean."""
+    done = [entry for entry in entries if entry.ours]
+    words = f"; {len(done)} of {len(entries)} cells run here"
+    words += f", † fewer than {ENOUGH_SEEDS} seeds" * any(FEW in _marks(entry) for entry in done)
+    teachers = [(entry.ours or {})["teacher"] for entry in done if OTHER in _marks(entry)]
+    named = dict.fromkeys(f"{t['network']}, {t['test_accuracy']:.2f} % ({t['checkpoint']})" for t in teachers)
+    return words + (f", ‡ taught by {html.escape('; '.join(named))}" if named else "")
 
 
 def _caption(number: int | str, entries: list[Entry]) -> str:
     done = [entry.ours for entry in entries if entry.ours]
     title = f"Table {number}. {TABLES[number][0]}" if isinstance(number, int) else number
     parts = [f"<b>{html.escape(title)}.</b> Test accuracy, percent; differences in points."]
-    parts.append(f"{len(done)} of {len(entries)} cells were run here; the others have a dash.")
+    parts.append(f"{_count(entries).removeprefix('; ')}.")
     if any(ours["few"] for ours in done):
         parts.append(f"<b>† n below {ENOUGH_SEEDS}: no interval, and no conclusion about the method.</b>")
     barred = [entry.cell for entry in entries if entry.cell.obstacles]
@@ -119,15 +140,15 @@ def _caption(number: int | str, entries: list[Entry]) -> str:
     return " ".join(parts)
 
 
-def _ours(row: dict[Any, Any], part: str) -> str:
+def _ours(row: dict[Any, Any], part: str, marks: str) -> str:
+    if not row["n"] or not _value(row[f"{part}_mean"]):
+        return ""
     given = row | {f"{part}_n": row["n"]}
-    if not row["n"] or _value(row[f"{part}_mean"]) == "–":
-        return "–"
-    return mean_text(given, part, signed=part == "difference") + FEW * bool(row["few"])
+    return Measured(mean_text(given, part, signed=part == "difference") + marks)
 
 
 def _value(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.2f}"
+    return "" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def left_out_table(found: list[LeftOut]) -> Table:

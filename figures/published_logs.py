@@ -34,6 +34,7 @@ __all__ = [
     "jumps",
     "jumps_table",
     "methods_table",
+    "reported",
     "runs",
     "twice",
 ]
@@ -150,6 +151,17 @@ def methods_table() -> Table:
     caption = "Test accuracy in the released logs, points. The last column counts runs whose best epoch is the "
     caption += "reported value to the digit, although the paper says that it reports means of four trials."
     return Table([*headings, "reported = best"], rows, caption)
+
+
+def reported(method: str) -> str:
+    """Where the published values of a method lie beside its logs, in words."""
+    found = runs()[runs()["method"] == method]
+    above, below = found["reported"] - found["last"], found["reported"] - found["best"]
+    nearer, equal = int((above.abs() < below.abs()).sum()), int((below == 0).sum())
+    return (
+        f"{method.upper()}, reported minus best {_signed(below.mean())}, minus last {_signed(above.mean())}, nearer "
+        f"to the last in {nearer} of {len(found)}, equal to the best in {equal}"
+    )
 
 
 def jumps_table() -> Table:

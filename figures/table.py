@@ -16,7 +16,11 @@ from paper.text import counted, signed, with_symbols
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
 
-__all__ = ["Table", "gap_table", "logit_table", "mean_text", "neighbor_table", "results_table"]
+__all__ = ["Measured", "Table", "gap_table", "logit_table", "mean_text", "neighbor_table", "results_table"]
+
+
+class Measured(str):
+    """Text of a cell that was measured here, which a table sets apart from what is quoted."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,12 @@ class Table:
             scope, long = "col" if kind == "th" else "row", ' class="lskd-long"' * (len(cells[0]) > SHORT)
             first = f'<th scope="{scope}"{long} style="text-align:left">{html.escape(cells[0])}</th>'
             of_column = ' scope="col"' if kind == "th" else ""
-            rest = (f'<{kind}{of_column} style="text-align:right">{html.escape(c)}</{kind}>' for c in cells[1:])
+            marked = (' class="lskd-measured"' * isinstance(c, Measured) for c in cells[1:])
+            style = 'style="text-align:right"'
+            rest = (
+                f"<{kind}{of_column}{m} {style}>{html.escape(c)}</{kind}>"
+                for m, c in zip(marked, cells[1:], strict=True)
+            )
             return f"<tr>{first}{''.join(rest)}</tr>"
 
         # A block inside the caption, so that a page can keep its words in view while a wide table scrolls under them.

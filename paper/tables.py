@@ -1,8 +1,8 @@
 """The cells of the paper's Tables 1 to 5: what is published, what the released logs say, and what was run here.
 
-A run counts for a cell when it is that cell: the recipe of that name at all of its settings, on the whole data set,
-to the last epoch. Anything else stays out, and :func:`left_out` says what and why. A cell that was not run has no
-number; nobody else's takes its place.
+A run counts for a cell when it is that cell: its networks, method, settings and schedule, on the whole data set, to the
+last epoch, whatever its recipe is called and whoever trained the teacher, which ``ours`` names. Anything else is out,
+and :func:`left_out` says what and why. A cell that was not run has no number; nobody else's takes its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lskd.records import without_places
 from paper import published
 from paper.cells import Cell, cells
 from paper.published import Number
-from paper.statistics import accuracies, differences
+from paper.statistics import accuracies, differences, settings_of
 from paper.store import STORE, Group, groups, rows
 
 __all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]
@@ -40,6 +40,8 @@ METHODS = ("plain", "kd", "ctkd", "dkd", "mlkd")  # rows of other methods are no
 TRAINED_ALONE = ("cifar100",)  # the networks of ImageNet come trained, with torchvision or with earlier work
 VARIANTS = {"raw logits": "raw", "logits minus mean": "minus_mean", "logits over std": "over_std", "z-score": "z"}
 WHOLE = {"cifar100": (100, 50_000, 10_000), "imagenet": (1000, 1_281_167, 50_000)}  # classes, training, test images
+SCHEDULE = ("dataset", "student", "epochs", "batch_size", "learning_rate", "milestones", "decay", "momentum",
+            "weight_decay")  # fmt: skip
 WHOLE["cifar100_224"] = WHOLE["cifar100"]  # enlarged
 
 
@@ -51,7 +53,7 @@ class Entry:
         cell: the recipe's member.
         published, published_top5: as printed in the paper.
         log_best, log_last: of every released run of this cell at its settings; mostly one, often none.
-        ours: the row of :func:`paper.store.rows`; None when the cell was not run.
+        ours: the row of :func:`paper.store.rows`, and ``teacher``, the record's; None when the cell was not run.
     """
 
     cell: Cell
@@ -194,24 +196,32 @@ def _ours(
     shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
     out: list[LeftOut] = []
     for group in groups(store):
-        mine = [member for recipe, member in known if recipe == group.name and member in group.settings]
-        for member in sorted(mine):
+        mine = {m: (group.name, m) for m in group.settings if (group.name, m) in known}
+        if not mine and group.name not in {recipe for recipe, _ in known}:  # another recipe may be a cell by content
+            every = [cell for cell in cells() if (cell.recipe, cell.member) in known]
+            same = {
+                m: next((c for c in every if _same(c, {**group.config, "members": group.settings}, m)), None)
+                for m in group.settings
+            }
+            mine = {m: (cell.recipe, cell.member) for m, cell in same.items() if cell}
+        for member, cell in sorted(mine.items()):
             kept = Group(group.name, group.key)
             for path, record in zip(group.paths, group.records, strict=True):
                 if member not in record["members"]:
                     continue
-                if reason := _unlike(record, member):
+                reason = (_unlike if cell[0] == group.name else _part)(record, member)
+                if reason:
                     out.append(LeftOut(path, group.name, member, reason))
                 else:
                     kept.paths.append(path)
                     kept.records.append({**record, "members": {member: record["members"][member]}})
             if not kept.records:
                 continue
-            (row,) = rows(kept)
+            row = {**rows(kept)[0], "teacher": kept.records[0].get("teacher") if cell[1] != "alone" else None}
             others = [LeftOut(p, group.name, member, "other weights of the teacher") for p in kept.paths]
-            before = shown.get((group.name, member))
+            before = shown.get(cell)
             if before is None or row["n"] > before[0]["n"]:
-                shown[group.name, member] = row, others
+                shown[cell] = row, others
                 out += before[1] if before else []
             else:
                 out += others
@@ -219,23 +229,43 @@ def _ours(
 
 
 def _unlike(record: Mapping[str, Any], member: str) -> str:
-    """Why a run is not the cell of its recipe's name; empty when it is."""
-    wanted = _config(record["name"])
-    config = without_places(record["config"])
-    recipe, run = ({k: v for k, v in c.items() if k not in ("members", "name")} for c in (wanted, config))
+    """Why a run of a table's recipe is not the cell of its name; empty when it is, whoever trained its teacher."""
+    wanted, config = _config(record["name"]), without_places(record["config"])
+    skipped = ("members", "name", "teacher")
+    recipe, run = ({k: v for k, v in c.items() if k not in skipped} for c in (wanted, config))
     found = differences(recipe, run) + differences(wanted["members"][member], config["members"][member], member)
+    found += differences(*({"teacher": (c.get("teacher") or {}).get("network")} for c in (wanted, config)))
     if found:
         return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
-    data = record["dataset"]
+    return _part(record, member)
+
+
+def _part(record: Mapping[str, Any], member: str) -> str:
+    """Why a run is not the whole of what its configuration says; empty when it is."""
+    data, config = record["dataset"], record["config"]
     size = (data["classes"], data["train_size"], data["test_size"])
-    if size != (whole := WHOLE[wanted["dataset"]]):
+    if size != (whole := WHOLE[config["dataset"]]):
         own, all_of_it = (f"{c} classes, {a:,} and {b:,} images" for c, a, b in (size, whole))
         return f"it is of {own}; the data set has {all_of_it}"
     if accuracies([{**record, "members": {member: record["members"][member]}}]).empty:
         return "it stopped early"
-    if (last := record["members"][member]["last"]["epoch"]) != wanted["epochs"]:
-        return f"it has {last} epochs of {wanted['epochs']}"
+    if (last := record["members"][member]["last"]["epoch"]) != config["epochs"]:
+        return f"it has {last} epochs of {config['epochs']}"
     return ""
+
+
+def _same(cell: Cell, config: Mapping[str, Any], member: str) -> bool:
+    """Whether a member of another recipe is a cell: networks, method, every setting and the schedule."""
+    settings = config["members"][member]
+    method = settings["method"]
+    teacher = (config.get("teacher") or {}).get("network") if method != "plain" else None
+    mine, its = (
+        settings_of({"method": method, "settings": {k: v for k, v in given.items() if k != "method"}})
+        | {"standardize": bool(given.get("standardize", False))}
+        for given in (settings, cell.settings)
+    )
+    schedule = all(config.get(key) == getattr(cell, key) for key in SCHEDULE)
+    return schedule and (method, teacher, mine) == (cell.method, cell.teacher, its)
 
 
 @functools.cache

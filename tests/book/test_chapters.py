@@ -14,8 +14,10 @@ import typed_results
 import yaml
 
 from book.build import chapters
+from figures import temperature_and_weight
 from lskd import __version__, cli
 from lskd.fingerprint import ROOT
+from paper import published, store
 
 GLOSSARY = (ROOT / "book" / "chapters" / "glossary.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -215,3 +217,31 @@ def test_snakemake_takes_the_commands_that_are_printed() -> None:
         words = words if profile is None else words[:profile] + words[profile + 2 :]
         _, given = parse_args(words)
         assert list(given.targets) == ["tables"], line
+
+
+NOT_CARRIED = (  # claims that stood here and that no record, log or table bears out
+    "beyond doubt",
+    "choice less delicate.",
+    "best epochs too",
+    "no number that was typed",
+    "no longer take the teacher",
+)
+
+
+@pytest.mark.parametrize("words", NOT_CARRIED)
+def test_claims_that_the_records_do_not_carry_stay_away(words: str) -> None:
+    texts = {
+        page: " ".join(page_text(page).split()) for page in ("../../README", "intro", *PAGES) if page != "changelog"
+    }
+    assert [page for page, text in texts.items() if words in text] == []
+
+
+def test_ls_is_less_delicate_upwards_and_more_downwards() -> None:
+    """What the chapter on losses says of the weight, from the committed sweep and the paper's Table 4."""
+    (sweep,) = store.aggregate(ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8-surface").values()
+    at = temperature_and_weight.cells(sweep).set_index(["temperature", "weight"])
+    down = at.xs(9.0, level="weight") - at.xs(1.0, level="weight")
+    assert (down["with"] > down["without"] + 1).all()
+    table = published.find(source="paper Table 4")
+    up = {ls: [n.value for n in table if n.standardize == ls and (n.kd_weight or 0) >= 6] for ls in (False, True)}
+    assert max(up[True]) - min(up[True]) < max(up[False]) - min(up[False])

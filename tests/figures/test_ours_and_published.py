@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from figures.ours_and_published import accuracy_table, committed, records_of, short_runs
+from figures.ours_and_published import accuracy_table, committed, pairs, records_of
 from lskd.errors import LskdError
 from lskd.fingerprint import ROOT
 from paper.published import find
@@ -21,41 +21,39 @@ def records() -> list[dict[str, Any]]:
     return [record for _, record in records_of(STORE, RECIPE)]
 
 
+def longer(record: dict[str, Any], epochs: int, seed: int, accuracy: float) -> dict[str, Any]:
+    """A made-up run of another length, in bf16."""
+    other = json.loads(json.dumps(record)) | {"seed": seed, "execution": {"device": "cpu", "precision": "bf16"}}
+    other["config"]["epochs"] = epochs
+    other["members"]["kd_ls"]["last"]["test_accuracy"] = accuracy
+    return other
+
+
 def test_a_published_number_stands_beside_equal_settings_only() -> None:
     table = accuracy_table(records())
     of = {tuple(row[:3]): row[3:] for row in table.rows}
-    assert set(of) == {("KD", "2", "9"), ("KD, literature", "4", "0.9"), ("KD + LS", "2", "9")}
+    assert list(of) == [("KD", "2", "9"), ("KD", "4", "0.9"), ("KD + LS", "2", "9")]
     printed = {
         n.standardize: n.value
         for n in find(dataset="cifar100", teacher="resnet56", student="resnet20", method="kd", metric="top1_test")
     }
-    assert of["KD", "2", "9"][:2] == ["–", "–"]  # nobody has published this baseline
-    assert of["KD, literature", "4", "0.9"][0] == f"{printed[False]:.2f}"
+    assert of["KD", "2", "9"][:2] == ["", ""]  # nobody has published this baseline
+    assert of["KD", "4", "0.9"][0] == f"{printed[False]:.2f}"
     assert of["KD + LS", "2", "9"][0] == f"{printed[True]:.2f}"
 
 
-def test_ours_are_the_records_numbers_and_short_runs_are_called_short() -> None:
+def test_every_length_has_its_columns_side_by_side() -> None:
     first, *_ = records()
-    table = accuracy_table([first])
-    ours = [row[5] for row in table.rows if row[:3] == ["KD + LS", "2", "9"]]
-    assert ours == [f"{first['members']['kd_ls']['last']['test_accuracy']:.2f}"]
-    assert "short runs: 8 epochs instead of 240" in table.caption
-    long = json.loads(json.dumps(first))
-    long["config"]["epochs"] = 240
-    assert "short" not in accuracy_table([long]).caption
-
-
-def test_several_seeds_have_an_interval() -> None:
-    first, *_ = records()
-    seeds = []
-    for seed, accuracy in enumerate((50.0, 51.0, 52.0)):
-        other = json.loads(json.dumps(first)) | {"seed": seed}
-        other["members"]["kd_ls"]["last"]["test_accuracy"] = accuracy
-        seeds.append(other)
-    table = accuracy_table(seeds)
-    row = next(row for row in table.rows if row[0] == "KD + LS")
-    assert row[5] == "51.00 ± 2.48"  # t(2) at 97.5 % is 4.303, times 1 / sqrt(3)
-    assert "n = 3 seeds" in table.caption
+    more = [longer(first, 30, seed, accuracy) for seed, accuracy in enumerate((50.0, 51.0, 52.0))]
+    table = accuracy_table([*more, longer(first, 240, 0, 71.0), first])
+    assert list(table.headings)[5:] == [f"{n} epochs, {epoch}" for n in (8, 30, 240) for epoch in ("last", "best")]
+    (row,) = (row for row in table.rows if row[0] == "KD + LS")
+    last = first["members"]["kd_ls"]["last"]["test_accuracy"]
+    # t(2) at 97.5 % is 4.303, times 1 / sqrt(3)
+    assert [row[5], row[7], row[9]] == [f"{last:.2f} (n = 1)", "51.00 ± 2.48", "71.00 (n = 1)"]
+    assert "30 epochs: n = 3 seeds, cpu, bf16" in table.caption
+    assert "Short runs (8, 30 of 240 epochs)" in table.caption
+    assert "Short" not in accuracy_table([longer(first, 240, 0, 71.0)]).caption
 
 
 def test_the_evidence_in_the_project_is_of_the_records_networks() -> None:
@@ -80,11 +78,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         committed(tmp_path, RECIPE)
 
 
-def test_short_runs_are_found_wherever_the_store_has_them(tmp_path: Path) -> None:
-    (found,) = short_runs(STORE.parent.parent)
-    assert found.to_markdown() == accuracy_table(records()).to_markdown()
-    assert short_runs(STORE.parent.parent / "digit_pairs") == []
-    full = json.loads(json.dumps(records()[0]))
-    full["config"]["epochs"] = 240
-    (tmp_path / "seed-0.json").write_text(json.dumps(full))
-    assert short_runs(tmp_path) == []
+def test_the_longest_run_with_evidence_is_drawn(tmp_path: Path) -> None:
+    (path, first), *_ = records_of(STORE, RECIPE)
+    for name, epochs in (("short", 8), ("long", 30), ("bare", 240)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(longer(first, epochs, 0, 70.0)))
+        if name != "bare":
+            (tmp_path / name).symlink_to(path.with_suffix(""))
+    (tmp_path / "teacher.evidence.npz").symlink_to(STORE / "teacher.evidence.npz")
+    assert committed(tmp_path).record["config"]["epochs"] == 30
+
+
+def test_a_table_for_every_pair_of_the_data_set() -> None:
+    (found,) = pairs(STORE.parent.parent)
+    assert found.to_markdown() == accuracy_table([r for _, r in records_of(STORE)]).to_markdown()
+    assert pairs(STORE.parent.parent / "digit_pairs") == []

@@ -109,7 +109,7 @@ def test_top_five_of_ours_stands_where_a_run_measured_it(tmp_path: Path) -> None
     told = line(3, "ResNet34 -> ResNet18, kd", folder)
     assert told["ours, best, top five"].replace("\u00a0", " ") == f"90.25 (n = 1){FEW}".replace("\u00a0", " ")
     assert told["published, top five"] == "90.05"
-    assert line(3, "ResNet34 -> ResNet18, kd, ls", folder)["ours, best, top five"] == "–"
+    assert line(3, "ResNet34 -> ResNet18, kd, ls", folder)["ours, best, top five"] == ""
     rows = {row["cell"]: row for row in read(write_csv(3, tables.entries(3, folder), tmp_path))}
     assert rows["ResNet34 -> ResNet18, kd"]["last_top5_mean"] == "89.0"
     assert rows["ResNet34 -> ResNet18, kd, ls"]["last_top5_mean"] == ""
@@ -129,13 +129,11 @@ def test_the_overview_has_the_paper_s_rows_columns_and_differences(tmp_path: Pat
     for number in (1, 2):
         assert list(rows(number)) == ["teacher alone", "student alone", *methods]
     # typed from the paper's Tables 1 to 5
-    assert rows(1)["Δ KD"][3] == "+3.14 / –"
-    assert rows(2)["student alone"] == [
-        f"{v} / –" for v in ["72.50", "70.36", "71.98", "73.26", "69.06", "71.14", "69.06"]
-    ]
-    assert rows(2)["Δ MLKD"] == [f"+{v} / –" for v in ["1.20", "0.04", "0.21", "0.32", "0.14", "0.21", "0.38"]]
-    assert rows(3)["Δ DKD"] == ["+0.18 / –", "+0.80 / –"]
-    assert rows(4)["12"] == ["68.29 / –", "71.56 / –", "76.49 / –", "76.56 / –"]
+    assert rows(1)["Δ KD"][3] == "+3.14"
+    assert rows(2)["student alone"] == ["72.50", "70.36", "71.98", "73.26", "69.06", "71.14", "69.06"]
+    assert rows(2)["Δ MLKD"] == [f"+{v}" for v in ["1.20", "0.04", "0.21", "0.32", "0.14", "0.21", "0.38"]]
+    assert rows(3)["Δ DKD"] == ["+0.18", "+0.80"]
+    assert rows(4)["12"] == ["68.29", "71.56", "76.49", "76.56"]
     assert len(rows(5)["KD"]) == 6
     folder = store(tmp_path, run({"kd": (73.0, 73.5), "kd_ls": (76.0, 76.4)}))
     assert rows(2, folder)["KD + LS"][0] == f"76.62 / 76.40{FEW}".replace("\u00a0", " ")
@@ -150,14 +148,14 @@ def test_without_records_ours_is_empty_and_has_a_command(tmp_path: Path) -> None
     for number in tables.TABLES:
         entries = tables.entries(number, tmp_path)
         shown = table(number, entries)
-        places = [list(shown.headings).index(h) for h in SHOWN]
-        assert {row[i] for row in shown.rows for i in places} == {"–"}
-        assert f"0 of {len(entries)} cells" in shown.caption
+        assert not set(shown.headings) & set(SHOWN)
+        assert "–" not in {cell for row in (*shown.rows, *overview(number, entries).rows) for cell in row}
+        assert f"0 of {len(entries)} cells run here" in shown.caption
         rows = read(write_csv(number, entries, tmp_path / "out"))
         assert {row["n"] for row in rows} == {"0"}
         assert {row["best_mean"] + row["last_mean"] + row["difference_mean"] + row["few"] for row in rows} == {""}
         assert all(row["command"].startswith("lskd train --recipe ") != bool(row["obstacles"]) for row in rows)
-        assert ("lskd train" in shown.caption) == any(row["command"] for row in rows)
+        assert ("lskd recipe show" in shown.caption) == any(row["command"] for row in rows)
 
 
 def test_three_seeds_show_mean_interval_and_difference(tmp_path: Path) -> None:
@@ -184,7 +182,9 @@ def test_fewer_than_three_seeds_are_marked_everywhere(tmp_path: Path, n: int) ->
     for heading in SHOWN:
         assert row[heading].endswith(f"(n\u00a0=\u00a0{n}){FEW}")
         assert "±" not in row[heading]
-    assert "n below 3: no interval" in table(2, tables.entries(2, folder)).caption
+    shown = table(2, tables.entries(2, folder))
+    assert "n below 3: no interval" in shown.caption
+    assert shown.to_html().count("lskd-measured") == len(SHOWN)  # seen at a glance
 
 
 def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def _default_made_explicit(record: dict[str, Any]) -> None:
 
 
 def _teacher(record: dict[str, Any]) -> None:
-    record["config"]["teacher"] |= {"recipe": None, "checkpoint": "elsewhere/teacher.pth"}
+    record["config"]["teacher"]["network"] = "resnet110"
 
 
 def _subset(record: dict[str, Any]) -> None:
@@ -235,7 +235,7 @@ def _student(record: dict[str, Any]) -> None:
         (_epochs, "epochs is 8, 240 in the recipe"),
         (_temperature, "kd_ls.temperature is 4.0, 2.0 in the recipe"),
         (_default_made_explicit, "kd_ls.standardize is False, True in the recipe"),
-        (_teacher, "teacher.checkpoint is 'teacher.pth', None in the recipe"),
+        (_teacher, "teacher is 'resnet110', 'resnet32x4' in the recipe"),
         (_subset, "data.train_size is 1000, None in the recipe"),
         (_small, "it is of 100 classes, 1,000 and 10,000 images"),
         (_interrupted, "it has 100 epochs of 240"),
@@ -254,6 +254,27 @@ def test_another_experiment_is_in_no_cell_and_the_reason_is_told(
     assert (found.recipe, found.member) == (RECIPE, "kd_ls")
     assert reason in found.reason
     assert found.reason in left_out_table([found]).rows[0]
+
+
+def test_a_cell_is_a_cell_with_a_teacher_from_elsewhere_and_under_another_name(tmp_path: Path) -> None:
+    published = run({"kd_ls": (76.0, 76.4)})
+    published["config"]["teacher"] |= {"recipe": None, "checkpoint": "elsewhere/teacher.pth"}
+    members = {"alone": (69.0, 69.3), "kd": (70.0, 70.3), "kd_literature": (70.5, 70.6), "dkd": (71.0, 71.9)}
+    full = run(members, recipe="cifar100-resnet56-resnet20-full-240")
+    folder = store(tmp_path, published, full)
+    found = filled(folder)
+    assert found[2, NAME]["teacher"]["network"] == "resnet32"  # of the synthetic record
+    pair = "resnet56 -> resnet20"
+    assert found[2, f"{pair}, kd"]["best"]["mean"] == 70.6  # the literature's; `kd` has the settings of LS there
+    assert found[2, f"{pair}, dkd"]["best"]["mean"] == 71.9
+    assert found[2, "resnet20, alone"]["teacher"] is None
+    published["teacher"]["checkpoint"] = "teacher.pth"
+    (tmp_path / "marked").mkdir()
+    shown = overview(2, tables.entries(2, store(tmp_path / "marked", published)))
+    assert "1 of 67 cells run here, † fewer than 3 seeds, ‡ taught by resnet32, 91.00 % (teacher.pth)" in shown.caption
+    assert shown.to_html().count("lskd-measured") == 1
+    assert len(found) == 4
+    assert tables.left_out(folder) == []
 
 
 def test_other_recipes_are_in_no_cell(tmp_path: Path) -> None:
