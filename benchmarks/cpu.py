@@ -96,7 +96,9 @@ def matrix_product_rate() -> float:
 def cohort_rate(dataset: Dataset, members: dict[str, dict[str, Any]], steps: int, **options: Any) -> float:
     """Student-images a second of a cohort, data included. The first window of steps is not counted."""
     batch, window = options.pop("batch", BATCH), options.pop("window", WINDOW)
-    recipe = Recipe("bench", "random", STUDENT, 1, batch, 0.05, members)
+    recipe = Recipe(
+        name="bench", dataset="random", student=STUDENT, epochs=1, batch_size=batch, learning_rate=0.05, members=members
+    )
     cohort = Cohort(recipe, dataset, seed=0, device=CPU, **options)
     stamps: list[tuple[int, float]] = []
 

@@ -89,7 +89,15 @@ def cohort(
     dataset: Dataset, members: dict[str, dict[str, Any]], device: torch.device, how: Execution, **options: Any
 ) -> Cohort:
     student, epochs = options.pop("student", NETWORKS["student"]), options.pop("epochs", 1)
-    recipe = Recipe("bench", "random", student, epochs, BATCH, options.pop("rate", 0.01), members)
+    recipe = Recipe(
+        name="bench",
+        dataset="random",
+        student=student,
+        epochs=epochs,
+        batch_size=BATCH,
+        learning_rate=options.pop("rate", 0.01),
+        members=members,
+    )
     return Cohort(recipe, dataset, seed=0, device=device, execution=how, **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -143,7 +144,7 @@ def _row(ax: Axes, gain: Gain, y: float, theme: Theme) -> None:
 def _mark(ax: Axes, gain: Gain, place: float, color: str, theme: Theme, *, upright: bool = False) -> None:
     """Values as dots and their centre, on a horizontal line at ``place`` or on an upright one."""
 
-    def put(values: Sequence[float], at: Sequence[float], **look: object) -> None:
+    def put(values: Sequence[float], at: Sequence[float], **look: Any) -> None:
         ax.plot(*((at, values) if upright else (values, at)), color=color, **look)
 
     mean, centre = gain.mean, _centre(gain)

@@ -143,7 +143,7 @@ _CITED = re.compile(r"\s*\(protocol sections? ([\d., and]+)\)")
 
 def cited(doubt: str) -> list[str]:
     """The protocol's sections that a sentence refers to, such as ["1.4", "5.3"]."""
-    return [number for found in _CITED.findall(doubt) for number in re.findall(r"\d(?:\.\d)?", found)]
+    return [number for found in _CITED.findall(doubt) for number in re.findall(r"\d+(?:\.\d+)?", found)]
 
 
 def doubts_in(section: str) -> str:

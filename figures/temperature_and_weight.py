@@ -65,7 +65,9 @@ def summary(frame: pd.DataFrame) -> dict[str, Any]:
     """
     rows = frame.to_dict("records")
     best = {side: max(rows, key=itemgetter(side)) for side in ("without", "with")}
-    out = {f"{side}_{key}": float(best[side][key]) for side in best for key in ("temperature", "weight")}
+    out: dict[str, Any] = {
+        f"{side}_{key}": float(best[side][key]) for side in best for key in ("temperature", "weight")
+    }
     out |= {f"{side}_best": float(best[side][side]) for side in best}
     out |= {f"{side}_edge": _edge(frame, best[side]) for side in best}
     return out | {

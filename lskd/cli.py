@@ -26,6 +26,7 @@ MISSING = (
     "Tables, figures and the book have commands of their own (plan, results, notebook, workflow, ...): "
     "get a checkout of the project and call pip install -e '.[book]' in it."
 )
+OURS = ("lskd", "paper", "figures", "book")
 PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
 
 
@@ -49,10 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nlskd: interrupted; the same command goes on from where it was", file=sys.stderr)
         return 130
-    except (LskdError, ValueError, FileNotFoundError) as error:
-        if given.traceback:
+    except (LskdError, ValueError, FileNotFoundError, ImportError) as error:
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if given.traceback or (absent and absent.partition(".")[0] in OURS):
             raise
         message = f"lskd: error: {error}"
+        if absent:
+            message = (
+                f"lskd: error: this needs {absent}, which is not installed; in a checkout: pip install -e '.[book]'"
+            )
         print(message, file=sys.stderr)
         if told := os.environ.get("LSKD_ERRORS"):  # of a workflow, which repeats it after all that is said in between
             with Path(told).open("a", encoding="utf-8") as stream:
@@ -222,7 +228,7 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     get = errands.add_parser("get", help="download, check and extract; goes on where an earlier call stopped")
     get.add_argument("name", choices=("cifar100",))
     get.add_argument("--mirror", metavar="URL", help="of the archive or its folder (or LSKD_MIRROR)")
-    get.add_argument("--out", metavar="DIR", help="default: LSKD_DATA, or the cache folder")
+    get.add_argument("--out", metavar="DIR", help="default: LSKD_DATA, or ~/.cache/lskd")
     get.set_defaults(call=_data_get)
 
 

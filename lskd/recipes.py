@@ -46,7 +46,9 @@ __all__ = [
     "teacher_training",
 ]
 
-FOLDERS = (Path(__file__).resolve().parent.parent / "recipes", Path(__file__).resolve().parent / "_recipes")
+# Inside the package where it is installed; what else lies beside it there is other people's.
+_HERE = Path(__file__).resolve().parent
+FOLDER = _HERE / "_recipes" if (_HERE / "_recipes").is_dir() else _HERE.parent / "recipes"
 DOUBTS = "doubts.toml"
 SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")  # a fifth of the others' learning rate (protocol 4.2)
 TEMPLATE = "cifar100/alone/resnet32x4"
@@ -183,7 +185,7 @@ class Recipe(Protocol, frozen=True, kw_only=True):
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the project."""
-    found = {_name(path) for folder in FOLDERS for path in visible(folder, "*.toml") if path.name != DOUBTS}
+    found = {_name(path) for path in visible(FOLDER, "*.toml") if path.name != DOUBTS}
     return sorted(found, key=lambda name: (name.count("/") > 0, name))
 
 
@@ -222,8 +224,7 @@ def alone_recipe(network: str, dataset: str | None = None) -> tuple[str, dict[st
 @functools.cache
 def doubts() -> dict[str, str]:
     """Where sources disagree or something is unknown: name to sentence, from ``recipes/doubts.toml``."""
-    path = next(folder / DOUBTS for folder in FOLDERS if (folder / DOUBTS).is_file())
-    return {k: " ".join(v.split()) for k, v in read_toml(path).items()}
+    return {k: " ".join(v.split()) for k, v in read_toml(FOLDER / DOUBTS).items()}
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:
@@ -296,11 +297,9 @@ def teacher_training(recipe: Recipe) -> tuple[str, dict[str, Any]]:
 
 
 def _name(path: Path) -> str:
-    """The name that finds a file: its path below a folder of recipes, or its stem when it lies elsewhere."""
-    for folder in FOLDERS:
-        if path.resolve().is_relative_to(folder):
-            return path.resolve().relative_to(folder).with_suffix("").as_posix()
-    return path.stem
+    """The name that finds a file: its path below the folder of recipes, or its stem when it lies elsewhere."""
+    inside = path.resolve().is_relative_to(FOLDER)
+    return path.resolve().relative_to(FOLDER).with_suffix("").as_posix() if inside else path.stem
 
 
 def _find(name: str) -> Path:
@@ -308,9 +307,8 @@ def _find(name: str) -> Path:
         if Path(name).is_file():
             return Path(name)
         raise LskdError(f"recipe {name}: no such file")
-    for folder in FOLDERS:
-        if (folder / f"{name}.toml").is_file():
-            return folder / f"{name}.toml"
+    if (FOLDER / f"{name}.toml").is_file():
+        return FOLDER / f"{name}.toml"
     raise LskdError(f"unknown recipe {name!r}{hint(name, list_recipes())}; `lskd recipe list` has all")
 
 

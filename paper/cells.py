@@ -182,7 +182,7 @@ def _key(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
     """Networks in their order, other words in any."""
     text = text.lower().strip()
     text = re.sub(r"\b(without|no|w/o)[ -]*(ls|logit[ -]standardi[sz]ation)\b", " ", text)
-    text = re.sub(r"logit[ -_]standardi[sz]ation|with[ -]ls\b", " ls ", text)
+    text = re.sub(r"logit[ _-]standardi[sz]ation|with[ -]ls\b", " ls ", text)
     text = re.sub(r"like[ _-]?for[ _-]?like", " likeforlike ", text)
     text = re.sub(r"[_+ ](ls)\b", r" \1", text)
     tokens = [re.sub(r"[_-]", "", t) for t in re.split(r"->|→|=>|[>,;/+()\s]", text)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from lskd.errors import LskdError
 from paper.members import members_of
-from paper.statistics import ENOUGH_SEEDS
-from paper.store import Group, compare, find, groups, rows
+from paper.statistics import ENOUGH_SEEDS, compare, rows
+from paper.store import Group, find, groups
 from paper.text import counted
 
 __all__ = ["compared", "listing", "shown"]

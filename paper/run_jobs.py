@@ -112,10 +112,12 @@ def done(folder: Path | str) -> list[str]:
 
 def _inputs() -> str:
     """Digest of all that a plan is made from: recipes, published numbers, and the code that plans."""
-    here = Path(__file__).resolve().parent
-    recipes = [path for folder in (here.parent / "recipes", here / "_recipes") for path in folder.rglob("*.toml")]
+    from lskd.recipes import FOLDER
+
     published = Path(__file__).with_name("published.csv")
-    return fingerprint.digest([*recipes, published, *fingerprint.closure("paper.jobs", "paper.job_settings")])
+    return fingerprint.digest(
+        [*FOLDER.rglob("*.toml"), published, *fingerprint.closure("paper.jobs", "paper.job_settings")]
+    )
 
 
 def _minutes(limit: int, job: Any, rate: Any) -> int:

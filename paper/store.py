@@ -23,8 +23,7 @@ from typing import Any
 from lskd.errors import LskdError, nearest
 from lskd.files import write_json
 from lskd.records import computed_with, load_record, without_places
-from paper.members import members_of, order
-from paper.statistics import accuracies, differences, settings_of, summarize
+from paper.members import order
 
 __all__ = [
     "STORE",
@@ -32,13 +31,12 @@ __all__ = [
     "add",
     "address",
     "aggregate",
-    "compare",
     "content_digest",
+    "differences",
     "find",
     "groups",
     "place",
     "protocol",
-    "rows",
 ]
 
 STORE = Path("results")
@@ -198,90 +196,6 @@ def find(name: str, store: Path | str = STORE) -> Group:
     raise LskdError(f"{name!r} is the name of {len(found)} experiments in {store}; give one of {listed}")
 
 
-def rows(group: Group) -> list[dict[str, Any]]:
-    """One row a member: n, seeds, and mean, sd, low and high of the last and of the best epoch, in percent.
-
-    ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one;
-    ``last_top5`` and ``best_top5`` are shares among the five largest logits at those epochs, where they were measured.
-
-    ``low`` and ``high`` are a 95 % t-interval of the mean; None, and ``few`` True, below three seeds.
-    """
-    frame = accuracies(group.records)
-    out = []
-    for member in members_of(group.records):
-        own = frame[frame["member"] == member]
-        row: dict[str, Any] = {
-            "member": member,
-            "label": own["label"].iloc[0],
-            "method": own["method"].iloc[0],
-            "standardize": bool(own["standardize"].iloc[0]),
-            "seeds": own["seed"].tolist(),
-        }
-        values = {epoch: own[epoch].tolist() for epoch in ("last", "best")}
-        values |= {f"{epoch}_top5": found for epoch in ("last", "best") if (found := _top5(group, member, epoch))}
-        chosen = _selected(group, member)
-        values |= {"selected": list(chosen.values())} if set(chosen) == set(row["seeds"]) else {}
-        out.append(row | _statistics(values))
-    return out
-
-
-def _top5(group: Group, member: str, epoch: str) -> list[float]:
-    """By seed, in the order of records; empty unless every run measured it."""
-    runs = [r["members"][member] for r in group.records if member in r["members"]]
-    found = [m[epoch].get("test_top5") for m in runs if m.get(epoch) and not m.get("failure")]
-    return [] if None in found else [float(value) for value in found if value is not None]
-
-
-def _selected(group: Group, member: str) -> dict[int, float]:
-    """Test accuracy by seed of the epoch that was selected on a held-out part of the training set, where one was."""
-    found = ((record["seed"], record["members"].get(member, {})) for record in group.records)
-    return {seed: m["selected"]["test_accuracy"] for seed, m in found if m.get("selected") and not m.get("failure")}
-
-
-def compare(first: Group, member: str, second: Group, other: str) -> dict[str, Any]:
-    """``other`` of ``second`` minus ``member`` of ``first``, seed by seed over the seeds that both have.
-
-    Also says what else differs than the members' names (``differs``): the protocol or the settings.
-
-    Raises:
-        LskdError: a member that a group does not have, or no common seed.
-    """
-    values = []
-    for group, name in ((first, member), (second, other)):
-        frame = accuracies(group.records)
-        if name not in set(frame["member"]):
-            near = "".join(f"; did you mean {n!r}?" for n in nearest(name, frame["member"].unique()))
-            raise LskdError(f"{group.name}: no results of a member {name!r}{near}")
-        values.append(frame[frame["member"] == name].set_index("seed"))
-    seeds = sorted(set(values[0].index) & set(values[1].index))
-    if not seeds:
-        raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
-    changes = {e: (values[1].loc[seeds, e] - values[0].loc[seeds, e]).tolist() for e in ("last", "best")}
-    chosen = _selected(first, member), _selected(second, other)
-    if all(seed in each for seed in seeds for each in chosen):
-        changes["selected"] = [chosen[1][seed] - chosen[0][seed] for seed in seeds]
-    settings = differences(_settings(first, member), _settings(second, other))
-    differing = differences(first.key, second.key) + settings
-    return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
-
-
-def _statistics(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """n, few, and mean, sd, low, high of every list; what cannot be said is None."""
-    out: dict[str, Any] = {}
-    for name, given in values.items():
-        found = summarize(given)
-        numbers = {k: getattr(found, k) for k in ("mean", "sd", "low", "high")}
-        out |= {"n": found.n, "few": numbers["low"] != numbers["low"]}
-        out[name] = {k: None if v != v else v for k, v in numbers.items()}
-    return out
-
-
-def _settings(group: Group, member: str) -> dict[str, Any]:
-    """Method, standardisation and all settings, those left at their defaults too."""
-    found = next(r["members"][member] for r in group.records if member in r["members"])
-    return {"method": found["method"], "standardize": found["standardize"], **settings_of(found)}
-
-
 def _same_experiment(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     common = set(a["members"]) & set(b["members"])
     return a["name"] == b["name"] and protocol(a, common) == protocol(b, common)
@@ -358,3 +272,11 @@ def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
         "teacher": {k: teacher.get(k) for k in ("network", "digest")},
         "computed_with": computed_with(record),
     }
+
+
+def differences(a: Any, b: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two nested tables differ: dotted key, value in the first, value in the second."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        keys = [*a, *(k for k in b if k not in a)]
+        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{place}.{k}" if place else str(k))]
+    return [] if a == b else [(place, a, b)]

@@ -16,13 +16,14 @@ from typing import Any
 import pandas as pd
 
 from lskd.errors import LskdError
+from lskd.models import model_info
 from lskd.recipes import load_recipe
 from lskd.records import without_places
 from paper import published
 from paper.cells import Cell, cells
 from paper.published import Number
-from paper.statistics import accuracies, differences, settings_of
-from paper.store import STORE, Group, groups, rows
+from paper.statistics import accuracies, rows, settings_of
+from paper.store import STORE, Group, differences, groups
 
 __all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]
 
@@ -53,7 +54,7 @@ class Entry:
         cell: the recipe's member.
         published, published_top5: as printed in the paper.
         log_best, log_last: of every released run of this cell at its settings; mostly one, often none.
-        ours: the row of :func:`paper.store.rows`, and ``teacher``, the record's; None when the cell was not run.
+        ours: the row of :func:`paper.statistics.rows`, and ``teacher``, the record's; None when the cell was not run.
     """
 
     cell: Cell
@@ -121,14 +122,18 @@ def entries_of(chosen: Iterable[Cell], store: Path | str = STORE) -> list[Entry]
 def _printed(table: int) -> tuple[tuple[Cell, Number], ...]:
     numbers = [n for n in published.find(source=TABLES[table][1]) if n.metric in ("top1_test", "top1_val")]
     numbers = [n for n in numbers if n.method in METHODS and (n.method != "plain" or n.dataset in TRAINED_ALONE)]
-    if table in (1, 2):  # printed together in the source; each cell says in which table its value is
-        numbers = [n for n in numbers if any(s.startswith(f"value: paper Table {table}") for s in _cell(n).sources)]
+    if table in (1, 2):  # printed together in the source; the first has teachers of another architecture
+        numbers = [n for n in numbers if (_family(n.teacher) == _family(n.student)) == (table == 2)]
         numbers = [*_alone(numbers), *numbers]
     if table != 4:  # which lists weights and columns in order already
         pairs = list(dict.fromkeys((n.teacher, n.student) for n in numbers))
         numbers.sort(key=lambda n: (pairs.index((n.teacher, n.student)), METHODS.index(n.method), n.standardize))
         numbers.sort(key=lambda n: n.method != "plain")
     return tuple((_cell(n), n) for n in numbers)
+
+
+def _family(network: str) -> str:
+    return model_info(network).family
 
 
 def _alone(numbers: list[Number]) -> list[Number]:

@@ -15,7 +15,7 @@ from lskd.errors import LskdError
 __all__ = ["PAGE", "link_protocol"]
 
 PAGE = "notebooks/protocol"
-_NUMBER = r"\d(?:\.\d)*"
+_NUMBER = r"\d+(?:\.\d+)*"
 _SECTION = re.compile(
     rf"\b(?P<before>[Pp]rotocol (?:sections? )?)(?P<numbers>{_NUMBER}(?:(?:, | and | or ){_NUMBER})*)"
 )

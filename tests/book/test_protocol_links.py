@@ -16,7 +16,7 @@ from lskd.errors import LskdError
 from lskd.fingerprint import PACKAGES, ROOT
 from lskd.recipes import doubts
 
-CITED = re.compile(r"\b[Pp]rotocol (?:sections? )?(\d(?:\.\d)?(?:(?:, | and | or )\d(?:\.\d)?)*)")
+CITED = re.compile(r"\b[Pp]rotocol (?:sections? )?(\d+(?:\.\d+)?(?:(?:, | and | or )\d+(?:\.\d+)?)*)")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_every_section_that_is_cited_is_there(sections: set[str]) -> None:
         for name in files
         if name.endswith((".py", ".toml", ".ipynb", ".md", ".yaml")) and (ROOT / name).is_file()
         for found in CITED.findall(re.sub(r"\s+", " ", (ROOT / name).read_text(encoding="utf-8")))
-        for number in re.findall(r"\d(?:\.\d)?", found)
+        for number in re.findall(r"\d+(?:\.\d+)?", found)
     }
     assert len(cited) > 50
     assert sorted((name, number) for name, number in cited if number not in sections) == []
@@ -91,3 +91,13 @@ def test_a_section_that_is_not_there_fails_the_build(tmp_path: Path) -> None:
     write(tmp_path, "<p>protocol section 4.7</p>")
     with pytest.raises(LskdError, match=r"api: the protocol has no section 4.7; see notebooks/protocol.ipynb"):
         linked(tmp_path)
+
+
+def test_sections_may_have_two_digits(tmp_path: Path) -> None:
+    pages = Pages(tmp_path, [])
+    pages.texts = {
+        protocol_links.PAGE: '<h2 id="protocol-1">a</h2><h2 id="protocol-10-2">b</h2>',
+        "a": "<p>protocol section 10.2</p>",
+    }
+    protocol_links.link_protocol(pages)
+    assert '#protocol-10-2">10.2</a>' in pages.texts["a"]

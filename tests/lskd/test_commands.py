@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import importlib.metadata
 import re
@@ -71,3 +72,24 @@ def test_an_error_is_a_sentence_unless_its_place_is_asked_for(capsys: pytest.Cap
     with pytest.raises(SystemExit) as unknown:
         cli.main(["trian"])
     assert unknown.value.code == 2
+
+
+@pytest.mark.parametrize("command", [["results", "list"], ["plan"], ["data", "get", "cifar100"]])
+def test_a_package_that_is_not_installed_is_a_sentence(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str, *args: object) -> object:
+        if name.partition(".")[0] in ("pandas", "torchvision"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return load(name, *args)
+
+    load = builtins.__import__
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("paper", "pandas", "torchvision")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setenv("LSKD_DATA", "no such folder")
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert re.match(r"lskd: error: .*(pandas|torchvision).* not installed", told), told
+    assert told.count("\n") == 1

@@ -16,7 +16,7 @@ from lskd.recipes import Recipe
 from lskd.records import summarize
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import TOP5_ABOVE, evaluate
-from paper import store, text
+from paper import statistics, store, text
 
 
 def images(classes: int, n: int = 12) -> Dataset:
@@ -54,7 +54,15 @@ def test_five_places_count_above_a_hundred_classes() -> None:
 
 
 def test_a_record_has_it_and_the_weights_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Recipe("noise", "noise", "resnet8", 2, 4, 0.1, {"alone": {"method": "plain"}})
+    recipe = Recipe(
+        name="noise",
+        dataset="noise",
+        student="resnet8",
+        epochs=2,
+        batch_size=4,
+        learning_rate=0.1,
+        members={"alone": {"method": "plain"}},
+    )
 
     def trained() -> Any:
         cohort = Cohort(recipe, images(120), seed=0, teacher=None, device=torch.device("cpu"))
@@ -97,8 +105,8 @@ def test_tables_show_it_where_it_was_measured(tmp_path: Path) -> None:
     assert line[2].endswith("| 70.00 |")
     group = store.Group("a", {})
     group.records += [measured]
-    (row,) = store.rows(group)
+    (row,) = statistics.rows(group)
     assert (row["last_top5"]["mean"], row["best_top5"]["mean"]) == (70.0, 73.0)
     group.records += [usual]  # one of two runs measured it: no mean over both
-    assert "last_top5" not in store.rows(group)[0]
-    assert json.dumps(store.rows(group))
+    assert "last_top5" not in statistics.rows(group)[0]
+    assert json.dumps(statistics.rows(group))

@@ -15,7 +15,7 @@ from lskd.data.held_out import hold_out
 from lskd.errors import LskdError
 from lskd.records import summarize
 from lskd.trainer import run
-from paper import listings, store
+from paper import listings, statistics, store
 
 SIZES: dict[str, Any] = {"train_size": 600, "test_size": 100}
 
@@ -96,11 +96,11 @@ def test_a_run_measures_the_part_in_every_epoch_and_its_record_selects(tmp_path:
         store.add(tmp_path / str(seed), tmp_path / "store")
     text = listings.shown("digit-pairs-teacher", tmp_path / "store", as_json=False)
     assert "chosen on a held-out part [%]" in text
-    (row,) = store.rows(store.find("digit-pairs-teacher", tmp_path / "store"))
+    (row,) = statistics.rows(store.find("digit-pairs-teacher", tmp_path / "store"))
     assert row["selected"]["mean"] is not None
     assert re.search(rf"{row['selected']['mean']:.2f} ± \d+\.\d\d$", text, flags=re.MULTILINE)
     group = store.find("digit-pairs-teacher", tmp_path / "store")
-    assert store.compare(group, "teacher", group, "teacher")["selected"]["mean"] == 0.0
+    assert statistics.compare(group, "teacher", group, "teacher")["selected"]["mean"] == 0.0
 
 
 def test_a_run_with_a_part_is_no_cell_of_the_paper() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +219,14 @@ def test_train_takes_a_network_for_a_teacher(tmp_path: Path, capsys: pytest.Capt
     assert "did you mean 'digit_pairs'" in capsys.readouterr().err
     assert cli.main(["train", "--recipe", "digit-pairs", "--dataset", "cifar100", "--out", str(out)]) == 2
     assert "--dataset goes with --teacher" in capsys.readouterr().err
+
+
+def test_recipes_of_others_beside_an_installed_package_are_not_ours(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "lskd", tmp_path / "lskd", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "recipes", tmp_path / "lskd" / "_recipes")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "soup.toml").write_text("water = 1\n")
+    code = "from lskd.recipes import doubts, list_recipes; assert doubts(); print(*list_recipes(), sep='\\n')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == list_recipes(), done.stderr

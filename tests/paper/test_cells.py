@@ -364,6 +364,7 @@ def test_other_spellings() -> None:
         ("resnet8x4 -> resnet32x4, kd", "'resnet32x4 -> resnet8x4, kd'"),
         ("resnet56 -> resnet20, dkkd, ls", "'resnet56 -> resnet20, "),
         ("resnet56 -> resnet20", "'resnet56 -> resnet20, kd'"),
+        ("resnet56 -> resnet20, kd logit7standardization", "'resnet56 -> resnet20, kd"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(query: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:

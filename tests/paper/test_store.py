@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,11 @@ from book.verify import verify
 from lskd import cli
 from lskd.errors import LskdError
 from lskd.files import sha256_file, write_json
+from lskd.fingerprint import ROOT
 from lskd.records import identity
 from lskd.trainer import run as trainer
 from paper import members as analysis
+from paper import statistics
 from paper import store as results
 
 
@@ -175,7 +180,7 @@ def test_only_runs_of_one_experiment_are_put_together(tmp_path: Path) -> None:
 
 def test_rows_by_hand(tmp_path: Path) -> None:
     store = seeds(tmp_path, {"kd": [70.0, 71.0, 73.0], "kd_ls": [71.0, 73.0, 74.0]})
-    first, second = results.rows(results.find("synthetic", store))
+    first, second = statistics.rows(results.find("synthetic", store))
     assert (first["label"], first["n"], first["seeds"], first["few"]) == ("KD", 3, [0, 1, 2], False)
     assert first["last"]["mean"] == pytest.approx(214 / 3)
     assert (first["last"]["high"] - first["last"]["low"]) / 2 == pytest.approx(3.794579, abs=1e-5)
@@ -186,21 +191,21 @@ def test_rows_by_hand(tmp_path: Path) -> None:
 def test_paired_differences_by_hand(tmp_path: Path) -> None:
     store = seeds(tmp_path, {"kd": [70.0, 71.0, 73.0], "kd_ls": [71.0, 73.0, 74.0], "dkd": [70.0, 70.0, 70.0]})
     group = results.find("resnet32 -> resnet8", store)
-    found = results.compare(group, "kd", group, "kd_ls")
+    found = statistics.compare(group, "kd", group, "kd_ls")
     assert found["seeds"] == [0, 1, 2]
     assert found["last"]["mean"] == pytest.approx(4 / 3)
     # differences 1, 2, 1: sd 0.57735; t(0.975; 2) = 4.302653; half width = 4.302653 * 0.57735 / sqrt(3)
     assert (found["last"]["high"] - found["last"]["low"]) / 2 == pytest.approx(1.434218, abs=1e-5)
     assert found["differs"] == {"standardize": [False, True]}
-    other = results.compare(group, "kd", group, "dkd")["differs"]
+    other = statistics.compare(group, "kd", group, "dkd")["differs"]
     assert other["method"] == ["kd", "dkd"]
     with pytest.raises(LskdError, match="no results of a member 'kdls'; did you mean 'kd_ls'"):
-        results.compare(group, "kd", group, "kdls")
+        statistics.compare(group, "kd", group, "kdls")
 
 
 def test_fewer_than_three_seeds_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = str(seeds(tmp_path, {"kd": [70.0, 71.0], "kd_ls": [71.0, 73.0]}))
-    (row, _) = results.rows(results.find("synthetic", store))
+    (row, _) = statistics.rows(results.find("synthetic", store))
     assert row["few"]
     assert row["last"]["low"] is None
     assert cli.main(["results", "list", "--store", store]) == 0
@@ -311,3 +316,19 @@ def test_the_committed_records_and_what_is_drawn_from_them() -> None:
     report = verify()
     assert report.problems == []
     assert "the README's table and figure, drawn again from the records" in report.checked
+
+
+def test_a_machine_that_only_trains_can_file_a_record(tmp_path: Path) -> None:
+    """Jobs of `lskd tables` do it after training, where the book's packages need not be."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text(json.dumps(synthetic.record({"kd": (70.0, 71.0)})))
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "matplotlib", "bs4"), None))
+from paper.run_jobs import _file
+print(_file("run", "results"))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "'reason': ''" in done.stdout, done.stderr
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,17 @@ def line(number: int, name: str, folder: Path) -> dict[str, str]:
 
 
 # --- cells, published numbers, logs ----------------------------------------------------------------------------------
+
+
+def test_a_cell_keeps_its_table_whatever_is_said_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {n: [entry.cell.name for entry in tables.entries(n, "no such folder")] for n in (1, 2)}
+    silent = tuple(dataclasses.replace(cell, sources=[]) for cell in tables.cells())
+    monkeypatch.setattr(tables, "cells", lambda: silent)
+    tables._printed.cache_clear()
+    try:
+        assert {n: [entry.cell.name for entry in tables.entries(n, "no such folder")] for n in (1, 2)} == before
+    finally:
+        tables._printed.cache_clear()
 
 
 def test_tables_have_the_printed_cells_once() -> None:
