@@ -160,6 +160,11 @@ class Recipe(Protocol, frozen=True, kw_only=True):
         """``optimization`` with its defaults."""
         return convert(self.optimization, Optimization, f"recipe {self.name}: optimization.")
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the objective of any member compares with a teacher."""
+        return any(METHODS[settings["method"]].needs_teacher for settings in self.members.values())
+
     def config(self) -> dict[str, Any]:
         """Everything that decides a run's result, as plain JSON values."""
         out = {"name": self.name} | structs.asdict(self) | {"teacher": self.teacher and structs.asdict(self.teacher)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from types import MethodType
 
+import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
@@ -17,7 +18,8 @@ def create_external(name: str, num_classes: int) -> nn.Module:
     """Call the function with ``num_classes`` and check what it makes.
 
     The network maps images ``[batch, 3, H, W]`` to logits ``[batch, num_classes]``. If it has no
-    ``forward_with_features(x) -> (features, logits)``, the input of its last linear layer serves as features.
+    ``forward_with_features(x) -> (features, logits)``, the input of the last linear layer that a pass goes through
+    serves as features. Buffers that are one value seen many times get memory of their own, to be loaded into.
 
     Raises:
         LskdError: no such function, one that does not take ``num_classes``, or a result that is no such network.
@@ -37,16 +39,26 @@ def create_external(name: str, num_classes: int) -> nn.Module:
                 "forward_with_features(x) that returns (features, logits)"
             )
         network.forward_with_features = MethodType(_input_of_last_linear, network)  # type: ignore[assignment]
+    for module in network.modules():
+        for key, buffer in module.named_buffers(recurse=False):
+            if 0 in buffer.stride():
+                setattr(module, key, buffer.clone(memory_format=torch.contiguous_format))
     return network
 
 
 def _input_of_last_linear(self: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Features ``[batch, F]`` and logits of one pass."""
-    last = [m for m in self.modules() if isinstance(m, nn.Linear)][-1]
     seen: list[Tensor] = []
-    handle = last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    handles = [
+        linear.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        for linear in self.modules()
+        if isinstance(linear, nn.Linear)
+    ]
     try:
         logits = self(x)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+    if not seen:
+        raise LskdError("no linear layer takes part; give it a method forward_with_features(x) -> (features, logits)")
     return seen[-1].flatten(1), logits

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file, write_json
+from lskd.models.weight_files import plain_tensors
 
 __all__ = ["Checkpoint", "load_newest", "save"]
 
@@ -56,7 +57,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) 
             except (OSError, ValueError, KeyError, LskdError):
                 shutil.rmtree(final)
         aside.mkdir()
-        save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}, aside / STATE)
+        save_file(plain_tensors(checkpoint.tensors), aside / STATE)
         with (aside / STATE).open("rb") as handle:
             os.fsync(handle.fileno())
         manifest = {"identity": identity, "step": checkpoint.step, "sha256": sha256_file(aside / STATE)}

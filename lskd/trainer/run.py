@@ -35,6 +35,7 @@ from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, locked, sha256_file, write_json
 from lskd.models import save_checkpoint, state_digest
+from lskd.models.weight_files import plain_tensors
 from lskd.recipes import Recipe, load_recipe
 from lskd.records import SCHEMA, commit, deciding, describe_device, load_record, now, summarize, versions
 from lskd.records import identity as identity_of
@@ -50,6 +51,7 @@ from lskd.trainer.options import Options, select_device
 from lskd.trainer.proof import prove, short_training
 from lskd.trainer.speed import speed
 from lskd.trainer.teacher import build_table, logits_source, open_or_make, provide, verify_table
+from lskd.trainer.trial import enough_memory, try_networks
 
 __all__ = ["Options", "build_table", "publish", "select_device", "train", "train_cached", "verify_table"]
 
@@ -147,7 +149,8 @@ def _train(
     execution = Execution.choose(
         device, precision=options.precision, fused=options.fused, graph=options.graph, streams=options.streams
     )
-    return _train_on(recipe, place, called, seed, overrides, options, device, execution, here)
+    with enough_memory(f"recipe {recipe.name}", device):
+        return _train_on(recipe, place, called, seed, overrides, options, device, execution, here)
 
 
 def _train_on(
@@ -162,12 +165,13 @@ def _train_on(
     here: World,
 ) -> tuple[Path, dict[str, Any]]:
     dataset = load_dataset(recipe.dataset, **recipe.data)
+    kind, reason = logits_source(recipe, dataset, options)
+    try_networks(recipe, dataset, device, processes=1 if options.sync_batchnorm else here.size)
     with execution.active():
         teacher, teacher_facts = provide(recipe, dataset, device, options)
     execution, switched_off = here.on_first(lambda: _proved(execution, recipe, dataset, teacher, device))
     for piece, why in switched_off.items():
         options.say(f"{piece} is switched off on this GPU: {why}")
-    kind, reason = logits_source(recipe, dataset, options) if teacher else (None, None)
     about = {
         "name": recipe.name,
         "config": recipe.config(),
@@ -339,7 +343,7 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
                 return
             path = folder / f"{member.name}.postmortem.safetensors"
             with atomic_path(path) as temporary:
-                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+                save_file(plain_tensors(tensors), temporary)
             failure["postmortem"] = {"file": path.name, "sha256": sha256_file(path)}
             tqdm.write(
                 f"{member.name} stops in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}; "

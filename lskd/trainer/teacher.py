@@ -14,7 +14,6 @@ from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.models.imagenet import load_torchvision
 from lskd.models.resized import Resized
-from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.trainer import table as tables
 from lskd.trainer.distributed import world
@@ -26,7 +25,7 @@ __all__ = ["build_table", "logits_source", "open_or_make", "provide", "verify_ta
 
 def logits_source(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[dict[str, Any] | None, str]:
     """Where logits of weak views come from, for the run's identity, and why; None when no member uses any."""
-    if not any(METHODS[settings["method"]].needs_teacher for settings in recipe.members.values()):
+    if not recipe.needs_teacher:
         return None, "no member uses a teacher"
     if dataset.view_count is None:
         if options.teacher_logits == "table":
@@ -67,7 +66,7 @@ def _table(recipe: Recipe, folder: Path | None, options: Options, *, make: bool 
     dataset = load_dataset(recipe.dataset, **recipe.data)
     teacher, _ = provide(recipe, dataset, device, options)
     if teacher is None:
-        raise LskdError(f"recipe {recipe.name} has no teacher, so there are no logits to tabulate")
+        raise LskdError(f"recipe {recipe.name} has no member that needs a teacher, so there are no logits to tabulate")
     table = open_or_make(recipe, dataset, teacher, device, options, folder=folder, make=make)
     return table.folder, table.checked
 
@@ -93,9 +92,9 @@ def open_or_make(
 def provide(
     recipe: Recipe, dataset: Dataset, device: torch.device, options: Options
 ) -> tuple[nn.Module | None, dict[str, Any] | None]:
-    """The network in eval mode and what a record says of it, or (None, None) for a cohort without one."""
+    """The network in eval mode and what a record says of it, or (None, None) where no member needs one."""
     source = recipe.teacher
-    if source is None:
+    if source is None or not recipe.needs_teacher:
         return None, None
     model = create_model(source.network, num_classes=dataset.classes)
     here = world()

@@ -1,0 +1,297 @@
+"""Networks are tried before training: what would end a run is said first, what can be held is held to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lskd.data.dataset import Dataset
+from lskd.errors import LskdError
+from lskd.trainer import run
+from lskd.trainer.log import Log
+from lskd.trainer.trial import enough_memory, try_network
+
+CODE = """
+import types
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def images():
+    rng = np.random.default_rng(0)
+    return tuple([(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8), i % 3) for i in range(n)] for n in (9, 6))
+
+
+class Plain(nn.Module):
+    def __init__(self, num_classes, channels=3):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 4, 3, padding=1)
+        self.fc = nn.Linear(4, num_classes)
+
+    def features(self, x):
+        return torch.relu(self.stem(x)).mean((2, 3))
+
+    def forward(self, x):
+        return self.fc(self.features(x))
+
+
+class Tied(Plain):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.block = self.again = nn.Linear(4, 4)
+        self.third = nn.Linear(4, 4)
+        self.third.weight = self.block.weight
+
+    def features(self, x):
+        return self.third(self.again(self.block(super().features(x))))
+
+
+class Buffers(Plain):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("whole", torch.zeros(4))
+        self.register_buffer("part", self.whole[1:3])
+        self.register_buffer("turned", torch.ones(2, dtype=torch.complex64))
+        self.register_buffer("alike", torch.zeros(1).expand(4))
+        self.register_buffer("none", torch.zeros(0, 3))
+        self.count = torch.zeros(())
+
+    def features(self, x):
+        if self.training:
+            self.part += 0.1
+            self.turned *= 1j
+            self.count += 1
+        return super().features(x) + self.whole + self.turned.real.sum() + self.count + self.alike
+
+    def get_extra_state(self):
+        return self.count
+
+    def set_extra_state(self, state):
+        self.count = state
+
+
+class Unused(Plain):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.other = nn.Linear(7, 7)
+
+
+class Auxiliary(Plain):
+    def forward(self, x):
+        y = super().forward(x)
+        return (y, y.detach()) if self.training else y
+
+
+class Output(Plain):
+    def forward(self, x):
+        return types.SimpleNamespace(logits=super().forward(x))
+
+
+class Dictionary(Plain):
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+
+class Answers(Plain):
+    def forward(self, x):
+        return super().forward(x).argmax(1)
+
+
+class Frozen(Plain):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+class Flat(Plain):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.bn = nn.BatchNorm1d(4)
+
+    def features(self, x):
+        return self.bn(super().features(x))
+
+
+class Extra(Plain):
+    def get_extra_state(self):
+        return {"step": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Wide(Plain):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("turned", torch.ones(2, dtype=torch.complex128))
+
+
+class Hidden(Plain):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def features(self, x):
+        self.seen += self.training
+        return super().features(x)
+
+
+class Strict(Plain):
+    def load_state_dict(self, state):
+        return super().load_state_dict({k: 2 * v for k, v in state.items()})
+
+
+class Full(Plain):
+    def forward(self, x):
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("out of memory. Tried to allocate 20 MiB.\\nmore")
+        return super().forward(x)
+
+
+class InPlace(Plain):
+    def forward(self, x):
+        y = torch.sigmoid(self.fc(self.features(x)))
+        y += y * y
+        return y.exp_()
+
+
+def grey(num_classes):
+    return Plain(num_classes, channels=1)
+
+
+def lazy(num_classes):
+    network = Plain(num_classes)
+    network.fc = nn.LazyLinear(num_classes)
+    return network
+
+
+def ten(num_classes):
+    return Plain(10)
+"""
+RECIPE = """
+dataset = "mine.py:images"
+student = "mine.py:Plain"
+epochs = 2
+batch_size = 4
+learning_rate = 0.05
+
+[members.one]
+method = "plain"
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mine.py").write_text(CODE)
+    (tmp_path / "own.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(out: str, network: str, **settings: Any) -> dict[str, Any]:
+    chosen = {"student": f"mine.py:{network}", "batch_size": 3, **settings}
+    return run.train("own.toml", out, settings=chosen, progress=False, runs="runs", device="cpu")
+
+
+REFUSED = {
+    "Auxiliary": r"'mine.py:Auxiliary' in training mode: gives a tuple of 2 .*expected logits \[2, 3\]: return",
+    "Output": r"in eval mode: gives an object of type SimpleNamespace",
+    "Dictionary": r"gives a dict with logits",
+    "Answers": r"gives int64 \[2\]",
+    "Frozen": r"its logits do not depend on anything that can be trained",
+    "grey": r"does not take images \[2, 3, 8, 8\] \(batch, channels, .*1 channels, but got 3",
+    "ten": r"gives float32 \[2, 10\] .*the data has 3 classes",
+    "Extra": r"'mine.py:Extra': _extra_state is dict, which a file of weights cannot hold",
+    "Wide": r"turned is a tensor of complex128",
+    "Hidden": r"seen changes while it trains and is not in its state dict",
+    "Strict": r"comes back changed",
+    "lazy": r"fc\.weight gets its size from a first batch",
+    "InPlace": r"no gradient passes through it: RuntimeError.*inplace",
+}
+
+
+@pytest.mark.parametrize("network", REFUSED)
+def test_what_would_end_a_run_is_said_before_it(here: Path, network: str) -> None:
+    with pytest.raises(LskdError, match=rf"^student .*{REFUSED[network]}"):
+        train("out", network)
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("network", ["Output", "grey", "Extra", "ten"])
+def test_a_teacher_is_tried_before_it_is_loaded_or_trained(here: Path, network: str) -> None:
+    teacher = TEACHER | KD | {"teacher.network": f"mine.py:{network}"}
+    with pytest.raises(LskdError, match=rf"^teacher 'mine.py:{network}'"):
+        train("out", "Plain", **teacher)
+    with pytest.raises(LskdError, match=r"absent\.pth: no such file"):  # what it does in training is nobody's business
+        train("out", "Plain", **{**teacher, "teacher.network": "mine.py:Auxiliary"})
+    assert not (here / "out").exists()
+
+
+def test_a_last_batch_of_one_is_known_from_the_sizes(here: Path) -> None:
+    with pytest.raises(LskdError, match=r"trained on one image.*batch_size.*optimization\.drop_last_batch"):
+        train("out", "Flat", batch_size=4)  # of 9 images
+    assert not (here / "out").exists()
+    train("plain", "Plain", batch_size=4)
+    train("dropped", "Flat", batch_size=4, **{"optimization.drop_last_batch": True})
+    with pytest.raises(LskdError, match="one image"):  # one that comes with the project
+        try_network("resnet8", role="s", classes=3, image_shape=(3, 4, 4), device=torch.device("cpu"), smallest=1)
+
+
+@pytest.mark.parametrize("network", ["Tied", "Buffers", "Unused"])
+def test_odd_states_train_resume_to_the_bit_and_end_with_weights(
+    here: Path, network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train("whole", network)
+
+    def interrupted(log: Log, histories: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Log, "update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train("stopped", network)
+    assert [path.name for path in (here / "stopped" / "checkpoints").iterdir()] == ["step-00000003"]
+    resumed = train("stopped", network)
+    assert resumed["sessions"] == 2
+    assert resumed["members"]["one"]["weights"]["digest"] == whole["members"]["one"]["weights"]["digest"]
+    assert (here / "stopped" / "one.safetensors").read_bytes() == (here / "whole" / "one.safetensors").read_bytes()
+
+
+def test_the_trial_leaves_random_numbers_as_they_were() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    try_network("resnet8", role="student", classes=3, image_shape=(3, 8, 8), device=torch.device("cpu"), smallest=4)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_end_of_memory_is_a_sentence(here: Path) -> None:
+    with pytest.raises(LskdError, match=r"recipe own: the memory of cpu is at its end \(out of memory.*MiB\.\)"):
+        train("out", "Full")
+    for error in (MemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")):
+        with pytest.raises(LskdError, match=r"^one: the memory of cpu"), enough_memory("one", torch.device("cpu")):
+            raise error
+    with pytest.raises(RuntimeError, match="another"), enough_memory("one", torch.device("cpu")):
+        raise RuntimeError("another")
+
+
+TEACHER = {"teacher.network": "resnet8", "teacher.checkpoint": "absent.pth"}
+KD = {"members.one.method": "kd", "members.one.temperature": 2.0, "members.one.kd_weight": 1.0}
+
+
+def test_no_teacher_is_sought_where_no_member_needs_one() -> None:
+    record = train("out", "Plain", **TEACHER)
+    assert record["teacher"] is None
+    assert record["config"]["teacher"]["network"] == "resnet8"
+    with pytest.raises(LskdError, match=r"no member that needs a teacher"):
+        run.build_table("own.toml", settings={"student": "mine.py:Plain", **TEACHER}, options=run.Options(device="cpu"))
+
+
+def test_a_table_that_cannot_be_is_refused_before_the_teacher_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dataset, "view_count", None)
+    settings = {"student": "mine.py:Plain", **TEACHER, **KD}
+    with pytest.raises(LskdError, match="more views than a table can hold"):
+        run.train("own.toml", "out", settings=settings, progress=False, device="cpu", teacher_logits="table")
