@@ -27,7 +27,8 @@ BUILD = ROOT / "build" / "tiny"
 FIGURES = {
     "toy": {"toy"},
     "temperature": {"distillation", "factor", "spread"},
-    "zscore": {"entropy", "invariance", "bound", "two_classes", "precision", "epsilon"},
+    "zscore": {"entropy", "invariance", "bound", "two_classes"},
+    "numerics": {"precision", "epsilon"},
     "losses": {"objective"},
     "networks": {"network_cost"},
     "data": {"classes", "views"},

@@ -42,7 +42,7 @@ NOT_RESULTS = {  # a place: {what looks like a result there: why it may be writt
     "paper/commands.py": {"16 MB": "a limit that is set, in paper.archive"},
     "figures/paper_values.py": {"n = 10,000": "the test images of CIFAR-100, a published value with its source"},
     "figures/published_logs.py": {"± 2": "the half width of a band, chosen"},
-    "lskd/losses.py": {"±0.7071": "a formula: one over the root of two"},
+    "lskd/rows.py": {"±0.7071": "a formula: one over the root of two"},
 }
 
 

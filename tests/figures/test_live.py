@@ -192,7 +192,8 @@ def test_bokeh_is_shipped_once_and_loaded_only_where_it_is_used(page: Any, book:
 PAGES = {
     "toy": {"toy"},
     "temperature": {"distillation", "factor", "spread"},
-    "zscore": {"entropy", "invariance", "bound", "two_classes", "precision", "epsilon"},
+    "zscore": {"entropy", "invariance", "bound", "two_classes"},
+    "numerics": {"precision", "epsilon"},
     "losses": {"objective"},
     "logit_statistics": {"sample"},
     "logit_gap": {"gap"},
