@@ -95,7 +95,7 @@ def _types(function: Callable[..., Any]) -> dict[str, Any]:
         declared = typing.get_type_hints(made, include_extras=True)
     except Exception:  # names that exist for a type checker alone
         return {}
-    return {name: wanted for name, wanted in declared.items() if _is_plain(wanted)}
+    return {name: wanted for name, wanted in declared.items() if wanted is not Any and _is_plain(wanted)}
 
 
 def _is_plain(wanted: Any) -> bool:

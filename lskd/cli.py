@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from lskd import __version__
-from lskd.errors import LskdError
+from lskd.errors import LskdError, hint
 from lskd.files import short
 
 __all__ = ["main"]
@@ -140,7 +140,7 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _train_run(given: argparse.Namespace) -> int:
-    from lskd.data import obtain
+    from lskd.data import download_if_missing
     from lskd.recipes import alone_recipe, load_recipe, parse_settings, recipe_and_members
     from lskd.trainer import distributed, run
 
@@ -153,7 +153,7 @@ def _train_run(given: argparse.Namespace) -> int:
         raise LskdError("--dataset goes with --teacher; a recipe names its own, --set dataset=NAME changes it")
     else:
         recipe, members = recipe_and_members(given.recipe, members)
-    obtain.ensure(load_recipe(recipe, settings=settings, members=members).dataset)
+    download_if_missing(load_recipe(recipe, settings=settings, members=members).dataset)
     options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
     options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
     options |= {"precision": given.precision, "fused": not given.no_fused}
@@ -226,18 +226,21 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     data = commands.add_parser("data", help="bring a data set to this machine")
     errands = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     get = errands.add_parser("get", help="download, check and extract; goes on where an earlier call stopped")
-    get.add_argument("name", choices=("cifar100",))
+    get.add_argument("name", metavar="NAME", help="of the data set: cifar100")
     get.add_argument("--mirror", metavar="URL", help="of the archive or its folder (or LSKD_MIRROR)")
     get.add_argument("--out", metavar="DIR", help="default: LSKD_DATA, or ~/.cache/lskd")
     get.set_defaults(call=_data_get)
 
 
 def _data_get(given: argparse.Namespace) -> int:
-    from lskd.data import obtain
-    from lskd.data.cifar100 import data_root
+    from lskd.data import DATASETS
+    from lskd.data.download import data_root
 
-    found = obtain.get_cifar100(given.out, mirror=given.mirror)
-    print(f"CIFAR-100 is in {found}")
+    downloads = {name: source.get for name, source in DATASETS.items() if source.get is not None}
+    if given.name not in downloads:
+        raise LskdError(f"no data set {given.name!r} can be downloaded{hint(given.name, downloads)}")
+    found = downloads[given.name](given.out, given.mirror)
+    print(f"{DATASETS[given.name].title} is in {found}")
     if found.parent.resolve() != data_root().resolve():
         print(f"to use it: export LSKD_DATA={found.parent.resolve()}")
     return 0

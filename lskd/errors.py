@@ -15,6 +15,7 @@ class LskdError(Exception):
 
 
 T = TypeVar("T")
+NEAR = 0.75  # of difflib's ratio: one letter of four; "ant" is not near "cat"
 
 
 def nearest(word: str, choices: Iterable[str], *, n: int = 1) -> list[str]:
@@ -23,11 +24,15 @@ def nearest(word: str, choices: Iterable[str], *, n: int = 1) -> list[str]:
     return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=n, cutoff=0)]
 
 
-def hint(word: str, choices: Iterable[str], have: str = "there are") -> str:
-    """The end of an error: "; did you mean 'x'? There are x, y" when a choice is near, else "; there are x, y"."""
+def hint(word: str, choices: Iterable[str], have: str = "there are", among: Iterable[str] | None = None) -> str:
+    """The end of an error: "; did you mean 'x'? There are x, y" when one is near, else "; there are x, y".
+
+    Args:
+        among: which of the choices may be meant, by default all.
+    """
     choices = list(choices)
-    folded = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower(), folded, n=1)
+    folded = {choice.lower(): choice for choice in (choices if among is None else among)}
+    near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=NEAR)
     many = f"{len(choices)}, such as " if len(choices) > 24 else ""
     listed = f"{have} {many}{', '.join(nearest(word, choices, n=3) if many else choices) or 'none'}"
     return f"; did you mean {folded[near[0]]!r}? {listed[0].upper()}{listed[1:]}" if near else f"; {listed}"

@@ -24,7 +24,7 @@ import torch
 from msgspec import Meta, Struct, structs
 
 from lskd.checked import Count, Natural, arguments, convert
-from lskd.data import DATASETS
+from lskd.data import check_options, data_source
 from lskd.errors import LskdError, hint, pick
 from lskd.files import read_toml, visible
 from lskd.models import create_model, list_models
@@ -52,8 +52,6 @@ FOLDER = _HERE / "_recipes" if (_HERE / "_recipes").is_dir() else _HERE.parent /
 DOUBTS = "doubts.toml"
 SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")  # a fifth of the others' learning rate (protocol 4.2)
 TEMPLATE = "cifar100/alone/resnet32x4"
-# What data sets need beside torch and NumPy. torchvision has ImageNet's networks too.
-PACKAGES = {"imagenet": ("torchvision", "PIL"), "cifar100_224": ("PIL",), "folder": ("PIL",)}
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -184,7 +182,9 @@ class Recipe(Protocol, frozen=True, kw_only=True):
 
     def obstacles(self) -> list[str]:
         """Why the recipe cannot be trained with what is installed, one reason each; empty when it can."""
-        missing = [package for package in PACKAGES.get(self.dataset, ()) if util.find_spec(package) is None]
+        missing = [] if is_external(self.dataset) else data_source(self.dataset).missing()
+        if self.student.startswith("imagenet/") and util.find_spec("torchvision") is None:
+            missing.append("torchvision")
         return [f"{self.dataset} needs {package}, which is not installed" for package in missing]
 
 
@@ -343,10 +343,7 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
         said = convert(own, About, f"{place}, member {member}: ")
         about[member] = structs.replace(said, sources=said.sources + shared.sources, doubts=said.doubts + shared.doubts)
     recipe = Recipe(**(structs.asdict(shared) | {"name": name, "members": members, "about": about}))
-    if is_external(recipe.dataset):
-        load_function(recipe.dataset)
-    elif recipe.dataset not in DATASETS:
-        raise LskdError(f"{place}: unknown data set {recipe.dataset!r}{hint(recipe.dataset, DATASETS)}")
+    check_options(recipe.dataset, recipe.data)
     _ = recipe.optimizing
     teacher = recipe.teacher
     if teacher is not None and (teacher.recipe is None) == (teacher.checkpoint is None):

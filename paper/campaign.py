@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lskd.data import obtain
+from lskd.data import download_if_missing
 from lskd.errors import LskdError, nearest
 from lskd.files import locked, read_json, write_json
 from lskd.recipes import Recipe, load_recipe, teacher_training
@@ -185,7 +185,7 @@ class Campaign:
         self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out, doing="working"), _deadline(minutes) as until:
             if self.name == "full":
-                obtain.ensure("cifar100")
+                download_if_missing("cifar100")
             for task in tasks:
                 if task.name in self.done:
                     continue

@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky 2009), read from one file or from the files of the official archive. Never downloads."""
+"""CIFAR-100 (Krizhevsky 2009), read from one file or from the files of the official archive; downloaded when asked."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Sequence
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lskd.data.dataset import Dataset
+from lskd.checked import Count, Natural
+from lskd.data.dataset import Dataset, DataSource, Mean, Std
+from lskd.data.download import data_root, fetch
+from lskd.data.inventory import summary
+from lskd.errors import LskdError
+from lskd.files import atomic_write, locked
 
-__all__ = ["cifar100", "data_root", "find"]
+__all__ = ["SOURCE", "cifar100", "find", "get"]
 
 ONE_FILE = "cifar100.npz"
 EXTRACTED = "cifar-100-python"
+ADDRESS = "https://www.cs.toronto.edu/~kriz"
+ARCHIVE, ARCHIVE_MD5 = "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"
+MIRROR = "LSKD_MIRROR"
 # MD5 of the archive's files, the same that torchvision has; they are pickles, so nothing else is ever opened.
 MD5 = {
     "train": "16019d7e3df5f24257cddd939b257f8d",
@@ -54,12 +62,6 @@ SUPERCLASSES: dict[str, str] = {
 }
 
 
-def data_root() -> Path:
-    """Where data sets lie: ``LSKD_DATA``, or the cache (``LSKD_CACHE``, or ``~/.cache/lskd``)."""
-    named = os.environ.get("LSKD_DATA") or os.environ.get("LSKD_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "lskd"
-
-
 def find(root: Path) -> Path | None:
     """The copy in a folder: its ``cifar100.npz``, or its folder of extracted files when all three are there."""
     if (root / ONE_FILE).is_file():
@@ -69,11 +71,11 @@ def find(root: Path) -> Path | None:
 
 def cifar100(
     *,
-    pad: int = 4,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
+    pad: Natural = 4,
+    train_size: Count | None = None,
+    test_size: Count | None = None,
+    mean: Mean = MEAN,
+    std: Std = STD,
 ) -> Dataset:
     """The official split: 50,000 training and 10,000 test images of 32 x 32.
 
@@ -88,40 +90,86 @@ def cifar100(
     layouts are the same data with the same digest.
 
     Raises:
-        ValueError: ``mean`` or ``std`` are not three numbers, or a file is damaged.
-        FileNotFoundError: neither layout is in :func:`data_root`; ``lskd data get cifar100`` brings it there.
+        ValueError: a file is damaged.
+        LskdError: more images than there are.
+        FileNotFoundError: neither layout is in :func:`lskd.data.download.data_root`; :func:`get` brings it there.
     """
-    for key, values in (("mean", mean), ("std", std)):
-        if len(values) != 3 or not all(isinstance(v, float) and v > 0 for v in values):
-            raise ValueError(f"CIFAR-100: {key} is {values!r}; expected three positive numbers, one a channel")
     root = data_root()
     found = find(root)
     if found is None:
+        brought = f", which extracts the {ARCHIVE} that is there" if (root / ARCHIVE).is_file() else ""
         raise FileNotFoundError(
-            f"CIFAR-100: {root} holds neither {ONE_FILE} nor {EXTRACTED}; get it with `lskd data get cifar100`, or "
-            f"set LSKD_DATA to a folder that holds {ONE_FILE} or {EXTRACTED}"
+            f"CIFAR-100: {root} holds neither {ONE_FILE} nor {EXTRACTED}; get it with `lskd data get cifar100`{brought}"
+            f", or set LSKD_DATA to a folder that holds {ONE_FILE} or {EXTRACTED}"
         )
     arrays = _one_file(found) if found.suffix == ".npz" else _extracted(found)
     names = tuple(str(n) for n in arrays["class_names"])
     group_of = {fine: i for i, members in enumerate(SUPERCLASSES.values()) for fine in members.split()}
 
-    def images(split: str, size: int | None) -> torch.Tensor:
-        return torch.from_numpy(arrays[f"{split}_images"][:size].transpose(0, 3, 1, 2).copy())
-
+    tensors, lines = {}, []
+    for split, size in (("train", train_size), ("test", test_size)):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if size is not None:
+            if size > len(labels):
+                raise LskdError(f"cifar100: {split}_size is {size:,}; there are {len(labels):,} images")
+            lines.append(summary(f"cifar100, {split}", labels[:size], names, len(labels)))
+        tensors[f"{split}_images"] = torch.from_numpy(images[:size].transpose(0, 3, 1, 2).copy())
+        tensors[f"{split}_labels"] = torch.from_numpy(labels[:size].astype(np.int64))
     return Dataset(
         name="cifar100",
-        train_images=images("train", train_size),
-        train_labels=torch.from_numpy(arrays["train_labels"][:train_size].astype(np.int64)),
-        test_images=images("test", test_size),
-        test_labels=torch.from_numpy(arrays["test_labels"][:test_size].astype(np.int64)),
+        **tensors,
         class_names=names,
         superclass=torch.tensor([group_of[n] for n in names]),
         superclass_names=tuple(SUPERCLASSES),
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        mean=mean,
+        std=std,
         pad=pad,
         flip=True,
+        inventory=tuple(lines),
     )
+
+
+def get(out: Path | str | None = None, mirror: str | None = None, *, progress: bool = True) -> Path:
+    """Download and extract CIFAR-100 (161 MiB), unless there is a copy; goes on where an earlier call stopped.
+
+    Of several processes that call it, one downloads and the others wait.
+
+    Args:
+        out: the folder, by default that which :func:`lskd.data.download.data_root` names.
+        mirror: address of the archive, or of a folder with it, instead of that of its authors; ``LSKD_MIRROR``
+            does the same. ``file:///...`` works too.
+
+    Returns:
+        The one file, or the folder of extracted files, that the data set is read from.
+
+    Raises:
+        LskdError: no network (says what to do then), another file than expected, a folder that cannot be made.
+    """
+    root = Path(out).expanduser() if out is not None else data_root()
+    if (found := find(root)) is not None:
+        return found
+    url = mirror or os.environ.get(MIRROR) or ADDRESS
+    if not url.endswith(".tar.gz"):
+        url = f"{url.rstrip('/')}/{ARCHIVE}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LskdError(f"{root}: no folder can be made there ({error.strerror}); LSKD_DATA names another") from None
+    with locked(root, doing="downloading", wait=True):
+        if (found := find(root)) is None:
+            advice = (
+                f"try a mirror (lskd data get cifar100 --mirror URL), or put {ARCHIVE} from elsewhere into {root} and "
+                f"call again, or set LSKD_DATA to a folder that holds {ONE_FILE} or {EXTRACTED}"
+            )
+            archive = fetch(url, root / ARCHIVE, md5=ARCHIVE_MD5, advice=advice, progress=progress)
+            with tarfile.open(archive) as tar:
+                for name in MD5:
+                    if (stream := tar.extractfile(f"{EXTRACTED}/{name}")) is not None:
+                        atomic_write(root / EXTRACTED / name, stream.read())
+            archive.unlink()
+            found = find(root)
+    assert found is not None
+    return found
 
 
 ALLOWED = {("numpy", name) for name in ("_reconstruct", "_frombuffer", "ndarray", "dtype")} | {("_codecs", "encode")}
@@ -166,3 +214,6 @@ class _ArraysOnly(pickle.Unpickler):
         if (module.partition(".")[0], name) in ALLOWED:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"CIFAR-100: the file asks for {module}.{name}; it is not what it should be")
+
+
+SOURCE = DataSource(cifar100, "CIFAR-100", 50_000, 10_000, 100, views=162, get=get)

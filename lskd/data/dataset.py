@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
+import msgspec
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from lskd.data.lazy_images import PictureViews
     from lskd.data.views import Views
+
+# Types of options that several data sets have; means and deviations are of images scaled to [0, 1].
+Side = Annotated[int, msgspec.Meta(ge=8)]
+_Level = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Deviation = Annotated[float, msgspec.Meta(gt=0, le=1)]
+# How many bits of a picture with more than 8 are in use: 12 where a camera or a scanner gives 0 to 4,095.
+Bits = Annotated[int, msgspec.Meta(ge=8, le=16)]
+Mean: TypeAlias = tuple[_Level, _Level, _Level]
+Std: TypeAlias = tuple[_Deviation, _Deviation, _Deviation]
+
+PIECE = 1 << 22  # values that statistics and digests are computed from at once
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,7 @@ class Dataset:
         pad, flip: the weak views that keep a label: zero padding around the image, and mirroring or not.
         held_images, held_labels: a part of the training set that is not trained on, or None
             (:mod:`lskd.data.held_out`).
+        inventory: what was found and what was left out, a line a part, where that is not known beforehand.
     """
 
     name: str
@@ -46,6 +62,7 @@ class Dataset:
     flip: bool
     held_images: Tensor | None = field(default=None, kw_only=True)
     held_labels: Tensor | None = field(default=None, kw_only=True)
+    inventory: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -59,8 +76,15 @@ class Dataset:
                     f"{self.name}: {split} labels are {labels.dtype} {tuple(labels.shape)}; "
                     f"expected int64 [{len(images)}]"
                 )
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
-                raise ValueError(f"{self.name}: {split} labels leave 0..{self.classes - 1}")
+            if not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+                found = f"{int(labels.min())}..{int(labels.max())}" if len(labels) else "no images"
+                raise ValueError(f"{self.name}: {split} labels are {found}; expected 0..{self.classes - 1}")
+        for channel, deviation in zip(("red", "green", "blue"), self.std, strict=True):
+            if not deviation > 0:
+                raise ValueError(
+                    f"{self.name}: {channel} has deviation {deviation}: all pixels equal, if it was measured; look at "
+                    "how the images are stored"
+                )
 
     @property
     def classes(self) -> int:
@@ -90,16 +114,48 @@ class Dataset:
         sha = hashlib.sha256()
         for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             sha.update(str((part.dtype, tuple(part.shape))).encode())
-            sha.update(part.contiguous().cpu().numpy().tobytes())
+            sha.update(part.contiguous().cpu().numpy().data)
         sha.update(repr((self.class_names, self.mean, self.std, self.pad, self.flip)).encode())
         if self.held_images is not None:
-            sha.update(self.held_images.contiguous().cpu().numpy().tobytes())
+            sha.update(self.held_images.contiguous().cpu().numpy().data)
         return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set that recipes name: how it is loaded, and what is known of it before.
+
+    Attributes:
+        load: makes the :class:`Dataset`; its keywords, with their types, are the options of a recipe's ``[data]``.
+        title: as its makers write it.
+        train, test, classes: how many images and classes the whole has; None where the reader's files decide.
+        views: how many weak views an image has; None when there are too many for a table.
+        packages: what loading imports beside the trainer's packages, by name for Python and for pip.
+        get: downloads it into a folder (None: where it is looked for) from a mirror (None: its authors' server).
+    """
+
+    load: Callable[..., Dataset]
+    title: str
+    train: int | None = None
+    test: int | None = None
+    classes: int | None = None
+    views: int | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    get: Callable[[Path | None, str | None], Path] | None = None
+
+    def missing(self) -> list[str]:
+        """Packages that loading needs and that are not installed."""
+        return [package for module, package in self.packages.items() if util.find_spec(module) is None]
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation per channel of uint8 images, on the scale [0, 1], rounded to four places."""
-    x = images.double() / 255
-    mean, std = x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3), correction=0)
+    counts = torch.zeros(3, 256, dtype=torch.float64)
+    for part in images.split(max(1, PIECE // images[0].numel())):
+        for channel in range(3):
+            counts[channel] += torch.bincount(part[:, channel].flatten(), minlength=256)
+    level, share = torch.arange(256, dtype=torch.float64) / 255, counts / counts.sum(1, keepdim=True)
+    mean = share @ level
+    std = (share * (level - mean[:, None]).square()).sum(1).sqrt()
     a, b = ([round(v, 4) for v in t.tolist()] for t in (mean, std))
     return (a[0], a[1], a[2]), (b[0], b[1], b[2])

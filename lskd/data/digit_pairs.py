@@ -14,32 +14,38 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from msgspec import Meta
 
-from lskd.data.dataset import Dataset, channel_statistics
+from lskd.checked import Natural
+from lskd.data.dataset import Dataset, DataSource, channel_statistics
+from lskd.data.memory import require_memory
 from lskd.files import atomic_path
 
-__all__ = ["digit_pairs"]
+__all__ = ["SOURCE", "digit_pairs"]
 
 VERSION = 1  # part of the cache key: raise it when the recipe of an image changes
 TEST_FRACTION = 0.2
+CLASSES = 100
+Size = Annotated[int, Meta(ge=CLASSES)]  # one image a class
+Share = Annotated[float, Meta(ge=0, le=1)]
 ARRAYS = ("train_images", "train_labels", "train_originals", "test_images", "test_labels", "test_originals")
 
 
 def digit_pairs(
     *,
-    train_size: int = 10_000,
-    test_size: int = 2_000,
-    resolution: int = 16,
+    train_size: Size = 10_000,
+    test_size: Size = 2_000,
+    resolution: Annotated[int, Meta(ge=8, multiple_of=2)] = 16,
     rotation: float = 20.0,
-    scale: float = 0.25,
-    shift: float = 0.25,
-    noise: float = 0.1,
-    pad: int = 1,
-    data_seed: int = 0,
+    scale: Annotated[float, Meta(ge=0, lt=1)] = 0.25,
+    shift: Share = 0.25,
+    noise: Annotated[float, Meta(ge=0)] = 0.1,
+    pad: Natural = 1,
+    data_seed: Natural = 0,
     cache: str | None = None,
 ) -> Dataset:
     """Generate the data set, or read it from the cache.
@@ -55,13 +61,9 @@ def digit_pairs(
         data_seed: seed of everything random here; independent of a run's seed.
         cache: folder, by default ``$LSKD_CACHE`` or ``~/.cache/lskd``; damaged files are made again.
     """
-    if train_size < 100 or test_size < 100 or resolution < 8 or resolution % 2:
-        raise ValueError(
-            f"digit_pairs: train_size {train_size}, test_size {test_size}, resolution {resolution}; "
-            "sizes must be at least 100 (one image a class) and the resolution an even number from 8"
-        )
-    if not (0 <= scale < 1 and 0 <= shift <= 1 and noise >= 0 and pad >= 0):
-        raise ValueError(f"digit_pairs: scale {scale}, shift {shift}, noise {noise}, pad {pad} are out of range")
+    images = f"digit_pairs: {train_size + test_size:,} images of {resolution} x {resolution}"
+    largest = 4 * 8 * 3 * max(train_size, test_size) * resolution**2  # float64, and what is computed on the way
+    require_memory(images, largest, "take a smaller data.train_size, data.test_size or data.resolution")
     settings = (VERSION, train_size, test_size, resolution, rotation, scale, shift, noise, data_seed)
     key = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
     arrays = _cached(_cache_folder(cache) / f"digit_pairs-{key}.npz", settings)
@@ -195,3 +197,6 @@ def _cached(path: Path, settings: tuple) -> dict[str, np.ndarray]:
     with atomic_path(path) as temporary, temporary.open("wb") as out:
         np.savez(out, **stored_arrays)
     return arrays
+
+
+SOURCE = DataSource(digit_pairs, "digit pairs", 10_000, 2_000, CLASSES, views=9, packages={"sklearn": "scikit-learn"})

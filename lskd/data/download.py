@@ -1,9 +1,13 @@
-"""Fetch a large file: progress, resume of a partial download, checksum, errors that say what to do."""
+"""Where data lie, and how a large file is fetched: progress, resume, checksum, errors that say what to do.
+
+What downloads: ``lskd data get``, and what trains a recipe whose data set is not there. No notebook, no test.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -13,11 +17,16 @@ from tqdm import tqdm
 
 from lskd.errors import LskdError
 
-__all__ = ["fetch"]
+__all__ = ["data_root", "fetch"]
 
 ATTEMPTS = 4  # transfers that break off without having brought anything new
 PIECE = 1 << 16
 TIMEOUT = 30.0  # seconds without a byte
+
+
+def data_root() -> Path:
+    """Where data sets lie: ``LSKD_DATA``, or ``~/.cache/lskd``."""
+    return Path(os.environ.get("LSKD_DATA") or "~/.cache/lskd").expanduser()
 
 
 def fetch(url: str, path: Path, *, md5: str, advice: str = "", progress: bool = True) -> Path:
@@ -35,8 +44,12 @@ def fetch(url: str, path: Path, *, md5: str, advice: str = "", progress: bool = 
             sends is another file.
     """
     part = path.with_name(f"{path.name}.part")
-    if path.is_file() and _md5(path) == md5:
-        return path
+    if path.is_dir():
+        raise LskdError(f"{path}: a folder, where a file is to be downloaded; move it away")
+    if path.exists():
+        if (found := _md5(path)) == md5:
+            return path
+        advice = f"the {path.name} in {path.parent} is another file or damaged (md5 {found}, not {md5}); {advice}"
     path.parent.mkdir(parents=True, exist_ok=True)
     started_empty, idle, broken = not part.exists(), 0, "closed by the server"
     while True:

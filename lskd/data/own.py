@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lskd.data.dataset import Dataset, channel_statistics
+from lskd.checked import Natural, arguments
+from lskd.data.dataset import Bits, Dataset, Mean, Side, Std, channel_statistics
+from lskd.data.inventory import check_labels, class_number, summary
+from lskd.data.memory import require_memory
 from lskd.errors import LskdError
 from lskd.own_code import load_function
 
-__all__ = ["assemble", "from_items", "own", "pixels"]
+__all__ = ["assemble", "from_items", "own", "own_options", "require_room", "stack"]
 
 MANY_CLASSES = 20  # beyond this, classes are not coloured one by one
+PAIR_OPTIONS = ("size", "pad", "flip", "bits", "class_names")  # of from_items, where a function lacks them
+PAIR = "an lskd.data.Dataset or a pair (training, test)"
+IMAGE_KEYS = ("image", "img", "pixel_values")
+LABEL_KEYS = ("label", "labels", "target", "class", "fine_label", "coarse_label")
 
 
 def own(name: str, **options: Any) -> Dataset:
     """The data set that ``module:function`` makes when called with ``options``.
 
-    The function returns a :class:`Dataset`, or two map-style data sets, training and test, whose items are an
-    image (Pillow, or a uint8 array [H, W, 3] or [H, W]) and a class number.
+    The function returns a :class:`Dataset`, or two map-style data sets, training and test, see :func:`from_items`,
+    whose options can be given too.
 
     Raises:
-        LskdError: no such function, an option that it does not take, or another result.
+        LskdError: no such function, an option that neither has, or another result.
     """
+    theirs, ours = own_options(name, options)
+    made = load_function(name)(**theirs)
+    if isinstance(made, tuple | list) and len(made) == 2:
+        made = from_items(name, *made, **ours)
+    elif not isinstance(made, Dataset) or ours:
+        raise LskdError(
+            f"data set {name!r} returned {type(made).__name__}; expected "
+            + (f"a pair (training, test), to which {', '.join(ours)} belongs" if ours else PAIR)
+        )
+    check_labels(name, made.train_labels, made.test_labels, made.class_names)
+    parts = ("training", made.train_labels), ("test", made.test_labels)
+    lines = tuple(summary(f"{name}, {split}", labels, made.class_names) for split, labels in parts)
+    return dataclasses.replace(made, inventory=made.inventory or lines)
+
+
+def own_options(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``options`` checked: what the function takes, and what :func:`from_items` does with the pair it returns."""
     function = load_function(name)
-    try:
-        inspect.signature(function).bind(**options)
-    except TypeError as error:
-        raise LskdError(f"data set {name!r}: {error}; it is called as {_called(function)}") from None
-    made = function(**options)
-    if isinstance(made, Dataset):
-        return made
-    if isinstance(made, tuple) and len(made) == 2:
-        return from_items(name, *made)
-    raise LskdError(
-        f"data set {name!r} returned {type(made).__name__}; expected an lskd.data.Dataset or a pair (training, test)"
-    )
+    taken = inspect.signature(function).parameters
+    ours = {k: v for k, v in options.items() if k in PAIR_OPTIONS and k not in taken}
+    theirs = {k: v for k, v in options.items() if k not in ours}
+    whole = arguments(from_items, {"name": name, "train": None, "test": None, **ours}, f"data set {name!r}")
+    return arguments(function, theirs, f"data set {name!r}"), {k: whole[k] for k in ours}
 
 
 def from_items(
@@ -48,28 +66,80 @@ def from_items(
     train: Any,
     test: Any,
     *,
-    size: int | None = None,
-    pad: int = 4,
+    size: Side | None = None,
+    pad: Natural = 4,
     flip: bool = True,
-    class_names: Sequence[str] | None = None,
+    bits: Bits | None = None,
+    class_names: list[str] | None = None,
 ) -> Dataset:
     """Two map-style data sets, such as ``torchvision.datasets.CIFAR10``, as tensors.
 
     Args:
         name: of the data set.
-        train, test: have a length and items (image, class number).
-        size: height and width of all images, see :func:`pixels`; None keeps them, which have to be equal then.
+        train, test: have a length and items: (image, class number), or dictionaries with one of each under a usual
+            name. Images are what :func:`lskd.data.pixels.rgb` takes.
+        size: height and width of all images, see :func:`lskd.data.pixels.fitted`; None keeps them, if they are equal.
         pad, flip: the weak views that keep a label.
+        bits: in use, of images with more than 8.
         class_names: one a class; by default ``train.classes``, or the numbers.
 
     Raises:
-        LskdError: an image that cannot be used, images of different sizes.
+        LskdError: an item that cannot be used, images of different sizes, labels that leave a class out.
     """
-    parts = [_tensors(f"{name}, {split}", items, size) for split, items in (("training", train), ("test", test))]
-    names = class_names or getattr(train, "classes", None)
-    if names is None:
-        names = [str(k) for k in range(1 + max(int(labels.max()) for _, labels in parts))]
+    from lskd.data.pixels import fitted, rgb
+
+    for split, items in (("training", train), ("test", test)):
+        if not (hasattr(items, "__len__") and hasattr(items, "__getitem__")) or not len(items):
+            found = "empty" if hasattr(items, "__len__") and hasattr(items, "__getitem__") else type(items).__name__
+            raise LskdError(f"{name}: the {split} data are {found}; expected a length and items, such as a list has")
+
+    def read(split: str, items: Any) -> Callable[[int], tuple[np.ndarray, int]]:
+        def item(i: int) -> tuple[np.ndarray, int]:
+            found = items[i]
+            try:
+                image, label = _pair(found)
+                return fitted(rgb(image, bits), size), class_number(label)
+            except ValueError as error:
+                raise LskdError(f"{name}: {split} item {i}: {error}") from None
+
+        return item
+
+    side = size or read("training", train)(0)[0].shape[:2]
+    sides = side if isinstance(side, tuple) else (side, side)
+    require_room(name, len(train), len(test), sides, pad)
+    parts = [
+        stack(f"{name}: {split}", len(items), sides, read(split, items))
+        for split, items in (("training", train), ("test", test))
+    ]
+    names = class_names if class_names is not None else getattr(train, "classes", None)
+    names = check_labels(name, parts[0][1], parts[1][1], names)
     return assemble(name, *parts, class_names=names, pad=pad, flip=flip)
+
+
+def stack(
+    place: str, count: int, sides: tuple[int, int], read: Callable[[int], tuple[np.ndarray, int]]
+) -> tuple[Tensor, Tensor]:
+    """``count`` images of one size, read one after the other into one tensor, uint8 ``[n, 3, H, W]``, and labels.
+
+    Args:
+        read: from a position to an image, uint8 [H, W, 3], and its label.
+    """
+    images, labels = torch.empty(count, 3, *sides, dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
+    for i in range(count):
+        image, labels[i] = read(i)
+        if image.shape[:2] != sides:
+            (a, b), (c, d) = sides, image.shape[:2]
+            raise LskdError(f"{place} item {i} is {c} x {d}, the first {a} x {b}; for one size: data.size={min(a, b)}")
+        images[i] = torch.from_numpy(image).permute(2, 0, 1)
+    return images, labels
+
+
+def require_room(name: str, train: int, test: int, sides: tuple[int, int], pad: int) -> None:
+    """Refuse images that memory cannot hold: both parts, and the training part once more, with the padding of views."""
+    height, width = sides
+    size = 3 * ((train + test) * height * width + train * (height + 2 * pad) * (width + 2 * pad))
+    advice = 'take a smaller data.size, or for files in folders dataset = "imagenet", which reads when it needs'
+    require_memory(f"{name}: {train + test:,} images of {height} x {width}", size, advice)
 
 
 def assemble(
@@ -80,14 +150,12 @@ def assemble(
     class_names: Sequence[str],
     pad: int,
     flip: bool,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Mean | None = None,
+    std: Std | None = None,
+    inventory: tuple[str, ...] = (),
 ) -> Dataset:
     """A data set of (uint8 images [n, 3, H, W], int64 labels [n]); statistics of the training images by default."""
     measured = channel_statistics(train[0])
-    a, b = (tuple(float(v) for v in given or found) for given, found in zip((mean, std), measured, strict=True))
-    if len(a) != 3 or len(b) != 3 or min(b) <= 0:
-        raise LskdError(f"{name}: mean {list(a)}, std {list(b)}; expected three numbers each, deviations above 0")
     few = len(class_names) <= MANY_CLASSES
     return Dataset(
         name=name,
@@ -98,49 +166,25 @@ def assemble(
         class_names=tuple(str(n) for n in class_names),
         superclass=torch.arange(len(class_names)) if few else torch.zeros(len(class_names), dtype=torch.int64),
         superclass_names=tuple(str(n) for n in class_names) if few else ("all classes",),
-        mean=(a[0], a[1], a[2]),
-        std=(b[0], b[1], b[2]),
+        mean=mean or measured[0],
+        std=std or measured[1],
         pad=pad,
         flip=flip,
+        inventory=inventory,
     )
 
 
-def pixels(image: Any, size: int | None) -> np.ndarray:
-    """An image as uint8 ``[H, W, 3]``: grey levels threefold, transparency dropped.
-
-    With a ``size``, the shorter side is resized to it (bicubic) and the middle cut out, as one does for a test set.
-    """
-    from PIL import Image
-
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    picture = picture.convert("RGB")
-    if size is not None and picture.size != (size, size):
-        scale = size / min(picture.size)
-        width, height = (max(size, round(side * scale)) for side in picture.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    return np.asarray(picture)
-
-
-def _tensors(place: str, items: Any, size: int | None) -> tuple[Tensor, Tensor]:
-    images, labels = [], []
-    for i in range(len(items)):
-        image, label = items[i]
-        try:
-            images.append(pixels(image, size))
-        except (TypeError, ValueError, AttributeError) as error:
-            found = type(image).__name__
-            raise LskdError(
-                f"{place} item {i}: {found} is no image ({error}); expected Pillow or a uint8 array"
-            ) from None
-        labels.append(int(label))
-        if images[-1].shape != images[0].shape:
-            (a, b), (c, d) = images[0].shape[:2], images[-1].shape[:2]
-            raise LskdError(f"{place} item {i} is {c} x {d}, the first {a} x {b}; give a size")
-    if not images:
-        raise LskdError(f"{place}: no items")
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)
-
-
-def _called(function: Any) -> str:
-    return f"{function.__name__}{inspect.signature(function)}"
+def _pair(item: Any) -> tuple[Any, Any]:
+    """Image and label of an item."""
+    if isinstance(item, Mapping):
+        images, labels = ([key for key in item if key in keys] for keys in (IMAGE_KEYS, LABEL_KEYS))
+        if len(images) == len(labels) == 1:
+            return item[images[0]], item[labels[0]]
+        raise ValueError(
+            f"it is a dictionary of {', '.join(map(str, item))}; expected one of {', '.join(IMAGE_KEYS)} and one of "
+            f"{', '.join(LABEL_KEYS)}, or pairs (image, class number), which say what is meant"
+        )
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    found = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
+    raise ValueError(f"it is a {found}; expected a pair (image, class number)")

@@ -13,6 +13,7 @@ from lskd.data import load_dataset
 from lskd.data.digit_pairs import generate
 from lskd.data.draws import derive, epoch_order, epoch_views
 from lskd.data.views import Views, normalize, view_count, weak_view
+from lskd.errors import LskdError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {"train_size": 300, "test_size": 200}
@@ -76,13 +77,19 @@ def test_cache_is_read_and_damage_is_mended(tmp_path: Path, monkeypatch: pytest.
     [
         ("digit_pair", {}, "did you mean 'digit_pairs'"),
         ("digit_pairs", {"nois": 1}, "did you mean 'noise'"),
-        ("digit_pairs", {"train_size": 10}, "at least 100"),
-        ("digit_pairs", {"resolution": 15}, "even number"),
-        ("digit_pairs", {"noise": -1.0}, "out of range"),
+        ("digit_pairs", {"train_size": 10}, r"train_size is 10 \(int\); expected int >= 100"),
+        ("digit_pairs", {"resolution": 15}, "multiple of 2"),
+        ("digit_pairs", {"noise": -1.0}, r"noise is -1\.0 \(float\); expected float >= 0"),
+        ("digit_pairs", {"noise": True}, r"noise is True \(bool\); expected float"),
+        ("digit_pairs", {"train_size": 10**9}, r"1,000,002,000 images of 16 x 16 need .* GB of memory, .* GB are free"),
+        ("cifar100", {"train_size": -49900}, "train_size is -49900"),
+        ("cifar100", {"test_size": 0}, "test_size is 0"),
+        ("cifar100", {"std": [58, 57, 57]}, r"std\[0\] is 58"),
+        ("imagenet", {"size": 224, "resize": 100}, "resize is 100, size 224"),
     ],
 )
 def test_bad_options_are_named(name: str, options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((LskdError, ValueError), match=message):
         load_dataset(name, **options)
 
 
@@ -92,7 +99,9 @@ def test_cifar100_without_data_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         load_dataset("cifar100")
 
 
-def test_cifar100_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar100_reads_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from lskd.data.cifar100 import SUPERCLASSES
 
     names = sorted(" ".join(SUPERCLASSES.values()).split())
@@ -103,7 +112,12 @@ def test_cifar100_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     }
     np.savez(tmp_path / "cifar100.npz", class_names=np.array(names), **arrays)
     monkeypatch.setenv("LSKD_DATA", str(tmp_path))
-    data = load_dataset("cifar100", test_size=50)
+    data = load_dataset("cifar100", test_size=50, mean=[0, 0, 0], std=[1, 1, 1])
+    assert data.std == (1.0, 1.0, 1.0)
+    said = capsys.readouterr().err
+    assert said.startswith("cifar100, test: 50 of 200 images, 1 of each of 50 classes; none of 'mouse', 'mushroom'")
+    with pytest.raises(LskdError, match="train_size is 201; there are 200 images"):
+        load_dataset("cifar100", train_size=201)
     assert data.train_images.shape == (200, 3, 32, 32)
     assert data.test_images.shape == (50, 3, 32, 32)
     assert torch.equal(data.train_images[3], torch.from_numpy(images[3]).permute(2, 0, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import importlib
 import io
 import pickle
 import re
@@ -12,6 +11,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,13 @@ import pytest
 import torch
 
 from lskd.cli import main
+from lskd.data import cifar100 as reading
 from lskd.data import load_dataset
+from lskd.data.cifar100 import get as get_cifar100
 from lskd.data.download import fetch
-from lskd.data.obtain import get_cifar100
 from lskd.errors import LskdError
 from lskd.torchvision import import_torchvision
 
-reading = importlib.import_module("lskd.data.cifar100")  # its function hides it in the package
 NAME = "cifar-100-python.tar.gz"
 NAMES = sorted(" ".join(reading.SUPERCLASSES.values()).split())
 TRAIN, TEST = 300, 200
@@ -55,15 +55,8 @@ def archive(parts: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
             member = tarfile.TarInfo(f"{reading.EXTRACTED}/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    import_torchvision()
-    from torchvision.datasets import CIFAR100
-
-    digest = {name: md5(content) for name, content in parts.items()}
-    monkeypatch.setattr(reading, "MD5", digest)
-    monkeypatch.setattr(CIFAR100, "tgz_md5", md5(stream.getvalue()))
-    monkeypatch.setattr(CIFAR100, "train_list", [["train", digest["train"]]])
-    monkeypatch.setattr(CIFAR100, "test_list", [["test", digest["test"]]])
-    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": digest["meta"]})
+    monkeypatch.setattr(reading, "MD5", {name: md5(content) for name, content in parts.items()})
+    monkeypatch.setattr(reading, "ARCHIVE_MD5", md5(stream.getvalue()))
     return stream.getvalue()
 
 
@@ -213,8 +206,34 @@ def test_offline_says_what_to_do(
             assert main(call) == 2
             said = capsys.readouterr().err
             assert re.search(r"cannot be reached \(.*refused\); try a mirror .*--mirror URL.* or put .*LSKD_DATA", said)
+    (tmp_path / NAME).write_bytes(archive[:-1])  # a file in the way is named
+    assert main(["data", "get", "cifar100"]) == 2
+    assert re.search(rf"the {NAME} in {tmp_path} is another file or damaged \(md5", capsys.readouterr().err)
     (tmp_path / NAME).write_bytes(archive)  # as the advice says
+    with pytest.raises(FileNotFoundError, match=f"`lskd data get cifar100`, which extracts the {NAME} that is there"):
+        load_dataset("cifar100")
     assert main(["data", "get", "cifar100"]) == 0
+
+
+def test_what_cannot_be_downloaded_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "get", "imagenet"]) == 2
+    assert "no data set 'imagenet' can be downloaded; there are cifar100, cifar100_224" in capsys.readouterr().err
+    (tmp_path / NAME).mkdir()
+    (tmp_path / "file").write_text("")
+    for folder, message in (
+        (tmp_path, "a folder, where a file"),
+        (tmp_path / "file" / "x", "no folder can be made"),
+    ):
+        with pytest.raises(LskdError, match=message):
+            get_cifar100(folder)
+
+
+def test_of_several_processes_one_downloads_and_the_others_wait(server: Server, tmp_path: Path) -> None:
+    """A second process is a second open lock: threads are as good as processes here."""
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(get_cifar100, tmp_path, address(server), progress=False) for _ in range(3)]
+        assert {call.result() for call in calls} == {tmp_path / reading.EXTRACTED}
+    assert server.asked == [None]
 
 
 def test_a_refusal_of_the_server_is_repeated(server: Server, tmp_path: Path) -> None:
@@ -248,22 +267,21 @@ def test_checksums_are_those_of_torchvision() -> None:
 
     official = dict([*CIFAR100.train_list, *CIFAR100.test_list, (CIFAR100.meta["filename"], CIFAR100.meta["md5"])])
     assert official == reading.MD5
-    assert (CIFAR100.base_folder, CIFAR100.filename) == (reading.EXTRACTED, NAME)
+    assert (CIFAR100.base_folder, CIFAR100.filename) == (reading.EXTRACTED, reading.ARCHIVE)
+    assert (CIFAR100.url, CIFAR100.tgz_md5) == (f"{reading.ADDRESS}/{reading.ARCHIVE}", reading.ARCHIVE_MD5)
 
 
 def test_a_pickle_that_would_do_more_than_hold_arrays_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    module = importlib.import_module("lskd.data.cifar100")
-
     for value, fine in (({"data": np.zeros((2, 3), np.uint8), "names": ["a"]}, True), (print, False)):
         path = tmp_path / "meta"
         path.write_bytes(pickle.dumps(value))
         digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        monkeypatch.setattr(module, "MD5", {"meta": digest})
+        monkeypatch.setattr(reading, "MD5", {"meta": digest})
         if fine:
-            np.testing.assert_array_equal(module._unpickled(path)["data"], np.zeros((2, 3)))
+            np.testing.assert_array_equal(reading._unpickled(path)["data"], np.zeros((2, 3)))
         else:
             with pytest.raises(pickle.UnpicklingError, match=r"asks for builtins\.print"):
-                module._unpickled(path)
+                reading._unpickled(path)

@@ -1,0 +1,213 @@
+"""What counts as data: which files, which classes, which labels; what was left out, and why, in a line a part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lskd.errors import LskdError, hint
+
+__all__ = ["ImageFiles", "check_labels", "class_number", "find_images", "summary"]
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+LEFTOVERS = ("__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN")  # hidden elsewhere
+Labels = Tensor | np.ndarray | Sequence[int]
+SHOWN = 4  # classes and files that a line names
+
+
+@dataclass
+class ImageFiles:
+    """The images of one part, by class, then by name.
+
+    Attributes:
+        place: the part's folder.
+        paths, labels, sizes: of every image its file, the number of its class, its bytes.
+        folders: device and number of each that was read to the name of the class; "" for those above the classes.
+        left_out: reason to how many and the first few of them.
+    """
+
+    place: Path
+    paths: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    folders: dict[tuple[int, int], str] = field(default_factory=dict)
+    left_out: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def classes(self) -> list[str]:
+        """Names of the folders in the part's folder, in order."""
+        if not self.place.is_dir():
+            raise FileNotFoundError(
+                f"{self.place}: no such folder; expected one folder a class in it (data.path, data.train and data.test "
+                "say where)"
+            )
+        here = self.place.resolve()
+        self.folders.update({_key(folder): "" for folder in (here, *here.parents)})
+        found = []
+        for entry, is_folder in self._entries(self.place):
+            if is_folder:
+                found.append(entry.name)
+            else:
+                self._leave_out("beside the classes", entry.path)
+        return found
+
+    def read(self, name: str, number: int) -> int:
+        """Add the images of a class; how many there are."""
+        before = len(self.paths)
+        for entry in self._images(self.place / name, name):
+            self.paths.append(entry.path)
+            self.labels.append(number)
+            self.sizes.append(entry.stat().st_size)
+            if not self.sizes[-1]:
+                raise LskdError(f"{entry.path}: the file is empty; bring it again or remove it")
+        return len(self.paths) - before
+
+    def omissions(self) -> str:
+        """ "; left out: 1 hidden (ant/.x)", or nothing."""
+        listed = [
+            f"{count:,} {why} ({', '.join(first)}{', ...' if count > len(first) else ''})"
+            for why, (count, first) in self.left_out.items()
+        ]
+        return f"; left out: {', '.join(listed)}" if listed else ""
+
+    def _images(self, folder: Path | str, name: str) -> Iterator[os.DirEntry[str]]:
+        key = _key(folder)
+        if (known := self.folders.get(key)) is not None:
+            if known not in ("", name):
+                raise LskdError(f"{folder}: its images are in class {known!r} too; an image has one label")
+            return self._leave_out("leading back to a folder that is read anyway", folder)
+        self.folders[key] = name
+        for entry, is_folder in self._entries(folder):
+            ending = Path(entry.name).suffix.lower()
+            if is_folder:
+                yield from self._images(entry.path, name)
+            elif ending in ENDINGS:
+                yield entry
+            else:
+                self._leave_out(f"ending in {ending}" if ending else "without an ending", entry.path)
+
+    def _entries(self, folder: Path | str) -> Iterator[tuple[os.DirEntry[str], bool]]:
+        """What is in a folder by name, and whether it is a folder."""
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise LskdError(f"{folder}: cannot be read ({error.strerror})") from None
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in LEFTOVERS:
+                self._leave_out("hidden", entry.path)
+            elif (is_folder := _holds(entry.is_dir)) or _holds(entry.is_file):
+                yield entry, is_folder
+            else:
+                self._leave_out("leading nowhere", entry.path)
+
+    def _leave_out(self, reason: str, path: Path | str) -> None:
+        count, first = self.left_out.get(reason, (0, []))
+        first = first if len(first) == SHOWN else [*first, os.path.relpath(path, self.place)]
+        self.left_out[reason] = count + 1, first
+
+
+def _key(folder: Path | str) -> tuple[int, int]:
+    found = Path(folder).stat()
+    return found.st_dev, found.st_ino
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link to itself
+        return False
+
+
+def find_images(root: Path, train: str, test: str) -> tuple[tuple[str, ...], ImageFiles, ImageFiles, tuple[str, str]]:
+    """``ROOT/TRAIN/CLASS/**/*.png`` and ``ROOT/TEST/CLASS/**/*.png``, whatever ending an image has.
+
+    Links are followed. Left out and counted are hidden names and what other systems leave behind, at every level;
+    other endings, links that lead nowhere or back, files beside the classes.
+
+    Returns:
+        Names of the classes, in order; the files of both parts; a line about each.
+
+    Raises:
+        FileNotFoundError: the folder of a part is not there.
+        LskdError: fewer than two classes, one without training images, a folder in two classes, an empty file.
+    """
+    parts = ImageFiles(root / train), ImageFiles(root / test)
+    names, tested = (part.classes() for part in parts)
+    if len(names) < 2:
+        raise LskdError(
+            f"{root / train}: {len(names)} folders in it{parts[0].omissions()}; expected one a class, at least two"
+        )
+    for name in tested:
+        if name not in names:
+            raise LskdError(f"{root / test / name}: no class of this name in {root / train}{hint(name, names)}")
+    for number, name in enumerate(names):
+        if not parts[0].read(name, number):
+            raise LskdError(
+                f"{root / train / name}: no images in it{parts[0].omissions()}; expected files ending in "
+                f"{', '.join(ENDINGS)}, or no such folder"
+            )
+        if name in tested:
+            parts[1].read(name, number)
+    if not parts[1].paths:
+        raise LskdError(f"{root / test}: no images in it{parts[1].omissions()}")
+    lines = [summary(str(part.place), part.labels, names) + part.omissions() for part in parts]
+    if both := sum(bool(name) and parts[0].folders.get(key) == name for key, name in parts[1].folders.items()):
+        lines[1] += f"; {both} of its folders are folders of {train}: the same images"
+    return tuple(names), *parts, (lines[0], lines[1])
+
+
+def summary(place: str, labels: Labels, class_names: Sequence[str], whole: int | None = None) -> str:
+    """How many images a part has, of ``whole``, how many a class, and which classes have none."""
+    counts = np.bincount(np.asarray(labels), minlength=len(class_names))
+    have = counts[counts > 0]
+    each = f"{have.min():,}" if have.min() == have.max() else f"{have.min():,} to {have.max():,}"
+    none = [repr(name) for name, count in zip(class_names, counts, strict=True) if not count]
+    more = f" and {len(none) - SHOWN} more" if len(none) > SHOWN else ""
+    return (
+        f"{place}: {len(labels):,}{f' of {whole:,}' if whole else ''} images, {each} of each of {len(have)} classes"
+        f"{'; none of ' if none else ''}{', '.join(none[:SHOWN])}{more}"
+    )
+
+
+def class_number(label: Any) -> int:
+    """A label as an int.
+
+    Raises:
+        ValueError: it is none, in a few words: a vector, a float, text, a negative number.
+    """
+    values = label.detach().cpu().numpy() if isinstance(label, torch.Tensor) else np.asarray(label)
+    if values.size > 1:
+        raise ValueError(f"its label has {values.size} numbers; expected a class number (argmax of a one-hot)")
+    if values.size == 0 or values.dtype.kind not in "biu" or values.item() < 0:
+        raise ValueError(f"its label is {label!r} ({type(label).__name__}); expected a class number, an int from 0")
+    return int(values.item())
+
+
+def check_labels(name: str, train: Tensor, test: Tensor, class_names: Sequence[str] | None) -> Sequence[str]:
+    """Names of the classes: those that are given, or else the numbers, which then have no gap.
+
+    Raises:
+        LskdError: a label beyond the names, numbers that do not begin at 0 or leave some out, a test label that no
+            training image has, a single class.
+    """
+    trained, tested = (set(labels.tolist()) for labels in (train, test))
+    count = len(class_names) if class_names is not None else 1 + max(trained | tested)
+    if beyond := sorted(k for k in trained | tested if k >= count):
+        raise LskdError(f"{name}: label {beyond[0]}, but {count} classes; expected 0 to {count - 1}")
+    if unseen := sorted(tested - trained):
+        raise LskdError(f"{name}: {len(unseen)} labels of test images, {unseen[0]} first, that no training image has")
+    if class_names is None and (gaps := sorted(set(range(count)) - trained)):
+        raise LskdError(
+            f"{name}: labels from {min(trained)} to {count - 1}, but none is {gaps[0]}; number the classes from 0 "
+            "without a gap, or give class_names"
+        )
+    if len(trained) < 2:
+        raise LskdError(f"{name}: all training images are of one class; expected two or more")
+    return class_names if class_names is not None else [str(k) for k in range(count)]

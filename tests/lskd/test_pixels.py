@@ -1,0 +1,172 @@
+"""What a picture is: every depth, mode and orientation is scaled, applied or refused by name; nothing is clipped."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from lskd.data import load_dataset
+from lskd.data.pixels import fitted, read_rgb, rgb
+from lskd.errors import LskdError
+
+RAMP = np.arange(256).reshape(16, 16)
+
+
+def grey(image: Any, bits: int | None = None) -> np.ndarray:
+    out = np.asarray(rgb(image, bits))
+    assert (out == out[..., :1]).all()
+    return out[..., 0]
+
+
+def saved(image: Image.Image, ending: str = "png", **options: Any) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "TIFF" if ending == "tif" else ending.upper(), **options)
+    return Image.open(io.BytesIO(stream.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("image", "bits"),
+    [
+        (RAMP.astype(np.uint8), None),
+        (RAMP.astype(np.float32) / 255, None),
+        (torch.tensor(RAMP / 255, dtype=torch.float64), None),
+        (torch.tensor(RAMP / 255).to(torch.float16), None),
+        ((RAMP * 257).astype(np.uint16), None),
+        (np.rint(RAMP / 255 * 4095).astype(np.uint16), 12),
+        (RAMP.astype(np.int64), 8),
+        (np.rint(RAMP / 255 * 1023).astype(np.int16), 10),
+        (Image.fromarray((RAMP * 257).astype(np.uint16)), None),
+        (Image.fromarray((RAMP * 257).astype(np.int32)), None),
+        (Image.fromarray(RAMP.astype(np.float32) / 255), None),
+        (saved(Image.fromarray((RAMP * 257).astype(np.uint16))), None),
+        (saved(Image.fromarray((RAMP * 257).astype(np.uint16)), "tif"), None),
+        (saved(Image.fromarray(np.rint(RAMP / 255 * 4095).astype(np.uint16)), "tif"), 12),
+    ],
+)
+def test_a_ramp_keeps_its_256_levels_at_any_depth(image: Any, bits: int | None) -> None:
+    assert np.array_equal(grey(image, bits), RAMP)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (RAMP.astype(np.uint16) * 16, "uint16 values from 0 to 4,080 leave open how many bits are in use; say so"),
+        (RAMP, "int64 values from 0 to 255 leave open"),
+        (RAMP.astype(np.int8), "int8 values from -128 to 127"),
+        (RAMP / 127.5 - 1, r"float64 values from -1\.0 to 1\.0; expected 0 to 1"),
+        (RAMP.astype(np.float32), r"float32 values from 0\.0 to 255\.0; expected 0 to 1, or uint8"),
+        (np.full((4, 4), np.nan), "values from nan to nan; expected 0 to 1"),
+        (np.zeros((6, 6, 2), np.uint8), r"its shape is \[6, 6, 2\]; expected \[H, W\], or 1, 3 or 4 channels"),
+        (np.zeros((2, 3, 4, 4), np.uint8), r"its shape is \[2, 3, 4, 4\]"),
+        (np.zeros((0, 4), np.uint8), "its shape is"),
+        ("a.png", "str is no image"),
+        ({"a": 1}, "dict is no image"),
+        (Image.fromarray((RAMP * 70000).astype(np.int32)), "int32 values from 0 to 17,850,000"),
+        (Image.fromarray(RAMP.astype(np.float32)), "float32 values"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(image: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rgb(image)
+
+
+def test_bits_bound_the_values() -> None:
+    with pytest.raises(ValueError, match="uint16 values from 0 to 5,000; 12 bits hold 0 to 4,095"):
+        rgb(np.array([[0, 5000]], dtype=np.uint16), 12)
+
+
+colours = arrays.arrays(np.uint8, st.tuples(st.integers(5, 9), st.integers(5, 9), st.just(3)))
+
+
+@given(colours)
+def test_channels_may_come_first_or_last_and_as_floats(image: np.ndarray) -> None:
+    first = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    for given_image in (image, first, torch.from_numpy(image), torch.from_numpy(first), torch.from_numpy(first) / 255):
+        assert np.array_equal(fitted(rgb(given_image), None), image)
+
+
+@given(colours, st.integers(0, 255))
+def test_transparency_is_laid_on_white(image: np.ndarray, alpha: int) -> None:
+    layer = np.full((*image.shape[:2], 1), alpha, np.uint8)
+    wanted = 255 + (image.astype(float) - 255) * alpha / 255
+    for given_image in (np.concatenate([image, layer], -1), Image.fromarray(np.concatenate([image, layer], -1))):
+        assert np.abs(np.asarray(rgb(given_image)) - wanted).max() <= 1
+    faint = Image.merge("LA", [Image.fromarray(image[..., 0]), Image.fromarray(layer[..., 0])])
+    assert np.abs(np.asarray(rgb(faint)) - wanted[..., :1]).max() <= 1
+
+
+def test_a_palette_with_a_transparent_colour_is_laid_on_white() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    assert np.asarray(rgb(image))[0, 0].tolist() == [0, 0, 255]
+    assert np.asarray(rgb(saved(image, transparency=1)))[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("ending", ["jpeg", "png", "tif", "webp"])
+def test_orientation_is_applied(ending: str) -> None:
+    image = Image.new("RGB", (20, 10))
+    image.paste((250, 250, 250), (0, 0, 10, 10))  # the left half is bright
+    exif = image.getexif()
+    exif[0x0112] = 6  # to be turned clockwise: the left becomes the top
+    out = np.asarray(rgb(saved(image, ending, exif=exif)))
+    assert out.shape == (20, 10, 3)
+    assert out[:8].min() > 200
+    assert out[12:].max() < 50
+
+
+def test_print_colours_are_converted() -> None:
+    assert np.asarray(rgb(Image.new("CMYK", (2, 2), (0, 255, 255, 0))))[0, 0].tolist() == [255, 0, 0]
+
+
+def files(root: Path, image: Image.Image, name: str) -> Path:
+    for part in ("train", "test"):
+        for number, label in enumerate(("ant", "bee")):
+            (root / part / label).mkdir(parents=True)
+            Image.new("RGB", (9, 9), (90 * number, 30, 60)).save(root / part / label / "0.png")
+    image.save(root / "train" / "bee" / name)
+    return root / "train" / "bee" / name
+
+
+@pytest.mark.parametrize("reader", ["folder", "imagenet"])
+@pytest.mark.parametrize(
+    ("image", "name", "message"),
+    [
+        (Image.fromarray(RAMP.astype(np.uint16) * 16), "dark.png", "leave open how many bits are in use"),
+        (Image.fromarray(RAMP.astype(np.float32)), "float.tif", "expected 0 to 1"),
+        (Image.effect_noise((64, 64), 99), "cut.png", "truncated"),
+        (Image.new("RGB", (9, 9)), "text.png", "its content is no picture"),
+        (Image.new("RGB", (9, 9)), "pages.tif", "it holds 2 pictures; expected one"),
+        (Image.new("L", (200, 200)), "bomb.png", "exceeds limit of 30000 pixels"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_named(
+    reader: str, image: Image.Image, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = files(tmp_path, image, name)
+    if name == "cut.png":
+        file.write_bytes(file.read_bytes()[:-1000])
+    if name == "text.png":
+        file.write_text("text")
+    if name == "pages.tif":
+        image.save(file, save_all=True, append_images=[image])
+    if name == "bomb.png":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)
+    with pytest.raises(LskdError, match=rf"(?s){name}: cannot be read as an image \(.*{message}.*\); repair, convert"):
+        load_dataset(reader, path=str(tmp_path), size=8, test="test").train_images[:]
+
+
+def test_depth_is_an_option_of_both_readers(tmp_path: Path) -> None:
+    files(tmp_path, Image.fromarray(np.full((9, 9), 4095, np.uint16)), "white.png")
+    for reader in ("folder", "imagenet"):
+        data = load_dataset(reader, path=str(tmp_path), size=8, test="test", bits=12)
+        assert data.train_images[2:][0].unique().tolist() == [255]
+    assert np.asarray(read_rgb(tmp_path / "train" / "bee" / "white.png", 12)).min() == 255
