@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lskd.errors import LskdError
-from lskd.files import short
+from lskd.files import short, visible
 
 __all__ = ["add"]
 
@@ -49,7 +49,7 @@ def _notebook_list(given: argparse.Namespace) -> int:
     from lskd.fingerprint import ROOT
 
     here = Path.cwd() / "notebooks"
-    for path in sorted((here if here.is_dir() else ROOT / "notebooks").glob("*.ipynb")):
+    for path in visible(here if here.is_dir() else ROOT / "notebooks", "*.ipynb"):
         print(path.stem)
         for p in notebooks.declared(path):
             print(f"  {p.name}: {p.type} = {p.default!r}" + (f"  # {p.comment}" if p.comment else ""))

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 from book import notebook_parameters as typed
 from lskd.errors import LskdError
-from lskd.files import atomic_write, read_json, write_json
+from lskd.files import atomic_write, read_json, visible, write_json
 from lskd.fingerprint import ROOT
 
 __all__ = ["Result", "at_root", "declared", "find", "report", "run"]
@@ -88,7 +88,7 @@ def find(name: str | os.PathLike[str], root: Path | None = None) -> Path:
     for folder in folders:
         if (folder / f"{text}.ipynb").is_file():
             return (folder / f"{text}.ipynb").resolve()
-    known = sorted({p.stem for folder in folders for p in folder.glob("*.ipynb")})
+    known = sorted({p.stem for folder in folders for p in visible(folder, "*.ipynb")})
     near = difflib.get_close_matches(text, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise LskdError(f"unknown notebook {text!r}{hint} There are: {', '.join(known) or 'none'}")
@@ -131,6 +131,8 @@ def run(
     root = root or (source.parent.parent if source.parent.name == "notebooks" else source.parent)
     values = typed.bind(declared(source), parameters or {}, source.name)
     final = Path(output).absolute() if output else root / "build" / "notebooks" / source.name
+    if final.is_dir():
+        raise LskdError(f"{final}: a folder; give the name of the executed notebook's file")
     failed = final.with_suffix(".failed.ipynb")
     start, nonce = time.monotonic(), secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="lskd-notebook-", ignore_cleanup_errors=True) as folder:

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from book.notebook import declared
 from lskd.errors import LskdError
-from lskd.files import atomic_write, read_json
+from lskd.files import atomic_write, read_json, visible
 from lskd.fingerprint import ROOT
 
 __all__ = ["BRANCH", "Repository", "add_links", "colab_copy", "links", "main", "repository", "standalone"]
@@ -93,7 +93,7 @@ def links(page: str, place: Repository, root: Path = ROOT) -> str:
 def add_links(folder: Path, place: Repository, root: Path = ROOT) -> list[str]:
     """Put the links below the title of every page in a folder of executed notebooks; returns the pages' names."""
     done = []
-    for path in sorted(folder.glob("*.ipynb")):
+    for path in visible(folder, "*.ipynb"):
         text = links(path.stem, place, root)
         if not text:
             continue
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = repository(ROOT / "_config.yml")
     if place is None:
         raise LskdError("the project's address is not known; set LSKD_REPOSITORY=https://github.com/OWNER/NAME")
-    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for notebook in visible(ROOT / "notebooks", "*.ipynb"):
         if standalone(notebook):
             made = colab_copy(read_json(notebook), place)
             target = given.output / "notebooks" / notebook.name

@@ -13,7 +13,7 @@ from book import readme as front_page
 from figures import accuracies as drawing
 from lskd import evidence
 from lskd.errors import LskdError
-from lskd.files import read_json, sha256_file
+from lskd.files import read_json, sha256_file, visible
 from lskd.records import identity as identity_of
 from lskd.records import load_record, summarize
 from paper.store import STORE, address, content_digest, groups
@@ -42,15 +42,15 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
         root: the repository, for ``figures/`` and the README.
     """
     report, root = Report(), Path(root)
-    paths = sorted(Path(store).rglob("*.json"))
+    paths = visible(Path(store), "**/*.json")
     packs = 0
     for path in paths:
         _record(path, report)
         for pack in sorted(path.with_suffix("").glob("*.npz")):
             packs += 1
             report.problems += [f"{pack}: {problem}" for problem in _pack(pack, path)]
-    for pack in sorted(Path(store).rglob(TEACHER)):
-        beside = sorted(pack.parent.glob("*.json"))
+    for pack in visible(Path(store), f"**/{TEACHER}"):
+        beside = visible(pack.parent, "*.json")
         packs += bool(beside)
         found = [list(_pack(pack, record)) for record in beside]
         if beside and all(found):  # it is the teacher of no record there

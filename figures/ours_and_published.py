@@ -9,6 +9,7 @@ from typing import Any
 from figures.networks import Networks, load
 from figures.table import Table
 from lskd.errors import LskdError
+from lskd.files import visible
 from lskd.records import computed_with, load_record
 from paper.gains import PUBLISHED_EPOCHS, trainers
 from paper.members import METHODS, order
@@ -23,7 +24,7 @@ TEACHER_PACK = "teacher.evidence.npz"
 
 def records_of(folder: Path | str, recipe: str = "") -> list[tuple[Path, dict[str, Any]]]:
     """Records of a recipe, by default of all, in a folder of the store, by length of training and seed."""
-    found = [(path, load_record(path)) for path in sorted(Path(folder).glob("*.json"))]
+    found = [(path, load_record(path)) for path in visible(Path(folder), "*.json")]
     kept = [(path, record) for path, record in found if recipe in ("", record["name"])]
     if not kept:
         names = ", ".join(sorted({record["name"] for _, record in found})) or "no records"
@@ -52,7 +53,7 @@ def committed(folder: Path | str, recipe: str = "") -> Networks:
 def pairs(store: Path | str, dataset: str = "cifar100") -> list[Table]:
     """:func:`accuracy_table` of every pair of networks of a data set that a store has runs of."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for path in sorted(Path(store).glob("**/*.json")):
+    for path in visible(Path(store), "**/*.json"):
         record = load_record(path)
         if record["config"]["dataset"] == dataset and record.get("teacher"):
             found.setdefault((record["teacher"]["network"], record["config"]["student"]), []).append(record)

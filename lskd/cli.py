@@ -6,6 +6,7 @@ Errors that the caller can put right are one sentence and exit status 2; ``--tra
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.metadata
 import os
 import signal
@@ -27,43 +28,81 @@ MISSING = (
     "get a checkout of the project and call pip install -e '.[book]' in it."
 )
 OURS = ("lskd", "paper", "figures", "book")
+SMALLER = (
+    "take smaller batches (--set batch_size=32), fewer members at once (--members A,B), fewer or smaller images "
+    "(--set data.size=...), or a larger machine"
+)
+NO_LOCKS = "; this disk lacks what is needed, as network disks and notebooks' drives do: choose a folder elsewhere"
+NO_FOLDER = "; a folder is expected there, and a file has the name: choose another"
+WAYS = {  # what to do about an error of the system
+    errno.ENOSYS: NO_LOCKS,
+    errno.ENOLCK: NO_LOCKS,
+    errno.EOPNOTSUPP: NO_LOCKS,
+    errno.ENOSPC: "; make room or choose another disk, and give the command again: what is written stays",
+    errno.ENOTDIR: NO_FOLDER,
+    errno.EEXIST: NO_FOLDER,
+    errno.EISDIR: "; a file is expected there, and a folder has the name: choose another",
+    errno.ENAMETOOLONG: "; choose a shorter name",
+    errno.EACCES: "; choose a place where you may read and write",
+    errno.EROFS: "; choose a place where you may write",
+}
 PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 problems found, 2 an error, 130 interrupted."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a ± that a terminal lacks is no reason to stop
     parser = _parser()
     given = parser.parse_args(arguments)
     if not hasattr(given, "call"):
         parser.print_help()
         return 0
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup lskd ...` has it ignored
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has the first
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup lskd ...` has it ignored
             signal.signal(number, _terminated)
     if workflow := os.environ.get("LSKD_WORKFLOW_PID"):
         threading.Thread(target=_stop_with, args=(int(workflow),), daemon=True).start()
     try:
-        return given.call(given) or 0
+        status: int = given.call(given) or 0
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # `lskd recipe list | head`; nothing more can be said there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         print("\nlskd: interrupted; the same command goes on from where it was", file=sys.stderr)
         return 130
-    except (LskdError, ValueError, FileNotFoundError, ImportError) as error:
-        absent = error.name if isinstance(error, ModuleNotFoundError) else None
-        if given.traceback or (absent and absent.partition(".")[0] in OURS):
+    except Exception as error:
+        said = _sentence(error)
+        if given.traceback or said is None:
             raise
-        message = f"lskd: error: {error}"
-        if absent:
-            message = (
-                f"lskd: error: this needs {absent}, which is not installed; in a checkout: pip install -e '.[book]'"
-            )
+        message = f"lskd: error: {said}"
         print(message, file=sys.stderr)
         if told := os.environ.get("LSKD_ERRORS"):  # of a workflow, which repeats it after all that is said in between
             with Path(told).open("a", encoding="utf-8") as stream:
                 stream.write(f"{message}\n")
         return 2
+
+
+def _sentence(error: Exception) -> str | None:
+    """What went wrong outside this program, and what to do; None for a fault of the program itself."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        first = str(error).partition(". ")[0] or "no size given"
+        return f"not enough memory ({first}); {SMALLER}"
+    if isinstance(error, OSError) and error.errno:
+        names = " and ".join(os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, str | bytes))
+        return f"{names or 'a file'}: {error.strerror}{WAYS.get(error.errno, '')}"
+    if isinstance(error, UnicodeError):
+        return f"a file or name is not UTF-8 ({error}); save it as UTF-8, or rename it"
+    if type(error) is RuntimeError:  # of PyTorch and one's own code
+        return f"{' '.join(str(error).split())} (`lskd --traceback ...` shows where it arose)"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if error.name.partition(".")[0] in OURS:
+            return None
+        return f"this needs {error.name}, which is not installed; in a checkout: pip install -e '.[book]'"
+    return str(error) if isinstance(error, LskdError | ValueError | OSError | ImportError) else None
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -159,6 +198,7 @@ def _train_run(given: argparse.Namespace) -> int:
     options |= {"precision": given.precision, "fused": not given.no_fused}
     options |= {"graph": not given.no_graph, "streams": not given.no_streams, "sync_batchnorm": given.sync_batchnorm}
     if given.out:
+        Path(given.out).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before a teacher is trained
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:
         folder, record = run.train_cached(recipe, **options)

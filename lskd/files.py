@@ -7,7 +7,6 @@ flushed to the disk and renamed, so a kill or a power cut at any moment leaves t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -112,8 +111,8 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
-    """Files below a folder, sorted; not what systems and editors hide there: ``._x``, ``.ipynb_checkpoints``."""
-    found = ((path, path.relative_to(folder).parts) for path in folder.rglob(pattern))
+    """Files of a folder by pattern, sorted; not what systems and editors hide: ``._x``, ``.ipynb_checkpoints``."""
+    found = ((path, path.relative_to(folder).parts) for path in folder.glob(pattern))
     return sorted(path for path, parts in found if not any(part.startswith(".") for part in parts))
 
 
@@ -155,15 +154,21 @@ def locked(folder: Path, *, doing: str = "training", wait: bool = False) -> Iter
 
     Raises:
         LskdError: another process holds it.
+        OSError: the disk has no locks; names the folder.
     """
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise LskdError(
-                f"{folder}: another process is {doing} here; wait for it or choose another folder"
-            ) from None
+    from filelock import FileLock, Timeout  # comes with PyTorch
+
+    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LskdError(f"{folder}: another process is {doing} here; wait for it or choose another folder") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(folder)) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def say_sizes(paths: Iterable[Path]) -> None:

@@ -2,9 +2,8 @@
 
 A file is a cohort: its top-level keys are the protocol that all members share (:class:`Protocol`), ``[members.NAME]``
 is one objective each, with the settings of its constructor. Files live in ``recipes/`` and its folders; a name is the
-file's path there without ``.toml`` ("cifar100/resnet56-resnet20"), or the path of any file.
-
-A member also says what is known about it (:class:`About`), which decides nothing.
+file's path there without ``.toml`` ("cifar100/resnet56-resnet20"), or the path of any file. A member also says what is
+known about it (:class:`About`), which decides nothing.
 
 A recipe may need packages that are not installed (:meth:`Recipe.obstacles`): it is read and checked all the same, and
 training it is refused with the reason.
@@ -190,7 +189,7 @@ class Recipe(Protocol, frozen=True, kw_only=True):
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the project."""
-    found = {_name(path) for path in visible(FOLDER, "*.toml") if path.name != DOUBTS}
+    found = {_name(path) for path in visible(FOLDER, "**/*.toml") if path.name != DOUBTS}
     return sorted(found, key=lambda name: (name.count("/") > 0, name))
 
 

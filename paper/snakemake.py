@@ -10,7 +10,6 @@ are drawn again only when what they are drawn from has another content.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -89,6 +88,8 @@ def run_alone(call: list[str], root: Path, folder: Path) -> int:
 @contextmanager
 def _alone(lock: Path) -> Iterator[int]:
     """Hold a lock, waiting for whoever has it; the system lets go of it when all holders have ended."""
+    import fcntl  # not on every system; a lock that a child holds too is nothing that filelock has
+
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:

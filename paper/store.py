@@ -8,20 +8,16 @@ names are read too.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError, nearest
-from lskd.files import write_json
+from lskd.files import locked, visible, write_json
 from lskd.records import computed_with, load_record, without_places
 from paper.members import order
 
@@ -113,9 +109,9 @@ def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
     record = load_record(source)
     record.pop("store", None)
     final = place(record, store)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with _only_writer(final.parent):
-        for path in sorted(final.parent.glob("*.json")):
+    Path(store).mkdir(parents=True, exist_ok=True)
+    with locked(Path(store), doing="adding a record", wait=True):
+        for path in visible(final.parent, "*.json"):
             found = load_record(path)
             if content_digest(found) == content_digest(record):
                 return path, False
@@ -127,26 +123,20 @@ def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
                     "record in another store"
                 )
         stored = {**record, "store": {"address": address(record), "sha256": content_digest(record)}}
-        whole = final.with_name(f".{final.name}.{secrets.token_hex(6)}.part")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part = final.with_name(f".{final.name}.part")
         try:
-            write_json(whole, stored)
-            os.link(whole, final)  # unlike a rename, this never replaces a file
-        except FileExistsError:  # where locks do not reach, as on some network disks
-            raise LskdError(f"{final}: another process put it there meanwhile; nothing was changed") from None
+            part.open("x").close()  # of several writers one succeeds, also where locks do not reach
+        except FileExistsError:
+            raise LskdError(f"{part}: another process is adding this record; if none is, delete the file") from None
+        try:
+            write_json(part, stored)
+            if final.exists():
+                raise LskdError(f"{final}: another process put it there meanwhile; nothing was changed")
+            part.replace(final)
         finally:
-            whole.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
     return final, True
-
-
-@contextlib.contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Wait for other writers of a folder, on this machine or on a shared disk; leaves no file behind."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -159,7 +149,7 @@ def groups(store: Path | str = STORE) -> list[Group]:
         LskdError: a record that cannot be read, or a member that was run twice with one seed.
     """
     found: list[Group] = []
-    for path in sorted(Path(store).rglob("*.json")):
+    for path in visible(Path(store), "**/*.json"):
         record = load_record(path)
         group = next((g for g in found if _same_experiment(g.records[0], record) and _agrees(g, record)), None)
         if group is None:
@@ -232,7 +222,7 @@ def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
         LskdError: records of one recipe differ in one of these, or a member was run twice with one seed.
     """
     groups: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in visible(Path(folder), "*.json"):
         record = load_record(path)
         groups.setdefault(record["name"], []).append((path, record))
     for found in groups.values():

@@ -91,7 +91,7 @@ def test_wheel_holds_the_package_its_types_and_its_recipes(wheel: Path) -> None:
     assert recipes <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"lskd"}
     required = {line.split()[1].split(">")[0] for line in text.splitlines() if re.match(r"Requires-Dist: [^;]*$", line)}
-    assert required == {"torch", "numpy", "safetensors", "tqdm", "msgspec"}
+    assert required == {"torch", "numpy", "safetensors", "tqdm", "msgspec", "filelock"}
 
 
 def test_losses_and_networks_work_with_torch_alone(python: Path, tmp_path: Path) -> None:

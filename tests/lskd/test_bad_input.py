@@ -1,0 +1,141 @@
+"""Whatever is wrong outside the program is one sentence with what to do, exit status 2 and no traceback."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lskd import cli, recipes
+from lskd.fingerprint import ROOT
+from lskd.recipes import list_recipes, load_recipe
+
+RECORD = str(min((ROOT / "results" / "digit_pairs").rglob("*.json")))
+OWN = 'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 8\nlearning_rate = 0.1\n'
+OWN += '[members.a]\nmethod = "plain"\n'
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text(OWN)
+    (tmp_path / "latin.toml").write_bytes(OWN.encode() + b"# \xfc")
+    (tmp_path / "half.toml").write_text("epochs = = 1")
+    (tmp_path / "file").write_text("not JSON")
+    (tmp_path / "folder.ipynb").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--recipe", "latin.toml"], "latin.toml: not UTF-8"),
+        (["train", "--recipe", "half.toml"], "half.toml: not valid TOML"),
+        (["train", "--recipe", "absent.toml"], "no such file"),
+        (["train", "--recipe", "digit-pair"], "did you mean 'digit-pairs'"),
+        (["train", "--recipe", "own.toml", "--set", "epochs"], "expected key=value"),
+        (["train", "--recipe", "own.toml", "--set", "epochs=no"], r"epochs is 'no' (str); expected int"),
+        (["train", "--recipe", "own.toml", "--set", "optimization.nestrov=true"], "did you mean 'nesterov'"),
+        (["train", "--recipe", "own.toml", "--out", "file"], "file: File exists; a folder is expected there"),
+        (["train", "--recipe", "own.toml", "--out", "file/run"], "Not a directory; a folder is expected there"),
+        (["train", "--recipe", "own.toml", "--out", "a" * 300], "too long; choose a shorter name"),
+        (["train", "--recipe", "a" * 300 + ".toml"], "too long; choose a shorter name"),
+        (["results", "add", "file"], "not valid JSON"),
+        (["results", "add", RECORD, "--store", "file"], "a folder is expected there"),
+        (["results", "show", "no such experiment"], "no records"),
+        (["notebook", "run", "absent"], "unknown notebook"),
+        (["notebook", "run", str(ROOT / "notebooks" / "toy.ipynb"), "-o", "folder.ipynb"], "a folder; give the name"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lskd: error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("Unable to allocate 2.41 GiB"), "not enough memory (Unable to allocate 2.41 GiB); take smaller"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "not enough memory (CUDA out of memory); take"),
+        (RuntimeError("sizes\ndiffer"), "sizes differ (`lskd --traceback ...` shows where it arose)"),
+        (OSError(errno.ENOSPC, "No space left on device", "run"), "run: No space left on device; make room"),
+        (PermissionError(errno.EACCES, "Permission denied", "run"), "choose a place where you may read and write"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "is not UTF-8"),
+    ],
+)
+def test_what_comes_from_outside_is_a_sentence_too(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(given: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_train_run", fail)
+    assert cli.main(["train", "--recipe", "own.toml"]) == 2
+    assert f"lskd: error: {message}" in (said := capsys.readouterr().err) or message in said
+    assert said.count("\n") == 1
+    with pytest.raises(type(error)):
+        cli.main(["--traceback", "train", "--recipe", "own.toml"])
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_train_run", lambda given: {}["fault"])
+    with pytest.raises(KeyError):
+        cli.main(["train", "--recipe", "own.toml"])
+
+
+def test_a_disk_without_locks_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*given: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert cli.main(["results", "add", RECORD, "--store", "store"]) == 2
+    assert "store: No locks available; this disk lacks what is needed" in capsys.readouterr().err
+
+
+def test_a_store_needs_no_hard_links(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "link")
+    assert cli.main(["results", "add", RECORD, "--store", "store"]) == 0
+    assert len(list((place / "store").rglob("*.json"))) == 1
+
+
+def test_a_terminal_without_unicode_gets_all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.main(["results", "show", "digit-pairs", "--store", str(ROOT / "results")]) == 0
+    assert terminal.buffer.getvalue().count(b"\n") > 5  # type: ignore[attr-defined]
+
+
+def test_a_system_without_hangup_signals_runs_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    assert cli.main(["notebook", "list"]) == 0
+
+
+def test_hidden_files_are_nobodys_recipes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = place / "recipes"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("mine.toml", "._mine.toml", ".ipynb_checkpoints/mine-checkpoint.toml"):
+        (folder / name).write_text(OWN)
+    monkeypatch.setattr(recipes, "FOLDER", folder)
+    assert list_recipes() == ["mine"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(place: Path) -> None:
+    (place / "marked.toml").write_text(OWN, encoding="utf-8-sig")
+    assert load_recipe("marked.toml").student == "resnet8"
