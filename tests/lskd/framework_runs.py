@@ -7,12 +7,15 @@ handlers, loggers and warning filters; RESULT receives a dictionary of tensors.
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import generated
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
@@ -43,56 +46,124 @@ def expected_predictions(student: nn.Module) -> Tensor:
         return student.eval()(generated.dataset(4).tensors[0][:ROWS])
 
 
-def hf_trainer(example: dict[str, Any]) -> dict[str, Any]:
+def sizes(student: nn.Module, saved: Path, teacher: nn.Module) -> list[int]:
+    """Bytes of the student, of a file that should hold it, and of the teacher."""
+    parameters = (4 * sum(p.numel() for p in network.parameters()) for network in (student, teacher))
+    return [next(parameters), saved.stat().st_size, next(parameters)]
+
+
+def z_scores(x: Tensor) -> Tensor:
+    return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-7)
+
+
+def spelled_out(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """Sum over rows ``[n, classes]`` of the examples' loss, in PyTorch's own functions."""
+    q, p = (z_scores(student) / 2).log_softmax(1), (z_scores(teacher.detach()) / 2).softmax(1)
+    return 0.1 * F.cross_entropy(student, labels, reduction="sum") + 9 * 4 * F.kl_div(q, p, reduction="sum")
+
+
+def hf(example: dict[str, Any], name: str, student: nn.Module, teacher: nn.Module, data: Any, **changed: Any) -> Any:
+    """A trainer of the example; it trains, evaluates and predicts on ``data``."""
+    options = {"data_collator": changed.pop("collate")} if "collate" in changed else {}
+    optimizer = generated.optimizer(student)
+    return example[name](
+        student,
+        example["settings"]("hf", **changed),
+        train_dataset=data,
+        eval_dataset=data,
+        optimizers=(optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)),
+        teacher=teacher,
+        compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
+        **options,
+    )
+
+
+def hf_resumed(make: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    """The trainer that ``make`` makes after four steps, stopped after two and resumed; and what is to be compared."""
+    straight, stopped, resumed = (make(max_steps=n, save_strategy="steps", save_steps=2) for n in (4, 2, 4))
+    straight.train()
+    shutil.rmtree("hf")
+    stopped.train()
+    resumed.train(resume_from_checkpoint=True)
+    (saved,) = Path("hf/checkpoint-2").glob("model.*")
+    states = {"straight": straight.model.state_dict(), "resumed": resumed.model.state_dict()}
+    return resumed, states | {"sizes": sizes(resumed.model, saved, resumed.teacher)}
+
+
+def hf_trainer(example: dict[str, Any], steps: int) -> dict[str, Any]:
     samples = [{"x": image, "labels": label} for image, label in generated.dataset(4)]
 
-    def trainer(student: nn.Module, teacher: nn.Module, rows: int, **changed: Any) -> Any:
-        optimizer = generated.optimizer(student)
-        constant = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-        settings = example["settings"](str(Path("hf").resolve()), **changed)
-        return example["DistillationTrainer"](
-            student,
-            settings,
-            train_dataset=samples[:rows],
-            eval_dataset=samples[:ROWS],
-            optimizers=(optimizer, constant),
-            teacher=teacher,
-            compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())},
-        )
+    def make(student: nn.Module, teacher: nn.Module, rows: int = 64, **changed: Any) -> Any:
+        return hf(example, "DistillationTrainer", student, teacher, samples[:rows], **changed)
 
     def step(network: type[Linear], batch: int, accumulate: int) -> dict[str, Tensor]:
         changed = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate}
-        one = trainer(network(1), network(0), 40, max_steps=1, **changed)
+        one = make(network(1), network(0), rows=40, max_steps=1, **changed)
         one.train()
         return one.model.state_dict()
 
-    def steps(stop: int, resume: bool) -> Any:
-        some = trainer(
-            generated.student(), generated.teacher(), 64, max_steps=stop, save_strategy="steps", save_steps=2
-        )
-        some.train(resume_from_checkpoint=resume)
-        return some
-
-    straight = steps(4, False)
-    steps(2, False)
-    resumed = steps(4, True)
-    (saved,) = Path("hf/checkpoint-2").glob("model.*")
-    labelled = resumed.predict(samples[:ROWS])
-    unlabelled = resumed.predict([{"x": sample["x"]} for sample in samples[:ROWS]])
-    return {
+    resumed, found = hf_resumed(lambda **changed: make(generated.student(), generated.teacher(), **changed))
+    labelled, unlabelled = samples[:ROWS], [{"x": sample["x"]} for sample in samples[:ROWS]]
+    return found | {
         "one_batch": [step(network, 40, 1) for network in (Linear, TakesAnything)],
         "accumulated": [step(network, 16, 3) for network in (Linear, TakesAnything)],  # 16, 16 and 8 rows
-        "straight": straight.model.state_dict(),
-        "resumed": resumed.model.state_dict(),
-        "saved_bytes": saved.stat().st_size,
         "expected": expected_predictions(resumed.model),
-        "predicted": [torch.from_numpy(found.predictions) for found in (labelled, unlabelled)],
-        "labels": torch.from_numpy(labelled.label_ids),
-        "accuracy": resumed.evaluate()["eval_accuracy"],
+        "predicted": [torch.from_numpy(resumed.predict(some).predictions) for some in (labelled, unlabelled)],
+        "accuracy": resumed.evaluate(labelled)["eval_accuracy"],
     }
 
 
-def lightning_module(example: dict[str, Any]) -> dict[str, Any]:
+def hf_language_model(example: dict[str, Any], steps: int) -> dict[str, Any]:
+    texts, network = example["texts"](8 * steps), example["language_model"]
+
+    def one(student: nn.Module, teacher: nn.Module, some: Any) -> Tensor:
+        """The mean over tokens, text by text and so without padding."""
+        total, count = torch.zeros(()), 0
+        for text in some:
+            z, v = (net(text["input_ids"][None], use_cache=False).logits[0, :-1] for net in (student, teacher))
+            labels = text["labels"][1:]
+            counts = labels != -100
+            total, count = total + spelled_out(z[counts], v[counts], labels[counts]), count + int(counts.sum())
+        return total / count
+
+    def make(batch: int = 4, accumulate: int = 1, **changed: Any) -> Any:
+        changed |= {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate}
+        networks = network(16, seed=2), network(32, seed=1)
+        return hf(example, "LanguageModelTrainer", *networks, texts, collate=example["collate"], **changed)
+
+    def step(batch: int, accumulate: int) -> dict[str, Tensor]:
+        trainer = make(batch, accumulate, max_steps=1)
+        trainer.train()
+        return trainer.model.state_dict()
+
+    student = network(16, seed=2)
+    optimizer = generated.optimizer(student)
+    loss = one(student, network(32, seed=1), texts[:8])
+    loss.backward()
+    optimizer.step()
+    resumed, found = hf_resumed(make)
+    predicted = torch.from_numpy(resumed.predict(texts[:17]).predictions)  # 8 in a batch, the last one alone
+    assert len(predicted) == 17
+    with torch.no_grad():
+        rows = [resumed.model.eval()(text["input_ids"][None]).logits[0] for text in texts[:17]]
+    return found | {
+        "spelled_out": [loss.item()],
+        "one_batch": [student.state_dict()] * 3,
+        "accumulated": [step(8, 1), step(4, 2), step(2, 4)],
+        "predicted": [torch.cat([x[: len(row)] for x, row in zip(predicted, rows, strict=True)])],
+        "expected": torch.cat(rows),
+    }
+
+
+def segmentation(example: dict[str, Any], steps: int) -> dict[str, Any]:
+    student, teacher = example["network"](8, seed=2), example["network"](32, seed=1)
+    images, maps = (x[: generated.BATCH_SIZE] for x in example["dataset"](steps).tensors)
+    counts = maps != example["IGNORED"]
+    z, v = (net(images).movedim(1, -1)[counts] for net in (student, teacher))
+    return {"spelled_out": [(spelled_out(z, v, maps[counts]) / counts.sum()).item()]}
+
+
+def lightning_module(example: dict[str, Any], steps: int) -> dict[str, Any]:
     import lightning
 
     data = generated.dataset(4)
@@ -123,14 +194,14 @@ def lightning_module(example: dict[str, Any]) -> dict[str, Any]:
         "accumulated": [step(16, 4)],
         "straight": straight.student.state_dict(),
         "resumed": resumed.student.state_dict(),
-        "saved_bytes": Path("half.ckpt").stat().st_size,
+        "sizes": sizes(resumed.student, Path("half.ckpt"), generated.teacher()),
         "predicted": [torch.cat(trainer.predict(resumed, some))],
         "expected": expected_predictions(resumed.student),
         "accuracy": validated["accuracy"],
     }
 
 
-def torchdistill_loss(example: dict[str, Any]) -> dict[str, Any]:
+def torchdistill_loss(example: dict[str, Any], steps: int) -> dict[str, Any]:
     from torchdistill.common.main_util import load_ckpt, save_ckpt
 
     data = generated.dataset(4)
@@ -174,7 +245,7 @@ def main(name: str, steps: str, result: str) -> None:
     student, losses = example["main"](int(steps))
     found = {"losses": losses, "student": student.state_dict()}
     if name in globals():
-        found |= globals()[name](example)
+        found |= globals()[name](example, int(steps))
     torch.save(found, result)
 
 
