@@ -7,22 +7,24 @@ and from the recipes.
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lskd.errors import LskdError
-from lskd.losses import kd_loss, mlkd_terms, standardize
+from lskd.losses import CurriculumTemperature, curriculum_reversal, dkd_loss, kd_loss, mlkd_terms, standardize
 from paper import published, statistics, store, tables
 from paper.cells import Cell
 
 __all__ = [
-    "averaged_teachers", "dense_logits", "half_precision", "loss_sizes", "own_temperatures", "repeated_runs",
-    "seed_precision", "settings", "shards", "two_classes",
+    "averaged_teachers", "dense_logits", "half_precision", "kldiv_weights", "learned_temperature", "loss_sizes",
+    "mixed_labels", "own_temperatures", "repeated_runs", "seed_precision", "settings", "shards", "two_classes",
+    "unused_vocabulary",
 ]  # fmt: skip
 
 Table = tuple[list[str], list[list[str]]]
@@ -150,24 +152,91 @@ def two_classes() -> Table:
 
 
 def dense_logits() -> Table:
-    """A map of logits [batch, classes, height, width]: classes moved last and places flattened, and the wrong axis."""
+    """A map of logits [batch, classes, height, width]: the axis named, place by place, and the wrong axis."""
     student, teacher = (_logits(2, 21, 8, 8, seed=s) for s in (1, 2))
 
-    def rows(x: Tensor) -> Tensor:
-        return x.movedim(1, -1).flatten(0, -2)
+    def loss(x: Tensor, y: Tensor, dim: int) -> float:
+        return kd_loss(x, y, temperature=2.0, standardize=True, dim=dim).item()
 
-    right = kd_loss(rows(student), rows(teacher), temperature=2.0, standardize=True).item()
-    places = [
-        kd_loss(student[:, :, i, j], teacher[:, :, i, j], temperature=2.0, standardize=True).item()
-        for i in range(8)
-        for j in range(8)
-    ]
-    wrong = kd_loss(student.flatten(0, -2), teacher.flatten(0, -2), temperature=2.0, standardize=True).item()
+    places = [loss(student[:, :, i, j], teacher[:, :, i, j], 1) for i in range(8) for j in range(8)]
     return ["how", "loss"], [
-        ["classes last, then flattened", f"{right:.9f}"],
+        ["dim=1", f"{loss(student, teacher, 1):.9f}"],
         ["place by place, averaged", f"{sum(places) / len(places):.9f}"],
-        ["flattened as it is (columns of the image become classes)", f"{wrong:.9f}"],
+        ["no dim (columns of the image become classes)", f"{loss(student, teacher, -1):.9f}"],
     ]
+
+
+def unused_vocabulary() -> Table:
+    """Loss of 100 tokens, and with 20 more that no text has: filled up with −10,000, excluded, cut off."""
+    student, teacher = _logits(64, 100, seed=1), _logits(64, 100, seed=2)
+
+    def losses(fill: float) -> list[str]:
+        padded = [F.pad(x, (0, 20), value=fill) for x in (student, teacher)]
+        return [_number(kd_loss(*padded, temperature=2.0, standardize=on).item(), 4) for on in (False, True)]
+
+    cut = [_number(kd_loss(student, teacher, temperature=2.0, standardize=on).item(), 4) for on in (False, True)]
+    rows = [["cut off: logits[..., :used]", *cut], ["filled with −10,000", *losses(-1e4)]]
+    return ["unused entries", "KD", "KD + LS"], [*rows, ["filled with −inf on both sides", *losses(-math.inf)]]
+
+
+def _peaked(first: Tensor, share: float = 1.0) -> Tensor:
+    """Teacher's logits [64, 100] of images of one class, or of that and the next one, the first by ``share``."""
+    second = F.one_hot((first + 1) % 100, 100)
+    return _logits(64, 100, seed=2) + 12 * (share * F.one_hot(first, 100) + (1 - share) * second)
+
+
+def mixed_labels() -> Table:
+    """KD and DKD, both with LS, on mixed images of two classes, of which the teacher sees the share."""
+    student, first, rows = _logits(64, 100, seed=1), torch.arange(64), []
+    for share in (1.0, 0.7, 0.5):
+        teacher = _peaked(first, share)
+        values = [kd_loss(student, teacher, temperature=2.0, standardize=True)]
+        for parts in ((1.0, 0.0), (0.0, 1.0), (share, 1 - share)):
+            pairs = zip(parts, (first, first + 1), strict=True)
+            each = [p * dkd_loss(student, teacher, y, temperature=2.0, standardize=True) for p, y in pairs]
+            values.append(torch.stack(each).sum())
+        rows.append([f"{share:g}", *(f"{value.item():.3f}" for value in values)])
+    return ["share of the first", "KD", "DKD, first label", "DKD, second label", "DKD, each by its share"], rows
+
+
+def learned_temperature() -> Table:
+    """CTKD's λ, and what a step of θ with learning rate 1 changes in the temperature of KD and DKD, both with LS."""
+    target, rows = torch.arange(64), []
+    teacher = _peaked(target)
+    student = (standardize(teacher) + 2 * standardize(_logits(64, 100, seed=1))).detach()
+    losses = {
+        "KD": lambda t: 9 * kd_loss(student, teacher, temperature=t, standardize=True),
+        "DKD": lambda t: dkd_loss(student, teacher, target, alpha=9, beta=72, temperature=t, standardize=True),
+    }
+    for epoch in (1, 5, 10):
+        changes = []
+        for loss in losses.values():
+            temperature = CurriculumTemperature(t_start=2.0, t_end=40.0).double()
+            before = temperature(curriculum_reversal(epoch))
+            loss(before).backward()
+            torch.optim.SGD(temperature.parameters(), lr=1.0).step()
+            changes.append(_number((temperature(0.0) - before).item(), 2))
+        rows.append([str(epoch), _number(curriculum_reversal(epoch), 2), *changes])
+    return ["epoch", "λ", *(f"T with {name} + LS changes by" for name in losses)], rows
+
+
+def kldiv_weights() -> Table:
+    """The forms of the loss that are in use, for one batch at T = 2, and the weight of each that equals 9 here."""
+    student, teacher = _logits(64, 100, seed=3), _logits(64, 100, seed=4)
+    here = kd_loss(student, teacher, temperature=2.0).item()
+    log_q, p = (student / 2).log_softmax(1), (teacher / 2).softmax(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch's own advice against "mean"
+        mean, batchmean = (nn.KLDivLoss(reduction=kind)(log_q, p).item() for kind in ("mean", "batchmean"))
+    forms = {
+        "lskd.losses.kd_loss": here,
+        'T² · KLDivLoss(reduction="batchmean")': 4 * batchmean,
+        'KLDivLoss(reduction="batchmean")': batchmean,
+        "T² · KLDivLoss()": 4 * mean,
+        "KLDivLoss()": mean,
+    }
+    rows = [[name, _number(value, 4), f"{9 * here / value:,.0f}"] for name, value in forms.items()]
+    return ["form", "value for one batch, 100 classes", "weight that equals 9 here"], rows
 
 
 def averaged_teachers() -> Table:

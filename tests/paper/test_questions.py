@@ -15,7 +15,7 @@ import yaml
 from lskd import cli
 from lskd.errors import LskdError
 from lskd.fingerprint import ROOT
-from lskd.losses import kd_loss
+from lskd.losses import curriculum_reversal, dkd_loss, kd_loss, standardize
 from paper import cells, questions
 from paper.store import aggregate
 
@@ -89,6 +89,62 @@ def test_maps_are_their_places_and_a_wrong_axis_is_not() -> None:
     _, ((_, right), (_, places), (_, wrong)) = questions.dense_logits()
     assert right == places
     assert abs(float(wrong) - float(right)) > 0.01
+
+
+def test_unused_entries_vanish_the_loss_under_ls_alone() -> None:
+    _, (cut, filled, excluded) = questions.unused_vocabulary()
+    assert cut[1] == filled[1] == excluded[1]
+    assert cut[2] == excluded[2]
+    assert numbers(filled[2].split("e")[0])[0] < 10
+    assert "e−" in filled[2]
+
+
+def test_the_label_matters_to_dkd_and_less_where_shares_are_equal() -> None:
+    _, rows = questions.mixed_labels()
+    values = {float(row[0]): [float(x) for x in row[1:]] for row in rows}
+    assert values[1.0][1] == values[1.0][3] != values[1.0][2]
+    assert sorted(values, key=lambda share: abs(values[share][1] - values[share][2])) == [0.5, 0.7, 1.0]
+    for share, (_, first, second, both) in values.items():
+        assert both == pytest.approx(share * first + (1 - share) * second, abs=0.002)
+    student, first = questions._logits(64, 100, seed=1), torch.arange(64)
+    teacher = questions._peaked(first, 0.7)
+    shares = torch.full((64,), 0.7)
+    weighted = sum(
+        dkd_loss(student, teacher, y, temperature=2.0, standardize=True, weights=w)
+        for y, w in ((first, shares), (first + 1, 1 - shares))
+    )
+    assert float(weighted) == pytest.approx(values[0.7][3], abs=0.001)
+    assert kd_loss(student, teacher, temperature=2.0, standardize=True).item() == pytest.approx(
+        values[0.7][0], abs=1e-3
+    )
+
+
+def test_lambda_moves_the_temperature_up_the_loss() -> None:
+    _, rows = questions.learned_temperature()
+    found = [[numbers(cell)[0] for cell in row] for row in rows]
+    target = torch.arange(64)
+    teacher = questions._peaked(target)
+    student = standardize(teacher) + 2 * standardize(questions._logits(64, 100, seed=1))
+    low, high = (
+        (
+            kd_loss(student, teacher, temperature=t, standardize=True).item(),
+            dkd_loss(student, teacher, target, temperature=t, standardize=True).item(),
+        )
+        for t in (25.0, 31.0)
+    )
+    assert all(
+        a > b for a, b in zip(low, high, strict=True)
+    )  # both losses are larger where T is lower, so T has to fall
+    assert all(change < 0 for row in found for change in row[2:])
+    for epoch, factor, kd, dkd in found:
+        assert factor == pytest.approx(curriculum_reversal(int(epoch)), abs=0.001)
+        assert (kd, dkd) == pytest.approx([-factor * change for change in found[-1][2:]], rel=0.1)
+
+
+def test_weights_of_kldivloss_by_hand() -> None:
+    _, rows = questions.kldiv_weights()
+    assert [numbers(row[2])[0] for row in rows] == [9, 9, 9 * 4, 9 * 100, 9 * 4 * 100]  # T squared 4, 100 classes
+    assert rows[0][1] == rows[1][1]
 
 
 def test_an_average_of_raw_logits_is_the_larger_teacher_s() -> None:
