@@ -95,7 +95,9 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     assert done.returncode == 0, done.stderr[-4000:]
     assert "step 8: loss " in done.stdout  # as a script it says what it did
     assert list(folder.glob("lightning_logs")) + list(folder.glob("checkpoints")) == []
-    return torch.load(folder / "result", weights_only=True)
+    found = torch.load(folder / "result", weights_only=True)
+    assert ("resumed" in found) == bool(PACKAGES[name])  # a framework's own routines were run
+    return found
 
 
 def equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
