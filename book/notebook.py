@@ -241,9 +241,18 @@ class Echo:
 
 
 def _execute(
-    source: Path, executed: Path, values: dict[str, Any], root: Path, terminal: TextIO, timeout: float | None
+    source: Path,
+    executed: Path,
+    values: dict[str, Any],
+    root: Path,
+    terminal: TextIO,
+    timeout: float | None,
+    attempts: int = 3,
 ) -> None:
-    """Let papermill execute ``source`` into ``executed``; every failure becomes an LskdError."""
+    """Let papermill execute ``source`` into ``executed``; every failure becomes an LskdError.
+
+    A kernel that died before its first cell is started again.
+    """
     try:
         import nbformat
         from papermill.exceptions import PapermillException, PapermillExecutionError
@@ -252,7 +261,7 @@ def _execute(
     except ModuleNotFoundError as error:
         raise LskdError(f"executing notebooks needs {error.name}; install with: pip install -e '.[book]'") from None
     name = source.name
-    streams = Echo(terminal), Echo(terminal)
+    streams, killed = (Echo(terminal), Echo(terminal)), _killed_for_memory()
     try:
         execute_notebook(
             nbformat.read(source, as_version=4),
@@ -278,11 +287,22 @@ def _execute(
     except (PapermillException, RuntimeError, TimeoutError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         if "kernel died" in text.lower():
-            text += "; it was killed from outside, most often because the machine ran out of memory"
+            if attempts > 1 and not _last_started(executed):  # another kernel took its ports
+                return _execute(source, executed, values, root, terminal, timeout, attempts - 1)
+            short_of = _killed_for_memory() > killed
+            text += "; the system ended a process meanwhile because memory ran out" if short_of else ""
         raise LskdError(f"{name}: execution stopped{_last_started(executed)}: {text}") from None
     finally:
         for stream in streams:
             stream.close()
+
+
+def _killed_for_memory() -> int:
+    """How many processes this system has ended for want of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^oom_kill (\d+)", Path("/proc/vmstat").read_text(), flags=re.MULTILINE):
+            return int(found[1])
+    return 0
 
 
 def _last_started(executed: Path) -> str:

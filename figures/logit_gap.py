@@ -63,6 +63,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
                 pictures = line[2 * side : 2 * side + 2]
                 for ax, member in zip(pictures, pair, strict=True):
                     matrix = gaps[member, kind][np.ix_(order, order)]
+                    ax.set_facecolor(theme.grid)  # of rows that are missing
                     ax.imshow(matrix, cmap=theme.heat, norm=norm, interpolation="none")
                     ax.set_title(f"{networks.look(member, theme).label}, {kind}", fontsize=8.5)
                     mean, largest = numbers[member, kind]
@@ -89,7 +90,9 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
     data = pd.DataFrame({"true_class": teacher.class_names[row], "logit_of": teacher.class_names[column]})
     for (member, kind), gap in gaps.items():
         data[f"{member}_{kind}"] = gap.ravel()
-    per_class = networks.n / classes
+    unseen = int(teacher.unseen.sum())
+    per_class = networks.n / (classes - unseen)
+    missing = f"Grey rows: {unseen} classes without test images, in no number. " if unseen else ""
     return publish(
         draw,
         name,
@@ -98,7 +101,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
         caption="<b>Absolute difference of class-mean logits, student and teacher.</b> Row: true class, its logits "
         f"averaged over its test images ({per_class:.0f} on average); column: logit of a class; classes grouped by "
         "superclass; diagonal set to 0. The mean counts the diagonal's zeros, as the paper's does. Each colour bar "
-        f"belongs to the two panels beside it. {networks.source}",
+        f"belongs to the two panels beside it. {missing}{networks.source}",
         inputs=networks.paths("teacher", *shown),
         data=data,
         n=networks.n,
@@ -107,7 +110,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
 
 
 def _top(matrices: list[np.ndarray]) -> float:
-    return max(float(m.max()) for m in matrices) or 1.0
+    return max(float(np.nanmax(m)) for m in matrices) or 1.0
 
 
 def _frame(ax: Axes, networks: Networks, theme: Theme) -> None:

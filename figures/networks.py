@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lskd import evidence
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
 from lskd.records import load_record
-from paper.members import order, pairs
+from paper.members import label, order, pairs
 from paper.text import data_name
 
 __all__ = ["Networks", "load"]
@@ -26,12 +26,14 @@ class Networks:
         record: of the students' run.
         teacher_record: of the teacher's run; None when the teacher came as a checkpoint.
         files: of each pack.
+        left_out: why a member is not among them, in words.
     """
 
     packs: dict[str, Evidence]
     record: dict[str, Any]
     teacher_record: dict[str, Any] | None
     files: dict[str, Path]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def teacher(self) -> Evidence:
@@ -66,13 +68,15 @@ class Networks:
         return (
             f"n = {self.n:,} test images of {data}; one run of each network (recipe <code>{run['name']}</code>, "
             f"seed {run['seed']}, {run['config']['epochs']} epochs)."
+            + "".join(f" {label(member)} is not shown: {why}." for member, why in self.left_out.items())
         )
 
 
 def load(teacher: Path | str, students: Path | str) -> Networks:
     """Read what figures are drawn from.
 
-    Members that failed have no evidence and are left out.
+    Members that failed have no evidence and are left out. So are those with logits that are not finite, which captions
+    name.
 
     Args:
         teacher: a run's folder, or a record of the store, with one network; or an evidence pack alone (``.npz``),
@@ -113,7 +117,12 @@ def load(teacher: Path | str, students: Path | str) -> Networks:
             f"{students}: its students were taught by a network with weights {taught_by[:12]}, but {teacher} "
             f"holds {found_digest[:12]}; publish the teacher that taught them"
         )
-    return Networks(packs, record, teacher_record, {name: files[name] for name in packs})
+    left_out = {name: pack.flaw for name, pack in packs.items() if pack.flaw}
+    if "teacher" in left_out or len(left_out) == len(packs) - 1:
+        said = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise LskdError(f"{students}: nothing can be drawn ({said}); train again with a lower learning rate")
+    packs = {name: pack for name, pack in packs.items() if name not in left_out}
+    return Networks(packs, record, teacher_record, {name: files[name] for name in packs}, left_out)
 
 
 def _packs(source: Path | str) -> Path:

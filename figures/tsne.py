@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from matplotlib.lines import Line2D
 from figures.networks import Networks
 from figures.publish import Published, publish
 from figures.theme import WIDTH, Theme, figure, group_colors
-from paper.embedding import Embedding
+from paper.embedding import Embedding, obstacle
 from paper.members import label
 
 __all__ = ["panels", "table"]
@@ -35,7 +36,7 @@ def panels(
 
     Methods stand in columns, without LS above with LS, the teacher above the student alone.
     """
-    places = _places(list(embeddings), networks.methods)
+    places = _places(list(networks.packs), networks.methods)
     lines = max(line for line, _ in places.values()) + 1
     columns = max(column for _, column in places.values()) + 1
     groups = networks.teacher.superclass[networks.teacher.label]
@@ -48,7 +49,12 @@ def panels(
             ax.set_axis_off()
         colors = group_colors(len(names), theme)
         for member, (line, column) in places.items():
-            ax, embedding = axes[line, column], embeddings[member]
+            ax = axes[line, column]
+            if (embedding := embeddings.get(member)) is None:
+                why = textwrap.fill(obstacle(networks.packs[member]) or "no picture", 18)
+                ax.set_title(networks.look(member, theme).label, pad=16)
+                ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", fontsize=8, color=theme.muted)
+                continue
             _scatter(ax, embedding.points, groups, colors)
             accuracy = 100 * float(networks.packs[member].correct.mean())
             ax.set_axis_on()

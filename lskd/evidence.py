@@ -38,7 +38,7 @@ class Evidence:
         label, prediction: int16 ``[n]``.
         logit_mean, logit_std, logit_min, logit_max: float32 ``[n]``, over classes; the standard deviation is
             the population's (divided by K), as in the paper's figures.
-        class_mean_logits: float32 ``[K, K]``; row = true class, mean over its test images.
+        class_mean_logits: float32 ``[K, K]``; row = true class, mean over its test images; NaN without any.
         class_mean_z: the same of Z-scores (K-1 form, :func:`lskd.losses.standardize`).
         features: float16 ``[n, F]``, pooled features; None in a compact pack.
         logits: float32 ``[m, K]``, whole rows of the images ``logits_index``.
@@ -74,6 +74,17 @@ class Evidence:
     def feature_count(self) -> int:
         """F, also where the features themselves were left out."""
         return int(self.meta["embedding"]["features"]) if self.features is None else self.features.shape[1]
+
+    @property
+    def flaw(self) -> str | None:
+        """Why no number of this network can be told, in words; None when all logits are finite."""
+        bad = int((~np.isfinite(self.logit_mean + self.logit_std + self.logit_range)).sum())
+        return f"logits of {bad} of {len(self.label)} test images are not finite" if bad else None
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """Classes that no test image has, bool ``[K]``."""
+        return np.bincount(self.label, minlength=len(self.class_names)) == 0
 
     @property
     def correct(self) -> np.ndarray:
@@ -171,5 +182,5 @@ def load(path: Path | str) -> Evidence:
 
 def _class_means(values: Tensor, label: Tensor, classes: int) -> np.ndarray:
     sums = torch.zeros(classes, classes, dtype=torch.float64).index_add_(0, label, values.double())
-    counts = torch.bincount(label, minlength=classes).clamp_min(1)[:, None]
+    counts = torch.bincount(label, minlength=classes)[:, None]  # 0 / 0: a class without images has no mean
     return (sums / counts).float().numpy()

@@ -25,7 +25,7 @@ from lskd.evidence import HALF, STEPS, Evidence
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.recipes import load_recipe
 from lskd.records import load_record
-from paper.embedding import embed
+from paper.embedding import embed, obstacle
 
 __all__ = ["collect_checkpoint", "compact", "compact_run"]
 
@@ -58,7 +58,7 @@ def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evide
         "scikit-learn": sklearn.__version__,
     }
     rounded = {name: getattr(pack, name).astype(np.float16).astype(np.float32) for name in HALF}
-    if not all(np.isfinite(values).all() for values in rounded.values()):
+    if not all((np.isfinite(values) == np.isfinite(getattr(pack, name))).all() for name, values in rounded.items()):
         raise ValueError("compact: logits beyond 65504 cannot be stored in float16; keep the full pack")
     return dataclasses.replace(
         pack, **rounded, features=None, embedding=steps / STEPS, meta={**pack.meta, "embedding": made}
@@ -69,6 +69,8 @@ def compact_run(run: Path | str, out: Path | str, *, perplexity: float = 30.0, s
     """Compact packs of every member of a finished run, in ``out``, under the names that its record gives.
 
     A pack that is there already, of the same weights and with the same view, is not made again.
+
+    A network without numbers or without a picture is left out, and that is said.
 
     Raises:
         LskdError: no record in ``run``, or a pack of other weights than those of the record.
@@ -87,9 +89,12 @@ def compact_run(run: Path | str, out: Path | str, *, perplexity: float = 30.0, s
                 f"{run / file}: measured on weights {str(pack.meta.get('weights_digest'))[:12]}, the record's {name} "
                 f"has {expected[:12]}; the file does not belong to this run"
             )
-        made.append(out / file)
+        if why := pack.flaw or obstacle(pack):
+            tqdm.write(f"{name} is left out: {why}", file=sys.stderr)
+            continue
         if not _there(out / file, pack, perplexity, seed):
             evidence.save(compact(pack, perplexity=perplexity, seed=seed), out / file)
+        made.append(out / file)
     return made
 
 

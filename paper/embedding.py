@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed  # type: ignore[import-untyped]
+from joblib.externals.loky.process_executor import TerminatedWorkerError  # type: ignore[import-untyped]
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
+from lskd.errors import LskdError
 from lskd.evidence import Evidence
 from lskd.files import atomic_path
 
-__all__ = ["Embedding", "class_silhouette", "embed", "embed_all", "neighbor_accuracy", "save"]
+__all__ = ["Embedding", "class_silhouette", "embed", "embed_all", "neighbor_accuracy", "obstacle", "save"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,17 @@ class Embedding:
     neighbors: float
     silhouette: float
     divergence: float
+
+
+def obstacle(pack: Evidence) -> str | None:
+    """Why a network's features have no picture, in words: compiled code ends its process on such features."""
+    if pack.features is None:
+        return None
+    if bad := int((~np.isfinite(pack.features).all(axis=1)).sum()):
+        return f"features of {bad} of {len(pack.features)} test images are not finite in float16"
+    if not np.ptp(pack.features.astype(np.float32), axis=0).any():
+        return "all test images have equal features"
+    return None
 
 
 def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embedding:
@@ -44,11 +57,13 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
         seed: of the few random draws that are left after a PCA start.
 
     Raises:
-        ValueError: the perplexity does not fit the number of images, or a compact pack has a view that was made
-            with another perplexity or seed.
+        ValueError: the perplexity does not fit the number of images, features that have no picture
+            (:func:`obstacle`), or a compact pack has a view that was made with another perplexity or seed.
     """
     if pack.features is None:
         return _stored(pack, perplexity, seed)
+    if why := obstacle(pack):
+        raise ValueError(f"embed: {pack.meta.get('member')} has no picture: {why}")
     features = pack.features.astype(np.float32)
     if not 1 <= perplexity < len(features):
         raise ValueError(
@@ -81,14 +96,31 @@ def _stored(pack: Evidence, perplexity: float, seed: int) -> Embedding:
 def embed_all(
     packs: Mapping[str, Evidence], *, perplexity: float = 30.0, seed: int = 0, jobs: int = 1, progress: bool = True
 ) -> dict[str, Embedding]:
-    """:func:`embed` for several networks, ``jobs`` at a time, each in a process of its own; compact packs have it."""
+    """:func:`embed` for several networks, ``jobs`` at a time, each in a process of its own; compact packs have it.
+
+    Networks without a picture are left out.
+
+    Raises:
+        LskdError: none has a picture, or the system ended one of the processes.
+    """
+    without = {name: why for name, pack in packs.items() if (why := obstacle(pack))}
+    packs = {name: pack for name, pack in packs.items() if name not in without}
+    if not packs:
+        raise LskdError(f"t-SNE: no network has a picture; {'; '.join(f'{n}: {why}' for n, why in without.items())}")
     if all(pack.compact for pack in packs.values()):
         return {name: embed(pack, perplexity=perplexity, seed=seed) for name, pack in packs.items()}
     work = Parallel(n_jobs=min(jobs, len(packs)), return_as="generator")(
         delayed(embed)(pack, perplexity=perplexity, seed=seed) for pack in packs.values()
     )
     bar = tqdm(zip(packs, work, strict=True), total=len(packs), desc="t-SNE", unit="network", disable=not progress)
-    return dict(bar)
+    done: dict[str, Embedding] = {}
+    try:
+        for name, made in bar:
+            done[name] = made
+    except TerminatedWorkerError:
+        waiting = ", ".join(name for name in packs if name not in done)
+        raise LskdError(f"t-SNE of {waiting}: a process was ended from outside; try again with jobs=1") from None
+    return done
 
 
 def neighbor_accuracy(features: np.ndarray, label: np.ndarray, *, k: int = 5) -> float:

@@ -56,7 +56,7 @@ def _label(member: str, e: Evidence) -> str:
 def gap_matrix(teacher: Evidence, student: Evidence, *, standardized: bool) -> np.ndarray:
     """|student - teacher| of class-mean logits, float64 ``[K, K]``, diagonal set to 0 (Fig. 3, second row).
 
-    Rows are true classes. Taken from raw logits or from Z-scores.
+    Rows are true classes, NaN for one that no test image has. Taken from raw logits or from Z-scores.
 
     Raises:
         ValueError: the packs are of different test sets.
@@ -66,11 +66,14 @@ def gap_matrix(teacher: Evidence, student: Evidence, *, standardized: bool) -> n
     field = "class_mean_z" if standardized else "class_mean_logits"
     gap = np.abs(getattr(student, field).astype(np.float64) - getattr(teacher, field))
     np.fill_diagonal(gap, 0.0)
+    gap[teacher.unseen] = np.nan
     return gap
 
 
 def gap_statistics(teacher: Evidence, students: Mapping[str, Evidence]) -> pd.DataFrame:
     """Mean and largest gap of every student, raw and standardised.
+
+    Classes that no test image has are left out.
 
     Columns: member, label, kind ("raw", "standardised"), mean (the paper's: the K zeros of the diagonal count),
     mean_off_diagonal, max, and the place of the largest as row (true class) and column.
@@ -79,16 +82,16 @@ def gap_statistics(teacher: Evidence, students: Mapping[str, Evidence]) -> pd.Da
     for name, student in students.items():
         for kind in ("raw", "standardised"):
             gap = gap_matrix(teacher, student, standardized=kind == "standardised")
-            classes = len(gap)
-            row, column = np.unravel_index(int(gap.argmax()), gap.shape)
+            seen, classes = gap[~teacher.unseen], len(gap)
+            row, column = np.unravel_index(int(np.nanargmax(gap)), gap.shape)
             rows.append(
                 {
                     "member": name,
                     "label": _label(name, student),
                     "kind": kind,
-                    "mean": float(gap.mean()),
-                    "mean_off_diagonal": float(gap.sum() / (classes * (classes - 1))),
-                    "max": float(gap.max()),
+                    "mean": float(seen.mean()),
+                    "mean_off_diagonal": float(seen.sum() / (len(seen) * (classes - 1))),
+                    "max": float(seen.max()),
                     "row": str(student.class_names[row]),
                     "column": str(student.class_names[column]),
                 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from bokeh.models import FixedTicker
 from matplotlib.colors import to_hex
@@ -24,7 +26,7 @@ def gap(networks: Networks) -> live.Live:
     names = [str(name) for name in teacher.class_names]
     labels = {name: networks.look(name, LIGHT).label for name in networks.packs}
     top = {
-        kind: max(float(gap_matrix(teacher, e, standardized=kind == "z").max()) for e in networks.students.values())
+        kind: float(np.nanmax([gap_matrix(teacher, e, standardized=kind == "z") for e in networks.students.values()]))
         for kind in ("raw", "z")
     }
     palettes: dict[str, list[str]] = {t.name: [to_hex(t.heat(i / 95)) for i in range(96)] for t in (LIGHT, DARK)}
@@ -48,8 +50,14 @@ def gap(networks: Networks) -> live.Live:
     students, everyone = list(networks.students), list(networks.packs)
     first = next((b for _, b in networks.methods), students[0])
     largest = gap_matrix(teacher, networks.packs[first], standardized=False)
-    worst = np.unravel_index(int(largest.argmax()), largest.shape)
+    worst = np.unravel_index(int(np.nanargmax(largest)), largest.shape)
     listed = [(str(k), names[k]) for k in order.tolist()]
+    unseen = np.flatnonzero(teacher.unseen).tolist()
+    seen = [choice for choice in listed if int(choice[0]) not in unseen]
+
+    def values(means: np.ndarray) -> dict[str, Any]:
+        return live.pack(np.nan_to_num(means), "scaled")  # rows that are missing are not read
+
     return live.Live(
         name="gap",
         kind="gap",
@@ -58,7 +66,13 @@ def gap(networks: Networks) -> live.Live:
             live.Choice("second", "second", [(m, labels[m]) for m in everyone]),
             live.Choice("kind", "logits", [("raw", "raw"), ("z", "standardised")]),
             live.Check("same", "one colour range for all students", True),
-            live.Choice("truth", "true class", listed, numbers=True, chosen=str(worst[0])),
+            live.Choice(
+                "truth",
+                "true class",
+                seen,
+                numbers=True,
+                chosen=str(worst[0]),
+            ),
             live.Choice("logit", "logit of", listed, numbers=True, chosen=str(worst[1])),
         ],
         plots={"gap": made},
@@ -66,9 +80,10 @@ def gap(networks: Networks) -> live.Live:
             "names": names,
             "labels": labels,
             "order": order.tolist(),
+            "unseen": unseen,
             "top": top,
             "networks": {
-                name: {"raw": live.pack(e.class_mean_logits, "scaled"), "z": live.pack(e.class_mean_z, "scaled")}
+                name: {"raw": values(e.class_mean_logits), "z": values(e.class_mean_z)}
                 for name, e in networks.packs.items()
             },
         },

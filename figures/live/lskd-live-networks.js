@@ -55,16 +55,16 @@
     for (let i = 0; i < K; i++) {
       for (let j = 0; j < K; j++) {
         const r = data.order[i], c = data.order[j], cell = r * K + c;
-        const gap = r === c ? 0 : Math.abs(a[cell] - b[cell]);
-        sum += gap;
+        const unseen = data.unseen.includes(r), gap = unseen ? NaN : r === c ? 0 : Math.abs(a[cell] - b[cell]);
+        if (!unseen) sum += gap;
         if (gap > top) [top, worst] = [gap, [r, c]];
         columns.x.push(j);
         columns.y.push(K - 1 - i);
         columns.value.push(gap);
         columns.truth.push(data.names[r]);
         columns.logit.push(data.names[c]);
-        columns.a.push(a[cell]);
-        columns.b.push(b[cell]);
+        columns.a.push(unseen ? NaN : a[cell]);
+        columns.b.push(unseen ? NaN : b[cell]);
       }
     }
     at("gap").source("cells", columns);
@@ -72,7 +72,7 @@
     const truth = figure.value("truth"), logit = figure.value("logit"), here = truth * K + logit;
     at("gap").source("cell", { x: [data.order.indexOf(logit)], y: [K - 1 - data.order.indexOf(truth)] });
     figure.say({
-      mean: m.number(sum / (K * K), 3),
+      mean: m.number(sum / (K * (K - data.unseen.length)), 3),
       max: m.number(top, 2),
       worst: `${data.names[worst[0]]}, logit of ${data.names[worst[1]]}`,
       truth: data.names[truth],
