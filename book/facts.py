@@ -17,14 +17,15 @@ __all__ = ["experiment_facts", "published_facts"]
 
 def published_facts(store: Path | str = "results") -> dict[str, str]:
     """What the records and the published numbers say: the answer in lines of Markdown, and what best epochs flatter."""
-    from lskd.data.views import view_count
-    from paper import gains, published, tables
+    from lskd.data import cifar100
+    from paper import gains, published
     from paper.disagreements import best_epoch  # it has the toy case from here
 
     measured = gains.measured(store)
     short = min((gain for gain in measured if gain.dataset == "cifar100"), key=lambda gain: gain.epochs).record or {}
     (printed,) = published.find(student=short["teacher"]["network"], method="plain", source="paper Tables 1-2 ")
-    classes, images, _ = tables.WHOLE["cifar100"]
+    source = cifar100.SOURCE
+    table = math.prod(n or 0 for n in (source.views, source.train, source.classes, 4))
     trained = short["config"]["epochs"] * len(short["members"])
     lines = gains.sentences(measured, gains.printed())[: len({gain.dataset for gain in measured}) + 2]
     _, rows = best_epoch()
@@ -34,7 +35,7 @@ def published_facts(store: Path | str = "results") -> dict[str, str]:
         "logs": every[1],
         "logs_best_minus_last": every[2],
         "column_hours": f"{short['wall_seconds'] / 3600 / trained * gains.PUBLISHED_EPOCHS:.0f}",
-        "table_gb": f"{view_count() * images * classes * 4 / 1e9:.1f}",
+        "table_gb": f"{table / 1e9:.1f}",
         "teacher_here": f"{short['teacher']['test_accuracy']:.2f}",
         "teacher_of_paper": f"{printed.value:.2f}",
     }

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lskd.data import DATASETS
 from lskd.errors import LskdError, nearest
 from lskd.models.registry import model_info
 from lskd.objectives import METHODS
@@ -28,13 +29,6 @@ from paper.job_settings import Wanted
 
 __all__ = ["Job", "make", "ordered"]
 
-# Training images, test images, and how many weak views an image has; None: too many for a table.
-DATA = {
-    "cifar100": (50_000, 10_000, 162),
-    "cifar100_224": (50_000, 10_000, None),
-    "imagenet": (1_281_167, 50_000, None),
-    "digit_pairs": (10_000, 2_000, 9),
-}
 STRONG = ("mlkd",)  # methods that see a weak and a strong view of every image
 
 
@@ -284,16 +278,13 @@ def _logits(recipe: Recipe, wanted: Wanted) -> str:
 
 
 def _sizes(recipe: Recipe) -> tuple[int, int, int | None]:
-    if recipe.dataset not in DATA:
-        raise LskdError(
-            f"recipe {recipe.name}: no plan knows the size of {recipe.dataset!r}; it knows {', '.join(DATA)}"
-        )
-    train, test, views = DATA[recipe.dataset]
-    return (
-        recipe.data.get("train_size", train) - recipe.data.get("holdout", 0),
-        recipe.data.get("test_size", test),
-        views,
-    )
+    """Training and test images, and how many weak views one has; None: too many for a table."""
+    source = DATASETS.get(recipe.dataset)
+    if source is None or source.train is None or source.test is None:
+        known = ", ".join(name for name, one in DATASETS.items() if one.train is not None)
+        raise LskdError(f"recipe {recipe.name}: no plan knows the size of {recipe.dataset!r}; it knows {known}")
+    train = recipe.data.get("train_size", source.train) - recipe.data.get("holdout", 0)
+    return train, recipe.data.get("test_size", source.test), source.views
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 ``published.csv`` beside this file has one number a row and says where it was printed. ``published_logs.json`` and
 ``published_curves.csv.gz`` are the 62 training runs whose logs the authors released (sunshangquan/
 logit-standardization-KD at f6e5aa5, folder ``logs``): a summary of each run, and every epoch of the 57 on CIFAR-100.
-Nothing here was measured by this project. Standard library only.
+Nothing here was measured by this project.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lskd.data import DATASETS
 from lskd.errors import LskdError
 
 __all__ = ["CURVES", "LOGS", "NUMBERS", "Number", "curves", "find", "logs", "numbers"]
@@ -25,7 +26,6 @@ NUMBERS = Path(__file__).with_name("published.csv")
 LOGS = Path(__file__).with_name("published_logs.json")
 CURVES = Path(__file__).with_name("published_curves.csv.gz")
 
-DATASETS = {"CIFAR-100": "cifar100", "ImageNet": "imagenet", "CIFAR-100 (224x224)": "cifar100_224"}
 METHODS = {
     "student (vanilla)": "plain",
     "teacher (vanilla)": "plain",
@@ -130,13 +130,14 @@ def curves() -> list[dict[str, str]]:
 
 def _number(row: dict[str, str], line: int) -> Number:
     place = f"{NUMBERS.name}, line {line}"
-    if row["dataset"] not in DATASETS:
-        raise LskdError(f"{place}: data set {row['dataset']!r}; expected one of {', '.join(DATASETS)}")
+    names = {source.title: name for name, source in DATASETS.items()}
+    if row["dataset"] not in names:
+        raise LskdError(f"{place}: data set {row['dataset']!r}; expected one of {', '.join(names)}")
     if row["metric"] not in METRICS:
         raise LskdError(f"{place}: metric {row['metric']!r}; expected one of {', '.join(METRICS)}")
     if row["logit_standardization"] not in ("True", "False"):
         raise LskdError(f"{place}: logit_standardization is {row['logit_standardization']!r}; expected True or False")
-    dataset = DATASETS[row["dataset"]]
+    dataset = names[row["dataset"]]
     teacher, student = (_network(row[k], dataset) for k in ("teacher", "student"))
     if not student:  # a teacher's own accuracy
         teacher, student = "", teacher

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from lskd.data import DATASETS
 from lskd.errors import LskdError
 from lskd.models import model_info
 from lskd.recipes import load_recipe
@@ -40,10 +41,8 @@ TABLES = {  # what each table is about, and where its numbers are printed
 METHODS = ("plain", "kd", "ctkd", "dkd", "mlkd")  # rows of other methods are not this project's
 TRAINED_ALONE = ("cifar100",)  # the networks of ImageNet come trained, with torchvision or with earlier work
 VARIANTS = {"raw logits": "raw", "logits minus mean": "minus_mean", "logits over std": "over_std", "z-score": "z"}
-WHOLE = {"cifar100": (100, 50_000, 10_000), "imagenet": (1000, 1_281_167, 50_000)}  # classes, training, test images
 SCHEDULE = ("dataset", "student", "epochs", "batch_size", "learning_rate", "milestones", "decay", "momentum",
             "weight_decay")  # fmt: skip
-WHOLE["cifar100_224"] = WHOLE["cifar100"]  # enlarged
 
 
 @dataclass(frozen=True)
@@ -249,7 +248,8 @@ def _part(record: Mapping[str, Any], member: str) -> str:
     """Why a run is not the whole of what its configuration says; empty when it is."""
     data, config = record["dataset"], record["config"]
     size = (data["classes"], data["train_size"], data["test_size"])
-    if size != (whole := WHOLE[config["dataset"]]):
+    source = DATASETS[config["dataset"]]
+    if size != (whole := (source.classes, source.train, source.test)):
         own, all_of_it = (f"{c} classes, {a:,} and {b:,} images" for c, a, b in (size, whole))
         return f"it is of {own}; the data set has {all_of_it}"
     if accuracies([{**record, "members": {member: record["members"][member]}}]).empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lskd.data import DATASETS
 from lskd.recipes import Recipe
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "with_symbols",
 ]
 
-DATASETS = {"cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 SYMBOLS = {
     "temperature": "T",
     "kd_weight": "weight",
@@ -50,7 +50,7 @@ def _cell(content: object) -> str:
 
 def data_name(dataset: str) -> str:
     """A data set as its makers write it, "CIFAR-100" for ``cifar100``."""
-    return DATASETS.get(dataset, dataset.replace("_", " "))
+    return DATASETS[dataset].title if dataset in DATASETS else dataset
 
 
 def counted(n: int, thing: str) -> str:
