@@ -131,6 +131,8 @@ def _caption(number: int | str, entries: list[Entry]) -> str:
     parts.append(f"{_count(entries).removeprefix('; ')}.")
     if any(ours["few"] for ours in done):
         parts.append(f"<b>† n below {ENOUGH_SEEDS}: no interval, and no conclusion about the method.</b>")
+    if mixed := sum(len(ours["trainers"]) > 1 for ours in done):
+        parts.append(f"{mixed} of them average seeds of several versions of the trainer, whose bits differ.")
     barred = [entry.cell for entry in entries if entry.cell.obstacles]
     if barred:
         reasons = "; ".join(dict.fromkeys(reason for cell in barred for reason in cell.obstacles))

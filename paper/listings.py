@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError
+from paper.gains import trainers
 from paper.members import members_of
 from paper.statistics import ENOUGH_SEEDS, compare, rows
 from paper.store import Group, find, groups
-from paper.text import counted
+from paper.text import counted, markdown_table
 
 __all__ = ["compared", "listing", "shown"]
 
@@ -31,27 +34,82 @@ def listing(store: Path | str, *, as_json: bool) -> str:
     return "\n".join(lines)
 
 
-def shown(name: str, store: Path | str, *, as_json: bool) -> str:
-    """A line a member with mean and interval of last and best epoch, the commands and devices."""
+def shown(name: str, store: Path | str, *, style: str = "text") -> str:
+    """A row a member: n, every seed's value, mean ± sd and 95 % t-interval of the last and of the best epoch.
+
+    Args:
+        style: "text", "json", "csv" (numbers apart), "markdown", or "latex", which needs the package booktabs.
+    """
     group = find(name, store)
     table = rows(group)
-    if as_json:
-        commands = [record["command"] for record in group.records]
-        return json.dumps({**_facts(group), "rows": table, "commands": commands}, indent=1)
     facts = _facts(group)
-    lines = [f"{facts['name']}: {facts['dataset']}, {facts['networks']}, {facts['epochs']} epochs", ""]
-    held = any("selected" in row for row in table)
-    heading = f"{'':28}{'n':>3}  {'last epoch [%]':24}{'best epoch [%], chosen on the test set':40}"
-    lines.append((heading + ("chosen on a held-out part [%]" if held else "")).rstrip())
+    if style == "json":
+        commands = [record["command"] for record in group.records]
+        return json.dumps({**facts, "rows": table, "commands": commands}, indent=1)
+    epochs = {"last": "last epoch", "best": "best epoch, chosen on the test set"}
+    epochs |= {"selected": "chosen on a held-out part"} if any("selected" in row for row in table) else {}
+    if style == "csv":
+        return _csv(table, epochs)
+    headings = ["member", "n"]
+    for words in epochs.values():
+        headings += [f"{words} [%]", "95 % interval", "by seed"]
+    body = []
     for row in table:
-        text = f"{row['label']:28}{row['n']:>3}  {_interval(row['last']):24}{_interval(row['best']):40}"
-        lines.append((text + (_interval(row["selected"]) if "selected" in row else "")).rstrip())
+        line = [row["label"] if style == "text" else row["member"], str(row["n"])]
+        for epoch in epochs:
+            line += _cells(row[epoch], row["values"][epoch]) if epoch in row else ["–"] * 3
+        body.append(line)
+    title = f"{facts['name']}: {facts['dataset']}, {facts['networks']}, {facts['epochs']} epochs, seeds " + (
+        ", ".join(map(str, dict.fromkeys(facts["seeds"]))) + "."
+    )
+    notes = ["Mean ± standard deviation over seeds; the interval is the 95 % t-interval of the mean."]
     if any(row["few"] for row in table):
-        lines += ["", f"Fewer than {ENOUGH_SEEDS} seeds: no interval."]
-    lines += ["", "± is the 95 % t-interval of the mean over seeds."]
-    lines += [f"{path}: {r['device']['name']}" for path, r in zip(group.paths, group.records, strict=True)]
-    lines += ["again: " + group.records[0]["command"]]
-    return "\n".join(lines)
+        notes.append(f"Fewer than {ENOUGH_SEEDS} seeds: no interval.")
+    notes += filter(None, [trainers(group.records)])
+    if style == "markdown":
+        return f"{title}\n\n{markdown_table(headings, body)}\n\n{' '.join(notes)}"
+    if style == "latex":
+        return _latex(headings, body, f"{title} {' '.join(notes)}")
+    widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (headings, *body)]
+    places = [f"{path}: {r['device']['name']}" for path, r in zip(group.paths, group.records, strict=True)]
+    return "\n".join([title, "", *lines, "", *notes, *places, "again: " + group.records[0]["command"]])
+
+
+def _cells(found: Mapping[str, float | None], values: Sequence[float]) -> list[str]:
+    mean, sd, low, high = (found[key] for key in ("mean", "sd", "low", "high"))
+    interval = "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    by_seed = " ".join(f"{value:.2f}" for value in values)
+    return [f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}"), interval, by_seed]
+
+
+def _csv(table: Sequence[Mapping[str, Any]], epochs: Iterable[str]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    numbers = ("mean", "sd", "low", "high")
+    writer.writerow(["member", "n", "seeds", "trainers", *(f"{e}_{k}" for e in epochs for k in ("values", *numbers))])
+    for row in table:
+        line = [row["member"], row["n"], *(" ".join(map(str, row[key])) for key in ("seeds", "trainers"))]
+        for epoch in epochs:
+            line += [" ".join(map(str, row["values"].get(epoch, [])))]
+            line += [row.get(epoch, {}).get(key) for key in numbers]
+        writer.writerow(line)
+    return stream.getvalue().rstrip("\n")
+
+
+def _latex(headings: Sequence[str], body: Sequence[Sequence[str]], caption: str) -> str:
+    """A table with rules of booktabs, to be pasted; the numbers are as they are printed."""
+    marks = {"%": r"\%", "_": r"\_", "±": r"$\pm$", "–": "--", "->": r"$\to$", "−": "$-$"}
+
+    def escaped(text: str) -> str:
+        for mark, latex in marks.items():
+            text = text.replace(mark, latex)
+        return text
+
+    lines = [" & ".join(map(escaped, line)) + r" \\" for line in (headings, *body)]
+    top = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(caption)}}}"]
+    top += [rf"\begin{{tabular}}{{lr{'rrl' * (len(headings) // 3)}}}", r"\toprule", lines[0], r"\midrule"]
+    return "\n".join([*top, *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
 def compared(first: str, second: str, store: Path | str, *, as_json: bool) -> str:

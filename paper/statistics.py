@@ -10,18 +10,20 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
 from lskd.errors import LskdError, nearest
 from lskd.evidence import Evidence
 from lskd.objectives import METHODS as METHOD_CLASSES
+from lskd.records import trainer_of
 from lskd.trainer.schedule import step_learning_rate
 from paper.members import SUFFIX, label, members_of, order, pairs
 from paper.store import Group, differences
+
+if TYPE_CHECKING:  # a machine that trains and files its records may have no pandas
+    import pandas as pd
 
 __all__ = [
     "ENOUGH_SEEDS",
@@ -66,6 +68,8 @@ def summarize(values: Sequence[float], *, level: float = 0.95) -> Mean:
     Raises:
         ValueError: there are no values.
     """
+    from scipy import stats
+
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:
         raise ValueError("summarize: no values; a mean needs at least one")
@@ -106,6 +110,8 @@ def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     And ``selected`` where a record has it, NaN in rows of others: nothing was held out of their training set.
     A member that stopped early (its record says why) has no accuracy and no row.
     """
+    import pandas as pd
+
     rows = []
     for record in records:
         for name, member in record["members"].items():
@@ -147,6 +153,8 @@ def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.
     Raises:
         ValueError: another ``epoch``.
     """
+    import pandas as pd
+
     if epoch not in (*EPOCHS, SELECTED):
         raise ValueError(f"results: epoch is {epoch!r}; expected one of {', '.join((*EPOCHS, SELECTED))}")
     frame = accuracies(records)
@@ -221,7 +229,7 @@ def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:
 
 
 def rows(group: Group) -> list[dict[str, Any]]:
-    """One row a member: n, seeds, and mean, sd, low and high of the last and of the best epoch, in percent.
+    """One row a member: n, seeds, trainers, and of last and best epoch, in percent, ``values`` by seed, mean, sd, low, high.
 
     ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one;
     ``last_top5`` and ``best_top5`` are shares among the five largest logits at those epochs, where they were measured.
@@ -238,12 +246,13 @@ def rows(group: Group) -> list[dict[str, Any]]:
             "method": own["method"].iloc[0],
             "standardize": bool(own["standardize"].iloc[0]),
             "seeds": own["seed"].tolist(),
+            "trainers": sorted({trainer_of(r) for r in group.records if member in r["members"]}),
         }
         values = {epoch: own[epoch].tolist() for epoch in ("last", "best")}
         values |= {f"{epoch}_top5": found for epoch in ("last", "best") if (found := _top5(group, member, epoch))}
         chosen = _selected(group, member)
         values |= {"selected": list(chosen.values())} if set(chosen) == set(row["seeds"]) else {}
-        out.append(row | _statistics(values))
+        out.append(row | _statistics(values) | {"values": values})
     return out
 
 

@@ -11,9 +11,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from lskd.data import DATASETS
 from lskd.errors import LskdError
@@ -25,6 +23,9 @@ from paper.cells import Cell, cells
 from paper.published import Number
 from paper.statistics import accuracies, rows, settings_of
 from paper.store import STORE, Group, differences, groups
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]
 
@@ -289,6 +290,8 @@ def frame(table: list[Entry]) -> pd.DataFrame:
     ``difference*`` are ours at the best epoch minus published; the published value counts as exact. ``few`` is True
     below three seeds. ``obstacles`` say why what is installed cannot run a cell, which then has no ``command``.
     """
+    import pandas as pd
+
     out = []
     for entry in table:
         cell, ours = entry.cell, entry.ours

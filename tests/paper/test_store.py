@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -213,7 +216,7 @@ def test_fewer_than_three_seeds_are_marked(tmp_path: Path, capsys: pytest.Captur
     assert cli.main(["results", "show", "synthetic", "--store", store]) == 0
     shown = capsys.readouterr().out
     assert "Fewer than 3 seeds: no interval" in shown
-    assert "KD + LS                       2  72.00" in shown
+    assert re.search(r"KD \+ LS +2  72\.00 ± 1\.41 +– +71\.00 73\.00  ", shown)
     assert cli.main(["results", "compare", "synthetic/kd", "synthetic/kd_ls", "--store", store]) == 0
     assert "+1.50 points" in capsys.readouterr().out
 
@@ -235,8 +238,46 @@ def test_like_for_like_members_are_paired_with_ls() -> None:
 def test_programs_get_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = str(seeds(tmp_path, {"kd": [70.0], "kd_ls": [71.0]}))
     for words in (["list"], ["show", "synthetic"], ["compare", "synthetic/kd", "synthetic/kd_ls"]):
-        assert cli.main(["results", *words, "--store", store, "--json"]) == 0
+        assert cli.main(["results", *words, "--store", store, "--format", "json"]) == 0
         assert json.loads(capsys.readouterr().out)
+
+
+def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"kd": [70.0, 71.0, 72.5], "kd_ls": [71.0, 73.0, 73.5]}
+    store = tmp_path / "results"
+    for seed in range(3):
+        members = {name: (given[seed], given[seed] + 0.5) for name, given in values.items()}
+        record = run(members, seed=seed) | ({"source_digest": "t" * 64} if seed == 2 else {})
+        results.add(put(tmp_path / f"run-{seed}", record), store)
+    shown = {}
+    for style in ("text", "json", "csv", "latex", "markdown"):
+        assert cli.main(["results", "show", "synthetic", "--store", str(store), "--format", style]) == 0
+        shown[style] = capsys.readouterr().out
+    half = 4.302653 * 1.258306 / 3**0.5  # t with two degrees of freedom, and the deviation of 70, 71 and 72.5
+    low, high = 71.166667 - half, 71.166667 + half
+    mixed = (
+        "3 seeds of 2 trainers (trainer before 1 (ssssssss): 0, 1; trainer before 1 (tttttttt): 2): a mean over them"
+    )
+    for style in ("text", "markdown", "latex"):
+        assert f"{low:.2f} to {high:.2f}" in shown[style]
+        assert "70.00 71.00 72.50" in shown[style]
+        assert mixed in shown[style]
+    assert "| kd | 3 | 71.17 ± 1.26 |" in shown["markdown"]
+    assert r"kd\_ls & 3 & 72.50 $\pm$ 1.32 & " in shown["latex"]
+    for word in (r"\toprule", r"\midrule", r"\bottomrule", "last epoch [\\%]"):
+        assert word in shown["latex"]
+    columns = re.search(r"tabular}{(\w+)}", shown["latex"])
+    assert columns
+    assert {line.count("&") for line in shown["latex"].splitlines() if "&" in line} == {len(columns[1]) - 1}
+    (first, _) = csv.DictReader(io.StringIO(shown["csv"]))
+    assert (first["member"], first["n"], first["seeds"], first["last_values"]) == ("kd", "3", "0 1 2", "70.0 71.0 72.5")
+    assert float(first["last_low"]) == pytest.approx(low, abs=1e-4)
+    assert json.loads(shown["json"])["rows"][0]["values"]["best"] == [70.5, 71.5, 73.0]
+    alone = seeds(tmp_path / "one", values)
+    assert cli.main(["results", "show", "synthetic", "--store", str(alone)]) == 0
+    assert "trainer" not in capsys.readouterr().out
 
 
 # --- verifying -------------------------------------------------------------------------------------------------------
