@@ -3,13 +3,13 @@
 #   make book PRESET=tiny           another preset of workflow/*.yaml
 #   make test PYTEST="-k losses"    pass options to pytest
 #   make book PYTHON=python3.12     the interpreter that the environment is made with
-#   make cifar100-gpu CAMPAIGN="--minutes 9"    options of `lskd campaign run`
+#   make cifar100 OPTIONS="--minutes 9 --nice 19"   pass options to `lskd run`
 
 PYTHON ?= python3
 PRESET ?= default
 PLAN ?= paper
 PYTEST ?=
-CAMPAIGN ?=
+OPTIONS ?=
 VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv --constraint constraints.txt
@@ -17,7 +17,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --r
 PARALLEL := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help book tables pdf test bench cifar100-gpu lint lock lab doctor clean
+.PHONY: help book tables pdf test bench cifar100 lint lock lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -31,7 +31,8 @@ book: $(VENV)/.book ## train, draw, build the pages; again: redo what a change t
 	@$(RUN) -m lskd.cli workflow --preset $(PRESET)
 
 tables: $(VENV)/.book ## run the paper's tables (GPU-days; first look at what: lskd plan)
-	@$(RUN) -m lskd.cli tables --plan $(PLAN)
+	@$(RUN) -m lskd.cli run --plan $(PLAN) --profile local $(OPTIONS); status=$$?; \
+	$(RUN) -m lskd.cli notebook run paper_tables && exit $$status
 
 pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
 	@$(RUN) -m lskd.cli book pdf
@@ -44,10 +45,10 @@ bench: $(VENV)/.dev ## measure the trainer against a plain baseline (minutes, on
 	@$(RUN) benchmarks/cpu.py
 
 # A machine with a GPU often has its own PyTorch, which nothing here should replace. 3: the time given was over.
-cifar100-gpu: ## measure the CIFAR-100 tables on a GPU; again: goes on from there (needs PyTorch, not the book)
+cifar100: ## run CIFAR-100 on the best device there is, what fills most cells an hour first; again: goes on
 	@python=$$(command -v $(PYTHON)); \
-	"$$python" -c 'import torch, numpy, safetensors, tqdm' 2>/dev/null || { $(MAKE) --no-print-directory $(VENV)/.book && python=$(VENV)/bin/python; } && \
-	{ PYTHONPATH=. "$$python" -m lskd.cli campaign run $(CAMPAIGN) || [ $$? -eq 3 ]; }
+	"$$python" -c 'import torch, numpy, safetensors, tqdm, msgspec, yaml' 2>/dev/null || { $(MAKE) --no-print-directory $(VENV)/.book && python=$(VENV)/bin/python; } && \
+	{ PYTHONPATH=. "$$python" -m paper run --plan cifar100 $(OPTIONS) || [ $$? -eq 3 ]; }
 
 lint: $(VENV)/.dev ## check style, types and who imports whom
 	@$(VENV)/bin/ruff check --quiet .

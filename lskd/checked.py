@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
+import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 
 from lskd.errors import LskdError, check_keywords, hint
 
-__all__ = ["Count", "Natural", "arguments", "convert"]
+__all__ = ["Count", "Natural", "arguments", "convert", "parse_settings"]
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -73,6 +74,21 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
     for old, new in WORDS.items():
         expected = expected.replace(old, new)
     raise LskdError(f"{where} is {value!r} ({type(value).__name__}); expected {expected}")
+
+
+def parse_settings(items: Iterable[str]) -> dict[str, Any]:
+    """``["epochs=2", "members.kd.temperature=3.0"]`` to a dictionary; values are TOML, bare words strings."""
+    out: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise LskdError(f"setting {item!r}: expected key=value, for example epochs=2")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        out[key.strip()] = value
+    return out
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from lskd import __version__
 from lskd.errors import LskdError, hint
@@ -49,11 +50,17 @@ WAYS = {  # what to do about an error of the system
 PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 1 problems found, 2 an error, 130 interrupted."""
+Plugin = Callable[[Any], None]
+
+
+def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) -> int:
+    """Run a command; returns the exit status: 0 done, 1 problems found, 2 an error, 130 interrupted.
+
+    ``more`` adds commands beside those of installed packages.
+    """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a ± that a terminal lacks is no reason to stop
-    parser = _parser()
+    parser = _parser(more)
     given = parser.parse_args(arguments)
     if not hasattr(given, "call"):
         parser.print_help()
@@ -126,13 +133,16 @@ def _stop_with(workflow: int) -> None:
             return
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(more: Iterable[Plugin]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lskd", description="Logit standardization in knowledge distillation.")
     parser.add_argument("--version", action="version", version=f"lskd {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_train, _table, _data):
         add(commands)
+    own = list(more)
+    for command in own:
+        command(commands)
     for plugin in sorted(importlib.metadata.entry_points(group=PLUGINS)):
         try:
             add = plugin.load()
@@ -141,7 +151,8 @@ def _parser() -> argparse.ArgumentParser:
                 raise
             parser.epilog = MISSING
         else:
-            add(commands)
+            if add not in own:
+                add(commands)
     return parser
 
 

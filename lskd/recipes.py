@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import util
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Annotated, Any, Literal
 import torch
 from msgspec import Meta, Struct, structs
 
-from lskd.checked import Count, Natural, arguments, convert
+from lskd.checked import Count, Natural, arguments, convert, parse_settings
 from lskd.data import check_options, data_source
 from lskd.errors import LskdError, hint, pick
 from lskd.files import read_toml, visible
@@ -229,21 +228,6 @@ def alone_recipe(network: str, dataset: str | None = None) -> tuple[str, dict[st
 def doubts() -> dict[str, str]:
     """Where sources disagree or something is unknown: name to sentence, from ``recipes/doubts.toml``."""
     return {k: " ".join(v.split()) for k, v in read_toml(FOLDER / DOUBTS).items()}
-
-
-def parse_settings(items: Iterable[str]) -> dict[str, Any]:
-    """``["epochs=2", "members.kd.temperature=3.0"]`` to a dictionary; values are TOML, bare words strings."""
-    out: dict[str, Any] = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        if not equals or not key.strip():
-            raise LskdError(f"setting {item!r}: expected key=value, for example epochs=2")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        out[key.strip()] = value
-    return out
 
 
 def load_recipe(

@@ -1,10 +1,9 @@
-"""``lskd recipe``, ``results``, ``evidence``, ``campaign``, ``plan``, ``tables``: published, run, to run."""
+"""``lskd recipe``, ``results``, ``evidence``, ``plan``, ``run``, ``archive``: published, run, to run."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from lskd.errors import LskdError
 from lskd.files import say_sizes
@@ -14,7 +13,7 @@ __all__ = ["add"]
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands of this package to the ``lskd`` command."""
-    for command in (_recipe, _results, _evidence, _campaign, _tables):
+    for command in (_recipe, _results, _evidence, _plan, _archive):
         command(commands)
 
 
@@ -68,7 +67,7 @@ def _results(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add.set_defaults(call=_results_add)
     stored = deeds.add_parser("list", help="experiments with their number of seeds")
     stored.set_defaults(call=_results_list)
-    one = deeds.add_parser("show", help="mean, spread and interval of an experiment's members")
+    one = deeds.add_parser("show", help="every seed, mean, sd and interval of an experiment's members")
     one.add_argument("name", help="a recipe's name, networks ('wrn_16_2 -> resnet8'), or a digest")
     one.set_defaults(call=_results_show)
     pair = deeds.add_parser("compare", help="SECOND minus FIRST, seed by seed")
@@ -77,8 +76,8 @@ def _results(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     pair.set_defaults(call=_results_compare)
     for deed in (add, stored, one, pair):
         deed.add_argument("--store", default="results", metavar="DIR")
-    for deed in (stored, one, pair):
-        deed.add_argument("--json", action="store_true")
+    for deed, more in ((stored, ()), (one, ("csv", "latex", "markdown")), (pair, ())):
+        deed.add_argument("--format", choices=("text", "json", *more), default="text")
 
 
 def _results_add(given: argparse.Namespace) -> int:
@@ -98,21 +97,21 @@ def _results_add(given: argparse.Namespace) -> int:
 def _results_list(given: argparse.Namespace) -> int:
     from paper import listings
 
-    print(listings.listing(given.store, as_json=given.json))
+    print(listings.listing(given.store, as_json=given.format == "json"))
     return 0
 
 
 def _results_show(given: argparse.Namespace) -> int:
     from paper import listings
 
-    print(listings.shown(given.name, given.store, as_json=given.json))
+    print(listings.shown(given.name, given.store, style=given.format))
     return 0
 
 
 def _results_compare(given: argparse.Namespace) -> int:
     from paper import listings
 
-    print(listings.compared(given.first, given.second, given.store, as_json=given.json))
+    print(listings.compared(given.first, given.second, given.store, as_json=given.format == "json"))
     return 0
 
 
@@ -165,133 +164,98 @@ def _evidence_compact(given: argparse.Namespace) -> int:
     return 0
 
 
-# --- lskd campaign ---------------------------------------------------------------------------------------------------
+# --- lskd plan, lskd run ---------------------------------------------------------------------------------------------
 
 
-def _campaign(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    campaign = commands.add_parser("campaign", help="measure the paper's CIFAR-100 tables on a GPU, and carry results")
-    stages = campaign.add_subparsers(title="actions", metavar="ACTION", required=True)
-    going = stages.add_parser(
-        "run", help="do what is not done yet; status 0: all is done, 1: something failed, 3: time was over"
-    )
-    going.add_argument("--only", metavar="NAME", help="a piece or one task of it, as `lskd campaign list` names them")
-    going.add_argument("--minutes", type=float, help="stop then; the next call goes on from the last checkpoint")
-    going.set_defaults(call=_campaign_run)
-    names = stages.add_parser("list", help="every task in order: done, begun or waiting")
-    names.set_defaults(call=_campaign_list)
-    exporting = stages.add_parser("export", help="finished runs as archives of at most 16 MB, with SHA256SUMS")
-    exporting.add_argument("folder", metavar="DIR")
-    exporting.add_argument("--weights", action="store_true", help="the final weights too")
-    exporting.add_argument("--full", action="store_true", help="evidence with features: quick, compact on import")
-    exporting.set_defaults(call=_campaign_export)
-    for stage in (going, names, exporting):
-        stage.add_argument("--preset", default="full", help="full, or tiny: a rehearsal with generated data")
-        stage.add_argument("--out", metavar="DIR", help="default: build/campaign, or build/campaign-PRESET")
-        stage.add_argument("--device", default="auto")
-        stage.add_argument(
-            "--teacher", action="append", default=[], metavar="NETWORK=FILE", help="a checkpoint, not trained here"
-        )
-        stage.add_argument("--data", action="append", default=[], metavar="KEY=VALUE", help="for those: mean, std")
-    importing = stages.add_parser("import", help="take archives in: checked, into the store, evidence beside records")
-    importing.add_argument("archives", nargs="+", metavar="FILE")
-    importing.add_argument("--store", default="results", metavar="DIR")
-    importing.add_argument("--weights", default="build/weights", metavar="DIR", help="where weights go")
-    importing.set_defaults(call=_campaign_import)
-
-
-def _campaign_of(given: argparse.Namespace) -> Any:
-    from lskd.recipes import parse_settings
-    from paper import campaign
-
-    teachers = {network: str(file) for network, file in parse_settings(given.teacher).items()}
-    options = {"device": given.device, "teachers": teachers, "data": parse_settings(given.data)}
-    return campaign.Campaign(given.preset, given.out, **options)
-
-
-def _campaign_run(given: argparse.Namespace) -> int:
-    found = _campaign_of(given).run(only=given.only, minutes=given.minutes)
-    print(f"done now: {', '.join(found.done) or 'nothing'}")
-    for task, reason in found.failed.items():
-        print(f"failed: {task}: {reason}")
-    if found.next:
-        print(f"{'time is over; ' if found.time_over else ''}next: {found.next}; the same command goes on there")
-    return 1 if found.failed else 3 if found.next else 0
-
-
-def _campaign_list(given: argparse.Namespace) -> int:
-    print(*_campaign_of(given).listing(), sep="\n")
-    return 0
-
-
-def _campaign_export(given: argparse.Namespace) -> int:
-    import shutil
-
-    from paper import archive
-
-    going = _campaign_of(given)
-    paths = archive.export(going.runs(), given.folder, weights=given.weights, full=given.full)
-    if going.benchmark is not None:
-        paths.append(Path(shutil.copy(going.benchmark, given.folder)))
-    say_sizes(paths)
-    return 0
-
-
-def _campaign_import(given: argparse.Namespace) -> int:
-    from paper import archive
-
-    for path in given.archives:
-        found = archive.bring(path, store=given.store, weights=given.weights)
-        print(f"{path}: {found.record} {'added' if found.new else 'was there already'}, {len(found.files)} files")
-        for name in found.waiting:
-            print(f"  {name}: other parts of it are in other archives")
-    return 0
-
-
-# --- lskd tables -----------------------------------------------------------------------------------------------------
-
-
-def _tables(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    plan = commands.add_parser("plan", help="the jobs that fill the paper's tables, what they share and cost")
-    run_jobs = commands.add_parser("tables", help="run them, here or on a cluster, and draw the tables; `make tables`")
-    for either in (plan, run_jobs):
-        either.add_argument("--plan", default="paper", metavar="NAME", help="of workflow/tables: paper, rehearsal")
+def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    plan = commands.add_parser("plan", help="what is to be run, in its order: what it shares, costs, how far it is")
+    run = commands.add_parser("run", help="run what is left of a plan, here or on a cluster; `make cifar100`")
+    for either in (plan, run):
+        either.add_argument("--plan", default="paper", metavar="NAME", help="of workflow/tables: paper, cifar100, ...")
         either.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change it: tables=[1], seeds=1, pairs=..."
         )
+        either.add_argument("--precision", help="--set precision=...: bf16 on GPUs, and on processors with AMX")
+        either.add_argument("--device", help="--set device=...: auto takes a GPU when there is one")
     plan.add_argument("--json", action="store_true", help="every job with all that is known")
-    plan.set_defaults(call=_tables_plan)
-    run_jobs.add_argument("--profile", default="local", help="local, slurm, kubernetes, or a folder of one's own")
-    run_jobs.add_argument(
-        "--gpus", type=int, metavar="N", help="jobs that hold a GPU at once (default: as many as here)"
-    )
-    run_jobs.add_argument("-n", "--dry-run", action="store_true", help="only list the jobs")
-    run_jobs.add_argument(
-        "--job", metavar="NAME", help="carry out one job of the plan in --folder; the workflow's call"
-    )
-    run_jobs.add_argument("--folder", metavar="DIR", help="with --job: where plan.json lies")
-    run_jobs.add_argument("--mark", metavar="FILE", type=Path, help="with --job: also write there that it is done")
-    run_jobs.add_argument("more", nargs="*", metavar="-- WORD", help="further words for Snakemake")
-    run_jobs.set_defaults(call=_tables_tables)
+    plan.set_defaults(call=_plan_show)
+    run.add_argument("--minutes", type=float, help="stop then (status 3); the same command goes on from there")
+    run.add_argument("--nice", type=int, default=0, metavar="N", help="leave the processor to others, up to 19")
+    run.add_argument("--profile", help="many at once, by Snakemake: local, slurm, kubernetes, or a folder of one's own")
+    run.add_argument("--gpus", type=int, metavar="N", help="with --profile: jobs that hold a GPU at once")
+    run.add_argument("-n", "--dry-run", action="store_true", help="only list what is left")
+    run.add_argument("--job", metavar="NAME", help="this job and no other, in this process")
+    run.add_argument("more", nargs="*", metavar="-- WORD", help="with --profile: further words for Snakemake")
+    run.set_defaults(call=_run)
 
 
-def _tables_plan(given: argparse.Namespace) -> int:
-    from lskd.recipes import parse_settings
-    from paper import run_jobs
+def _changes(given: argparse.Namespace) -> list[str]:
+    own = {"precision": given.precision, "device": given.device}
+    return [*given.set, *(f"{key}={value}" for key, value in own.items() if value)]
 
-    print(run_jobs.overview(Path.cwd(), {"plan": given.plan, **parse_settings(given.set)}, as_json=given.json))
+
+def _plan_show(given: argparse.Namespace) -> int:
+    import json
+
+    from lskd.checked import parse_settings
+    from paper import job_cost, job_listing, jobs, plan, run_jobs
+
+    wanted = plan.load(given.plan, parse_settings(_changes(given)), root=Path.cwd())
+    listed = jobs.make(wanted)
+    told = wanted, listed, job_cost.measured(Path.cwd()), run_jobs.runs_of(wanted, listed)
+    print(json.dumps(job_listing.as_data(*told), indent=1) if given.json else job_listing.listing(*told))
     return 0
 
 
-def _tables_tables(given: argparse.Namespace) -> int:
-    from paper import run_jobs
+def _run(given: argparse.Namespace) -> int:
+    import os
 
-    if (given.job is None) != (given.folder is None):
-        raise LskdError("--job and --folder belong together: a job's name, and the folder of its plan.json")
+    from lskd.checked import parse_settings
+    from paper import plan, run_jobs
+
+    changes, root = _changes(given), Path.cwd()
+    os.nice(given.nice)
+    if given.profile:
+        if given.minutes or given.job:
+            raise LskdError("--minutes and --job are for jobs here; a cluster's time limit is --set minutes=N")
+        options = {"slots": given.gpus, "extra": given.more, "dry_run": given.dry_run}
+        return run_jobs.start(root, given.plan, changes, profile=given.profile, **options)
+    wanted = plan.load(given.plan, parse_settings(changes), root=root)
     if given.job:
-        print(run_jobs.carry_out(Path(given.folder), given.job, mark=given.mark))
+        print(run_jobs.carry_out(wanted, given.job))
         return 0
-    from lskd.recipes import parse_settings
+    return run_jobs.run_here(wanted, changes, minutes=given.minutes, dry_run=given.dry_run)
 
-    config = {"plan": given.plan, **parse_settings(given.set)}
-    options = {"profile": given.profile, "slots": given.gpus, "extra": given.more, "dry_run": given.dry_run}
-    return run_jobs.start(Path.cwd(), config, **options)
+
+# --- lskd archive ----------------------------------------------------------------------------------------------------
+
+
+def _archive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    archive = commands.add_parser("archive", help="runs that travel: one file each, finished or not, checked")
+    ways = archive.add_subparsers(title="actions", metavar="ACTION", required=True)
+    out = ways.add_parser("export", help="a run's record and compact evidence, or its newest checkpoint, as one file")
+    out.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder")
+    out.add_argument("--out", required=True, metavar="DIR")
+    out.add_argument("--limit", type=float, default=16, metavar="MB", help="refuse larger ones (default: 16)")
+    out.set_defaults(call=_archive_export)
+    into = ways.add_parser("import", help="finished ones into the store, others to where `lskd train` goes on")
+    into.add_argument("archives", nargs="+", metavar="FILE")
+    into.add_argument("--store", default="results", metavar="DIR")
+    into.add_argument("--runs", default="build/runs", metavar="DIR")
+    into.set_defaults(call=_archive_import)
+
+
+def _archive_export(given: argparse.Namespace) -> int:
+    from paper import archive
+
+    say_sizes([archive.export(run, given.out, limit=int(given.limit * 1e6)) for run in given.runs])
+    return 0
+
+
+def _archive_import(given: argparse.Namespace) -> int:
+    from paper import archive
+
+    for path in given.archives:
+        place, told = archive.bring(path, store=given.store, runs=given.runs)
+        print(f"{place}: {told}")
+    return 0

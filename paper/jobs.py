@@ -1,4 +1,4 @@
-"""The jobs that fill the paper's tables: which runs, which share a teacher and its logits, what waits for what.
+"""The jobs of a plan: runs and tables of logits, which of them share a teacher, which waits for which, what they cost.
 
 A run is a recipe and a seed: all of its members are one cohort and share teacher, batches and views. A network that
 teaches is trained once, with the seed that the recipes name, and serves the students of all seeds; so does the table
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import graphlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,19 @@ from lskd.errors import LskdError, nearest
 from lskd.models.registry import model_info
 from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe, teacher_training
+from lskd.records import deciding
+from lskd.trainer import TRAINER
 from lskd.trainer.table import choose
 from paper import tables as paper_tables
 from paper.cells import Cell, cells
-from paper.job_settings import Wanted
+from paper.plan import Plan
 
-__all__ = ["Job", "make", "ordered"]
+__all__ = ["Job", "key_of", "make"]
 
 STRONG = ("mlkd",)  # methods that see a weak and a strong view of every image
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Job:
         after: names of the jobs whose results this one needs.
         serves: the paper's tables that it is needed for.
         obstacles: why what is installed cannot do it.
-        multiply_adds: of all forward and backward passes, a backward pass counting as two forwards.
+        passes: networks and how many images pass forward, a backward pass counting as two forwards.
+        key: what a run's folder and record say of it, see :func:`key_of`; empty for a table.
     """
 
     name: str
@@ -63,47 +69,74 @@ class Job:
     after: tuple[str, ...]
     serves: tuple[int | str, ...]
     obstacles: tuple[str, ...]
-    multiply_adds: float
+    passes: tuple[tuple[str, int], ...]
+    key: str = dataclasses.field(default="", repr=False)
 
     @property
     def networks(self) -> str:
         """ "resnet32x4 -> resnet8x4", or one network."""
         return " -> ".join(plain(n) for n in (self.teacher, self.student) if n)
 
+    @property
+    def multiply_adds(self) -> float:
+        """Of all passes; the first question about a network builds it, which takes a moment."""
+        return float(sum(images * _forward(network) for network, images in self.passes))
 
-def make(wanted: Wanted) -> list[Job]:
-    """All jobs of a plan, each after those that it waits for.
+
+def make(plan: Plan) -> list[Job]:
+    """All jobs of a plan in the order in which one process does them, each after those that it waits for.
 
     Raises:
         LskdError: pairs that no table has, a setting that a recipe refuses, or recipes that teach each other.
     """
     jobs: dict[str, Job] = {}
-    for recipe, (members, tables) in _selected(wanted).items():
-        for seed in wanted.seeds:
-            _add_run(jobs, wanted, recipe, seed, members, _changes(recipe, wanted.settings), tables, ())
-    return ordered(_merged(jobs.values()))
+    first = [
+        _add_run(jobs, plan, runs.recipe, seed, runs.members, _changes(runs.recipe, plan.settings), (), ())
+        for runs in plan.first
+        for seed in runs.seeds
+    ]
+    for recipe, (members, tables) in _selected(plan).items():
+        for seed in plan.seeds:
+            _add_run(jobs, plan, recipe, seed, members, _changes(recipe, plan.settings), tables, ())
+    placed: dict[str, Job] = {}
+    for name in first:
+        placed |= _with_needs(jobs, name, placed)
+    if plan.order == "worth":
+        _by_worth(jobs, placed)
+    for name in jobs:
+        placed |= _with_needs(jobs, name, placed)
+    return [dataclasses.replace(job, serves=tuple(sorted(job.serves, key=str))) for job in placed.values()]
 
 
-def ordered(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs after those that they wait for: networks, tables, cohorts, each in the order given.
+def _with_needs(jobs: Mapping[str, Job], name: str, placed: Mapping[str, Job]) -> dict[str, Job]:
+    """A job after those that it needs, without those that are placed."""
+    if name in placed:
+        return {}
+    found: dict[str, Job] = {}
+    for before in jobs[name].after:
+        found |= _with_needs(jobs, before, {**placed, **found})
+    return found | {name: jobs[name]}
 
-    Raises:
-        LskdError: they wait for each other, or for a job that there is not.
+
+def _by_worth(jobs: Mapping[str, Job], placed: dict[str, Job]) -> None:
+    """Place what fills most cells an hour first, with what it needs.
+
+    A member that the paper prints is worth 1, its second seed 1/2, its third 1/3; the hours are those of the job and
+    of whatever it needs that is not placed yet. What cannot be run comes last.
     """
-    given = {job.name: job for job in jobs}
-    for job in given.values():
-        for name in job.after:
-            if name not in given:
-                raise LskdError(f"job {job.name} waits for {name}, which is not among the jobs")
-    try:
-        order = list(graphlib.TopologicalSorter({n: job.after for n, job in given.items()}).static_order())
-    except graphlib.CycleError as error:
-        raise LskdError(f"jobs wait for each other: {' -> '.join(error.args[1])}; look at their [teacher]") from None
-    rank = {"network": 0, "logits": 1, "cohort": 2}
-    depth: dict[str, int] = {}
-    for name in order:
-        depth[name] = max([rank[given[name].kind], *(depth[n] for n in given[name].after)])
-    return sorted(given.values(), key=lambda job: (depth[job.name], rank[job.kind]))
+    seeds = Counter((job.recipe, m) for job in placed.values() for m in job.members if job.serves)
+    waiting = [name for name, job in jobs.items() if name not in placed and job.kind != "logits"]
+
+    def rank(name: str) -> tuple[bool, float]:
+        needed = _with_needs(jobs, name, placed).values()
+        worth = sum(1 / (1 + seeds[jobs[name].recipe, m]) for m in jobs[name].members)
+        return not jobs[name].obstacles, worth / sum(job.multiply_adds for job in needed)
+
+    while waiting:
+        best = max(waiting, key=rank)  # the earlier one of equals
+        placed |= _with_needs(jobs, best, placed)
+        waiting = [name for name in waiting if name not in placed]
+        seeds.update((jobs[best].recipe, m) for m in jobs[best].members)
 
 
 def plain(network: str) -> str:
@@ -114,26 +147,26 @@ def plain(network: str) -> str:
 # --- which cells -----------------------------------------------------------------------------------------------------
 
 
-def _selected(wanted: Wanted) -> dict[str, tuple[list[str], list[int | str]]]:
+def _selected(plan: Plan) -> dict[str, tuple[list[str], list[int | str]]]:
     """Recipe to members and the tables that they are for."""
     chosen: dict[str, tuple[list[str], list[int | str]]] = {}
-    for table in wanted.tables:
+    for table in plan.tables:
         found = list(_of_table(table))
-        if wanted.pairs is not None:
-            found = [cell for cell in found if _is_asked_for(cell, wanted.pairs)]
+        if plan.pairs is not None:
+            found = [cell for cell in found if _is_asked_for(cell, plan.pairs)]
         for cell in found:
             members, tables = chosen.setdefault(cell.recipe, ([], []))
             more = (
-                [cell.member] if wanted.members == "printed" else [c.member for c in cells() if c.recipe == cell.recipe]
+                [cell.member] if plan.members == "printed" else [c.member for c in cells() if c.recipe == cell.recipe]
             )
             members += [member for member in more if member not in members]
             tables += [table] if table not in tables else []
-    if wanted.pairs is not None:
-        have = list(dict.fromkeys(name for table in wanted.tables for c in _of_table(table) for name in _names(c)))
-        for pair in wanted.pairs:
-            if _key(pair) not in {_key(name) for name in have}:
+    if plan.pairs is not None:
+        have = list(dict.fromkeys(name for table in plan.tables for c in _of_table(table) for name in _names(c)))
+        for pair in plan.pairs:
+            if _pair(pair) not in {_pair(name) for name in have}:
                 near = ", ".join(repr(n) for n in nearest(pair, have, n=3))
-                listed = ", ".join(map(str, wanted.tables))
+                listed = ", ".join(map(str, plan.tables))
                 raise LskdError(f"pairs: nothing in table {listed} is called {pair!r}; did you mean {near}?")
     return chosen
 
@@ -151,22 +184,19 @@ def _names(cell: Cell) -> list[str]:
 
 
 def _is_asked_for(cell: Cell, pairs: Iterable[str]) -> bool:
-    keys = {_key(pair) for pair in pairs}
+    keys = {_pair(pair) for pair in pairs}
     alone = {network for key in keys for network in key} if cell.teacher is None else set()
-    return any(_key(name) in keys for name in _names(cell)) or _key(cell.student)[0] in alone
+    return any(_pair(name) in keys for name in _names(cell)) or _pair(cell.student)[0] in alone
 
 
-def _key(pair: str) -> tuple[str, ...]:
+def _pair(pair: str) -> tuple[str, ...]:
     """Networks of a pair, whatever the arrow and the case."""
     return tuple(plain(word).lower() for word in re.split(r"\s*(?:->|→|,|\s)\s*", pair.strip()) if word)
 
 
-# --- jobs ------------------------------------------------------------------------------------------------------------
-
-
 def _add_run(
     jobs: dict[str, Job],
-    wanted: Wanted,
+    plan: Plan,
     name: str,
     seed: int,
     members: Iterable[str] | None,
@@ -178,18 +208,18 @@ def _add_run(
     if name in below:
         raise LskdError(f"recipes teach each other: {' -> '.join([*below, name])}; look at their [teacher]")
     recipe = load_recipe(name, settings=settings, members=members, for_training=False)
-    obstacles, after, serves = tuple(recipe.obstacles()), [], tuple(tables)
+    obstacles, after, serves, table = tuple(recipe.obstacles()), [], tuple(tables), False
     source = recipe.teacher
     taught = [m for m in recipe.members.values() if m["method"] not in METHODS or m["method"] != "plain"]
     logits = None
     if source is not None and taught:
-        logits = _logits(recipe, wanted)
+        logits = _logits(recipe, plan)
         if source.recipe is not None:
             by, before = teacher_training(recipe)
-            after.append(_add_run(jobs, wanted, by, source.seed, None, before, serves, (*below, name)))
+            after.append(_add_run(jobs, plan, by, source.seed, None, before, serves, (*below, name)))
             obstacles += tuple(o for o in jobs[after[0]].obstacles if o not in obstacles)
-        if logits == "table":
-            after.append(_add_table(jobs, wanted, recipe, settings, after, serves, obstacles))
+        if table := logits == "table":
+            after.append(_add_table(jobs, plan, recipe, settings, after, serves, obstacles))
     job = Job(
         name="",
         kind="cohort" if logits else "network",
@@ -205,9 +235,19 @@ def _add_run(
         after=tuple(after),
         serves=serves,
         obstacles=obstacles,
-        multiply_adds=_run_cost(recipe, logits),
+        passes=_passes(recipe, logits),
+        key=key_of(
+            {
+                "config": recipe.config(),
+                "seed": seed,
+                "teacher_logits": logits and {"source": logits, "dtype": plan.table_dtype if table else "float32"},
+                "trainer": TRAINER,
+                "dataset": {"digest": ""},
+                "teacher": None,
+            }
+        ),
     )
-    return _put(jobs, job, f"{name}/seed-{seed}", [recipe.config(), seed, logits, wanted.table_dtype, wanted.device])
+    return _put(jobs, job, f"{name}/seed-{seed}", [job.key, plan.device, plan.precision])
 
 
 def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +261,7 @@ def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _add_table(
     jobs: dict[str, Job],
-    wanted: Wanted,
+    plan: Plan,
     recipe: Recipe,
     settings: dict[str, Any],
     after: list[str],
@@ -246,18 +286,17 @@ def _add_table(
         after=tuple(after),
         serves=serves,
         obstacles=obstacles,
-        multiply_adds=float(train * (views or 0) * _forward(recipe.teacher.network)),
+        passes=((recipe.teacher.network, train * (views or 0)),),
     )
     config = recipe.config()
-    deciding = [config["teacher"], config["dataset"], config["data"], wanted.table_dtype, wanted.device, list(after)]
-    return _put(
-        jobs, job, f"{recipe.teacher.recipe or plain(recipe.teacher.network)}/seed-{recipe.teacher.seed}", deciding
-    )
+    parts = [config["teacher"], config["dataset"], config["data"], plan.table_dtype, plan.device, list(after)]
+    name = recipe.teacher.recipe or plain(recipe.teacher.network)
+    return _put(jobs, job, f"{name}/seed-{recipe.teacher.seed}", parts)
 
 
-def _put(jobs: dict[str, Job], job: Job, name: str, deciding: list[Any]) -> str:
+def _put(jobs: dict[str, Job], job: Job, name: str, parts: list[Any]) -> str:
     """Name a job by what it does; one of that name gets what this one serves."""
-    name = f"{job.kind}/{name}-{hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]}"
+    name = f"{job.kind}/{name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]}"
     before = jobs.get(name)
     serves = before.serves if before else ()
     serves += tuple(table for table in job.serves if table not in serves)
@@ -265,16 +304,11 @@ def _put(jobs: dict[str, Job], job: Job, name: str, deciding: list[Any]) -> str:
     return name
 
 
-def _merged(jobs: Iterable[Job]) -> list[Job]:
-    """What the teachers' tables say that they serve, in the tables' order."""
-    return [dataclasses.replace(j, serves=tuple(sorted(j.serves, key=str))) for j in jobs]
-
-
-def _logits(recipe: Recipe, wanted: Wanted) -> str:
+def _logits(recipe: Recipe, plan: Plan) -> str:
     train, _, views = _sizes(recipe)
     if views is None or not any(m["method"] in METHODS for m in recipe.members.values()):
         return "live"
-    return choose(wanted.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
+    return choose(plan.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
 
 
 def _sizes(recipe: Recipe) -> tuple[int, int, int | None]:
@@ -296,13 +330,21 @@ def _forward(network: str) -> int:
     return model_info(network).multiply_adds
 
 
-def _run_cost(recipe: Recipe, logits: str | None) -> float:
+def _passes(recipe: Recipe, logits: str | None) -> tuple[tuple[str, int], ...]:
     """Forwards of the teacher, forwards and backwards of every member, and a test after every epoch."""
     train, test, _ = _sizes(recipe)
-    student, methods = _forward(recipe.student), [m["method"] for m in recipe.members.values()]
-    each = sum(3 * student * (2 if method in STRONG else 1) for method in methods)
-    if logits is not None:
-        assert recipe.teacher is not None
-        views = (logits == "live") + any(method in STRONG for method in methods)
-        each += views * _forward(recipe.teacher.network)
-    return float(recipe.epochs * (train * each + test * student * len(methods)))
+    strong = sum(m["method"] in STRONG for m in recipe.members.values())
+    students = train * 3 * (len(recipe.members) + strong) + test * len(recipe.members)
+    found = ((recipe.student, recipe.epochs * students),)
+    if logits is None:
+        return found
+    assert recipe.teacher is not None
+    views = (logits == "live") + (strong > 0)
+    return (*found, (recipe.teacher.network, recipe.epochs * train * views)) if views else found
+
+
+def key_of(about: Mapping[str, Any]) -> str:
+    """What a plan can know of a run before data and teacher are there."""
+    parts = deciding(about)
+    known = [parts[k] for k in ("config", "seed", "teacher_logits", "trainer")]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

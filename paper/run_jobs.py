@@ -1,223 +1,254 @@
-"""The paper's tables from jobs: the plan in a folder, one job carried out, all of them by Snakemake.
+"""The jobs of a plan done: one after the other on this machine, or many at once under Snakemake.
 
-A folder keeps ``plan.json``, which every job reads, and ``done/<job>.json``, written when a job has ended well. A
-job's name holds a digest of all that decides it, so that a changed recipe is another job. One folder is made by one
-version of the trainer: its runs are averaged.
+A run that has a record is done, in the folder of runs or in the store of records, and nothing else says so: every call
+looks, does what is left, and goes on with what was begun. Each job is a process of its own (``lskd run --job``), so
+that one that dies leaves the others.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
+from lskd.errors import LskdError, nearest
+from lskd.files import read_json
+from paper.plan import Plan, load
 
-from lskd import fingerprint
-from lskd.errors import LskdError
-from lskd.files import read_json, write_json
-from lskd.trainer import TRAINER
+if TYPE_CHECKING:  # Snakemake reads this file again for every job, and PyTorch takes seconds
+    from paper.jobs import Job
 
-__all__ = ["carry_out", "done", "folder_of", "gpus", "marker", "one_gpu", "opened", "overview", "settle", "start"]
-
-PAGE = "paper_tables"
-
-
-# --- the plan in its folder ------------------------------------------------------------------------------------------
-
-
-def folder_of(root: Path, config: Mapping[str, Any]) -> str:
-    """Where a plan is kept, as Snakemake's rules need it before anything is planned."""
-    name = config.get("plan", "paper")
-    path = root / "workflow" / "tables" / f"{name}.yaml"
-    if "folder" in config or not path.is_file():  # a job elsewhere has no file, and is told the folder
-        return str(config.get("folder", "build/tables"))
-    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["folder"])
+__all__ = [
+    "Run",
+    "asked_minutes",
+    "carry_out",
+    "command",
+    "gpus",
+    "hold_one_gpu",
+    "left",
+    "of_config",
+    "report",
+    "run_here",
+    "runs_of",
+    "start",
+]
 
 
-def opened(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of a configuration: from its folder when it is the same, else made and written there.
+# --- what is done ----------------------------------------------------------------------------------------------------
 
-    Args:
-        root: the project.
-        config: ``plan``, a name in ``workflow/tables/``, and changes to its keys; or ``written`` (true) and
-            ``folder``, for a plan that lies there already.
 
-    Raises:
-        LskdError: a bad configuration, or a folder that another version of the trainer has results in.
+@dataclass(frozen=True)
+class Run:
+    """A run that was begun: its folder, or its record in the store.
+
+    ``epoch`` is that of its newest checkpoint, the last one for a run that is done.
     """
-    changes = {k: v for k, v in config.items() if k not in ("plan", "preset", "written")}
-    name = str(config.get("plan", "paper"))
-    file = root / "workflow" / "tables" / f"{name}.yaml"
-    path = Path(folder_of(root, config)) / "plan.json"
-    found = read_json(path) if path.is_file() else None
-    source = f"trainer {TRAINER}"
-    if found is not None and found["source"] != source and done(path.parent):
-        raise LskdError(
-            f"{path.parent}: its finished jobs were made by another version of the trainer's code "
-            f"({found['source']}; here is {source}), and a table must not mix the two. Go on in a checkout "
-            "of the version that began it (git worktree add), or begin anew: --set folder=build/tables-2"
-        )
-    if found is not None and found["source"] == source and config.get("written"):
-        return dict(found)
-    key = _sha([name, changes, file.read_text("utf-8") if file.is_file() else "", _inputs()])
-    if found is not None and found["key"] == key and found["source"] == source:
-        return dict(found)
-    from paper import job_cost, job_settings
-    from paper import jobs as plan
 
-    wanted = job_settings.load(name, changes, root=root)
-    rate = job_cost.measured(root)
-    jobs = [
-        {**{k: getattr(job, k) for k in job.__dataclass_fields__}, "minutes": _minutes(wanted.minutes, job, rate)}
-        for job in plan.make(wanted)
-    ]
-    write_json(path, {"key": key, "source": source, "wanted": wanted.json(), "jobs": jobs})
-    return dict(read_json(path))
+    path: Path
+    about: Mapping[str, Any]
+    done: bool
+    epoch: int
+
+    @property
+    def precision(self) -> str:
+        return str(self.about["execution"]["precision"])
 
 
-def overview(root: Path, config: Mapping[str, Any], *, as_json: bool) -> str:
-    """The plan in words, or as JSON; writes nothing."""
-    from paper import job_cost, job_listing, job_settings
-    from paper import jobs as plan
+def runs_of(plan: Plan, jobs: Iterable[Job]) -> dict[str, Run]:
+    """The run of each job that has one, the furthest of several, by the job's name.
 
-    changes = {k: v for k, v in config.items() if k != "plan"}
-    wanted = job_settings.load(str(config.get("plan", "paper")), changes, root=root)
-    finished = done(root / wanted.folder)
-    given = wanted, plan.make(wanted), job_cost.measured(root), finished
-    return json.dumps(job_listing.as_data(*given), indent=1) if as_json else job_listing.listing(*given)
+    A run is a job's when it is of the same configuration, seed, source of logits and trainer, in the precision that
+    the plan asks for. In the store it is enough for jobs that no other waits for; those need networks.
+    """
+    from paper.jobs import key_of
 
-
-def marker(folder: Path | str, name: str) -> Path:
-    """What says that a job has ended well."""
-    return Path(folder) / "done" / f"{name}.json"
-
-
-def done(folder: Path | str) -> list[str]:
-    """Names of the jobs that have ended well."""
-    place = Path(folder) / "done"
-    return sorted(path.relative_to(place).as_posix().removesuffix(".json") for path in place.rglob("*.json"))
-
-
-def _inputs() -> str:
-    """Digest of all that a plan is made from: recipes, published numbers, and the code that plans."""
-    from lskd.recipes import FOLDER
-
-    published = Path(__file__).with_name("published.csv")
-    return fingerprint.digest(
-        [*FOLDER.rglob("*.toml"), published, *fingerprint.closure("paper.jobs", "paper.job_settings")]
-    )
+    jobs = list(jobs)
+    needed = {name for job in jobs for name in job.after}
+    named = {job.key: job.name for job in jobs if job.key}
+    found: dict[str, Run] = {}
+    for run in (*_begun(Path(plan.runs)), *_stored(Path(plan.store))):
+        name = named.get(key_of(run.about)) if "trainer" in run.about else None
+        if name is None or (name in needed and not run.path.is_dir()):
+            continue
+        if plan.precision not in ("auto", run.precision):
+            continue
+        before = found.get(name)
+        if before is None or (before.done, before.epoch) < (run.done, run.epoch):
+            found[name] = run
+    return found
 
 
-def _minutes(limit: int, job: Any, rate: Any) -> int:
-    """Time to ask a cluster for: three times what the benchmark of a GPU says, or all that is allowed."""
-    if rate is None or rate.unit != "GPU hours":
-        return limit
-    return min(limit, max(30, round(180 * rate.hours(job.multiply_adds))))
+def left(jobs: Sequence[Job], runs: Mapping[str, Run]) -> list[Job]:
+    """Jobs that are not done, in their order; a table of logits is to do as long as one of these waits for it."""
+    open_ = [j for j in jobs if j.key and not j.obstacles and not (j.name in runs and runs[j.name].done)]
+    waited = {name for job in open_ for name in job.after}
+    return [job for job in jobs if job in open_ or (not job.key and job.name in waited)]
 
 
-def _sha(obj: Any) -> str:
-    return hashlib.sha256(json.dumps(obj, sort_keys=True, default=str).encode()).hexdigest()
+def _begun(folder: Path) -> Iterator[Run]:
+    for path in sorted(folder.rglob("run.json")):
+        about = read_json(path)
+        if (path.parent / "record.json").is_file():
+            yield Run(path.parent, about, True, about["config"]["epochs"])
+        else:
+            steps = [int(p.name.rpartition("-")[2]) for p in path.parent.glob("checkpoints/step-*")]
+            an_epoch = -(-about["dataset"]["train_size"] // about["config"]["batch_size"])
+            yield Run(path.parent, about, False, max(steps, default=0) // an_epoch)
+
+
+def _stored(store: Path) -> Iterator[Run]:
+    for path in sorted(store.rglob("*.json")):
+        about = read_json(path)
+        if "execution" in about:
+            yield Run(path, about, True, about["config"]["epochs"])
 
 
 # --- one job ---------------------------------------------------------------------------------------------------------
 
 
-def carry_out(folder: Path, name: str, *, mark: Path | None = None) -> str:
-    """Do one job of the plan in ``folder`` and file its record; returns what happened, in a line.
+def command(name: str, changes: Iterable[str], *more: str) -> list[str]:
+    """The call of ``lskd run`` for a plan and changes to it, each KEY=VALUE."""
+    words = [word for change in changes for word in ("--set", change)]
+    return [sys.executable, "-m", "paper", "run", "--plan", name, *words, *more]
+
+
+def carry_out(plan: Plan, name: str) -> str:
+    """Do one job and file its record; returns what happened, in a line. The process must not have used a GPU yet.
 
     What was done before is found, and what was interrupted goes on.
-
-    Args:
-        folder: of the plan.
-        name: of the job.
-        mark: a second place for the file that says that it is done, where Snakemake looks for it when machines share
-            no disk.
 
     Raises:
         LskdError: no such job, or what stopped it.
     """
-    path = folder / "plan.json"
-    if not path.is_file():
-        raise LskdError(f"{path}: there is no plan; `lskd tables` writes one")
-    plan = read_json(path)
-    job = next((job for job in plan["jobs"] if job["name"] == name), None)
-    if job is None:
-        raise LskdError(f"{path}: no job is called {name!r}; `lskd plan --json` has all names")
-    if job["obstacles"]:
-        raise LskdError(f"job {name}: what is installed here cannot run it: {'; '.join(job['obstacles'])}")
-    wanted = plan["wanted"]
-    with one_gpu(Path(wanted["runs"]) / ".gpus"):  # before torch looks for one
-        report = _table(job, wanted) if job["kind"] == "logits" else _run(job, wanted)
-    for place in {marker(folder, name), mark or marker(folder, name)}:
-        write_json(place, report)
-    return str(report["said"])
+    from paper import store  # before hours of training: it needs packages of its own
+    from paper.jobs import make
 
+    jobs = {job.name: job for job in make(plan)}
+    if name not in jobs:
+        raise LskdError(f"plan {plan.name}: no job is called {name!r}; did you mean {nearest(name, jobs)[0]!r}?")
+    job = jobs[name]
+    if job.obstacles:
+        raise LskdError(f"job {name}: what is installed here cannot run it: {'; '.join(job.obstacles)}")
+    hold_one_gpu(Path(plan.runs) / ".gpus")  # before torch looks for one
+    from lskd.data import download_if_missing
+    from lskd.trainer.run import Options, build_table, select_device, train_cached
 
-def _run(job: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    from lskd.trainer.run import train_cached
-
-    options: dict[str, Any] = {"device": wanted["device"], "runs": wanted["runs"]}
-    if job["kind"] == "cohort":  # a network that teaches is looked for without these
-        options |= {"teacher_logits": job["logits"], "table_dtype": wanted["table_dtype"]}
-        options["members"] = job["members"]
-    run, record = train_cached(job["recipe"], seed=job["seed"], settings=job["settings"], **options)
-    failed = [member for member, found in record["members"].items() if found.get("failure")]
-    filed = _file(run, wanted["store"])
-    said = f"{job['name']}: {filed['filed'] or 'not filed: ' + filed['reason']}"
-    if failed:
-        said += f"; {', '.join(failed)} left the finite numbers and stopped early, as the record says"
-    return {"run": str(run), **filed, "stopped": failed, "said": said}
-
-
-def _file(run: Path | str, store: str) -> dict[str, Any]:
-    """Put a run's record into the store. A refusal is kept as a note: days of training must not fail by it."""
-    from paper import store as results
-
+    download_if_missing(job.dataset)
+    if job.kind == "logits":
+        options = Options(device=plan.device, runs=plan.runs, table_dtype=plan.table_dtype, precision=plan.precision)
+        folder, deviation = build_table(job.recipe, settings=job.settings, options=options)
+        return f"{folder}: differs from the live teacher by {deviation:.1e} of its logits' deviation"
+    precision: str = plan.precision
+    begun = runs_of(plan, [job]).get(name)
+    if precision == "auto" and begun and begun.about["execution"]["device"] == select_device(plan.device).type:
+        precision = begun.precision
+    folder, record = train_cached(
+        job.recipe,
+        seed=job.seed,
+        settings=job.settings,
+        members=job.members,
+        device=plan.device,
+        precision=precision,
+        runs=plan.runs,
+        teacher_logits=job.logits or "live",
+        table_dtype=plan.table_dtype,
+    )
     try:
-        path, _ = results.add(run, store)
-    except LskdError as error:
-        return {"filed": None, "reason": str(error)}
-    return {"filed": str(path), "reason": ""}
-
-
-def _table(job: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    from lskd.trainer.run import Options, build_table
-
-    options = Options(device=wanted["device"], runs=wanted["runs"], table_dtype=wanted["table_dtype"])
-    folder, deviation = build_table(job["recipe"], settings=job["settings"], options=options)
-    said = f"{folder}: differs from the live teacher by {deviation:.1e} of its logits' deviation"
-    return {"run": str(folder), "filed": None, "reason": "", "stopped": [], "said": said}
+        said = str(store.add(folder, plan.store)[0])
+    except LskdError as error:  # days of training must not fail by it
+        said = f"{folder}, not filed: {error}"
+    stopped = [member for member, found in record["members"].items() if found.get("failure")]
+    also = f"; {', '.join(stopped)} left the finite numbers and stopped early, as the record says" if stopped else ""
+    return f"{name}: {said}{also}"
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
+def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None, dry_run: bool = False) -> int:
+    """Do what is left, one job after the other; a job that fails ends its own.
+
+    Args:
+        plan: :func:`paper.plan.load` made it with these ``changes``, each KEY=VALUE.
+        minutes: stop then. The job that is interrupted goes on from its newest checkpoint, at most a minute old.
+        dry_run: only list the jobs.
+
+    Returns:
+        0: all is done, 1: something failed, 3: time was over.
+
+    Raises:
+        LskdError: a time that is not positive.
+    """
+    if minutes is not None and not minutes > 0:
+        raise LskdError(f"minutes is {minutes:g}; expected more than 0")
+    from paper.jobs import make
+
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    jobs, failed, over = make(plan), set[str](), False
+    environment = {**os.environ, "LSKD_WORKFLOW_PID": str(os.getpid())}  # a job ends when this process does
+    for job in () if dry_run else left(jobs, runs_of(plan, jobs)):
+        if over := until is not None and time.monotonic() >= until:
+            break
+        if failed & set(job.after):
+            failed.add(job.name)
+            continue
+        print(f"lskd: {job.name}", file=sys.stderr, flush=True)
+        call = command(plan.name, changes, "--job", job.name)
+        with subprocess.Popen(call, env=environment) as child:
+            try:
+                status = child.wait(None if until is None else max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                over = True
+                child.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(30)
+                child.kill()
+                break
+        if status:
+            failed.add(job.name)
+    open_ = report(plan, jobs)
+    return 1 if failed else 3 if over and open_ else 0
+
+
+def report(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
+    """Print how much is done and what is left; returns that."""
+    open_ = left(jobs, runs_of(plan, jobs))
+    possible = [job for job in jobs if not job.obstacles]
+    print(f"lskd: {len(possible) - len(open_)} of {len(possible)} jobs are done")
+    for job in open_[:10]:
+        print(f"  to do: {job.name}")
+    if len(open_) > 10:
+        print(f"  and {len(open_) - 10} more; the same command goes on with them")
+    return open_
+
+
 def start(
     root: Path,
-    config: Mapping[str, Any],
+    name: str,
+    changes: Sequence[str],
     *,
-    profile: str = "local",
+    profile: str,
     slots: int | None = None,
     extra: Sequence[str] = (),
     dry_run: bool = False,
 ) -> int:
-    """Run the jobs of a plan with Snakemake, then draw the tables from what there is; returns the exit status.
+    """Do what is left with Snakemake, many jobs at once; returns the exit status.
 
     Args:
         root: the project.
-        config: see :func:`opened`.
+        name, changes: of the plan, and KEY=VALUE of each of its keys that is changed.
         profile: a folder of ``workflow/profiles``, or any folder with a Snakemake profile.
         slots: how many jobs may hold a GPU at once; by default as many as this machine has, or one. On a cluster,
             its scheduler decides unless this is given.
@@ -227,7 +258,9 @@ def start(
     Raises:
         LskdError: a bad configuration or profile.
     """
+    from lskd.checked import parse_settings
     from paper import snakemake
+    from paper.jobs import make
 
     root = root.resolve()
     place = root / "workflow" / "profiles" / profile
@@ -236,22 +269,40 @@ def start(
         known = ", ".join(sorted(path.name for path in (root / "workflow" / "profiles").glob("*") if path.is_dir()))
         raise LskdError(f"profile {profile!r}: no folder with a config.yaml; workflow/profiles has {known}")
     _check_executor(place)
-    plan = opened(root, config)
+    plan = load(name, parse_settings(changes), root=root)
+    jobs = make(plan)
     if slots is None and place.name == "local":
         slots = max(1, len(gpus()))
     words = ["--profile", str(place), *(["--resources", f"gpu={slots}"] if slots else [])]
     words += ["--dry-run"] if dry_run else []
-    folder = plan["wanted"]["folder"]
     call = [sys.executable, "-m", "snakemake", "--nolock", *words, *extra]
-    call += ["--config", "written=true", f"folder={folder}", "--", "jobs"]
-    status = snakemake.run_alone(call, root, Path(folder))
-    if dry_run:
-        return status
-    return max(abs(status), settle(root, plan))
+    call += ["--config", f"plan={name}", f"set={json.dumps(list(changes))}", "--", "tables"]
+    status = snakemake.run_alone(call, root, Path(plan.folder))
+    if not dry_run:
+        report(plan, jobs)
+    return abs(status)
+
+
+def of_config(config: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """A plan's name and changes from Snakemake's ``--config``: keys of the plan, or all of them in ``set``."""
+    own = [f"{key}={json.dumps(value)}" for key, value in config.items() if key not in ("plan", "preset", "set")]
+    return str(config.get("plan", "paper")), [*own, *config.get("set", [])]
+
+
+def asked_minutes(plan: Plan, job: Job, root: Path) -> int:
+    """Time to ask a cluster for: three times what the benchmark of a GPU says, or all that is allowed."""
+    from paper import job_cost
+
+    rate = job_cost.measured(root)
+    if rate is None or rate.unit != "GPU hours":
+        return plan.minutes
+    return min(plan.minutes, max(30, round(180 * rate.hours(job.multiply_adds))))
 
 
 def _check_executor(profile: Path) -> None:
     """Refuse a profile whose plugin is not installed, with the way to install it."""
+    import yaml
+
     for path in profile.glob("config*.yaml"):
         name = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("executor", "local")
         plugin = f"snakemake_executor_plugin_{name.replace('-', '_')}"
@@ -259,36 +310,7 @@ def _check_executor(profile: Path) -> None:
             raise LskdError(f"{path}: executor {name!r} needs a plugin that is not installed; pip install '.[cluster]'")
 
 
-def settle(root: Path, plan: Mapping[str, Any]) -> int:
-    """After the jobs: file what was refused before, say what is missing, draw the tables; the exit status."""
-    folder, store = Path(plan["wanted"]["folder"]), plan["wanted"]["store"]
-    finished = set(done(folder))
-    jobs = [job for job in plan["jobs"] if not job["obstacles"]]
-    for name in sorted(finished & {job["name"] for job in jobs}):
-        path = marker(folder, name)
-        report = read_json(path)
-        if report["reason"] and Path(report["run"]).is_dir():
-            report |= _file(report["run"], store)
-            write_json(path, report)
-            if report["reason"]:
-                print(f"lskd: {name} is not in {store}: {report['reason']}", file=sys.stderr)
-    left = [job["name"] for job in jobs if job["name"] not in finished]
-    print(f"lskd: {len(jobs) - len(left)} of {len(jobs)} jobs are done")
-    for name in left[:10]:
-        print(f"  to do: {name}")
-    if len(left) > 10:
-        print(f"  and {len(left) - 10} more; the same command goes on with them")
-    return _page(root, folder, store)
-
-
-def _page(root: Path, folder: Path, store: str) -> int:
-    """Execute the tables' notebook on the store, in a process of its own, which needs the book's packages."""
-    from paper import snakemake
-
-    call = [sys.executable, "-m", "lskd.cli", "notebook", "run", PAGE, "-o", os.fspath(folder / f"{PAGE}.ipynb")]
-    call += ["-p", "records", store, "-p", "output", os.fspath(folder / PAGE)]
-    return subprocess.run(call, cwd=root, env=snakemake.environment(root), check=False).returncode
-
+# --- GPUs ------------------------------------------------------------------------------------------------------------
 
 CLUSTERS = ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST")
 
@@ -306,36 +328,27 @@ def gpus() -> list[str]:
     return []
 
 
-@contextmanager
-def one_gpu(folder: Path, names: Sequence[str] | None = None) -> Iterator[str | None]:
-    """Hold one of the GPUs and hide the others from this process, which must not have used any yet.
+def hold_one_gpu(folder: Path) -> str | None:
+    """Hold one of several GPUs until this process ends, and hide the others from it; it must not have used any yet.
 
     Args:
         folder: holds the locks; all jobs of one machine name the same.
-        names: the GPUs, by default :func:`gpus`. With fewer than two there is nothing to choose.
 
-    Yields:
+    Returns:
         Its name; None where there is nothing to choose, or a cluster has chosen.
     """
-    names = gpus() if names is None else names
+    names = gpus()
     if len(names) < 2 or any(key in os.environ for key in CLUSTERS):
-        yield None
-        return
+        return None
     folder.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
     while True:
         for name in names:
-            with (folder / f".gpu-{socket.gethostname()}-{name}").open("w") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                os.environ["CUDA_VISIBLE_DEVICES"] = name
-                try:
-                    yield name
-                finally:
-                    os.environ.pop("CUDA_VISIBLE_DEVICES")
-                    if before is not None:
-                        os.environ["CUDA_VISIBLE_DEVICES"] = before
-                return
+            handle = os.open(folder / f"{socket.gethostname()}-{name}", os.O_CREAT | os.O_RDWR, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            os.environ["CUDA_VISIBLE_DEVICES"] = name
+            return name
         time.sleep(1)

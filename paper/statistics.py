@@ -229,7 +229,7 @@ def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:
 
 
 def rows(group: Group) -> list[dict[str, Any]]:
-    """One row a member: n, seeds, trainers, and of last and best epoch, in percent, ``values`` by seed, mean, sd, low, high.
+    """A row a member: n, seeds, trainers, and of last and best epoch: values by seed, mean, sd, low, high, in percent.
 
     ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one;
     ``last_top5`` and ``best_top5`` are shares among the five largest logits at those epochs, where they were measured.

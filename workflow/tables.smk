@@ -1,82 +1,62 @@
-# The paper's tables: which runs they need, and what those share (paper/jobs.py). By hand:
+# The jobs of a plan of workflow/tables/, many at once: which runs, and what those share (paper/jobs.py). By hand:
 #   lskd plan                                      what would be done, and what it costs
-#   lskd tables [--set tables=[1]] [--profile slurm]
+#   lskd run --profile slurm [--set tables=[1]]
 #   snakemake --profile workflow/profiles/slurm tables
 #
-# A job is named by all that decides it, and ends with a file of that name: nothing is done again because a date has
-# changed. A job that is stopped goes on from its newest checkpoint when it is started again.
+# A job is done when its run has a record. Its file below `done` is for Snakemake alone and made anew in every call: jobs
+# that are done are not in the graph at all. A job that is stopped goes on from its newest checkpoint in the next call.
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
 TABLES_ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(TABLES_ROOT))
 
-from paper import run_jobs
+from lskd.checked import parse_settings
+from paper import plan, run_jobs
 
-TABLES_FOLDER = run_jobs.folder_of(TABLES_ROOT, config)
-TABLES_PYTHON = sys.executable
-TABLES_PLAN = {}  # made when a rule below is asked for: the book does not need it
+TABLES_NAME, TABLES_CHANGES = run_jobs.of_config(config)
+TABLES_PLAN = plan.load(TABLES_NAME, parse_settings(TABLES_CHANGES), root=TABLES_ROOT)
+TABLES_DONE = f"{TABLES_PLAN.folder}/done"
+TABLES_CALL = shlex.join(run_jobs.command(TABLES_NAME, TABLES_CHANGES))
+TABLES_JOBS = {}  # made when a rule below is asked for: the book does not need them
 os.environ["LSKD_WORKFLOW_PID"] = str(os.getpid())  # jobs end when the Snakemake that started them is no longer there
 
 
-def tables_plan():
-    if not TABLES_PLAN:
-        TABLES_PLAN.update(run_jobs.opened(TABLES_ROOT, config))
-    return TABLES_PLAN
+def tables_jobs():
+    """All jobs by name, and the names of those that are left."""
+    if not TABLES_JOBS:
+        from paper import jobs
+
+        listed = jobs.make(TABLES_PLAN)
+        open_ = run_jobs.left(listed, run_jobs.runs_of(TABLES_PLAN, listed))
+        TABLES_JOBS.update(all={job.name: job for job in listed}, left=[job.name for job in open_])
+    return TABLES_JOBS
 
 
-def tables_wanted(key):
-    return lambda wildcards: tables_plan()["wanted"][key]
-
-
-def tables_of(kind):
-    """From wildcards to the job of that kind."""
-
-    def find(wildcards):
-        return next(job for job in tables_plan()["jobs"] if job["name"] == f"{kind}/{wildcards.job}")
-
-    return find
-
-
-def tables_markers(wildcards):
-    """What says that all jobs have ended well, without those that this version cannot run."""
-    return [f"{TABLES_FOLDER}/done/{job['name']}.json" for job in tables_plan()["jobs"] if not job["obstacles"]]
+def tables_files(names):
+    return [f"{TABLES_DONE}/{name}" for name in names if name in tables_jobs()["left"]]
 
 
 def tables_after(kind):
-    find = tables_of(kind)
-    return lambda wildcards: [ancient(f"{TABLES_FOLDER}/done/{name}.json") for name in find(wildcards)["after"]]
+    return lambda wildcards: [ancient(f) for f in tables_files(tables_jobs()["all"][f"{kind}/{wildcards.job}"].after)]
 
 
 def tables_minutes(kind):
-    find = tables_of(kind)
-    return lambda wildcards: find(wildcards)["minutes"]
-
-
-def tables_gpus(wildcards):
-    return 0 if tables_plan()["wanted"]["device"] == "cpu" else 1
+    return lambda wildcards: run_jobs.asked_minutes(TABLES_PLAN, tables_jobs()["all"][f"{kind}/{wildcards.job}"], TABLES_ROOT)
 
 
 localrules:
     tables,
-    jobs,
-    tables_page,
 
 
 rule tables:
     message:
-        "tables: everything is up to date"
+        "tables: all jobs are done"
     input:
-        f"{TABLES_FOLDER}/paper_tables.ipynb",
-
-
-rule jobs:
-    message:
-        "jobs: all are done"
-    input:
-        tables_markers,
+        lambda wildcards: tables_files(tables_jobs()["left"]),
 
 
 # What an endless list of jobs does first decides how soon others can start: teachers, then their tables.
@@ -91,28 +71,11 @@ for tables_kind, tables_priority in (("network", 3), ("logits", 2), ("cohort", 1
         input:
             tables_after(tables_kind),
         output:
-            f"{TABLES_FOLDER}/done/{tables_kind}/{{job}}.json",
-        params:
-            folder=TABLES_FOLDER,
-        threads: tables_wanted("threads")
+            touch(f"{TABLES_DONE}/{tables_kind}/{{job}}"),
+        threads: TABLES_PLAN.threads
         resources:
-            gpu=tables_gpus,
-            mem_mb=tables_wanted("memory_mb"),
+            gpu=0 if TABLES_PLAN.device == "cpu" else 1,
+            mem_mb=TABLES_PLAN.memory_mb,
             runtime=tables_minutes(tables_kind),
         shell:
-            "{TABLES_PYTHON:q} -m lskd.cli tables --job {rule}/{wildcards.job:q} --folder {params.folder:q} --mark {output:q}"
-
-
-rule tables_page:
-    message:
-        "tables: drawn from all records that there are"
-    input:
-        tables_markers,
-    output:
-        f"{TABLES_FOLDER}/paper_tables.ipynb",
-    params:
-        store=tables_wanted("store"),
-        figures=f"{TABLES_FOLDER}/paper_tables",
-    shell:
-        "{TABLES_PYTHON:q} -m lskd.cli notebook run paper_tables -o {output:q}"
-        " -p records {params.store:q} -p output {params.figures:q}"
+            "{TABLES_CALL} --job {rule}/{wildcards.job:q}"

@@ -39,7 +39,6 @@ NOT_RESULTS = {  # a place: {what looks like a result there: why it may be writt
     },
     "book/exercises/toy.toml": {"five minutes": "a page's title"},
     "paper/benchmarks.py": {"1 %": "what a share is called that would be rounded to zero"},
-    "paper/commands.py": {"16 MB": "a limit that is set, in paper.archive"},
     "figures/paper_values.py": {"n = 10,000": "the test images of CIFAR-100, a published value with its source"},
     "figures/published_logs.py": {"± 2": "the half width of a band, chosen"},
     "lskd/rows.py": {"±0.7071": "a formula: one over the root of two"},

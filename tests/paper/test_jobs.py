@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lskd import cli
@@ -15,13 +15,18 @@ from lskd.files import write_json
 from lskd.fingerprint import ROOT
 from lskd.models.registry import model_info
 from lskd.recipes import load_recipe
-from paper import job_cost, job_listing, job_settings, run_jobs
+from lskd.trainer import TRAINER
+from paper import job_cost, job_listing, run_jobs
 from paper import jobs as plan
 from paper import tables as paper_tables
+from paper.plan import Plan, load
+
+SHORT, FULL = "cifar100-resnet56-resnet20-short-30", "cifar100-resnet56-resnet20-full-240"
+FOUR, METHODS = ("alone", "kd_literature", "kd", "kd_ls"), ("dkd", "dkd_ls", "ctkd", "ctkd_ls")
 
 
-def wanted(name: str = "paper", **changes: object) -> job_settings.Wanted:
-    return job_settings.load(name, changes, root=ROOT)
+def wanted(name: str = "paper", **changes: object) -> Plan:
+    return load(name, changes, root=ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +58,26 @@ def test_a_cohort_shares_its_teacher_and_the_table_of_its_logits(paper: list[pla
     assert set(known[six.after[0]].serves) == {1, 2, 4}
 
 
-def test_jobs_come_after_what_they_wait_for_and_a_cycle_is_named(paper: list[plan.Job]) -> None:
-    place = {job.name: i for i, job in enumerate(plan.ordered(paper))}
+def test_jobs_come_after_what_they_wait_for(paper: list[plan.Job]) -> None:
+    place = {job.name: i for i, job in enumerate(paper)}
     assert all(place[before] < place[job.name] for job in paper for before in job.after)
-    first, second = paper[:2]
-    loop = [dataclasses.replace(first, after=(second.name,)), dataclasses.replace(second, after=(first.name,))]
-    with pytest.raises(LskdError, match="jobs wait for each other"):
-        plan.ordered(loop)
-    with pytest.raises(LskdError, match="not among the jobs"):
-        plan.ordered([dataclasses.replace(first, after=("nowhere",))])
+
+
+def test_what_fills_most_cells_an_hour_comes_first() -> None:
+    jobs = plan.make(wanted("cifar100", tables=[2], pairs=["resnet56 -> resnet20", "vgg13 -> vgg8"]))
+    assert [(j.recipe, j.seed, set(j.members)) for j in jobs[:7]] == [
+        *((SHORT, seed, set(FOUR)) for seed in (0, 1, 2)),
+        (FULL, 0, set(FOUR)),
+        (FULL, 0, set(METHODS)),
+        *((FULL, seed, set(FOUR)) for seed in (1, 2)),
+    ]
+    assert {job.logits for job in jobs if job.kind == "cohort"} == {"live"}
+    rest = [(job.kind, job.networks, job.seed) for job in jobs[7:]]
+    cheap, dear = ("cohort", "resnet56 -> resnet20", 0), ("cohort", "vgg13 -> vgg8", 0)
+    assert rest[0] == ("network", "resnet20", 0)  # a cell, and the cheapest
+    assert rest.index(("network", "resnet56", 0)) < rest.index(cheap) < rest.index(dear)
+    assert rest.index(cheap) < rest.index(("network", "resnet20", 1))  # a second seed is worth half
+    assert len({job.name for job in jobs}) == len(jobs)
 
 
 def test_a_name_holds_all_that_decides_a_job(paper: list[plan.Job]) -> None:
@@ -71,8 +87,7 @@ def test_a_name_holds_all_that_decides_a_job(paper: list[plan.Job]) -> None:
     assert {job.name for job in again} <= names  # a part of a plan has the same jobs
     half = plan.make(wanted(tables=[2], pairs=["resnet56 -> resnet20"], table_dtype="float16"))
     changed = [job.kind for job in half if job.name not in names]
-    assert Counter(changed)["logits"] == 1
-    assert Counter(changed)["cohort"] == 6
+    assert Counter(changed) == {"logits": 1, "cohort": 6}
 
 
 def test_parts_of_the_paper_are_chosen_by_table_pair_and_seed() -> None:
@@ -89,12 +104,16 @@ def test_parts_of_the_paper_are_chosen_by_table_pair_and_seed() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 3}, r"unknown key 'epochs'; a recipe's setting is settings\.KEY, in a rehearsal"),
+        ({"epochs": 3}, r"epochs is a recipe's setting; settings\.epochs changes it, in a rehearsal"),
+        ({"setings.epochs": 3}, r"has no 'setings\.epochs'; a recipe's setting is settings\.epochs"),
         ({"settings.epochs": 3}, "settings epochs=3 change the recipes"),
-        ({"tables": [7]}, "tables is .7.; expected some of 1, 2, 3, 4, 5, vit"),
-        ({"seeds": -1}, "seeds is -1; expected how many"),
-        ({"minutes": "long"}, "minutes is 'long'; expected a whole number"),
-        ({"members": "some"}, "members is 'some'; expected printed or all"),
+        ({"tables": [7]}, r"tables\[0\] is 7; expected one of 1, 2, 3, 4, 5, vit"),
+        ({"seeds": -1}, "seeds is -1"),
+        ({"seeds": 0}, "seeds is -1"),
+        ({"minutes": "long"}, r"minutes is 'long' \(str\); expected int"),
+        ({"members": "some"}, "members is 'some'"),
+        ({"sedes": 3}, "has no 'sedes'; did you mean 'seeds'"),
+        ({"first": [{"seeds": [0]}]}, r"first\[0\] needs recipe"),
         ({"rehearsal": True}, "give another, such as build/rehearsal/results"),
     ],
 )
@@ -118,7 +137,7 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     slow = job_cost.measured(tmp_path)
     assert slow is not None
     assert slow.unit == "CPU hours"
-    assert "no GPU has been measured" in job_listing.listing(wanted(), paper, slow, [])
+    assert "no GPU has been measured" in job_listing.listing(wanted(), paper, slow, {})
     gpu = {
         "machine": {"name": "a GPU"},
         "members": ["a"] * 6,
@@ -128,9 +147,10 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     write_json(folder / "gpu.json", gpu)
     fast = job_cost.measured(tmp_path)
     assert fast is not None
-    text = job_listing.listing(wanted(), paper, fast, [paper[0].name])
+    done = run_jobs.Run(tmp_path, {"seed": 0, "config": {"epochs": 240}}, True, 240)
+    text = job_listing.listing(wanted(), paper, fast, {paper[0].name: done})
     assert "GPU hours" in text
-    assert "1 are done" in text
+    assert "1 of 1 done" in text or "1 of 3 done" in text
     assert "CPU hours" not in text
     # The cohort that was measured takes the time that was measured: 6 students, one epoch without tests.
     teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
@@ -164,21 +184,55 @@ def test_the_command_lists_the_jobs_and_their_hours(
     found = json.loads(capsys.readouterr().out)
     assert found["totals"]["jobs"] == 5
     assert found["totals"]["hours"] > 0
-    assert {job["state"] for job in found["jobs"]} <= {"to do", "done"}
+    assert {job["state"] for job in found["jobs"]} <= {"to do", "done", "begun"}
     assert found["estimate"]["unit"] in ("GPU hours", "CPU hours")
 
 
-def test_a_folder_is_of_one_version_of_the_trainer(tmp_path: Path) -> None:
-    config = {"plan": "rehearsal", "folder": str(tmp_path / "jobs")}
-    first = run_jobs.opened(ROOT, config)
-    assert run_jobs.opened(ROOT, config) == first
-    path = tmp_path / "jobs" / "plan.json"
-    write_json(path, {**first, "source": "0" * 64})
-    assert run_jobs.opened(ROOT, config) == first  # nothing is done yet: planned again
-    write_json(path, {**first, "source": "0" * 64})
-    write_json(run_jobs.marker(tmp_path / "jobs", first["jobs"][0]["name"]), {})
-    with pytest.raises(LskdError, match="another version of the trainer's code"):
-        run_jobs.opened(ROOT, config)
+def about(job: plan.Job, **changes: object) -> dict[str, object]:
+    """What a run's folder says of a job's run; ``changes`` of its recipe's configuration."""
+    recipe = load_recipe(job.recipe, settings=job.settings, members=job.members, for_training=False)
+    return {
+        "config": json.loads(json.dumps({**recipe.config(), **changes})),
+        "seed": job.seed,
+        "dataset": {"digest": "d", "train_size": 50_000},
+        "teacher": {"network": job.teacher, "digest": "t"} if job.teacher else None,
+        "teacher_logits": {"source": job.logits, "dtype": "float32"} if job.logits else None,
+        "execution": {"device": "cpu", "precision": "bf16"},
+        "trainer": TRAINER,
+    }
+
+
+def test_a_run_with_a_record_is_done_and_nothing_else(tmp_path: Path) -> None:
+    chosen = {"pairs": ["resnet56 -> resnet20"], "tables": [2], "seeds": [0], "teacher_logits": "table"}
+    config = wanted(runs=str(tmp_path / "runs"), store=str(tmp_path / "store"), **chosen)
+    jobs = plan.make(config)
+    by_kind = {(job.kind, job.networks): job for job in jobs}
+    teacher, cohort = by_kind["network", "resnet56"], by_kind["cohort", "resnet56 -> resnet20"]
+
+    def to_do(plan_: Plan = config) -> list[str]:
+        return [job.name for job in run_jobs.left(jobs, run_jobs.runs_of(plan_, jobs))]
+
+    assert to_do() == [job.name for job in jobs]
+    folder = tmp_path / "runs" / "cifar100" / "a"
+    write_json(folder / "run.json", about(cohort))
+    (folder / "checkpoints" / "step-00001600").mkdir(parents=True)
+    found = run_jobs.runs_of(config, jobs)[cohort.name]
+    assert (found.done, found.epoch, found.precision) == (False, 2, "bf16")  # of 782 steps
+    assert cohort.name in to_do()
+    write_json(folder / "record.json", {})
+    assert cohort.name not in to_do()
+    assert cohort.name in to_do(msgspec.structs.replace(config, precision="float32"))
+    write_json(folder / "run.json", about(cohort, epochs=239))
+    assert cohort.name in to_do()
+    # A record in the store is enough for what no other job needs; a teacher has to be there, with its weights.
+    for job in (teacher, cohort):
+        write_json(tmp_path / "store" / f"{job.kind}.json", {**about(job), "schema": 1})
+    assert cohort.name not in to_do()
+    assert teacher.name in to_do()
+    for job in (job for job in jobs if job.key):
+        write_json(tmp_path / "runs" / job.name.replace("/", "-") / "run.json", about(job))
+        write_json(tmp_path / "runs" / job.name.replace("/", "-") / "record.json", {})
+    assert to_do() == []  # and no table is needed any more
 
 
 def test_a_transformers_teacher_is_trained_at_its_own_size_and_once() -> None:
@@ -192,3 +246,9 @@ def test_a_transformers_teacher_is_trained_at_its_own_size_and_once() -> None:
     (teacher,) = (known[name] for name in teachers)
     trained = load_recipe(teacher.recipe, settings=teacher.settings, for_training=False)
     assert (trained.student, trained.dataset, trained.data["size"]) == ("pycls-ResNet-56", "cifar100_224", 32)
+
+
+def test_what_needs_no_teacher_is_trained_without_one() -> None:
+    """`alone` of a recipe that has a teacher for another member: its run has that member alone."""
+    (job,) = plan.make(wanted(tables=["vit"], pairs=["DeiT-Tiny"], seeds=1))
+    assert (job.kind, job.members, job.teacher, job.after) == ("network", ("alone",), None, ())

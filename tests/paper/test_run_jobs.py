@@ -24,18 +24,19 @@ import pytest
 
 from lskd.files import locked
 from lskd.fingerprint import PACKAGES, ROOT
-from paper.run_jobs import gpus, one_gpu
+from paper.run_jobs import gpus, hold_one_gpu
 
 TRAINER = '''\
 """Stands for the trainer: says that it was called, then does what the file `behaviour` says for this recipe."""
-import json, os, sys, time, types
+import json, os, time
 from pathlib import Path
 from lskd.errors import LskdError
-sys.modules["paper.store"] = types.ModuleType("paper.store")  # light
-sys.modules["paper.store"].add = lambda run, store: (Path(store) / Path(run).name, True)
+from lskd.recipes import load_recipe
 class Options:
     def __init__(self, **options):
         self.__dict__ = options
+def select_device(name):
+    raise AssertionError("nothing was begun")
 def act(kind, recipe, seed):
     with open("calls", "a") as stream:
         print(kind, recipe, seed, os.environ.get("SLURM_JOB_ID", "here"), file=stream)
@@ -46,39 +47,24 @@ def act(kind, recipe, seed):
     if todo == "sleep":
         Path("asleep").touch()
         time.sleep(60)
-    folder = Path("runs") / f"{kind}-{recipe.replace('/', '-')}-{seed}"
+def train_cached(recipe, *, seed, settings, members, runs, teacher_logits, table_dtype, **options):
+    act("train", recipe, seed)
+    config = load_recipe(recipe, settings=settings, members=members).config()
+    taught = any(member["method"] != "plain" for member in config["members"].values())
+    about = {"config": config, "seed": seed, "dataset": {"digest": "d"}, "teacher": None, "trainer": 1}
+    about["teacher_logits"] = {"source": teacher_logits, "dtype": table_dtype} if taught else None
+    about["execution"] = {"device": "cpu", "precision": "float32"}
+    folder = Path(runs) / f"{recipe}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
-def train_cached(recipe, *, seed, settings, members=None, **options):
-    return act("train", recipe, seed), {"members": {name: {} for name in members or ["alone"]}}
+    for name in ("run.json", "record.json"):
+        (folder / name).write_text(json.dumps(about))
+    return folder, {"members": {name: {} for name in members}}
 def build_table(recipe, *, settings, options):
-    return act("table", recipe, 0), 0.0
+    act("table", recipe, 0)
+    return Path("a table"), 0.0
 '''
-NOTEBOOK = {
-    "cells": [
-        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Tables"},
-        {
-            "cell_type": "code",
-            "id": "b",
-            "metadata": {"tags": ["parameters"]},
-            "outputs": [],
-            "execution_count": None,
-            "source": 'records: str = "results"\noutput: str = "build/figures"',
-        },
-        {
-            "cell_type": "code",
-            "id": "c",
-            "metadata": {},
-            "outputs": [],
-            "execution_count": None,
-            "source": "from book.notebook import report\nreport(outputs=[])",
-        },
-    ],
-    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    "nbformat": 4,
-    "nbformat_minor": 5,
-}
 PAIR = "resnet56 -> resnet20"
+LOCAL = ("--profile", "local")
 CHOSEN = ("--set", "tables=[2]", "--set", f'pairs=["{PAIR}"]', "--set", "seeds=1")
 KD, MLKD = "cifar100/resnet56-resnet20", "cifar100/resnet56-resnet20-mlkd"
 TEACHER, STUDENT = "cifar100/alone/resnet56", "cifar100/alone/resnet20"
@@ -93,7 +79,12 @@ def project(tmp_path: Path) -> Path:
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     (root / "lskd" / "trainer" / "run.py").write_text(TRAINER)
-    (root / "notebooks" / "paper_tables.ipynb").write_text(json.dumps(NOTEBOOK))
+    for name, line in (
+        ("lskd/data/__init__.py", "download_if_missing = print"),
+        ("paper/store.py", "add = lambda *_: ('a', True)"),
+    ):
+        with (root / name).open("a") as stream:
+            stream.write(f"{line}\n")
     return root
 
 
@@ -102,7 +93,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "lskd.cli", "tables", *arguments]
+    return [sys.executable, "-m", "lskd.cli", "run", *arguments]
 
 
 def call(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -126,56 +117,70 @@ def behave(root: Path, **told: str) -> None:
     (root / "behaviour").write_text(json.dumps({key.replace("__", " "): value for key, value in told.items()}))
 
 
-def test_one_command_trains_a_teacher_once_and_what_waits_for_it_after_it(project: Path) -> None:
-    done = call(project, *CHOSEN)
+@pytest.mark.parametrize("where", [(), LOCAL])
+def test_one_command_trains_a_teacher_once_and_what_waits_for_it_after_it(
+    project: Path, where: tuple[str, ...]
+) -> None:
+    done = call(project, *where, *CHOSEN)
     assert done.returncode == 0, done.stdout + done.stderr
     order = calls(project)
     assert Counter(order) == dict.fromkeys([f"train {r}" for r in (TEACHER, STUDENT, KD, MLKD)] + [f"table {KD}"], 1)
     assert order.index(f"train {TEACHER}") < order.index(f"table {KD}") < order.index(f"train {KD}")
     assert order.index(f"table {KD}") < order.index(f"train {MLKD}")
     assert "5 of 5 jobs are done" in done.stdout
-    assert (project / "build" / "tables" / "paper_tables.ipynb").is_file()
-    again = call(project, *CHOSEN)
+    again = call(project, *where, *CHOSEN)
     assert again.returncode == 0
     assert calls(project) == order  # nothing was done again
-    more = call(project, *CHOSEN[:-1], "seeds=2")
-    assert more.returncode == 0, more.stderr
-    assert Counter(calls(project)[5:]) == dict.fromkeys([f"train {r}" for r in (TEACHER, STUDENT, KD, MLKD)], 1)
+    shutil.rmtree(project / "build" / "runs" / f"{STUDENT}-0")  # its record alone said that it was done
+    assert call(project, *where, *CHOSEN).returncode == 0
+    assert calls(project)[5:] == [f"train {STUDENT}"]
 
 
 def test_a_failing_job_is_tried_again_and_leaves_the_others_running(project: Path) -> None:
     behave(project, **{f"train__{KD}": "fail", f"train__{STUDENT}": "fail once"})
-    done = call(project, *CHOSEN)
+    done = call(project, *LOCAL, *CHOSEN)
     assert done.returncode != 0
     count = Counter(calls(project))
     assert count[f"train {KD}"] == 2  # and one retry
     assert count[f"train {STUDENT}"] == 2  # the second went well
     assert count[f"train {MLKD}"] == 1
     assert "the stub fails as told" in done.stderr
-    assert "4 of 5 jobs are done" in done.stdout
+    assert "3 of 5 jobs are done" in done.stdout  # the cohort, and the table that it needs
     assert f"to do: cohort/{KD}/seed-0" in done.stdout
-    assert (project / "build" / "tables" / "paper_tables.ipynb").is_file()  # from what there is
     (project / "behaviour").unlink()
-    assert call(project, *CHOSEN).returncode == 0
-    assert calls(project)[sum(count.values()) :] == [f"train {KD}"]
+    assert call(project, *LOCAL, *CHOSEN).returncode == 0
+    assert calls(project)[sum(count.values()) :] == [f"table {KD}", f"train {KD}"]
 
 
-def test_what_waits_for_a_failed_job_is_not_started(project: Path) -> None:
+def test_what_waits_for_a_failed_job_is_not_started_and_the_others_are(project: Path) -> None:
     behave(project, **{f"train__{TEACHER}": "fail"})
     done = call(project, *CHOSEN)
-    assert done.returncode != 0
-    assert Counter(calls(project)) == {f"train {TEACHER}": 2, f"train {STUDENT}": 1}
+    assert done.returncode == 1
+    assert Counter(calls(project)) == {f"train {TEACHER}": 1, f"train {STUDENT}": 1}
     assert "1 of 5 jobs are done" in done.stdout
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) -> None:
+def test_time_that_is_over_stops_a_job_and_says_what_is_left(project: Path) -> None:
+    behave(project, **{f"train__{TEACHER}": "sleep", f"train__{STUDENT}": "fail"})
+    for given, status in (("0.5", 3), ("-1", 2)):
+        done = call(project, *CHOSEN, "--minutes", given)
+        assert done.returncode == status, done.stdout + done.stderr
+    assert "minutes is -1; expected more than 0" in done.stderr
+    assert calls(project) == [f"train {TEACHER}"]
+    assert not (project / "build" / "runs" / f"{TEACHER}-0").exists()
+
+
+@pytest.mark.parametrize(("where", "stop"), [((), signal.SIGTERM), (LOCAL, signal.SIGINT), (LOCAL, signal.SIGKILL)])
+def test_an_interrupted_call_ends_its_job_and_the_next_goes_on(
+    project: Path, where: tuple[str, ...], stop: signal.Signals
+) -> None:
     behave(project, **{f"table__{KD}": "sleep"})
+    words = command(*where, *CHOSEN)
     started = subprocess.Popen(
-        command(*CHOSEN), cwd=project, env=environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        words, cwd=project, env=environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: (project / "asleep").exists())
+        wait_for(lambda: (project / "asleep").exists(), 200)
         if stop == signal.SIGKILL:  # of Snakemake, as when the machine's memory is full: its jobs see it and end
             children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
             os.kill(int(children[0]), stop)
@@ -187,7 +192,7 @@ def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) ->
         started.wait()
     before = calls(project)
     (project / "behaviour").unlink()
-    done = call(project, *CHOSEN)
+    done = call(project, *where, *CHOSEN)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not set(calls(project)[len(before) :]) & {f"train {TEACHER}"}  # what was finished is not done again
     assert f"table {KD}" in calls(project)[len(before) :]
@@ -224,7 +229,7 @@ if name == "sbatch":
     inner = next(w.removeprefix("--wrap=") for w in words if w.startswith("--wrap="))
     if "DIRECT" in os.environ:
         kind, job = re.search(r"--target-jobs '(\\w+):job=(\\S+)'", inner).groups()
-        inner = f"{{shlex.quote(sys.executable)}} -m lskd.cli tables --job {{kind}}/{{job}} --folder build/tables"
+        inner = f"{{shlex.quote(sys.executable)}} -m lskd.cli run {{os.environ['DIRECT']}} --job {{kind}}/{{job}}"
     state = here / f"{{number}}.state"
     state.write_text("RUNNING")
     script = f"( {{inner}} ) && echo COMPLETED > {{state}} || echo FAILED > {{state}}"
@@ -292,7 +297,7 @@ def test_a_cluster_gets_a_submission_a_job_with_what_it_needs(project: Path, slu
     behave(project, **{"train__cifar100/table-4": "fail once"})
     chosen = ("--set", "tables=[4]", "--set", "seeds=1", "--set", "minutes=90", "--set", "threads=2")
     path = f"{slurm}{os.pathsep}{os.environ['PATH']}"
-    done = call(project, "--profile", "slurm", *chosen, PATH=path, DIRECT="yes")
+    done = call(project, "--profile", "slurm", *chosen, PATH=path, DIRECT=shlex.join(chosen))
     assert done.returncode == 0, done.stdout + done.stderr
     assert lines(project) == [
         ["train", "cifar100/alone/resnet32x4", "0", "1"],
@@ -347,6 +352,7 @@ class Cluster(BaseHTTPRequestHandler):
     codes: ClassVar[dict[str, int]] = {}
     place: ClassVar[Path]
     root: ClassVar[Path]
+    words: ClassVar[list[str]]
 
     def answer(self, body: object) -> None:
         content = json.dumps(body).encode()
@@ -365,10 +371,12 @@ class Cluster(BaseHTTPRequestHandler):
             found = re.search(r"--target-jobs '(\w+):job=(\S+)'", " ".join(container["args"]))
             assert found
             job = "/".join(found.groups())
-            folder = self.place / "folder"
-            mark = Path(f"{self.place}/shared{folder}/done/{job}.json")  # where the storage plugin would put it
-            words = ["--job", job, "--folder", str(folder), "--mark", str(mark)]
-            done = subprocess.run(command(*words), cwd=self.root, env=environment(self.root), check=False)
+            done = subprocess.run(
+                command(*self.words, "--job", job), cwd=self.root, env=environment(self.root), check=False
+            )
+            mark = Path(f"{self.place}/shared{self.place}/folder/done/{job}")  # the storage plugin brings it there
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
             self.codes[name] = done.returncode
         self.answer(body)
 
@@ -410,7 +418,7 @@ def test_kubernetes_gets_a_job_with_what_it_needs(
     (tmp_path / "kube.json").write_text(json.dumps(config))
     places = [f"{key}={volume / key}" for key in ("folder", "runs", "store")]
     chosen = ["tables=[2]", "pairs=resnet20", "seeds=1", *places]
-    words = [word for item in chosen for word in ("--set", item)]
+    words = Cluster.words = [word for item in chosen for word in ("--set", item)]
     commands = tmp_path / "commands"
     commands.mkdir()
     program(commands / "rsync", RSYNC)
@@ -438,22 +446,19 @@ def test_jobs_on_one_machine_take_different_gpus(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert gpus() == ["3", "5"]
-    code = "import os, sys, time\nfrom pathlib import Path\nfrom paper.run_jobs import one_gpu\n"
-    code += f"with one_gpu(Path({str(tmp_path)!r})):\n"
-    code += "    print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.readline()\n"
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    try:
-        taken = other.stdout.readline().strip()
-        with one_gpu(tmp_path) as mine:
-            assert {taken, mine} == {"3", "5"}
-            assert os.environ["CUDA_VISIBLE_DEVICES"] == mine
-    finally:
-        other.communicate("\n", timeout=30)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3, 5"
+    code = "import sys\nfrom pathlib import Path\nfrom paper.run_jobs import hold_one_gpu\n"
+    code += f"print(hold_one_gpu(Path({str(tmp_path)!r})), flush=True); sys.stdin.readline()\n"
+    call = [sys.executable, "-c", code]
+    both = [subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert {child.stdout.readline().strip() for child in both if child.stdout} == {"3", "5"}
+    third = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    both[0].kill()  # its GPU is free again, however it ends
+    both[0].communicate()
+    assert third.communicate("\n", timeout=100)[0].strip() in ("3", "5")
+    both[1].communicate("\n", timeout=30)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with one_gpu(tmp_path) as mine:
-        assert mine is None  # the cluster has chosen
+    assert hold_one_gpu(tmp_path) is None  # the cluster has chosen
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3, 5"
 
 
 def test_a_second_process_may_wait_for_a_folder(tmp_path: Path) -> None:

@@ -1,0 +1,210 @@
+"""Runs that travel: a killed one goes on elsewhere with the same bits, a finished one arrives whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lskd import evidence
+from lskd.cli import main
+from lskd.errors import LskdError
+from lskd.files import read_json
+from lskd.records import identity, load_record
+from lskd.trainer.run import train_cached
+from paper.archive import LIMIT, bring, export
+from paper.store import content_digest
+
+RECIPE = """
+dataset = "digit_pairs"
+student = "resnet8"
+epochs = 3
+batch_size = 50
+learning_rate = 0.05
+milestones = [2]
+momentum = 0.9
+weight_decay = 5e-4
+data = {train_size = 200, test_size = 200, resolution = 8}
+
+[members.alone]
+method = "plain"
+
+[members.same]
+method = "plain"
+"""
+# Ends the process, without any chance to tidy up, when the checkpoint after six steps has just been written.
+KILLED = """
+import os, signal, sys
+from lskd.trainer import checkpoint, run
+save = checkpoint.save
+def deadly(folder, state, **named):
+    written = save(folder, state, **named)
+    if state.step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return written
+checkpoint.save = deadly
+run.train_cached(sys.argv[1], runs=sys.argv[2], device="cpu", checkpoint_seconds=0, progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("recipe") / "short.toml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_cached(recipe, runs=tmp_path_factory.mktemp("runs"), device="cpu", progress=False)[0]
+
+
+@pytest.fixture(scope="module")
+def killed(recipe: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same run, which ended in its second epoch."""
+    runs = tmp_path_factory.mktemp("killed")
+    done = subprocess.run([sys.executable, "-c", KILLED, recipe, str(runs)], capture_output=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (folder,) = runs.iterdir()
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: m["weights"]["digest"] for name, m in load_record(folder)["members"].items()}
+
+
+def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
+    recipe: str, finished: Path, killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["archive", "export", str(killed), "--out", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.name == f"{killed.name}-step00000006.zip"
+    assert path.stat().st_size < LIMIT
+    runs = tmp_path / "elsewhere"
+    words = ["archive", "import", str(path), "--runs", str(runs), "--store", str(tmp_path / "store")]
+    assert main(words) == 0
+    assert f"{runs / killed.name}: goes on after step 6" in capsys.readouterr().out
+    folder, record = train_cached(recipe, runs=runs, device="cpu", progress=False)
+    assert folder == runs / killed.name
+    assert record["sessions"] == 2
+    assert digests(folder) == digests(finished)
+    assert [m["epochs"] for m in record["members"].values()] == [
+        m["epochs"] for m in load_record(finished)["members"].values()
+    ]
+    assert main(words) == 0  # it is finished there: nothing goes back
+    assert "is as far already; nothing was changed" in capsys.readouterr().out
+    assert digests(folder) == digests(finished)
+    assert not (tmp_path / "store").exists()
+
+
+def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path: Path) -> None:
+    run = tmp_path / killed.name
+    shutil.copytree(killed, run)
+    assert export(run, tmp_path).name.endswith("-step00000006.zip")
+    (run / "checkpoints" / "step-00000006" / "state.safetensors").write_bytes(b"half")
+    older = export(run, tmp_path)
+    assert older.name.endswith("-step00000005.zip")
+    folder, _ = bring(older, runs=tmp_path / "runs")
+    assert bring(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
+    assert bring(older, runs=tmp_path / "runs")[1].startswith("is as far already")
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(LskdError, match="no whole checkpoint there yet"):
+        export(run, tmp_path)
+
+
+def test_a_finished_run_arrives_in_the_store_with_its_evidence(finished: Path, tmp_path: Path) -> None:
+    path = export(finished, tmp_path / "out")
+    assert path.name == f"{finished.name}.zip"
+    assert export(finished, tmp_path / "again").read_bytes() == path.read_bytes()
+    stored, told = bring(path, store=tmp_path / "results", runs=tmp_path / "runs")
+    assert told == "added, with evidence of 2 networks"
+    assert content_digest(load_record(stored)) == content_digest(load_record(finished))
+    for member in load_record(finished)["members"].values():
+        name = member["evidence"]["file"]
+        assert (stored.with_suffix("") / name).read_bytes() == (finished / "compact" / name).read_bytes()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert bring(path, store=tmp_path / "results")[1].startswith("was there already")
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == before
+    with pytest.raises(LskdError, match=r"its archive has 0\.\d MB, and 0\.001 MB are allowed; allow more"):
+        export(finished, tmp_path / "small", limit=1000)
+    assert not list((tmp_path / "small").iterdir())
+    with pytest.raises(LskdError, match="no run there"):
+        export(tmp_path, tmp_path)
+
+
+def changed(good: Path, bad: Path, change: Callable[[str, bytes], bytes], *, more: bool = False) -> None:
+    """A sound zip file whose contents went through ``change``, and whose manifest agrees with them."""
+    with zipfile.ZipFile(good) as old:
+        contents = {name: old.read(name) for name in old.namelist()}
+    manifest = json.loads(contents.pop("manifest.json"))
+    contents = {name: change(name, content) for name, content in contents.items()}
+    contents |= {"../more.npz": b"more"} if more else {}
+    manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    with zipfile.ZipFile(bad, "w") as new:
+        new.writestr("manifest.json", json.dumps(manifest))
+        for name, content in contents.items():
+            new.writestr(name, content)
+
+
+def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed: Path, tmp_path: Path) -> None:
+    good, begun, bad = export(finished, tmp_path / "out"), export(killed, tmp_path / "out"), tmp_path / "bad.zip"
+    packs = {p.name: p.read_bytes() for p in (finished / "compact").iterdir()}
+    one = min(packs)
+
+    def refused(words: str) -> None:
+        with pytest.raises(LskdError, match=rf"bad\.zip: .*{words}"):
+            bring(bad, store=tmp_path / "results", runs=tmp_path / "runs")
+        assert not (tmp_path / "results").exists(), words
+        assert not (tmp_path / "runs").exists(), words
+
+    content = good.read_bytes()
+    bad.write_bytes(content[: len(content) // 2])
+    refused("damaged, or no archive")
+    middle = len(content) // 2
+    bad.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    refused("damaged")
+    with zipfile.ZipFile(bad, "w") as foreign:
+        foreign.writestr("holiday.txt", "no run")
+    refused("not an archive of a run")
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:  # sound, but not what was packed
+        for name in old.namelist():
+            new.writestr(name, b"else" if name == one else old.read(name))
+    refused(f"{one} is not what its manifest says")
+    for source, file in ((good, "record.json"), (begun, "run.json")):
+        changed(source, bad, lambda n, c, f=file: c.replace(b'"seed": 0', b'"seed": 7') if n == f else c)  # type: ignore[misc]
+        refused(f"its {file} says it is run .* it was changed")
+    for key, words in (("weights_digest", "belongs to weights .* the record's"), ("dataset_digest", "other data")):
+        pack = evidence.load(finished / "compact" / one)
+        evidence.save(replace(pack, meta={**pack.meta, key: "another"}), tmp_path / "other.npz")
+        foreign_pack = (tmp_path / "other.npz").read_bytes()
+        changed(good, bad, lambda n, c, pack=foreign_pack: pack if n == one else c)  # type: ignore[misc]
+        refused(words)
+    changed(good, bad, lambda n, c: b"no pack" if n in packs else c)
+    refused("cannot be read")
+    changed(good, bad, lambda n, c: c, more=True)
+    refused("of which its record knows nothing")
+    changed(begun, bad, lambda n, c: c[:-1] + b"\0" if n == "state.safetensors" else c)
+    refused("its checkpoint is not of its run")
+    with pytest.raises(LskdError, match=r"none\.zip: no such archive"):
+        bring(tmp_path / "none.zip")
+
+
+def test_a_name_that_leaves_the_folder_is_refused(killed: Path, tmp_path: Path) -> None:
+    about = read_json(killed / "run.json")
+    about["config"]["name"] = "../../elsewhere"
+    about["identity"] = identity(about)
+    bad = tmp_path / "bad.zip"
+    changed(export(killed, tmp_path), bad, lambda n, c: json.dumps(about).encode() if n == "run.json" else c)
+    with pytest.raises(LskdError, match="nothing was imported"):
+        bring(bad, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
