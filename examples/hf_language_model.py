@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 
+import generated
 import torch
 import torch.nn.functional as F
 from hf_trainer import DistillationTrainer, settings
@@ -32,15 +33,7 @@ def language_model(width: int, seed: int) -> nn.Module:
     """At random. Yours: ``AutoModelForCausalLM.from_pretrained(...)``, both of one vocabulary."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=50, max_position_embeddings=32, **sizes))
-
-
-def texts(count: int) -> list[dict[str, Tensor]]:
-    """Tokens of 5 to 16 a text; nothing is learned from the first two, the prompt."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(5, 17, (count,), generator=generator).tolist()
-    tokens = [torch.randint(50, (n,), generator=generator) for n in lengths]
-    return [{"input_ids": x, "labels": torch.cat([torch.tensor([-100, -100]), x[2:]])} for x in tokens]
+    return LlamaForCausalLM(LlamaConfig(vocab_size=generated.TOKENS, max_position_embeddings=32, **sizes))
 
 
 def collate(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -58,7 +51,7 @@ def main(steps: int = 8) -> tuple[nn.Module, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         some = settings(folder, learning_rate=1e-2, per_device_train_batch_size=4, gradient_accumulation_steps=2)
         trainer = LanguageModelTrainer(
-            student, some, train_dataset=texts(8 * steps), data_collator=collate, teacher=teacher
+            student, some, train_dataset=generated.texts(8 * steps), data_collator=collate, teacher=teacher
         )
         trainer.train()
     return student, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

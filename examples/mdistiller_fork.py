@@ -7,7 +7,6 @@ from typing import Any
 
 import generated
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -17,9 +16,9 @@ from lskd.losses import kd_loss
 class Distiller(nn.Module):
     """What the fork has already, in short: both networks return logits and features, the teacher stays as it is."""
 
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: Any) -> None:
         super().__init__()
-        self.student, self.teacher = student, teacher
+        self.student, self.teacher, self.cfg = student, teacher, cfg
 
     def train(self, mode: bool = True) -> Distiller:
         super().train(mode)
@@ -31,17 +30,13 @@ class Distiller(nn.Module):
 
 
 class KD(Distiller):
-    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: Any) -> None:
-        super().__init__(student, teacher)
-        self.cfg = cfg.KD
-
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_student, _ = self.student(image)
         with torch.no_grad():
             logits_teacher, _ = self.teacher(image)
-        loss_ce = self.cfg.LOSS.CE_WEIGHT * F.cross_entropy(logits_student, target)
-        loss_kd = kd_loss(logits_student, logits_teacher, temperature=self.cfg.TEMPERATURE, standardize=True)
-        return logits_student, {"loss_ce": loss_ce, "loss_kd": self.cfg.LOSS.KD_WEIGHT * loss_kd}
+        loss_ce = self.cfg.KD.LOSS.CE_WEIGHT * nn.functional.cross_entropy(logits_student, target)
+        loss_kd = kd_loss(logits_student, logits_teacher, temperature=self.cfg.KD.TEMPERATURE, standardize=True)
+        return logits_student, {"loss_ce": loss_ce, "loss_kd": self.cfg.KD.LOSS.KD_WEIGHT * loss_kd}
 
 
 def main(steps: int = 8) -> tuple[nn.Module, list[float]]:

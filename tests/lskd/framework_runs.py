@@ -114,7 +114,7 @@ def hf_trainer(example: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def hf_language_model(example: dict[str, Any], steps: int) -> dict[str, Any]:
-    texts, network = example["texts"](8 * steps), example["language_model"]
+    texts, network = generated.texts(8 * steps), example["language_model"]
 
     def one(student: nn.Module, teacher: nn.Module, some: Any) -> Tensor:
         """The mean over tokens, text by text and so without padding."""
