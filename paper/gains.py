@@ -17,7 +17,7 @@ import pandas as pd
 
 from lskd.records import computed_with, trainer_of
 from paper import published
-from paper.members import order
+from paper.members import EFFECTIVE, order
 from paper.statistics import ENOUGH_SEEDS, Mean, accuracies, settings_of, summarize
 from paper.store import STORE, Group, groups
 from paper.text import counted, data_name, duration, signed
@@ -37,7 +37,6 @@ __all__ = [
 
 TABLES_1_2 = "released README (= paper Tables 1-2"
 PUBLISHED_EPOCHS = 240  # of the paper's CIFAR-100 runs
-EFFECTIVE = "kd_effective"  # the third arm: plain KD whose weight is divided by both deviations, image by image
 LITERATURE = (4.0, 0.9)  # temperature and weight of the KD that the paper's tables quote
 BASELINES = {
     "same": "KD at the same temperature and weight",
@@ -131,7 +130,7 @@ def _of(group: Group, epoch: str) -> list[Gain]:
     for ls in standard:
         for name in plain:
             settings = settings_of(members[name])
-            if name == EFFECTIVE:
+            if name.endswith(EFFECTIVE):
                 baseline = "effective"
             elif settings == settings_of(members[ls]):
                 baseline = "same"

@@ -17,6 +17,9 @@ LITERATURE = "_literature"  # without LS at the settings of the literature, wher
 LIKE = "_like_for_like"  # without LS at the settings of "kd_ls", where "kd" has those of the literature
 
 
+EFFECTIVE = "_effective"  # without LS, the weight divided by both deviations of the logits: LS as a weight alone
+
+
 def label(member: str, *, method: str = "", standardize: bool | None = None) -> str:
     """What readers call a member: ``"kd_ls"`` is "KD + LS". Other names keep their own: "KD + LS (kd_t4_ls)"."""
     if member == "teacher":
@@ -24,9 +27,10 @@ def label(member: str, *, method: str = "", standardize: bool | None = None) -> 
     stem, ls = member.removesuffix(SUFFIX), member.endswith(SUFFIX) if standardize is None else standardize
     if member == "alone" or (method or stem) == "plain":
         return METHODS["plain"]
-    family = method or stem.removesuffix(LIKE).removesuffix(LITERATURE)
+    kinds = {LIKE: "like for like", LITERATURE: "literature", EFFECTIVE: "effective weight"}
+    family = method or next((stem.removesuffix(kind) for kind in kinds if stem.endswith(kind)), stem)
     name = METHODS.get(family, family.upper()) + (" + LS" if ls else "")
-    for suffix, words in ((LIKE, "like for like"), (LITERATURE, "literature")):
+    for suffix, words in kinds.items():
         if stem == f"{family}{suffix}":
             return f"{name}, {words}"
     return name if stem in ("", method, *METHODS) else f"{name} ({member})"

