@@ -26,7 +26,7 @@ def _notebook(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="execute one, strictly: wrong parameters are errors before it starts")
     run.add_argument("name", help="a name in notebooks/ or a path")
-    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="a parameter")
+    run.add_argument("-p", nargs="+", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
     run.add_argument("-o", "--output", metavar="FILE", help="default: build/notebooks/NAME.ipynb")
     run.set_defaults(call=_notebook_run)
     listing = actions.add_parser("list", help="names, with parameters, types and defaults")
@@ -36,10 +36,14 @@ def _notebook(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _notebook_run(given: argparse.Namespace) -> int:
     from book import notebook as notebooks
 
-    twice = {key for key, _ in given.p if [k for k, _ in given.p].count(key) > 1}
-    if twice:
+    # KEY VALUE is an older form, which papermill has too
+    pairs = [words if len(words) == 2 else words[0].split("=", 1) for words in given.p]
+    if wrong := [words for words, pair in zip(given.p, pairs, strict=True) if len(words) > 2 or len(pair) < 2]:
+        raise LskdError(f"{given.name}: -p {' '.join(wrong[0])}: expected KEY=VALUE, for example epochs=2")
+    keys = [key for key, _ in pairs]
+    if twice := {key for key in keys if keys.count(key) > 1}:
         raise LskdError(f"{given.name}: parameter {', '.join(sorted(twice))} is given more than once")
-    result = notebooks.run(given.name, dict(given.p), given.output)
+    result = notebooks.run(given.name, dict(pairs), given.output)
     print(f"{short(result.notebook)} in {result.seconds:.0f} s", *result.outputs, sep="\n  ")
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import json
 import os
 import re
@@ -42,11 +43,23 @@ class Result:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def at_root() -> None:
-    """Work in the project's folder, from which the paths in notebooks start.
+def at_root(scope: dict[str, Any] | None = None) -> None:
+    """First line of every notebook: work in the project's folder, and check the parameters that were given.
 
-    JupyterLab, VS Code and Binder start a notebook in its own folder, ``notebooks/``; :func:`run` does not.
+    JupyterLab, VS Code and Binder start a notebook in its own folder, ``notebooks/``; :func:`run` does not, and checks
+    parameters before it starts a kernel. Plain papermill does neither.
+
+    Args:
+        scope: the notebook's ``globals()``; parameters in it become what their declared types say.
+
+    Raises:
+        LskdError: a parameter of another type.
     """
+    kinds = (scope or {}).get("__annotations__", {})
+    written = {name: k if isinstance(k, str) else inspect.formatannotation(k) for name, k in kinds.items()}
+    parameters = [typed.Parameter(name, kind, None) for name, kind in written.items()]
+    if scope:
+        scope.update(typed.bind(parameters, {p.name: scope[p.name] for p in parameters}, "notebook"))
     here = Path.cwd()
     if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
         os.chdir(here.parent)

@@ -10,22 +10,22 @@ The cell tagged ``parameters`` holds annotated assignments with literal defaults
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import io
-import json
-import math
-import re
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from lskd.checked import convert, read_text
 from lskd.errors import LskdError
 
 __all__ = ["Parameter", "bind", "read"]
 
-SCALARS = ("str", "int", "float", "bool", "None")
-CONTAINERS = ("list", "dict")
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Parameter:
     type: str
     default: Any
     comment: str = ""
+
+    @property
+    def wanted(self) -> Any:
+        return _type(self.type)
 
 
 def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
@@ -68,7 +72,13 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
         name, type_name = node.target.id, ast.unparse(node.annotation)
         if name in found:
             raise LskdError(f"{place}: parameter {name} is declared twice")
-        _check_type(type_name, f"{place}: parameter {name}")
+        try:
+            _type(type_name)
+        except ValueError:
+            raise LskdError(
+                f"{place}: parameter {name} has type {type_name}; expected {', '.join(TYPES)}, list[...], "
+                "dict[str, ...] or a union of these and None with |"
+            ) from None
         if node.value is None:
             raise LskdError(f"{place}: parameter {name} has no default")
         try:
@@ -77,8 +87,10 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
             raise LskdError(
                 f"{place}: the default of {name} is `{ast.unparse(node.value)}`; expected a literal value"
             ) from None
-        if not _fits(default, type_name):
-            raise LskdError(f"{place}: the default of {name} is {_describe(default)}; expected {type_name}")
+        try:
+            convert(default, _type(type_name), place)
+        except LskdError:
+            raise LskdError(f"{place}: the default of {name} is {_describe(default)}; expected {type_name}") from None
         found[name] = Parameter(name, type_name, default, comments.get(node.end_lineno or node.lineno, ""))
     return list(found.values())
 
@@ -86,9 +98,8 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
 def bind(parameters: Sequence[Parameter], given: Mapping[str, object], where: str) -> dict[str, Any]:
     """Check given values against declared parameters and convert text to the declared types.
 
-    Text for a parameter that is not declared ``str`` is read as the command line gives it: ``none``, ``true``,
-    ``false`` in any case, numbers, JSON for lists and dictionaries, ``a,b`` for lists of strings.
-    An int serves for a float; a bool never serves for a number.
+    Text is read as the command line gives it (:func:`lskd.checked.readings`). An int serves for a float; a bool never
+    serves for a number.
 
     Returns:
         The given values alone, converted, in the order of declaration.
@@ -109,100 +120,29 @@ def bind(parameters: Sequence[Parameter], given: Mapping[str, object], where: st
 
 
 def _converted(value: object, parameter: Parameter, where: str) -> Any:
-    if isinstance(value, str):
-        for alternative in sorted(_alternatives(parameter.type), key=lambda t: t == "str"):
-            converted = _from_text(value, alternative)
-            if converted is not _NOTHING and _fits(converted, alternative):
-                return converted
-    elif type(value) is int and {"float", "int"} & set(_alternatives(parameter.type)) == {"float"}:
-        value = float(value)
-    if isinstance(value, str) or not _fits(value, parameter.type):
-        raise LskdError(f"{where}: parameter {parameter.name} is {_describe(value)}; expected {parameter.type}")
-    return value
-
-
-_NOTHING = object()
-
-
-def _from_text(text: str, type_name: str) -> Any:
-    """``text`` as a value of one type without alternatives, or ``_NOTHING``."""
-    stripped, base = text.strip(), type_name.partition("[")[0]
-    if base == "str":
-        return text
-    if base == "None":
-        return None if stripped.lower() == "none" else _NOTHING
-    if base == "bool":
-        return {"true": True, "false": False}.get(stripped.lower(), _NOTHING)
-    if base == "int":
-        return int(stripped) if re.fullmatch(r"[+-]?[0-9]+", stripped) else _NOTHING
-    if base == "float":
-        try:
-            return float(stripped)
-        except ValueError:
-            return _NOTHING
-    if type_name == "list[str]" and not stripped.startswith("["):
-        return [item.strip() for item in stripped.split(",")] if stripped else []
+    read = read_text if isinstance(value, str) else convert
     try:
-        return json.loads(stripped, parse_constant=lambda name: _NOTHING)  # NaN and Infinity are not JSON
-    except ValueError:
-        return _NOTHING
+        return read(value, parameter.wanted, where)  # type: ignore[arg-type]
+    except LskdError:
+        found = f"{where}: parameter {parameter.name} is {_describe(value)}"
+        raise LskdError(f"{found}; expected {parameter.type}") from None
 
 
-def _fits(value: object, type_name: str) -> bool:
-    return any(_fits_one(value, alternative) for alternative in _alternatives(type_name))
+def _type(text: str) -> Any:
+    """A type as written, of a few known words alone.
 
-
-def _fits_one(value: object, type_name: str) -> bool:
-    base, inner = _split(type_name)
-    if base == "None":
-        return value is None
-    if base == "bool":
-        return isinstance(value, bool)
-    if base == "int":
-        return isinstance(value, int) and not isinstance(value, bool)
-    if base == "float":
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if base == "str":
-        return isinstance(value, str)
-    if base == "list":
-        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value if inner)
-    keys, values = inner if inner else ("str", "")
-    return isinstance(value, dict) and all(
-        _fits(key, keys) and (not values or _fits(item, values)) for key, item in value.items()
-    )
-
-
-def _alternatives(type_name: str) -> list[str]:
-    """``"int | None"`` to its parts; a union inside brackets stays whole."""
-
-    def parts(node: ast.expr) -> list[str]:
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-            return parts(node.left) + parts(node.right)
-        return [ast.unparse(node)]
-
-    return parts(ast.parse(type_name, mode="eval").body)
-
-
-def _split(type_name: str) -> tuple[str, list[str]]:
-    """``"dict[str, int]"`` to ``("dict", ["str", "int"])``."""
-    node = ast.parse(type_name, mode="eval").body
-    if not isinstance(node, ast.Subscript):
-        return type_name, []
-    inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    return ast.unparse(node.value), [ast.unparse(item) for item in inner]
-
-
-def _check_type(type_name: str, place: str) -> None:
-    for alternative in _alternatives(type_name):
-        base, inner = _split(alternative)
-        expected = {"list": (0, 1), "dict": (0, 2)}.get(base, (0,))
-        if base not in SCALARS + CONTAINERS or len(inner) not in expected:
-            raise LskdError(
-                f"{place} has type {type_name}; expected {', '.join(SCALARS + CONTAINERS)}, list[...], "
-                "dict[str, ...] or a union of these with |"
-            )
-        for item in inner:
-            _check_type(item, place)
+    Raises:
+        ValueError: another one.
+    """
+    tree = ast.parse(text, mode="eval")
+    if {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} <= set(TYPES) and not any(
+        isinstance(node, ast.Call | ast.Attribute) for node in ast.walk(tree)
+    ):
+        with contextlib.suppress(TypeError):
+            wanted = eval(compile(tree, "<type>", "eval"), {"__builtins__": {}}, TYPES)
+            msgspec.inspect.type_info(wanted)
+            return wanted
+    raise ValueError(text)
 
 
 def _describe(value: object) -> str:

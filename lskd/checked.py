@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +18,7 @@ import numpy as np
 
 from lskd.errors import LskdError, check_keywords, hint
 
-__all__ = ["Count", "Natural", "arguments", "convert", "parse_settings"]
+__all__ = ["Count", "Natural", "arguments", "convert", "parse_settings", "read_text", "readings"]
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -77,18 +79,43 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, Any]:
-    """``["epochs=2", "members.kd.temperature=3.0"]`` to a dictionary; values are TOML, bare words strings."""
+    """``["epochs=2", "members.kd.temperature=3.0"]`` to a dictionary; values as :func:`readings` has them first."""
     out: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
             raise LskdError(f"setting {item!r}: expected key=value, for example epochs=2")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        out[key.strip()] = value
+        out[key.strip()] = next(readings(text))
     return out
+
+
+def read_text(text: str, wanted: Any, where: str) -> Any:
+    """What somebody wrote in a command as the type ``wanted``: the first of :func:`readings` that it can be.
+
+    Raises:
+        LskdError: none can; names the place.
+    """
+    for reading in readings(text):
+        with contextlib.suppress(LskdError):
+            return convert(reading, wanted, where)
+    return convert(text, wanted, where)
+
+
+def readings(text: str) -> Iterator[Any]:
+    """What a text may mean, likeliest first: TOML, in any case (``True``), None, JSON, itself, a list of words."""
+    stripped = text.strip()
+    for spelled in (stripped, stripped.lower()):
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            found = tomllib.loads(f"value = {spelled}")
+            if set(found) == {"value"} and not hasattr(found["value"], "isoformat"):  # a date is text here
+                yield found["value"]
+    if stripped.lower() == "none":
+        yield None
+    with contextlib.suppress(ValueError):
+        yield json.loads(stripped)
+    yield text
+    if not stripped.startswith("["):
+        yield [item.strip() for item in stripped.split(",")] if stripped else []
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -160,6 +160,8 @@ def _parser(more: Iterable[Plugin]) -> argparse.ArgumentParser:
 
 
 def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from lskd.trainer.options import add_arguments
+
     train = commands.add_parser("train", help="train a recipe's networks; goes on where an earlier call stopped")
     what = train.add_mutually_exclusive_group(required=True)
     what.add_argument("--recipe", metavar="NAME", help="a name in recipes/, RECIPE/MEMBER, or a .toml file")
@@ -169,23 +171,7 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: epochs=2")
     train.add_argument("--members", metavar="A,B", help="train only these members of the recipe")
-    train.add_argument("--device", default="auto", help="auto (a GPU when there is one), cpu, cuda or cuda:N")
-    train.add_argument("--runs", default="build/runs", metavar="DIR", help="where finished runs and teachers are kept")
-    train.add_argument(
-        "--teacher-logits", default="live", choices=("auto", "live", "table"), help="auto: what needs fewer forwards"
-    )
-    train.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
-    train.add_argument(
-        "--precision",
-        default="auto",
-        choices=("auto", "float32", "tf32", "bf16"),
-        help="bf16: GPUs, and processors with AMX",
-    )
-    train.add_argument("--no-fused", action="store_true", help="several kernels an optimiser step, on a GPU")
-    train.add_argument("--no-graph", action="store_true", help="launch kernel by kernel, on a GPU, not a CUDA graph")
-    train.add_argument("--no-streams", action="store_true", help="one member after the other, on a GPU")
-    train.add_argument("--sync-batchnorm", action="store_true", help="under torchrun: statistics of the whole batch")
-    train.add_argument("--log", choices=("jsonl", "tensorboard"), help="write each epoch as it ends")
+    add_arguments(train)
     train.set_defaults(call=_train_run)
 
 
@@ -193,6 +179,7 @@ def _train_run(given: argparse.Namespace) -> int:
     from lskd.data import download_if_missing
     from lskd.recipes import alone_recipe, load_recipe, parse_settings, recipe_and_members
     from lskd.trainer import distributed, run
+    from lskd.trainer.options import from_arguments
 
     members = [name.strip() for name in given.members.split(",")] if given.members else None
     settings = parse_settings(given.set)
@@ -204,10 +191,7 @@ def _train_run(given: argparse.Namespace) -> int:
     else:
         recipe, members = recipe_and_members(given.recipe, members)
     download_if_missing(load_recipe(recipe, settings=settings, members=members).dataset)
-    options = {"seed": given.seed, "settings": settings, "members": members, "device": given.device, "runs": given.runs}
-    options |= {"teacher_logits": given.teacher_logits, "table_dtype": given.table_dtype, "log": given.log}
-    options |= {"precision": given.precision, "fused": not given.no_fused}
-    options |= {"graph": not given.no_graph, "streams": not given.no_streams, "sync_batchnorm": given.sync_batchnorm}
+    options = {"seed": given.seed, "settings": settings, "members": members, **from_arguments(given)}
     if given.out:
         Path(given.out).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before a teacher is trained
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
@@ -232,6 +216,8 @@ def _train_run(given: argparse.Namespace) -> int:
 
 
 def _table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from lskd.trainer.options import add_arguments
+
     table = commands.add_parser("table", help="a teacher's logits for every weak view, computed once")
     tasks = table.add_subparsers(title="actions", metavar="ACTION", required=True)
     for word, text in (
@@ -241,10 +227,8 @@ def _table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         task = tasks.add_parser(word, help=text)
         task.add_argument("--recipe", required=True, metavar="NAME", help="whose teacher and data")
         task.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
-        task.add_argument("--table-dtype", default="float32", choices=("float32", "float16"))
         task.add_argument("--out", metavar="DIR", help="default: below --runs, named by its content")
-        task.add_argument("--runs", default="build/runs", metavar="DIR")
-        task.add_argument("--device", default="auto")
+        add_arguments(task, "device", "runs", "table_dtype")
         task.set_defaults(call=_table_make, action=word)
     showing = tasks.add_parser("show", help="what a table holds and how much of it is there")
     showing.add_argument("folder", metavar="DIR")
@@ -254,8 +238,9 @@ def _table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _table_make(given: argparse.Namespace) -> int:
     from lskd.recipes import parse_settings
     from lskd.trainer import run
+    from lskd.trainer.options import from_arguments
 
-    options = run.Options(device=given.device, runs=given.runs, table_dtype=given.table_dtype)
+    options = run.Options(**from_arguments(given))
     folder = Path(given.out) if given.out else None
     action = run.build_table if given.action == "build" else run.verify_table
     folder, deviation = action(given.recipe, settings=parse_settings(given.set), folder=folder, options=options)

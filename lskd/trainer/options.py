@@ -1,50 +1,57 @@
-"""How a run is carried out, beside what it is."""
+"""How a run is carried out, beside what it is: the one list from which commands, calls and records take it."""
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
-from dataclasses import dataclass
+import typing
+from dataclasses import dataclass, fields
 from pathlib import Path
-
-import torch
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, Literal
 
 from lskd.errors import LskdError
 
-__all__ = ["RUNS", "Options", "select_device"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["RUNS", "Options", "add_arguments", "from_arguments", "select_device"]
 
 RUNS = "build/runs"
+HERE = ("device", "runs", "checkpoint_seconds", "progress", "log")  # of one machine and call, not of a result
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is carried out, beside what it is.
+    """How a run is carried out, beside what it is. These sentences are the help of ``lskd train`` too.
 
     Attributes:
-        device: "auto" takes a GPU when there is one.
-        runs: where a teacher and its table are looked for, and made if they are not there yet.
+        device: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:N".
+        runs: folder where finished runs, teachers and their tables are looked for, and made if they are not there yet.
         checkpoint_seconds: time between checkpoints within an epoch, 0 for one after every step; there is always one
             at an epoch's end.
         progress: show a progress bar and what was chosen on standard error.
         teacher_logits: "live" passes every batch through the teacher, "table" reads what it said of each view
             (:mod:`lskd.trainer.table`), "auto" takes the one that needs fewer forwards. Live and table differ by
             rounding, so the kind is part of what a run is; on strong views the teacher is always live.
-        table_dtype: "float32" or "float16".
-        log: "jsonl" or "tensorboard", what is measured of each epoch as it goes on.
+        table_dtype: of the numbers in such a table.
+        log: what is measured of each epoch, written as it goes on.
+        precision: "auto" is float32 on a CPU and tf32 on a GPU; "bf16" also on processors with units for it.
+        fused: one kernel an optimiser step, on a GPU.
+        graph: all launches of a step at once, a CUDA graph, on a GPU.
+        streams: members side by side on a GPU.
         sync_batchnorm: of several processes, started by ``torchrun``: BatchNorm's statistics are those of the whole
             batch; otherwise each process normalises with its own part, and the first's running statistics count.
-        precision: "auto", "float32", "tf32" (GPUs) or "bf16" (also processors with units for it).
-        fused, graph, streams: of a GPU, see :class:`lskd.trainer.execution.Execution`; nothing on a CPU.
     """
 
     device: str = "auto"
     runs: Path | str = RUNS
     checkpoint_seconds: float = 60.0
     progress: bool = True
-    teacher_logits: str = "live"
-    table_dtype: str = "float32"
-    log: str | None = None
-    precision: str = "auto"
+    teacher_logits: Literal["auto", "live", "table"] = "live"
+    table_dtype: Literal["float32", "float16"] = "float32"
+    log: Literal["jsonl", "tensorboard"] | None = None
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
     fused: bool = True
     graph: bool = True
     streams: bool = True
@@ -53,11 +60,47 @@ class Options:
     def say(self, text: str) -> None:
         """Tell the person, who may not want to hear."""
         if self.progress:
+            from tqdm import tqdm
+
             tqdm.write(text, file=sys.stderr)
+
+    def words(self) -> list[str]:
+        """What is not usual and decides a result, as words of ``lskd train``."""
+        out: list[str] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in HERE and value != field.default:
+                flag = field.name.replace("_", "-")
+                out += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
+        return out
+
+
+def add_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    """An argument for each of these fields of :class:`Options`, by default for all."""
+    told = dict(re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", Options.__doc__ or "", flags=re.MULTILINE))
+    types = typing.get_type_hints(Options)
+    for field in fields(Options):
+        if names and field.name not in names:
+            continue
+        flag, kind = "--" + field.name.replace("_", "-"), types[field.name]
+        usual = {"default": field.default, "help": " ".join(re.sub(r":\w+:|`", "", told.get(field.name, "")).split())}
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **usual)
+            continue
+        literals = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal]
+        choices = typing.get_args(literals[0]) if literals else None
+        parser.add_argument(flag, type=float if kind is float else str, choices=choices, **usual)
+
+
+def from_arguments(given: argparse.Namespace) -> dict[str, Any]:
+    """The fields of :class:`Options` that a command was given."""
+    return {field.name: getattr(given, field.name) for field in fields(Options) if hasattr(given, field.name)}
 
 
 def select_device(name: str) -> torch.device:
     """ "auto", "cpu", "cuda" or "cuda:1" to a device that is there."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lskd import evidence
+from lskd.checked import arguments
 from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, locked, sha256_file, write_json
@@ -87,7 +88,7 @@ def train(
         called=recipe,
         seed=seed,
         overrides=_overrides(settings, members),
-        options=Options(**options),
+        options=_options(options),
     )[1]
 
 
@@ -109,11 +110,11 @@ def train_cached(
     resolved = load_recipe(recipe, settings=settings, members=members)
     return _train(
         resolved,
-        lambda identity: Path(Options(**options).runs) / f"{resolved.name}-seed{seed}-{identity[:12]}",
+        lambda identity: Path(_options(options).runs) / f"{resolved.name}-seed{seed}-{identity[:12]}",
         called=recipe,
         seed=seed,
         overrides=_overrides(settings, members),
-        options=Options(**options),
+        options=_options(options),
     )
 
 
@@ -127,6 +128,10 @@ def publish(folder: Path, output: Path | str) -> list[Path]:
         shutil.copyfile(folder / name, output / f".{name}.part")
         (output / f".{name}.part").replace(output / name)
     return [output / name for name in [*names, "record.json"]]
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    return Options(**arguments(Options, given, "train"))
 
 
 def _overrides(settings: Mapping[str, Any] | None, members: Iterable[str] | None) -> dict[str, Any]:
@@ -407,11 +412,4 @@ def _command(name: str, seed: int, overrides: Mapping[str, Any], options: Option
             words += ["--members", ",".join(value)]
         else:
             words += ["--set", f"{key}={json.dumps(value)}"]
-    if options.teacher_logits != "live":
-        words += ["--teacher-logits", options.teacher_logits, "--table-dtype", options.table_dtype]
-    if options.precision != "auto":
-        words += ["--precision", options.precision]
-    words += ["--sync-batchnorm"] * options.sync_batchnorm
-    for name in ("fused", "graph", "streams"):
-        words += [f"--no-{name}"] * (not getattr(options, name))
-    return shlex.join(words)
+    return shlex.join([*words, *options.words()])

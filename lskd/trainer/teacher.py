@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +117,10 @@ def provide(
         from lskd.trainer.run import train_cached  # a teacher is a run, and a run has a teacher
 
         name, settings = teacher_training(recipe)
-        folder, record = train_cached(
-            name,
-            seed=source.seed,
-            settings=settings,
-            device=str(device),
-            runs=options.runs,
-            checkpoint_seconds=options.checkpoint_seconds,
-            progress=options.progress,
-            precision=options.precision,
-            fused=options.fused,
-            graph=options.graph,
-            streams=options.streams,
+        own = replace(
+            options, device=str(device), teacher_logits="live", table_dtype="float32", log=None, sync_batchnorm=False
         )
+        folder, record = train_cached(name, seed=source.seed, settings=settings, **vars(own))
         ((trained, member),) = record["members"].items()
         if "failure" in member:
             raise LskdError(f"{folder}: the teacher {trained} failed: {member['failure']['reason']}; change its recipe")

@@ -52,6 +52,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["results", "add", RECORD, "--store", "file"], "a folder is expected there"),
         (["results", "show", "no such experiment"], "no records"),
         (["notebook", "run", "absent"], "unknown notebook"),
+        (["notebook", "run", "toy", "-p", "output"], "expected KEY=VALUE"),
+        (["notebook", "run", "tsne", "-p", "perplexity=high"], "perplexity is 'high' (str); expected float"),
+        (["notebook", "run", "tsne", "-p", "perplexity", "high"], "perplexity is 'high' (str); expected float"),
+        (["notebook", "run", "tsne", "-p", "perplexty=3"], "did you mean 'perplexity'"),
         (["notebook", "run", str(ROOT / "notebooks" / "toy.ipynb"), "-o", "folder.ipynb"], "a folder; give the name"),
     ],
 )
