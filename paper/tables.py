@@ -239,7 +239,8 @@ def _unlike(record: Mapping[str, Any], member: str) -> str:
     skipped = ("members", "name", "teacher")
     recipe, run = ({k: v for k, v in c.items() if k not in skipped} for c in (wanted, config))
     found = differences(recipe, run) + differences(wanted["members"][member], config["members"][member], member)
-    found += differences(*({"teacher": (c.get("teacher") or {}).get("network")} for c in (wanted, config)))
+    teachers = [{"teacher": (c.get("teacher") or {}).get("network")} for c in (wanted, config)]
+    found += differences(teachers[0], teachers[1])
     if found:
         return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
     return _part(record, member)
