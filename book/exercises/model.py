@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lskd.checked import arguments
+
 __all__ = ["KINDS", "Answer", "Chapter", "Exercise", "Posed", "chapters", "load", "number", "one_digit"]
 
 KINDS = {"predict": "Predict, then look", "paper": "Pencil and paper", "code": "In code"}
@@ -217,11 +219,8 @@ def load(name: str) -> Chapter:
         raise ValueError(f"there are no exercises named {name!r}; known: {', '.join(chapters())}") from None
     found: list[Exercise] = []
     for table in content["exercise"]:
-        try:
-            words: dict[str, Any] = {k: v.strip() if isinstance(v, str) else v for k, v in table.items()}
-            exercise = Exercise(**words)
-        except TypeError as error:
-            raise ValueError(f"{path.name}: exercise {table.get('name')!r}: {error}") from None
+        words = {k: v.strip() if isinstance(v, str) else v for k, v in table.items()}
+        exercise = Exercise(**arguments(Exercise, words, f"{path.name}: exercise {table.get('name')!r}", "key"))
         if exercise.kind not in KINDS:
             raise ValueError(f"{path.name}: {exercise.name} is {exercise.kind!r}; expected {', '.join(KINDS)}")
         if not exercise.solution:

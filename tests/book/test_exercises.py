@@ -358,7 +358,7 @@ def test_words_and_answer_have_to_fit(exercise: Exercise, answer: Answer, messag
     [
         ('kind = "guess"', "one is 'guess'; expected predict, paper, code"),
         ('solution = ""', "one has no solution"),
-        ('sollution = "x"', "exercise 'one': .*unexpected keyword argument 'sollution'"),
+        ('sollution = "x"', "exercise 'one' has no key 'sollution'; did you mean 'solution'"),
         ("", "one is there twice"),
     ],
 )
