@@ -198,7 +198,7 @@ def test_every_command_that_a_page_prints_is_one() -> None:
         words = shlex.split(line, comments=True)[1:]
         try:
             with contextlib.redirect_stderr(io.StringIO()) as said:
-                cli._parser().parse_args(words)
+                cli._parser(()).parse_args(words)
         except SystemExit:
             wrong.append((page, line, said.getvalue().splitlines()[-1]))
     assert wrong == []
