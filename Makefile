@@ -38,7 +38,7 @@ pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
 	@$(RUN) -m lskd.cli book pdf
 
 test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or installed)
-	@$(RUN) -m book.doctor --install-browser
+	@$(RUN) -m lskd.cli doctor --install-browser
 	@$(RUN) -m pytest $(PARALLEL) $(PYTEST)
 
 bench: $(VENV)/.dev ## measure the trainer against a plain baseline (minutes, on a quiet machine)

@@ -105,6 +105,11 @@ def _book(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     facts.add_argument("--students", default="build/default/students", metavar="DIR")
     facts.add_argument("-o", "--output", default="build/default/facts.json", metavar="FILE")
     facts.set_defaults(call=_book_facts)
+    colab = steps.add_parser("colab", help="copies of the notebooks that run in a fresh checkout, for Colab")
+    colab.add_argument("output", metavar="DIR")
+    colab.set_defaults(call=_book_colab)
+    readme = steps.add_parser("readme", help="write the README's measured parts and their picture again")
+    readme.set_defaults(call=_book_readme)
 
 
 def _book_build(given: argparse.Namespace) -> int:
@@ -141,6 +146,20 @@ def _book_facts(given: argparse.Namespace) -> int:
     return 0
 
 
+def _book_colab(given: argparse.Namespace) -> int:
+    from book import open_elsewhere
+
+    print(*open_elsewhere.write_copies(Path(given.output)), sep="\n")
+    return 0
+
+
+def _book_readme(given: argparse.Namespace) -> int:
+    from book import readme
+
+    readme.write()
+    return 0
+
+
 # --- lskd verify ------------------------------------------------------------------------------------------------------
 
 
@@ -168,16 +187,17 @@ def _verify_run(given: argparse.Namespace) -> int:
 def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     doctor = commands.add_parser("doctor", help="what this machine has and what is missing")
     doctor.add_argument("--browser", action="store_true", help="print the browser that page tests use, or fail")
+    doctor.add_argument("--install-browser", action="store_true", help="the same, and install one where none is")
     doctor.set_defaults(call=_doctor_run)
 
 
 def _doctor_run(given: argparse.Namespace) -> int:
     from book import doctor
 
-    if given.browser:
-        found = doctor.browser()
-        print(found or "no browser found", file=sys.stdout if found else sys.stderr)
-        return 0 if found else 1
+    if given.browser or given.install_browser:
+        found = doctor.install_browser() if given.install_browser else doctor.browser()
+        print(found or "no browser found (LSKD_BROWSER=path names one)", file=sys.stdout if found else sys.stderr)
+        return 0 if found or given.install_browser else 1
     lines = list(doctor.report())
     print(*lines, sep="\n")
     return 1 if any(line.startswith("!") for line in lines) else 0

@@ -109,8 +109,3 @@ def _packages() -> Iterator[str]:
             continue
         if found != wanted:
             yield f"! {name:10} {found}; the book was made with {wanted}"
-
-
-if __name__ == "__main__":  # what `make test` calls
-    place = install_browser() if "--install-browser" in sys.argv[1:] else browser()
-    print(f"lskd: browser for the page tests: {place or 'none (LSKD_BROWSER=path names one)'}")

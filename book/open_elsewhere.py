@@ -5,17 +5,15 @@ the workflow that publishes pages sets. Without one, pages have no links and not
 when a reader clicks; no page asks another host for anything.
 
 Colab opens one file and has neither the package nor the project's data, so that it gets copies with a first cell that
-fetches both: ``python -m book.open_elsewhere OUTPUT``, published as the branch ``colab``.
+fetches both: ``lskd book colab OUTPUT``, published as the branch ``colab``.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible
 from lskd.fingerprint import ROOT
 
-__all__ = ["BRANCH", "Repository", "add_links", "colab_copy", "links", "main", "repository", "standalone"]
+__all__ = ["BRANCH", "Repository", "add_links", "colab_copy", "links", "repository", "standalone", "write_copies"]
 
 BRANCH = "colab"  # of the copies
 TRAINED = {"train_teacher": "train_cohort", "train_students": "train_cohort"}  # pages, and the notebook behind them
@@ -130,26 +128,19 @@ def colab_copy(content: dict[str, Any], place: Repository) -> dict[str, Any]:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the copies of all notebooks that run in a fresh checkout.
+def write_copies(output: Path) -> list[Path]:
+    """Copies for Colab of all notebooks that run in a fresh checkout, in ``output/notebooks``; returns their paths.
 
     Raises:
         LskdError: the project's address is not known.
     """
-    parser = argparse.ArgumentParser(prog="python -m book.open_elsewhere", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("output", type=Path, help="folder that receives notebooks/NAME.ipynb")
-    given = parser.parse_args(arguments)
     place = repository(ROOT / "_config.yml")
     if place is None:
         raise LskdError("the project's address is not known; set LSKD_REPOSITORY=https://github.com/OWNER/NAME")
+    made = []
     for notebook in visible(ROOT / "notebooks", "*.ipynb"):
         if standalone(notebook):
-            made = colab_copy(read_json(notebook), place)
-            target = given.output / "notebooks" / notebook.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(target, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-            print(target)
-
-
-if __name__ == "__main__":
-    main()
+            content = colab_copy(read_json(notebook), place)
+            made.append(output / "notebooks" / notebook.name)
+            atomic_write(made[-1], json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return made

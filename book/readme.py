@@ -1,6 +1,6 @@
 """The parts of README.md that come from measurements: the results table with its picture, and the cost of `make book`.
 
-``python -m book.readme`` writes them again, from the committed records; a test holds the README to them.
+``lskd book readme`` writes them again, from the committed records; a test holds the README to them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lskd.files import atomic_write, read_json
 from lskd.fingerprint import ROOT
 from paper import gains, statistics, store
 
-__all__ = ["blocks", "fill", "main"]
+__all__ = ["blocks", "fill", "write"]
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
 CIFAR100 = Path("results/cifar100/resnet56-resnet20")
@@ -48,7 +48,7 @@ def fill(text: str, parts: dict[str, str]) -> str:
     return text
 
 
-def main(root: Path = ROOT) -> None:
+def write(root: Path = ROOT) -> None:
     """Write README.md and its picture again."""
     records = _group(root)
     files = sorted((root / RECORDS).glob("*.json"))
@@ -58,11 +58,10 @@ def main(root: Path = ROOT) -> None:
 
 
 def _group(root: Path) -> list[dict[str, Any]]:
-    groups = store.aggregate(root / RECORDS)
-    if len(groups) != 1:
-        raise LskdError(f"{root / RECORDS}: expected records of one recipe, found {sorted(groups) or 'none'}")
-    (records,) = groups.values()
-    return records
+    found = list(store.aggregate(root / RECORDS).values())
+    if not found:
+        raise LskdError(f"{root / RECORDS}: expected records, found none")
+    return found[0]
 
 
 def _results(root: Path) -> str:
@@ -122,7 +121,3 @@ def _cost(cost: dict[str, Any]) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-
-
-if __name__ == "__main__":
-    main()

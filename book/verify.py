@@ -139,7 +139,7 @@ def _sidecar(path: Path, root: Path) -> Iterator[str]:
 def _redrawn(root: Path, report: Report) -> Iterator[str]:
     readme = (root / "README.md").read_text(encoding="utf-8")
     if front_page.fill(readme, front_page.blocks(root)) != readme:
-        yield "README.md: its measured parts differ from the records; run python -m book.readme"
+        yield "README.md: its measured parts differ from the records; run lskd book readme"
     files = sorted((root / front_page.RECORDS).glob("*.json"))
     stored = root / front_page.PICTURES
     name = "digit_pairs_results"
@@ -154,4 +154,4 @@ def _redrawn(root: Path, report: Report) -> Iterator[str]:
             return
         for picture in (f"{name}.svg", f"{name}-dark.svg"):
             if (drawn.folder / picture).read_bytes() != (stored / picture).read_bytes():
-                yield f"{stored / picture}: drawn again, it differs; run python -m book.readme"
+                yield f"{stored / picture}: drawn again, it differs; run lskd book readme"

@@ -19,7 +19,7 @@ from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.cells import Cell, of_recipe
 from paper.tables import Entry
-from paper.text import markdown_table, settings_text
+from paper.text import OPTIMIZERS, markdown_table, settings_text
 
 __all__ = [
     "cited",
@@ -81,7 +81,7 @@ def _heading(group: list[Recipe]) -> str:
 def _protocol(recipe: Recipe) -> dict[str, str]:
     given = dict(recipe.optimization)
     optimizer = str(given.pop("optimizer", "sgd"))
-    out = {"optimiser": {"sgd": "SGD", "adamw": "AdamW"}.get(optimizer, optimizer)}
+    out = {"optimiser": OPTIMIZERS[optimizer]}
     if optimizer == "sgd":
         out["momentum"] = _text(recipe.momentum)
     out["epochs"], out["batch"] = _text(recipe.epochs), _text(recipe.batch_size)

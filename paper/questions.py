@@ -119,10 +119,10 @@ def seed_precision(records: Path | str) -> Table:
 
 
 def _results(records: Path | str) -> list[dict[Any, Any]]:
-    groups = list(store.aggregate(records).values())
-    if len(groups) != 1 or len(groups[0]) < statistics.ENOUGH_SEEDS:
-        raise LskdError(f"{records}: expected records of one recipe, {statistics.ENOUGH_SEEDS} seeds at least")
-    return statistics.results(groups[0]).to_dict("records")
+    found = next(iter(store.aggregate(records).values()), [])
+    if len(found) < statistics.ENOUGH_SEEDS:
+        raise LskdError(f"{records}: expected records of a recipe, {statistics.ENOUGH_SEEDS} seeds at least")
+    return statistics.results(found).to_dict("records")
 
 
 # --- what it computes ------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ Snakemake's own lock outlives a killed process and has to be removed by hand; a 
 not, so that one is used and Snakemake's is switched off.
 
 Snakemake decides before it starts what will run, and takes for granted that a job which runs changes its outputs.
-So training, which is often found done before and then changes nothing, goes first in a call of its own: figures
-are drawn again only when what they are drawn from has another content.
+So what training the targets need, which is often found done before and then changes nothing, goes first in a call of
+its own: figures are drawn again only when what they are drawn from has another content.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
     whole = dry_run or bool(set(targets) & set(TRAINING))
     extra = ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]
     with _alone(root / "build" / ".workflow.lock") as handle:
-        for names in [targets] if whole else [TRAINING, targets]:
+        for names in [targets] if whole else [("training",), targets]:
             told = root / "build" / ".workflow.errors"
             told.unlink(missing_ok=True)
-            status = _call(command(preset, names, cores=cores, extra=extra), root, handle)
+            status = _call(command(preset, names, cores=cores, extra=extra, asked=targets), root, handle)
             if status:
                 if told.is_file():  # Snakemake says much after a job has failed; the reason again, last
                     print(f"\nlskd: stopped, because:\n{told.read_text(encoding='utf-8').rstrip()}", file=sys.stderr)
@@ -58,15 +58,22 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
     return 0
 
 
-def command(preset: str, targets: Sequence[str] = (), *, cores: str = "all", extra: Sequence[str] = ()) -> list[str]:
-    """The Snakemake call for a preset and targets; ``extra`` are further options."""
+def command(
+    preset: str,
+    targets: Sequence[str] = (),
+    *,
+    cores: str = "all",
+    extra: Sequence[str] = (),
+    asked: Sequence[str] = (),
+) -> list[str]:
+    """The Snakemake call for a preset and targets; ``extra`` are further options, ``asked`` is what training is for."""
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", cores),
         *("--nolock", "--rerun-incomplete", "--scheduler", "greedy"),
         *("--max-checksum-file-size", "1000000000"),  # large files too are compared by content
         *("--rerun-triggers", "code", "input", "mtime", "params"),
         *extra,
-        *("--config", f"preset={preset}", "--", *targets),
+        *("--config", f"preset={preset}", f"targets={' '.join(asked)}", "--", *targets),
     ]
 
 

@@ -146,7 +146,7 @@ def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.
     below :data:`ENOUGH_SEEDS`.
 
     Args:
-        records: runs of one experiment, see :func:`aggregate`.
+        records: runs of one experiment, see :func:`paper.store.aggregate`.
         epoch: "last"; or "best" as the papers report, which is chosen on the test set and so is optimistic; or
             "selected" on images held out of the training set: rows only of members whose records have that.
 

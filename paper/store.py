@@ -213,41 +213,31 @@ def _plain(name: str) -> str:
 
 
 def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
-    """Read every record of a folder, grouped by recipe, sorted by seed. No folder: no groups.
+    """Records of a folder by recipe, sorted by seed; what the folder is about comes first. No folder: none.
 
-    Records of one recipe may hold different members, but must agree in all that members share, in the settings
-    of each member they have in common, in the data and in the teacher's weights.
+    Of several experiments of one recipe, that counts which is the recipe as it stands, then which has most seeds: runs
+    at changed settings, a playground's for example, lie beside it and never mix with it. Across recipes the same order
+    says what comes first.
 
     Raises:
-        LskdError: records of one recipe differ in one of these, or a member was run twice with one seed.
+        LskdError: a record that cannot be read, or a member that was run twice with one seed.
     """
-    groups: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
-    for path in visible(Path(folder), "*.json"):
-        record = load_record(path)
-        groups.setdefault(record["name"], []).append((path, record))
-    for found in groups.values():
-        for i, (path, record) in enumerate(found):
-            for other_path, other in found[:i]:
-                _check_alike(other_path, other, path, record)
-        found.sort(key=lambda item: item[1]["seed"])
-    return {name: [record for _, record in found] for name, found in sorted(groups.items())}
+    out: dict[str, list[dict[str, Any]]] = {}
+    for group in sorted(groups(folder), key=lambda g: (not _as_it_stands(g), -len(g.records), g.name)):
+        out.setdefault(group.name, group.records)
+    return out
 
 
-def _check_alike(first_path: Path, first: dict[str, Any], second_path: Path, second: dict[str, Any]) -> None:
-    names = f"{first_path.name} and {second_path.name}"
-    common = set(first["members"]) & set(second["members"])
-    unlike = []
-    for key, a, b in differences(protocol(first, common), protocol(second, common)):
-        unlike.append(f"{key}: {a!r} in the first, {b!r} in the second")
-    if unlike:
-        raise LskdError(
-            f"{names} are not runs of one experiment and cannot be averaged: {'; '.join(unlike[:6])}. "
-            "Keep them in different folders, or under different recipe names"
-        )
-    if first["seed"] == second["seed"] and common:
-        raise LskdError(
-            f"{names} both hold seed {first['seed']} of {', '.join(order(common))}; one run counts once, remove one"
-        )
+def _as_it_stands(group: Group) -> bool:
+    """Whether an experiment has the settings of the recipe of its name, as the project ships it."""
+    from lskd.recipes import load_recipe
+
+    try:
+        recipe = without_places(load_recipe(group.name, for_training=False).config())
+    except LskdError:
+        return False
+    own = recipe.pop("members")
+    return group.key["config"] == recipe and all(own.get(name) == found for name, found in group.settings.items())
 
 
 def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "with_symbols",
 ]
 
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 SYMBOLS = {
     "temperature": "T",
     "kd_weight": "weight",
@@ -80,12 +81,18 @@ def recipe_text(recipe: Recipe) -> str:
     """What a recipe trains: one sentence, then one row a member."""
     teacher = f"Teacher **{recipe.teacher.network}**, student" if recipe.teacher else "Network"
     data = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in recipe.data.items())
-    steps = ", ".join(str(m) for m in recipe.milestones) or "none"
+    how, rate = recipe.optimizing, f"learning rate {_number(recipe.learning_rate)}"
+    if how.schedule == "cosine":
+        rate += " falling along a cosine"
+    elif recipe.milestones:
+        rate += f", multiplied by {_number(recipe.decay)} after the epochs {', '.join(map(str, recipe.milestones))}"
+    if how.warmup_epochs:
+        rate += f" after {counted(how.warmup_epochs, 'epoch')} of warm-up"
+    momentum = f"; {'Nesterov ' * how.nesterov}momentum {_number(recipe.momentum)}" if how.optimizer == "sgd" else ""
     text = (
         f"{teacher} **{recipe.student}**, data set **{recipe.dataset}**{f' ({data})' if data else ''}; "
-        f"{recipe.epochs} epochs of SGD, batch {recipe.batch_size}, learning rate {_number(recipe.learning_rate)}, "
-        f"multiplied by {_number(recipe.decay)} after the epochs {steps}; momentum {_number(recipe.momentum)}, "
-        f"weight decay {_number(recipe.weight_decay)}."
+        f"{counted(recipe.epochs, 'epoch')} of {OPTIMIZERS[how.optimizer]}, batch {recipe.batch_size}, {rate}"
+        f"{momentum}, weight decay {_number(recipe.weight_decay)}."
     )
     rows = [
         (f"`{name}`", m["method"].upper() if m["method"] != "plain" else "cross-entropy", _yes(m), settings_text(m))

@@ -83,7 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
         if names and field.name not in names:
             continue
         flag, kind = "--" + field.name.replace("_", "-"), types[field.name]
-        usual = {"default": field.default, "help": " ".join(re.sub(r":\w+:|`", "", told.get(field.name, "")).split())}
+        usual: dict[str, Any] = {
+            "default": field.default,
+            "help": " ".join(re.sub(r":\w+:|`", "", told.get(field.name, "")).split()),
+        }
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **usual)
             continue

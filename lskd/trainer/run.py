@@ -119,11 +119,17 @@ def train_cached(
 
 
 def publish(folder: Path, output: Path | str) -> list[Path]:
-    """Copy a finished run's record and evidence to ``output``, for notebooks; the record goes last."""
+    """Copy a finished run's record and evidence to ``output``, for notebooks; the record goes last.
+
+    A member that stopped early has no evidence, and an empty file in its place: whoever waits for one goes on.
+    """
     record = load_record(folder)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     names = [m["evidence"]["file"] for m in record["members"].values() if m.get("evidence")]
+    for name in record["members"]:
+        if (path := output / f"{name}.evidence.npz").name not in names:
+            path.write_bytes(b"")
     for name in [*names, "record.json"]:
         shutil.copyfile(folder / name, output / f".{name}.part")
         (output / f".{name}.part").replace(output / name)

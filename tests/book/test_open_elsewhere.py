@@ -25,7 +25,7 @@ def test_without_an_address_there_are_no_links(monkeypatch: pytest.MonkeyPatch, 
     assert open_elsewhere.repository(tmp_path / "_config.yml") is None
     monkeypatch.setattr(open_elsewhere, "ROOT", tmp_path)
     with pytest.raises(LskdError, match="address is not known; set LSKD_REPOSITORY="):
-        open_elsewhere.main([str(tmp_path)])
+        open_elsewhere.write_copies(tmp_path)
 
 
 @pytest.mark.parametrize("told", ["https://github.com/a/b-c", "https://github.com/a/b-c.git", "a/b-c"])
@@ -77,7 +77,7 @@ def test_links_stand_below_the_title(tmp_path: Path) -> None:
 def test_colab_gets_a_cell_that_installs_this_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LSKD_REPOSITORY", PLACE.url)
     monkeypatch.setenv("LSKD_REF", PLACE.ref)
-    open_elsewhere.main([str(tmp_path)])
+    open_elsewhere.write_copies(tmp_path)
     made = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.ipynb")}
     expected = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if open_elsewhere.standalone(path)}
     assert set(made) == expected
@@ -104,7 +104,7 @@ def test_published_pages_are_told_the_address_and_colab_s_copies_are_pushed() ->
     publish = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8"))
     steps = publish["jobs"]["book"]["steps"]
     (book,) = [step for step in steps if step.get("run") == "make book"]
-    (colab,) = [step for step in steps if "book.open_elsewhere" in step.get("run", "")]
+    (colab,) = [step for step in steps if "lskd book colab" in step.get("run", "")]
     for step in (book, colab):
         assert step["env"]["LSKD_REPOSITORY"] == "${{ github.server_url }}/${{ github.repository }}"
         assert step["env"]["LSKD_REF"] == "${{ github.ref_name }}"

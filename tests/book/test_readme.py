@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,35 @@ import torch
 from book import readme
 from lskd.cli import main as lskd
 from lskd.errors import LskdError
-from lskd.files import read_json
+from lskd.files import read_json, write_json
 from lskd.fingerprint import ROOT
 from lskd.losses import kd_loss
+from paper import questions, store
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_measured_parts_are_those_of_the_committed_records() -> None:
-    """After new records: python -m book.readme"""
+    """After new records: lskd book readme"""
     parts = readme.blocks(ROOT)
     assert set(parts) == {"results", "cifar100", "cost"}
     assert readme.fill(TEXT, parts) == TEXT
+
+
+def test_runs_at_other_settings_beside_the_committed_ones_change_nothing(tmp_path: Path) -> None:
+    """What `lskd results add` takes of a playground or of a shorter training lies in the same folder."""
+    for name in ("results", "benchmarks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    sweep, usual = (read_json(tmp_path / f"{readme.RECORDS}{end}" / "seed-0.json") for end in ("-surface", ""))
+    for number, (record, changes) in enumerate(((sweep, {}), (usual, {"epochs": 2}), (usual, {"learning_rate": 0.2}))):
+        added = {**record, "config": record["config"] | changes}
+        (tmp_path / f"run-{number}").mkdir()
+        write_json(tmp_path / f"run-{number}" / "record.json", added)
+        path, new = store.add(tmp_path / f"run-{number}", tmp_path / "results")
+        assert new
+        assert path.parent == tmp_path / readme.RECORDS
+    assert readme.blocks(tmp_path) == readme.blocks(ROOT)
+    assert questions.seed_precision(tmp_path / readme.RECORDS) == questions.seed_precision(ROOT / readme.RECORDS)
 
 
 def test_the_picture_was_drawn_from_the_committed_records() -> None:

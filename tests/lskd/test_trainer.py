@@ -318,6 +318,9 @@ def test_a_member_that_diverges_is_named_and_the_others_finish(whole: Path, runs
     assert (failure["epoch"], failure["step"], failure["batch"], failure["term"]) == (1, 2, 2, "logits")
     assert "weights" not in record["members"]["kd"]
     assert weights(tmp_path, "alone") == weights(whole, "alone")
+    written = publish(tmp_path, tmp_path / "published")  # the workflow waits for evidence of every member
+    assert [file.stat().st_size > 0 for file in written] == [True, True]
+    assert (tmp_path / "published" / "kd.evidence.npz").read_bytes() == b""
     # The post-mortem: weights that give those logits, and the batch that they were given.
     path = tmp_path / failure["postmortem"]["file"]
     assert failure["postmortem"]["sha256"] == sha256_file(path)
