@@ -189,7 +189,7 @@ def test_every_command_that_a_page_prints_is_one() -> None:
         (page, line)
         for page in ("../../README", *PAGES)
         for block in re.findall(r"^```(?:shell|bash|console)?\n(.*?)^```", page_text(page), re.DOTALL | re.MULTILINE)
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("lskd ")
     ]
     assert len(printed) > 30
