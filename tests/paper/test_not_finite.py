@@ -71,7 +71,7 @@ def test_a_class_without_images_is_no_agreement(run: tuple[Path, Path], tmp_path
     assert kept == {str(name) for k, name in enumerate(whole.teacher.class_names) if k != 2}
     live = gap.gap(some)
     assert live.data["unseen"] == [2]
-    assert "2" not in dict(next(c for c in live.controls if c.name == "truth").options)  # type: ignore[union-attr]
+    assert "2" not in dict(next(c for c in live.controls if c.name == "truth").options)  # type: ignore[arg-type]
 
 
 def test_a_network_whose_logits_are_not_finite_is_named_and_left_out(run: tuple[Path, Path]) -> None:
