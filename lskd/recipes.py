@@ -55,9 +55,6 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-# Ranges of the settings of objectives, which are importable without msgspec.
-RANGES: dict[str, Any] = dict.fromkeys(("temperature", "t_start", "t_end"), Positive)
-RANGES |= dict.fromkeys(("kd_weight", "ce_weight", "alpha", "beta"), NotNegative)
 
 
 class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
@@ -348,8 +345,6 @@ def _check_member(place: str, settings: Mapping[str, Any], about: About, teacher
     try:
         objective = pick("method", method, METHODS)
         made = objective(**arguments(objective, given, f"method {method!r}", "setting"))
-        for key in given.keys() & RANGES:
-            convert(given[key], RANGES[key], key)
     except (LskdError, ValueError) as error:
         raise LskdError(f"{place}: {error}") from None
     if made.needs_teacher and teacher is None:

@@ -31,8 +31,6 @@ from paper.plan import Plan
 
 __all__ = ["Job", "key_of", "make"]
 
-STRONG = ("mlkd",)  # methods that see a weak and a strong view of every image
-
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
@@ -210,7 +208,7 @@ def _add_run(
     recipe = load_recipe(name, settings=settings, members=members, for_training=False)
     obstacles, after, serves, table = tuple(recipe.obstacles()), [], tuple(tables), False
     source = recipe.teacher
-    taught = [m for m in recipe.members.values() if m["method"] not in METHODS or m["method"] != "plain"]
+    taught = [m for m in recipe.members.values() if METHODS[m["method"]].needs_teacher]
     logits = None
     if source is not None and taught:
         logits = _logits(recipe, plan)
@@ -333,7 +331,7 @@ def _forward(network: str) -> int:
 def _passes(recipe: Recipe, logits: str | None) -> tuple[tuple[str, int], ...]:
     """Forwards of the teacher, forwards and backwards of every member, and a test after every epoch."""
     train, test, _ = _sizes(recipe)
-    strong = sum(m["method"] in STRONG for m in recipe.members.values())
+    strong = sum(METHODS[m["method"]].needs_strong for m in recipe.members.values())
     students = train * 3 * (len(recipe.members) + strong) + test * len(recipe.members)
     found = ((recipe.student, recipe.epochs * students),)
     if logits is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lskd.objectives import METHODS
+
 __all__ = ["label", "members_of", "order", "pairs"]
 
-
-METHODS = {"plain": "student alone", "kd": "KD", "ctkd": "CTKD", "dkd": "DKD", "mlkd": "MLKD"}
 
 SUFFIX = "_ls"  # a member and its standardised twin: "kd", "kd_ls"
 
@@ -26,10 +26,10 @@ def label(member: str, *, method: str = "", standardize: bool | None = None) -> 
         return "teacher"
     stem, ls = member.removesuffix(SUFFIX), member.endswith(SUFFIX) if standardize is None else standardize
     if member == "alone" or (method or stem) == "plain":
-        return METHODS["plain"]
+        return METHODS["plain"].title
     kinds = {LIKE: "like for like", LITERATURE: "literature", EFFECTIVE: "effective weight"}
     family = method or next((stem.removesuffix(kind) for kind in kinds if stem.endswith(kind)), stem)
-    name = METHODS.get(family, family.upper()) + (" + LS" if ls else "")
+    name = (METHODS[family].title if family in METHODS else family.upper()) + (" + LS" if ls else "")
     for suffix, words in kinds.items():
         if stem == f"{family}{suffix}":
             return f"{name}, {words}"

@@ -1,0 +1,90 @@
+"""Objectives: settings that check themselves, terms that are weights times losses, a new one in a few lines."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lskd import losses
+from lskd.objective_base import Distilled, Weight
+from lskd.objectives import METHODS, Logits, Objective, create_objective
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "kd": {"temperature": 2.0, "kd_weight": 9.0},
+    "mlkd": {"temperature": 2.0, "kd_weight": 9.0},
+    "ctkd": {"kd_weight": 9.0},
+    "ttm": {"gamma": 0.1, "kd_weight": 45.0},
+    "wttm": {"gamma": 0.1, "kd_weight": 45.0},
+}
+
+
+def declared() -> list[tuple[str, str, Any]]:
+    """(method, setting, type) of all."""
+    return [
+        (method, name, typing.get_type_hints(objective, include_extras=True)[name])
+        for method, objective in METHODS.items()
+        for name in objective.__dataclass_fields__
+    ]
+
+
+def test_titles_are_those_of_readers_and_one_each() -> None:
+    titles = [objective.title for objective in METHODS.values()]
+    assert len(set(titles)) == len(titles)
+    assert titles[:5] == ["student alone", "KD", "CTKD", "DKD", "MLKD"]
+
+
+@pytest.mark.parametrize(("method", "name", "wanted"), declared())
+def test_a_setting_out_of_its_range_is_refused(method: str, name: str, wanted: Any) -> None:
+    rule = typing.get_args(wanted)[1] if typing.get_origin(wanted) is typing.Annotated else ""
+    lowest = {"> 0": 0.0, ">= 0": -0.5, ">= 1": 0}.get(rule)
+    wrong: list[Any] = [] if lowest is None else [lowest, float("nan"), float("inf"), "hot"]
+    if typing.get_origin(wanted) is typing.Literal:
+        wrong = ["no"]
+    # What is neither is not a number to be checked: flags, the divisor and a list of blocks.
+    assert wrong or name in ("standardize", "standardize_correlations", "correction", "blocks")
+    for value in wrong:
+        with pytest.raises(ValueError, match=f"{name} is {value!r}.*expected"):
+            create_objective(method, **NEEDED.get(method, {}) | {name: value})
+
+
+@pytest.mark.parametrize("method", [m for m, o in METHODS.items() if issubclass(o, Distilled) and m != "dkd"])
+def test_the_terms_are_the_weights_times_the_loss(method: str) -> None:
+    student, teacher, target = torch.randn(6, 10), torch.randn(6, 10), torch.arange(6)
+    settings = NEEDED.get(method, {}) | {"kd_weight": 3.0, "ce_weight": 0.5}
+    objective = create_objective(method, **settings)
+    own = {k: v for k, v in objective.settings().items() if k not in ("kd_weight", "ce_weight", "warmup")}
+    if method == "ctkd":
+        own = {"temperature": objective.temperature(-1.0), "standardize": False}
+    labels = (target,) if method == "rld" else ()
+    function = getattr(losses, f"{method.replace('ctkd', 'kd')}_loss")
+    expected = function(student, teacher, *labels, **own)
+    objective.start_epoch(5)
+    terms = objective(Logits(student, target, teacher))
+    factor = 3.0 * (5 / 20 if "warmup" in objective.settings() else 1.0)
+    torch.testing.assert_close(terms["kd"], factor * expected)
+    torch.testing.assert_close(terms["ce"], 0.5 * losses.cross_entropy(student, target))
+    if "warmup" in objective.settings():
+        objective.start_epoch(40)
+        torch.testing.assert_close(objective(Logits(student, target, teacher))["kd"], 3.0 * expected)
+        assert objective.epoch_constants() == (1.0,)
+
+
+def test_a_new_method_is_a_class_with_a_title_and_its_settings() -> None:
+    class Cosine(Distilled):
+        title = "cosine"
+        kd_weight: Weight = 2.0
+        ce_weight: Weight = 1.0
+
+        def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+            return 1 - torch.cosine_similarity(student, teacher).mean()
+
+    x = torch.randn(4, 10)
+    assert Cosine(kd_weight=1.0)(Logits(x, torch.arange(4), x))["kd"].abs() < 1e-6
+    with pytest.raises(ValueError, match="kd_weight is -1"):
+        Cosine(kd_weight=-1)
+    with pytest.raises(NotImplementedError, match="computes no terms"):
+        Objective()(Logits(x, torch.arange(4), x))
