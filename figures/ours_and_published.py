@@ -10,9 +10,10 @@ from figures.networks import Networks, load
 from figures.table import Table
 from lskd.errors import LskdError
 from lskd.files import visible
+from lskd.objectives import METHODS
 from lskd.records import computed_with, load_record
 from paper.gains import PUBLISHED_EPOCHS, trainers
-from paper.members import METHODS, order
+from paper.members import order
 from paper.published import find
 from paper.statistics import ENOUGH_SEEDS, accuracies, summarize
 from paper.text import counted, data_name
@@ -107,14 +108,14 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 METRICS = ("top1_test", "top1_test_last_epoch")
-_METHODS = list(METHODS.values())
+_METHODS = [objective.title for objective in METHODS.values()]
 
 
 def _key(member: Mapping[str, Any]) -> tuple[str, str, str]:
     """What a row is: method, temperature and weight, whatever a recipe calls it."""
     settings = member["settings"]
     t, weight = (f"{settings[key]:g}" if key in settings else "–" for key in ("temperature", "kd_weight"))
-    return METHODS.get(member["method"], member["method"].upper()) + " + LS" * member["standardize"], t, weight
+    return METHODS[member["method"]].title + " + LS" * member["standardize"], t, weight
 
 
 def _published(dataset: str, teacher: str, student: str, member: Mapping[str, Any], metric: str) -> str:
