@@ -133,7 +133,7 @@ def _stop_with(workflow: int) -> None:
             return
 
 
-def _parser(more: Iterable[Plugin]) -> argparse.ArgumentParser:
+def _parser(more: Iterable[Plugin] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lskd", description="Logit standardization in knowledge distillation.")
     parser.add_argument("--version", action="version", version=f"lskd {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
