@@ -72,7 +72,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     try:
         dataset = own(name, **chosen) if is_external(name) else data_source(name).load(**chosen)
     except ModuleNotFoundError as error:
-        package = DATASETS[name].packages.get(error.name or "") if name in DATASETS else None
+        package = DATASETS[name].packages.get((error.name or "").partition(".")[0]) if name in DATASETS else None
         if package is None:
             raise
         raise LskdError(f"data set {name!r} needs {package}, which is not installed; pip install {package}") from None

@@ -79,6 +79,8 @@ class Dataset:
             if not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
                 found = f"{int(labels.min())}..{int(labels.max())}" if len(labels) else "no images"
                 raise ValueError(f"{self.name}: {split} labels are {found}; expected 0..{self.classes - 1}")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"{self.name}: mean {self.mean}, std {self.std}; expected three numbers each")
         for channel, deviation in zip(("red", "green", "blue"), self.std, strict=True):
             if not deviation > 0:
                 raise ValueError(

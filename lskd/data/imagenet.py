@@ -110,7 +110,9 @@ def _fingerprint(root: Path, parts: Sequence[ImageFiles], settings: tuple[object
     total = hashlib.sha256(repr(settings).encode())
     for part in parts:
         for file, size, label in zip(part.paths, part.sizes, part.labels, strict=True):
-            total.update(f"{Path(file).relative_to(root).as_posix()}\0{size}\0{label}\n".encode())
+            total.update(
+                f"{Path(file).relative_to(root).as_posix()}\0{size}\0{label}\n".encode(errors="surrogateescape")
+            )
     return total.hexdigest()
 
 

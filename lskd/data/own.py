@@ -42,7 +42,7 @@ def own(name: str, **options: Any) -> Dataset:
         made = from_items(name, *made, **ours)
     elif not isinstance(made, Dataset) or ours:
         raise LskdError(
-            f"data set {name!r} returned {type(made).__name__}; expected "
+            f"data set {name!r} returned {_kind(made)}; expected "
             + (f"a pair (training, test), to which {', '.join(ours)} belongs" if ours else PAIR)
         )
     check_labels(name, made.train_labels, made.test_labels, made.class_names)
@@ -124,7 +124,8 @@ def stack(
     Args:
         read: from a position to an image, uint8 [H, W, 3], and its label.
     """
-    images, labels = torch.empty(count, 3, *sides, dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
+    images = torch.from_numpy(np.empty((count, 3, *sides), np.uint8))  # NumPy's, which says MemoryError
+    labels = torch.empty(count, dtype=torch.int64)
     for i in range(count):
         image, labels[i] = read(i)
         if image.shape[:2] != sides:
@@ -181,10 +182,19 @@ def _pair(item: Any) -> tuple[Any, Any]:
         if len(images) == len(labels) == 1:
             return item[images[0]], item[labels[0]]
         raise ValueError(
-            f"it is a dictionary of {', '.join(map(str, item))}; expected one of {', '.join(IMAGE_KEYS)} and one of "
+            f"it is a {_kind(item)}; expected one of {', '.join(IMAGE_KEYS)} and one of "
             f"{', '.join(LABEL_KEYS)}, or pairs (image, class number), which say what is meant"
         )
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
-    found = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
-    raise ValueError(f"it is a {found}; expected a pair (image, class number)")
+    raise ValueError(f"it is a {_kind(item)}; expected a pair (image, class number)")
+
+
+def _kind(value: Any) -> str:
+    """ "tuple of 3", "dict of img, label", or the name of another type."""
+    inside = ""
+    if isinstance(value, Mapping):
+        inside = f" of {', '.join(map(str, value))}"
+    elif isinstance(value, tuple | list):
+        inside = f" of {len(value)}"
+    return type(value).__name__ + inside

@@ -95,7 +95,8 @@ def _levels(values: np.ndarray, bits: int | None) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     low, high = values.min().item(), values.max().item()
-    found = f"{values.dtype} values from {low:,} to {high:,}"
+    shown = ".4g" if values.dtype.kind == "f" else ","
+    found = f"{values.dtype} values from {low:{shown}} to {high:{shown}}"
     if values.dtype.kind == "f":
         if not (low >= 0 and high <= 1):
             raise ValueError(f"{found}; expected 0 to 1, or uint8: images before they are normalised")

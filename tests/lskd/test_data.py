@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lskd.data import load_dataset
+from lskd.checked import Count
+from lskd.data import DATASETS, Dataset, DataSource, check_options, load_dataset
+from lskd.data.dataset import channel_statistics
 from lskd.data.digit_pairs import generate
 from lskd.data.draws import derive, epoch_order, epoch_views
+from lskd.data.own import assemble
 from lskd.data.views import Views, normalize, view_count, weak_view
 from lskd.errors import LskdError
+from lskd.recipes import load_recipe
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {"train_size": 300, "test_size": 200}
@@ -176,3 +184,78 @@ def test_draws_depend_on_seed_epoch_and_purpose_alone() -> None:
     counts = torch.bincount(epoch_views(0, 1, 162_000, 162), minlength=162)
     assert counts.min() > 800
     assert counts.max() < 1200
+
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-9, 300),
+    st.floats(),
+    st.text(max_size=4),
+    st.lists(st.floats(-1, 2), max_size=4),
+)
+
+
+@given(st.sampled_from([*DATASETS]), st.data())
+def test_options_of_any_value_are_taken_or_refused_with_a_sentence(name: str, data: st.DataObject) -> None:
+    known = [*inspect.signature(DATASETS[name].load).parameters, "holdout", "sise"]
+    options = data.draw(st.dictionaries(st.sampled_from(known), values, max_size=3))
+    try:
+        chosen = check_options(name, options)
+    except (LskdError, ValueError) as error:
+        assert f"data set {name!r}" in str(error)  # noqa: PT017
+        return
+    assert "sise" not in options
+    for key, value in options.items():
+        assert type(chosen[key]) is (tuple if isinstance(value, list) else float if key in FLOATS else type(value))
+
+
+FLOATS = ("rotation", "scale", "shift", "noise")
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == "sklearn"] + ["sklearn"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(LskdError, match="'digit_pairs' needs scikit-learn, which is not installed; pip install"):
+        load_dataset("digit_pairs", cache=str(tmp_path), **SMALL)
+    with pytest.raises(LskdError, match="cannot be trained here: digit_pairs needs scikit-learn"):
+        load_recipe("digit-pairs")
+
+
+def test_a_new_data_set_is_a_module_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of it is read everywhere: recipes, plans, texts."""
+    from paper.jobs import _sizes
+    from paper.text import data_name
+
+    def load(*, train_size: Count = 60) -> Dataset:
+        images = torch.arange(60 * 3 * 64).reshape(60, 3, 8, 8).to(torch.uint8)
+        return assemble(
+            "toy", (images, torch.arange(60) % 2), (images, torch.arange(60) % 2), class_names="ab", pad=1, flip=True
+        )
+
+    source = DataSource(load, "Toy", 60, 60, 2, views=18, packages={"no_such_module": "no-such-package"})
+    monkeypatch.setitem(DATASETS, "toy", source)
+    recipe = load_recipe("digit-pairs", settings={"dataset": "toy", "data": {"train_size": 40}}, for_training=False)
+    assert recipe.obstacles() == ["toy needs no-such-package, which is not installed"]
+    assert _sizes(recipe) == (40, 60, 18)
+    assert data_name("toy") == "Toy"
+    assert load_dataset("toy").view_count == 18
+    with pytest.raises(LskdError, match=r"'toy': train_size is 0 \(int\); expected int >= 1"):
+        load_recipe("digit-pairs", settings={"dataset": "toy", "data": {"train_size": 0}})
+
+
+def test_a_digest_needs_no_copy_of_the_images() -> None:
+    images, labels = torch.randint(0, 256, (30, 3, 240, 300), dtype=torch.uint8), torch.arange(30) % 2
+    data = assemble("big", (images, labels), (images, labels), class_names="ab", pad=0, flip=False)
+    tracemalloc.start()
+    assert data.digest
+    assert tracemalloc.get_traced_memory()[1] < images.numel() / 10
+    tracemalloc.stop()
+
+
+def test_statistics_are_those_of_the_definition() -> None:
+    images = torch.randint(0, 256, (50, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = channel_statistics(images)
+    whole = images.double() / 255
+    assert mean == pytest.approx(whole.mean((0, 2, 3)).tolist(), abs=5.1e-5)
+    assert std == pytest.approx(whole.std((0, 2, 3), correction=0).tolist(), abs=5.1e-5)

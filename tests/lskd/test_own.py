@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from lskd.data import load_dataset
+from lskd.data.own import from_items
 from lskd.errors import LskdError
 from lskd.models import create_model
 from lskd.own_code import load_function, source_digest
@@ -178,3 +180,86 @@ def test_a_teacher_whose_file_is_missing_is_named_with_the_way_out(tmp_path: Pat
     settings = {"data": {"train_size": 320, "test_size": 100}, "teacher.checkpoint": str(tmp_path / "none.pth")}
     with pytest.raises(LskdError, match=r"none\.pth: no such file, and recipe digit-pairs .*teacher\.checkpoint=FILE"):
         run.train("digit-pairs", tmp_path / "out", settings=settings, progress=False, device="cpu")
+
+
+# --- items of one's own data -----------------------------------------------------------------------------------------
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+
+
+def items(make: Any, count: int = 6) -> list[Any]:
+    return [make(PIXELS[i], i % 3) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: [Image.fromarray(x), np.int64(y)],
+        lambda x, y: (torch.from_numpy(x).permute(2, 0, 1) / 255, torch.tensor(y)),
+        lambda x, y: {"image": x, "label": y},
+        lambda x, y: {"img": Image.fromarray(x), "fine_label": torch.tensor([y]), "id": "a"},
+    ],
+)
+def test_items_may_be_pairs_or_dictionaries_of_one_image_and_one_label(make: Any) -> None:
+    data = from_items("mine", items(make), items(make, 3))
+    assert torch.equal(data.train_images, torch.from_numpy(PIXELS[:6]).permute(0, 3, 1, 2))
+    assert data.train_labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda x, y: {"img": x, "fine_label": y, "coarse_label": 0},
+            "0: it is a dict of img, fine_label, coarse_label;",
+        ),
+        (lambda x, y: (x, y, 0), "0: it is a tuple of 3; expected a pair"),
+        (lambda x, y: x, "0: it is a ndarray; expected a pair"),
+        (lambda x, y: (x, torch.eye(3)[y]), "0: its label has 3 numbers; expected a class number"),
+        (lambda x, y: (x, float(y)), r"0: its label is 0\.0 \(float\); expected a class number"),
+        (lambda x, y: (x, "ant"), r"0: its label is 'ant' \(str\)"),
+        (lambda x, y: (x, y - 1), r"0: its label is -1 \(int\)"),
+        (lambda x, y: (x[: 8 - y], y), "1 is 7 x 8, the first 8 x 8; for one size: data.size=8"),
+        (lambda x, y: (x / 127.5 - 1, y), "0: float64 values from -1 to 0.*; expected 0 to 1"),
+        (lambda x, y: (x * 0 + 7, y), "red has deviation 0.0: all pixels equal"),
+    ],
+)
+def test_an_item_that_cannot_be_used_is_named_by_its_number(make: Any, message: str) -> None:
+    with pytest.raises((LskdError, ValueError), match=f"mine: (training item )?{message}"):
+        from_items("mine", items(make), items(make, 3))
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ([], "the training data are empty"),
+        (iter([]), "the training data are list_iterator; expected a length"),
+    ],
+)
+def test_data_without_length_or_items_are_named(train: Any, message: str) -> None:
+    with pytest.raises(LskdError, match=message):
+        from_items("mine", train, items(lambda x, y: (x, y)))
+
+
+def test_options_of_a_pair_are_set_where_the_function_has_none(code: Path) -> None:
+    code.write_text(
+        "import numpy as np\n"
+        "def pair(*, count: int = 6):\n"
+        "    part = [(np.full((9, 9 + i % 2, 3), 40 * i, np.uint8), i % 2) for i in range(count)]\n"
+        "    return part, part\n"
+        "def three():\n"
+        "    return [], [], []\n"
+    )
+    data = load_dataset(f"{code}:pair", count=4, size=8, pad=1, flip=False, class_names=["even", "odd"])
+    assert (data.train_images.shape, data.pad, data.flip) == ((4, 3, 8, 8), 1, False)
+    assert data.class_names == ("even", "odd")
+    for options, message in (
+        ({"count": "6"}, r"count is '6' \(str\); expected int"),
+        ({"flip": "False"}, r"flip is 'False' \(str\); expected bool"),
+        ({"sise": 8}, "has no option 'sise'; it has count"),
+    ):
+        with pytest.raises((LskdError, ValueError), match=message):
+            load_dataset(f"{code}:pair", **options)
+    with pytest.raises(LskdError, match="returned tuple of 3; expected an lskd"):
+        load_dataset(f"{code}:three")
