@@ -259,10 +259,10 @@ def _table_show(given: argparse.Namespace) -> int:
 
 
 def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    data = commands.add_parser("data", help="bring a data set to this machine")
+    data = commands.add_parser("data", help="bring a data set, or published teachers, to this machine")
     errands = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     get = errands.add_parser("get", help="download, check and extract; goes on where an earlier call stopped")
-    get.add_argument("name", metavar="NAME", help="of the data set: cifar100")
+    get.add_argument("name", metavar="NAME", help="of the data set: cifar100; or cifar100-teachers")
     get.add_argument("--mirror", metavar="URL", help="of the archive or its folder (or LSKD_MIRROR)")
     get.add_argument("--out", metavar="DIR", help="default: LSKD_DATA, or ~/.cache/lskd")
     get.set_defaults(call=_data_get)
@@ -271,10 +271,17 @@ def _data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _data_get(given: argparse.Namespace) -> int:
     from lskd.data import DATASETS
     from lskd.data.download import data_root
+    from lskd.trainer.published_teachers import TEACHERS, get_teachers
 
     downloads = {name: source.get for name, source in DATASETS.items() if source.get is not None}
+    if given.name == TEACHERS:
+        teachers = get_teachers(given.out, given.mirror)
+        folder = next(iter(teachers.values())).parent.parent
+        print(f"{len(teachers)} teachers are in {folder}: {', '.join(teachers)}")
+        print(f"to use them: lskd train --teachers {folder}, or export LSKD_TEACHERS={folder.resolve()}")
+        return 0
     if given.name not in downloads:
-        raise LskdError(f"no data set {given.name!r} can be downloaded{hint(given.name, downloads)}")
+        raise LskdError(f"no data set {given.name!r} can be downloaded{hint(given.name, [*downloads, TEACHERS])}")
     found = downloads[given.name](given.out, given.mirror)
     print(f"{DATASETS[given.name].title} is in {found}")
     if found.parent.resolve() != data_root().resolve():

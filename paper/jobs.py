@@ -24,6 +24,7 @@ from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.records import deciding
 from lskd.trainer import TRAINER
+from lskd.trainer.published_teachers import published_teacher
 from lskd.trainer.table import choose
 from paper import tables as paper_tables
 from paper.cells import Cell, cells
@@ -212,7 +213,7 @@ def _add_run(
     logits = None
     if source is not None and taught:
         logits = _logits(recipe, plan)
-        if source.recipe is not None:
+        if source.recipe is not None and not published_teacher(recipe):
             by, before = teacher_training(recipe)
             after.append(_add_run(jobs, plan, by, source.seed, None, before, serves, (*below, name)))
             obstacles += tuple(o for o in jobs[after[0]].obstacles if o not in obstacles)

@@ -29,14 +29,15 @@ def data_root() -> Path:
     return Path(os.environ.get("LSKD_DATA") or "~/.cache/lskd").expanduser()
 
 
-def fetch(url: str, path: Path, *, md5: str, advice: str = "", progress: bool = True) -> Path:
+def fetch(url: str, path: Path, *, md5: str | None, advice: str = "", progress: bool = True) -> Path:
     """Bring ``url`` to ``path``, whole and with the right checksum, or not at all.
 
     What has arrived stays in ``<path>.part``; the next call asks the server for the rest (HTTP Range). A server
     that cannot do that sends everything again. A file that is there with the right checksum is left alone.
 
     Args:
-        md5: hexadecimal, of the whole file; guards against damage, not against malice.
+        md5: hexadecimal, of the whole file; guards against damage, not against malice. None: not known, a file of the
+            length that the server says is whole.
         advice: what to do without a network, the end of the error.
 
     Raises:
@@ -47,7 +48,7 @@ def fetch(url: str, path: Path, *, md5: str, advice: str = "", progress: bool = 
     if path.is_dir():
         raise LskdError(f"{path}: a folder, where a file is to be downloaded; move it away")
     if path.exists():
-        if (found := _md5(path)) == md5:
+        if md5 is None or (found := _md5(path)) == md5:
             return path
         advice = f"the {path.name} in {path.parent} is another file or damaged (md5 {found}, not {md5}); {advice}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def fetch(url: str, path: Path, *, md5: str, advice: str = "", progress: bool = 
                 raise LskdError(f"{url}: cannot be reached ({reason}); {advice}") from None
             whole, broken = False, str(reason)
         if whole:
-            if _md5(part) == md5:
+            if md5 in (None, _md5(part)):
                 part.replace(path)
                 return path
             found = f"md5 {_md5(part)} of {_size(part)} bytes"

@@ -19,7 +19,7 @@ from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file, write_json
 from lskd.models.weight_files import plain_tensors
 
-__all__ = ["Checkpoint", "load_newest", "save"]
+__all__ = ["Checkpoint", "epochs_to_keep", "load_newest", "save"]
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
@@ -78,6 +78,15 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) 
     for old in _found(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def epochs_to_keep(asked: str | None, epochs: int) -> set[int]:
+    """The epochs of "60,120"; LskdError for what is none of 1 to ``epochs``."""
+    words = [word.strip() for word in (asked or "").split(",") if word.strip()]
+    wrong = [word for word in words if not word.isdecimal() or not 1 <= int(word) <= epochs]
+    if wrong:
+        raise LskdError(f"--keep-epochs {asked}: {wrong[0]!r} is no epoch from 1 to {epochs}; give numbers, 60,120")
+    return {int(word) for word in words}
 
 
 def load_newest(folder: Path, *, identity: str) -> Checkpoint | None:

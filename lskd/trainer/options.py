@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["RUNS", "Options", "add_arguments", "from_arguments", "select_device"]
 
 RUNS = "build/runs"
-HERE = ("device", "runs", "checkpoint_seconds", "progress", "log")  # of one machine and call, not of a result
+# Of one machine and call, not of a result.
+HERE = ("device", "runs", "checkpoint_seconds", "progress", "log", "teachers", "keep_epochs")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Options:
         streams: members side by side on a GPU.
         sync_batchnorm: of several processes, started by ``torchrun``: BatchNorm's statistics are those of the whole
             batch; otherwise each process normalises with its own part, and the first's running statistics count.
+        teachers: folder of published weights, used in place of training the teachers of CIFAR-100
+            (:mod:`lskd.trainer.published_teachers`); by default ``LSKD_TEACHERS``.
+        keep_epochs: epochs whose weights stay in the run's folder, such as "60,120,180".
     """
 
     device: str = "auto"
@@ -56,6 +60,8 @@ class Options:
     graph: bool = True
     streams: bool = True
     sync_batchnorm: bool = False
+    teachers: Path | str | None = None
+    keep_epochs: str | None = None
 
     def say(self, text: str) -> None:
         """Tell the person, who may not want to hear."""
@@ -72,7 +78,7 @@ class Options:
             if field.name not in HERE and value != field.default:
                 flag = field.name.replace("_", "-")
                 out += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
-        return out
+        return out + ["--teachers", "DIR"] * bool(self.teachers)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *names: str) -> None:

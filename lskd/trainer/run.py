@@ -7,6 +7,7 @@ Layout of a run folder::
     checkpoints/                      the newest two
     <member>.postmortem.safetensors   of a member whose numbers left the finite ones: weights and batch
     log.jsonl, tensorboard/           with ``log``: a line or point a member and epoch
+    <member>.epoch-<N>.safetensors    with ``keep_epochs``: weights after epoch N
     <member>.safetensors              final weights
     <member>.evidence.npz             what figures are drawn from
     record.json                       written last: a run with a record is finished
@@ -150,6 +151,7 @@ def _train(
 ) -> tuple[Path, dict[str, Any]]:
     Log.check(options.log)
     optimization.check(recipe)
+    checkpoints.epochs_to_keep(options.keep_epochs, recipe.epochs)
     device, here = join(select_device(options.device)), world()
     if here.size > 1:  # their meetings are not for a CUDA graph; the first process speaks for all
         options = replace(options, graph=False, streams=False)
@@ -318,6 +320,7 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
         saved_at = time.monotonic()
 
     log = Log(options.log, folder, {m.name: m.history for m in cohort.members})
+    kept = checkpoints.epochs_to_keep(options.keep_epochs, cohort.recipe.epochs)
     images = len(cohort.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
     with tqdm(
         total=cohort.total_steps * images,
@@ -344,6 +347,9 @@ def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: O
                 save()
 
         def after_epoch() -> None:
+            epoch = cohort.step // cohort.steps_per_epoch
+            for member in cohort.running if cohort.world.first and epoch in kept else ():
+                save_checkpoint(member.model, folder / f"{member.name}.epoch-{epoch}.safetensors")
             save()
             log.update({m.name: m.history for m in cohort.members})
             bar.set_postfix_str(_postfix(cohort.members), refresh=False)

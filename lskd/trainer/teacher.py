@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +11,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.models.imagenet import load_torchvision
 from lskd.models.resized import Resized
-from lskd.recipes import Recipe, load_recipe, teacher_training
+from lskd.recipes import Recipe, list_recipes, load_recipe, teacher_training
 from lskd.trainer import table as tables
 from lskd.trainer.distributed import world
 from lskd.trainer.evaluation import evaluate
 from lskd.trainer.options import Options, select_device
+from lskd.trainer.published_teachers import published_teacher
 
 __all__ = ["build_table", "logits_source", "open_or_make", "provide", "verify_table"]
 
@@ -93,46 +97,27 @@ def open_or_make(
 def provide(
     recipe: Recipe, dataset: Dataset, device: torch.device, options: Options
 ) -> tuple[nn.Module | None, dict[str, Any] | None]:
-    """The network in eval mode and what a record says of it, or (None, None) where no member needs one."""
+    """The network in eval mode and what a record says of it, or (None, None) where no member needs one.
+
+    Its test accuracy is said, with a warning when it is at chance, or more than a point from what is published.
+    """
     source = recipe.teacher
     if source is None or not recipe.needs_teacher:
         return None, None
-    model = create_model(source.network, num_classes=dataset.classes)
-    here = world()
-    kind, _, published = (source.checkpoint or "").partition(":")
-    if kind == "torchvision":
-        here.on_first(lambda: load_torchvision(model, published))
-        facts: dict[str, Any] = {"checkpoint": source.checkpoint}
-    elif source.checkpoint is not None:
-        file = source.checkpoint
-        if not Path(file).is_file():
-            raise LskdError(
-                f"{file}: no such file, and recipe {recipe.name} takes its teacher's weights from there; put them "
-                "there, or name another place: --set teacher.checkpoint=FILE. The head of the recipe's file says where "
-                "they come from"
-            )
-        here.on_first(lambda: load_checkpoint(model, file))
-        facts = {"checkpoint": Path(file).name}
-    else:
-        from lskd.trainer.run import train_cached  # a teacher is a run, and a run has a teacher
-
-        name, settings = teacher_training(recipe)
-        own = replace(
-            options, device=str(device), teacher_logits="live", table_dtype="float32", log=None, sync_batchnorm=False
-        )
-        folder, record = train_cached(name, seed=source.seed, settings=settings, **vars(own))
-        ((trained, member),) = record["members"].items()
-        if "failure" in member:
-            raise LskdError(f"{folder}: the teacher {trained} failed: {member['failure']['reason']}; change its recipe")
-        weights = folder / member["weights"]["file"]
-        here.on_first(lambda: load_checkpoint(model, weights))
-        facts = {"recipe": name, "seed": source.seed, "run": record["identity"]}
+    model, here = create_model(source.network, num_classes=dataset.classes), world()
+    facts = _load(model, recipe, device, options)
     shown = model if source.input_size is None else Resized(model, source.input_size)
     shown = shown.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     here.spread(shown)
     digest = state_digest(model.state_dict())
     images, labels = dataset.test_images.to(device), dataset.test_labels.to(device)
     tested = evaluate(shown, images, labels, dataset, world=here)
+    published = _published(recipe, trained_here="checkpoint" not in facts)
+    origin = facts.get("checkpoint") or f"trained by {facts['recipe']}, seed {facts['seed']}"
+    known = "" if published is None else f", published {published:.2f} %"
+    options.say(f"teacher {source.network}: test accuracy {tested.accuracy:.2f} %{known} ({origin})")
+    if here.first and (doubt := _doubt(tested.accuracy, published, dataset)):
+        tqdm.write(f"warning: the teacher {source.network} {doubt}", file=sys.stderr)
     return shown, {
         "network": source.network,
         "digest": digest,
@@ -140,3 +125,76 @@ def provide(
         **({} if tested.top5 is None else {"test_top5": tested.top5}),
         **facts,
     }
+
+
+def _load(model: nn.Module, recipe: Recipe, device: torch.device, options: Options) -> dict[str, Any]:
+    """Put the teacher's weights into its network; where they are from, for the record."""
+    source, here = recipe.teacher, world()
+    assert source is not None
+    kind, _, weights = (source.checkpoint or "").partition(":")
+    if kind == "torchvision":
+        here.on_first(lambda: load_torchvision(model, weights))
+        return {"checkpoint": source.checkpoint}
+    if source.checkpoint is not None:
+        file = source.checkpoint
+        try:
+            here.on_first(lambda: load_checkpoint(model, file))
+        except FileNotFoundError as error:
+            raise LskdError(
+                f"{error}, and recipe {recipe.name} takes its teacher's from there; put them there, or name another "
+                "place: --set teacher.checkpoint=FILE. The head of the recipe's file says where they come from"
+            ) from None
+        return {"checkpoint": Path(file).name}
+    if found := published_teacher(recipe, options.teachers, options.say):
+        root, file = found
+        here.on_first(lambda: load_checkpoint(model, root / file))
+        return {"checkpoint": file}
+    from lskd.trainer.run import train_cached  # a teacher is a run, and a run has a teacher
+
+    name, settings = teacher_training(recipe)
+    own = replace(
+        options,
+        device=str(device),
+        teacher_logits="live",
+        table_dtype="float32",
+        log=None,
+        keep_epochs=None,
+        sync_batchnorm=False,
+    )
+    folder, record = train_cached(name, seed=source.seed, settings=settings, **vars(own))
+    ((trained, member),) = record["members"].items()
+    if "failure" in member:
+        raise LskdError(f"{folder}: the teacher {trained} failed: {member['failure']['reason']}; change its recipe")
+    here.on_first(lambda: load_checkpoint(model, folder / member["weights"]["file"]))
+    return {"recipe": name, "seed": source.seed, "run": record["identity"]}
+
+
+def _published(recipe: Recipe, *, trained_here: bool) -> float | None:
+    """The published test accuracy of a recipe's teacher, where this one is of the same data."""
+    source = recipe.teacher
+    assert source is not None
+    name = source.recipe or f"{recipe.dataset}/alone/{source.network}"
+    if (
+        source.settings
+        or recipe.data.keys() & {"test_size", "train_size" if trained_here else ""}
+        or name not in list_recipes()
+    ):
+        return None
+    alone = load_recipe(name, for_training=False)
+    same = (alone.dataset, alone.student) == (recipe.dataset, source.network)
+    return next(iter(alone.about.values())).published if same else None
+
+
+def _doubt(accuracy: float, published: float | None, dataset: Dataset) -> str:
+    """What is suspicious about a teacher's test accuracy, in percent; empty where nothing is."""
+    count = len(dataset.test_labels)
+    share = float(dataset.test_labels.bincount().max()) / count  # of always answering the most frequent class
+    chance = 100 * (share + 2 * math.sqrt(share * (1 - share) / count))
+    if accuracy > chance and (published is None or abs(accuracy - published) <= 1):
+        return ""
+    found = f"has {accuracy:.2f} % on {count:,} test images, "
+    found += "which is chance" if accuracy <= chance else f"and {published:.2f} % are published"
+    return (
+        f"{found}. Usual reasons: another order of classes (here {', '.join(dataset.class_names[:3])}, ...), "
+        "another normalisation (data.mean, data.std), weights of another training or data set"
+    )

@@ -10,6 +10,7 @@ import torch
 
 from lskd.data.dataset import Dataset
 from lskd.errors import LskdError
+from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.trainer import run
 from lskd.trainer.log import Log
 from lskd.trainer.trial import enough_memory, try_network
@@ -259,6 +260,18 @@ def test_odd_states_train_resume_to_the_bit_and_end_with_weights(
     assert resumed["sessions"] == 2
     assert resumed["members"]["one"]["weights"]["digest"] == whole["members"]["one"]["weights"]["digest"]
     assert (here / "stopped" / "one.safetensors").read_bytes() == (here / "whole" / "one.safetensors").read_bytes()
+
+
+def test_weights_of_named_epochs_are_kept(here: Path) -> None:
+    with pytest.raises(LskdError, match=r"--keep-epochs 1,3: '3' is no epoch from 1 to 2"):
+        run.train("own.toml", "out", progress=False, device="cpu", keep_epochs="1,3")
+    assert not (here / "out").exists()
+    record = run.train("own.toml", "out", progress=False, device="cpu", keep_epochs="1, 2")
+    first, last = (create_model("mine.py:Plain", 3) for _ in range(2))
+    load_checkpoint(first, "out/one.epoch-1.safetensors")
+    load_checkpoint(last, "out/one.epoch-2.safetensors")
+    digests = [state_digest(model.state_dict()) for model in (first, last)]
+    assert digests[1] == record["members"]["one"]["weights"]["digest"] != digests[0]
 
 
 def test_the_trial_leaves_random_numbers_as_they_were() -> None:
