@@ -7,7 +7,6 @@ that one that dies leaves the others.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 import os
@@ -22,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from lskd.errors import LskdError, nearest
 from lskd.files import read_json
@@ -315,6 +316,9 @@ def _check_executor(profile: Path) -> None:
 CLUSTERS = ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST")
 
 
+HELD: list[FileLock] = []  # a lock goes with its object, and these are for as long as the process lives
+
+
 def gpus() -> list[str]:
     """The GPUs that this process may use: ``CUDA_VISIBLE_DEVICES``, or all that the driver lists."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -343,12 +347,12 @@ def hold_one_gpu(folder: Path) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         for name in names:
-            handle = os.open(folder / f"{socket.gethostname()}-{name}", os.O_CREAT | os.O_RDWR, 0o644)
+            lock = FileLock(folder / f"{socket.gethostname()}-{name}", blocking=False)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
+                lock.acquire()
+            except Timeout:
                 continue
+            HELD.append(lock)
             os.environ["CUDA_VISIBLE_DEVICES"] = name
             return name
         time.sleep(1)
