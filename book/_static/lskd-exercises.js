@@ -30,9 +30,10 @@
     if (given.wrong) return found === given.answer ? [true, given.right] : [false, given.wrong[found]];
     const x = number(found, Math.abs(given.answer) >= 1000);
     if (Number.isNaN(x)) return [null, "Type a number, such as 0.5 or 1/3."];
-    if (given.whole && !Number.isInteger(x)) return [null, "Type a whole number: this is a count."];
-    if (Math.abs(x - given.answer) <= given.tolerance * (1 + 1e-9)) return [true, given.right];
+    const broken = given.whole && !Number.isInteger(x);
+    if (!broken && Math.abs(x - given.answer) <= given.tolerance * (1 + 1e-9)) return [true, given.right];
     const known = given.mistakes.find(([value]) => Math.abs(x - value) <= given.tolerance);
+    if (broken && !known) return [null, "Type a whole number: this is a count."];
     return [false, known ? known[1] : given.hint];
   };
 

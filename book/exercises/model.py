@@ -171,13 +171,13 @@ class Posed:
             return good, self.fill(e.right if good else e.wrong[found])
         assert isinstance(a.right, float)
         x = number(found, thousands=abs(a.right) >= 1000)
-        if a.whole and x != round(x):
-            raise ValueError(f"{found!r} is no whole number, and a count is one")
-        if abs(x - a.right) <= a.tolerance * (1 + 1e-9):
+        if abs(x - a.right) <= a.tolerance * (1 + 1e-9) and not (a.whole and x != round(x)):
             return True, self.fill(e.right)
         for mistake, said in self.mistakes:
             if abs(x - mistake) <= a.tolerance:
                 return False, said
+        if a.whole and x != round(x):
+            raise ValueError(f"{found!r} is no whole number, and a count is one")
         return False, self.fill(e.hint)
 
 
