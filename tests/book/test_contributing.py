@@ -33,6 +33,8 @@ def test_nobody_imports_upward(rooms: Any) -> None:
 
 def test_paths_on_the_page_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"[\w./-]+/[\w.-]*(?:py|svg|toml)\b|(?<=`)[a-z]+/(?=`)", text)) - {"book/exercises/NAME.toml"}
+    named = set(re.findall(r"[\w./-]+/[\w.-]*(?:py|svg|toml)\b|(?<=`)[a-z]+/(?=`)", text)) - {
+        "book/exercises/NAME.toml"
+    }
     assert len(named) > 10
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
