@@ -111,5 +111,5 @@ def test_a_recipe_says_how_many_threads_a_network_computes_with(tmp_path: Path) 
     assert recipe.threads == 1
     assert "threads" not in recipe.config()
     assert load_recipe("digit-pairs", settings={"threads": 2}).config()["threads"] == 2
-    with pytest.raises(Exception, match="threads is 0; it must be positive"):
+    with pytest.raises(Exception, match=r"threads is 0 \(int\); expected int >= 1"):
         load_recipe("digit-pairs", settings={"threads": 0})
