@@ -565,10 +565,11 @@ def test_tensorboard_is_given_every_number_of_every_epoch(
 def test_a_log_that_cannot_be_written_is_refused_before_training(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "tensorboard" in name else found(name))
     with pytest.raises(LskdError, match="pip install tensorboard"):
         run(tmp_path / "a", runs, log="tensorboard")
-    with pytest.raises(LskdError, match="expected jsonl or tensorboard"):
+    with pytest.raises(LskdError, match="log is 'json'"):
         run(tmp_path / "b", runs, log="json")
     assert not any(tmp_path.iterdir())
 
@@ -591,7 +592,7 @@ def test_a_cpu_computes_in_float32_unless_it_has_units_for_less(
     record = run(tmp_path / "a", runs, members=["kd"], precision="float32", fused=True)
     assert record["execution"] == {"device": "cpu", "precision": "float32", "fused": False, "channels_last": True}
     assert weights(tmp_path / "a", "kd") == weights(whole, "kd")
-    with pytest.raises(LskdError, match="precision is 'half'; expected auto, float32, tf32, bf16"):
+    with pytest.raises(LskdError, match="precision is 'half'; expected one of auto, float32, tf32, bf16"):
         run(tmp_path / "b", runs, precision="half")
     for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, question, lambda: False)
@@ -602,7 +603,7 @@ def test_a_cpu_computes_in_float32_unless_it_has_units_for_less(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)  # slower than real ones, and as right
     record = run(tmp_path / "c", runs, members=["kd"], precision="bf16")
     assert record["execution"]["precision"] == "bf16"
-    assert record["command"].endswith("--precision bf16")
+    assert "--precision bf16" in record["command"]
     assert weights(tmp_path / "c", "kd") != weights(whole, "kd")
     losses = [r["members"]["kd"]["epochs"][-1]["train_loss"] for r in (record, load_record(whole))]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
