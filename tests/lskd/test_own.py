@@ -178,7 +178,7 @@ def test_wrong_data_is_named(images: Path, code: Path, tmp_path: Path) -> None:
 
 def test_a_teacher_whose_file_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
     settings = {"data": {"train_size": 320, "test_size": 100}, "teacher.checkpoint": str(tmp_path / "none.pth")}
-    with pytest.raises(LskdError, match=r"none\.pth: no such file, and recipe digit-pairs .*teacher\.checkpoint=FILE"):
+    with pytest.raises(LskdError, match=r"none\.pth: no such file of weights, .*teacher\.checkpoint=FILE"):
         run.train("digit-pairs", tmp_path / "out", settings=settings, progress=False, device="cpu")
 
 
