@@ -18,8 +18,6 @@ import numpy as np
 
 from lskd.errors import LskdError, check_keywords, hint
 
-__all__ = ["Count", "Natural", "arguments", "convert", "parse_settings", "read_text", "readings"]
-
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 WORDS = {"`": "", " | null": "", "array": "list", "object": "table"}

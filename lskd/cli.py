@@ -22,8 +22,6 @@ from lskd import __version__
 from lskd.errors import LskdError, hint
 from lskd.files import short
 
-__all__ = ["main"]
-
 MISSING = (
     "Tables, figures and the book have commands of their own (plan, results, notebook, workflow, ...): "
     "get a checkout of the project and call pip install -e '.[book]' in it."
@@ -176,8 +174,9 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _train_run(given: argparse.Namespace) -> int:
+    from lskd.checked import parse_settings
     from lskd.data import download_if_missing
-    from lskd.recipes import alone_recipe, load_recipe, parse_settings, recipe_and_members
+    from lskd.recipes import alone_recipe, load_recipe, recipe_and_members
     from lskd.trainer import distributed, run
     from lskd.trainer.options import from_arguments
 
@@ -236,7 +235,7 @@ def _table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _table_make(given: argparse.Namespace) -> int:
-    from lskd.recipes import parse_settings
+    from lskd.checked import parse_settings
     from lskd.trainer import run
     from lskd.trainer.options import from_arguments
 

@@ -7,8 +7,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["LskdError", "check_keywords", "hint", "nearest", "pick"]
-
 
 class LskdError(Exception):
     """Something the caller can put right: the message names it, what was found, what was expected, what to do."""

@@ -21,8 +21,6 @@ from lskd.data.views import normalize
 from lskd.files import atomic_path
 from lskd.losses import standardize
 
-__all__ = ["Evidence", "collect", "load", "save"]
-
 WHOLE_ROWS = 200
 BATCH = 500  # images of one forward pass
 # What a compact pack stores in float16, and how finely it keeps the places of its view.

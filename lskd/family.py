@@ -34,17 +34,6 @@ from lskd.rows import (
     z_score,
 )
 
-__all__ = [
-    "dist_loss",
-    "gdkd_loss",
-    "luminet_loss",
-    "mlkd_terms",
-    "normkd_loss",
-    "rld_loss",
-    "ttm_loss",
-    "wttm_loss",
-]
-
 
 def mlkd_terms(
     student_weak: Tensor,

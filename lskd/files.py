@@ -19,19 +19,6 @@ from typing import Any
 
 from lskd.errors import LskdError
 
-__all__ = [
-    "atomic_path",
-    "atomic_write",
-    "locked",
-    "read_json",
-    "read_toml",
-    "say_sizes",
-    "sha256_file",
-    "short",
-    "visible",
-    "write_json",
-]
-
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:

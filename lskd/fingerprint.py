@@ -19,8 +19,6 @@ from pathlib import Path
 
 from lskd.errors import LskdError
 
-__all__ = ["closure", "digest", "notebook_modules"]
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("lskd", "paper", "figures", "book")  # what is followed
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from lskd.losses import cross_entropy, locality_guidance_loss
 from lskd.objective_base import Logits, Objective, Weight
 
-__all__ = ["Locality", "LocalityGuidance"]
-
 
 class LocalityGuidance(nn.Module):
     """Guidance of a vision transformer by a convolutional teacher's feature maps, 2.5 times the sum (protocol 1.6).

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from lskd.losses import cross_entropy
 
-__all__ = ["Count", "Distilled", "Logits", "Objective", "Positive", "WarmedUp", "Weight"]
-
 
 @dataclass(frozen=True)
 class Logits:

@@ -21,8 +21,6 @@ from lskd.errors import LskdError, nearest
 
 __dynamic_imports__ = ()  # what is named here is other people's, see lskd.fingerprint
 
-__all__ = ["is_external", "load_function", "source_digest"]
-
 
 def is_external(name: str) -> bool:
     """Whether a name means a function of the reader's own code."""

@@ -21,28 +21,13 @@ from typing import Annotated, Any, Literal
 import torch
 from msgspec import Meta, Struct, structs
 
-from lskd.checked import Count, Natural, arguments, convert, parse_settings
+from lskd.checked import Count, Natural, arguments, convert
 from lskd.data import check_options, data_source
 from lskd.errors import LskdError, hint, pick
 from lskd.files import read_toml, visible
 from lskd.models import create_model, list_models
 from lskd.objectives import METHODS
 from lskd.own_code import is_external, load_function, source_digest
-
-__all__ = [
-    "About",
-    "Optimization",
-    "Protocol",
-    "Recipe",
-    "Teacher",
-    "alone_recipe",
-    "doubts",
-    "list_recipes",
-    "load_recipe",
-    "parse_settings",
-    "recipe_and_members",
-    "teacher_training",
-]
 
 # Inside the package where it is installed; what else lies beside it there is other people's.
 _HERE = Path(__file__).resolve().parent

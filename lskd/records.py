@@ -22,21 +22,6 @@ import lskd
 from lskd.errors import LskdError
 from lskd.files import read_json
 
-__all__ = [
-    "SCHEMA",
-    "commit",
-    "computed_with",
-    "deciding",
-    "describe_device",
-    "identity",
-    "load_record",
-    "now",
-    "summarize",
-    "trainer_of",
-    "versions",
-    "without_places",
-]
-
 SCHEMA = 1
 
 

@@ -7,8 +7,6 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["import_torchvision"]
-
 _declared: list[torch.library.Library] = []  # a library lives as long as somebody holds it
 
 

@@ -142,7 +142,7 @@ def _evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _evidence_collect(given: argparse.Namespace) -> int:
     from lskd import evidence
-    from lskd.recipes import parse_settings
+    from lskd.checked import parse_settings
     from lskd.trainer.run import select_device
     from paper import compact_evidence
 

@@ -20,8 +20,6 @@ from lskd.data.inventory import summary
 from lskd.errors import LskdError
 from lskd.files import atomic_write, locked
 
-__all__ = ["SOURCE", "cifar100", "find", "get"]
-
 ONE_FILE = "cifar100.npz"
 EXTRACTED = "cifar-100-python"
 ADDRESS = "https://www.cs.toronto.edu/~kriz"

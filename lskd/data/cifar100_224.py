@@ -15,8 +15,6 @@ from lskd.data.imagenet import MEAN, STD, to_tensor
 from lskd.data.lazy_images import PictureDataset, pictures
 from lskd.data.random_crop import random_box
 
-__all__ = ["SOURCE", "cifar100_224", "enlarged"]
-
 
 def cifar100_224(
     *,

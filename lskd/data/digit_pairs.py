@@ -25,8 +25,6 @@ from lskd.data.dataset import Dataset, DataSource, channel_statistics
 from lskd.data.memory import require_memory
 from lskd.files import atomic_path
 
-__all__ = ["SOURCE", "digit_pairs"]
-
 VERSION = 1  # part of the cache key: raise it when the recipe of an image changes
 TEST_FRACTION = 0.2
 CLASSES = 100

@@ -17,8 +17,6 @@ from tqdm import tqdm
 
 from lskd.errors import LskdError
 
-__all__ = ["data_root", "fetch"]
-
 ATTEMPTS = 4  # transfers that break off without having brought anything new
 PIECE = 1 << 16
 TIMEOUT = 30.0  # seconds without a byte

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["StrongDraws", "derive", "epoch_drops", "epoch_order", "epoch_strong", "epoch_views"]
-
 
 def derive(seed: int, *labels: object) -> int:
     """A 63-bit seed for one purpose, independent of every other purpose of the same run seed."""

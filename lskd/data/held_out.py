@@ -13,8 +13,6 @@ import torch
 
 from lskd.data.dataset import Dataset
 
-__all__ = ["hold_out"]
-
 LABEL = "held-out part"
 
 

@@ -12,8 +12,6 @@ from lskd.data.dataset import Bits, Dataset, DataSource, Mean, Side, Std
 from lskd.data.inventory import ImageFiles, find_images
 from lskd.data.own import assemble, require_room, stack
 
-__all__ = ["SOURCE", "folder"]
-
 
 def folder(
     *,

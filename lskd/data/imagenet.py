@@ -22,7 +22,6 @@ from lskd.errors import LskdError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MEAN", "SOURCE", "STD", "imagenet"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

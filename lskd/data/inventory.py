@@ -14,8 +14,6 @@ from torch import Tensor
 
 from lskd.errors import LskdError, hint
 
-__all__ = ["ImageFiles", "check_labels", "class_number", "find_images", "summary"]
-
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 LEFTOVERS = ("__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN")  # hidden elsewhere
 Labels = Tensor | np.ndarray | Sequence[int]

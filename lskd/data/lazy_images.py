@@ -19,8 +19,6 @@ from torch import Tensor
 
 from lskd.data.dataset import Dataset
 
-__all__ = ["VIEWS", "PictureDataset", "PictureViews", "Pictures", "pictures", "workers"]
-
 VIEWS = 1 << 62
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from lskd.errors import LskdError
 
-__all__ = ["free_memory", "require_memory"]
-
 # Of a container: its limit, what it uses, and the file with the caches among that, which it gives back when asked.
 CONTAINERS = (
     ("memory.max", "memory.current", "memory.stat"),

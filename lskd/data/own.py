@@ -18,8 +18,6 @@ from lskd.data.memory import require_memory
 from lskd.errors import LskdError
 from lskd.own_code import load_function
 
-__all__ = ["assemble", "from_items", "own", "own_options", "require_room", "stack"]
-
 MANY_CLASSES = 20  # beyond this, classes are not coloured one by one
 PAIR_OPTIONS = ("size", "pad", "flip", "bits", "class_names")  # of from_items, where a function lacks them
 PAIR = "an lskd.data.Dataset or a pair (training, test)"

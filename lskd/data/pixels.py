@@ -12,8 +12,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lskd.data.dataset import Bits
 from lskd.errors import LskdError
 
-__all__ = ["fitted", "read_rgb", "rgb"]
-
 ORIENTATION = 0x0112  # of EXIF
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 

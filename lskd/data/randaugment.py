@@ -22,8 +22,6 @@ from torch import Tensor
 
 from lskd.data.draws import StrongDraws
 
-__all__ = ["OPERATIONS", "Operation", "cutout", "strong_view"]
-
 CUTOUT_COLOUR = (125, 123, 114)
 CUTOUT_LARGEST = 0.5  # side, as a fraction of the image's shorter side
 # Values a CPU works on at once: below what PyTorch shares between threads, and small enough for a core's cache.

@@ -15,8 +15,6 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-__all__ = ["OPERATIONS", "apply", "erase", "randaugment"]
-
 LAYERS = 2
 PROBABILITY = 0.5  # of each operation that was drawn
 MAGNITUDE, SPREAD, LARGEST = 9.0, 0.5, 10.0

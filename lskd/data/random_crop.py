@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from random import Random
 
-__all__ = ["Box", "random_box"]
-
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10

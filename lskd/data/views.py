@@ -13,8 +13,6 @@ from torch import Tensor
 
 from lskd.data.dataset import Dataset
 
-__all__ = ["Normalize", "Views", "normalize", "view_count", "weak_view"]
-
 
 def view_count(*, pad: int = 4, flip: bool = True) -> int:
     """Number of distinct weak views: positions of the crop, twice if mirrored too."""

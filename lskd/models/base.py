@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["Family", "Network", "init_convolutions", "init_linear"]
-
 
 class Network(nn.Module, ABC):
     """A classifier: stages, a pooled feature vector, logits.

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from lskd.models.pickles import CheckpointError, some
 from lskd.models.weight_files import read_weights
 
-__all__ = ["load_checkpoint"]
-
 # Parts of names that wrappers put in: data parallel, torch.compile, fully sharded, activation checkpoints.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 COUNTER = "num_batches_tracked"  # of steps, in BatchNorm

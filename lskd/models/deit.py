@@ -19,8 +19,6 @@ from lskd.models.transformer import (
     truncated_normal,
 )
 
-__all__ = ["FAMILIES", "DeiT"]
-
 PATCH, WIDTH, DEPTH, HEADS, RATIO = 16, 192, 12, 3, 4
 SIDE = IMAGE_SIZE // PATCH
 

@@ -11,8 +11,6 @@ from lskd.errors import LskdError
 from lskd.models.base import Family, Network
 from lskd.torchvision import import_torchvision
 
-__all__ = ["FAMILIES", "ImageNetResNet", "load_torchvision"]
-
 DEPTHS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 

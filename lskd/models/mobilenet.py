@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from lskd.models.base import Family, Network, init_convolutions, init_linear
 
-__all__ = ["FAMILIES", "MobileNetV1", "MobileNetV2"]
-
 # Expansion, channels, repeats, stride of the first.
 V2_GROUPS = ((1, 8, 1, 1), (6, 12, 2, 1), (6, 16, 3, 2), (6, 32, 4, 2), (6, 48, 3, 1), (6, 80, 3, 2), (6, 160, 1, 1))
 V2_STEM, V2_LAST = 16, 1280

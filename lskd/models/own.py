@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from lskd.errors import LskdError
 from lskd.own_code import load_function
 
-__all__ = ["create_external"]
-
 
 def create_external(name: str, num_classes: int) -> nn.Module:
     """Call the function with ``num_classes`` and check what it makes.

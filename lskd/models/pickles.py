@@ -21,8 +21,6 @@ from torch import Tensor
 
 from lskd.errors import LskdError
 
-__all__ = ["CheckpointError", "Inert", "read_pickle", "some"]
-
 LEGACY = 0x1950A86A20F9469CFC6C  # the first object of a file from before PyTorch 1.6
 STORAGES = {
     **{"Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16},

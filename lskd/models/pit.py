@@ -20,8 +20,6 @@ from lskd.models.transformer import (
     truncated_normal,
 )
 
-__all__ = ["FAMILIES", "PiT"]
-
 PATCH, STRIDE = 16, 8
 STAGES = ((64, 2, 2), (128, 6, 4), (256, 4, 8))  # width, layers, heads
 RATIO = 4

@@ -21,8 +21,6 @@ from lskd.models.transformer import (
     truncated_normal,
 )
 
-__all__ = ["FAMILIES", "PVT"]
-
 # Patch side, width, layers, heads, MLP ratio, reduction of keys and values along each side.
 STAGES = ((4, 64, 2, 1, 8, 8), (2, 128, 2, 2, 8, 4), (2, 320, 2, 5, 4, 2), (2, 512, 2, 8, 4, 1))
 

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Family, Network, init_convolutions, init_linear
 
-__all__ = ["FAMILIES", "PyclsResNet"]
-
 WIDTHS = (16, 32, 64)
 LINEAR_STD = 0.01
 

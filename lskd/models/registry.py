@@ -17,8 +17,6 @@ from lskd.models.base import Family, Network
 from lskd.models.own import create_external
 from lskd.own_code import is_external
 
-__all__ = ["ModelInfo", "ModelNameError", "create_model", "list_models", "model_info"]
-
 MODULES = (resnet, vgg, wrn, mobilenet, shufflenet, imagenet, deit, t2t, pit, pvt, pycls)
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)
 

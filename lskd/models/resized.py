@@ -7,8 +7,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Network
 
-__all__ = ["Resized"]
-
 
 class Resized(Network):
     """Resizes images bilinearly, corners not aligned: what the teacher of vision transformers sees (protocol 1.6).

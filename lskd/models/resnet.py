@@ -16,8 +16,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Family, Network, init_convolutions
 
-__all__ = ["FAMILIES", "ResNet"]
-
 # Blocks of each stage, and whether they are bottlenecks.
 LAYOUTS = {
     18: ((2, 2, 2, 2), False),

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Family, Network
 
-__all__ = ["FAMILIES", "ShuffleV1", "ShuffleV2"]
-
 STEM = 24
 V1_GROUPS = 3
 V1_STAGES = ((240, 4), (480, 8), (960, 4))  # channels, units

@@ -23,8 +23,6 @@ from lskd.models.transformer import (
     to_map,
 )
 
-__all__ = ["FAMILIES", "T2TViT"]
-
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # window, stride, padding
 TOKEN_WIDTH, RANDOM_FEATURES = 64, 32
 WIDTH, DEPTH, HEADS, RATIO = 256, 7, 4, 2

@@ -12,20 +12,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Network
 
-__all__ = [
-    "DROP_PATH",
-    "MLP",
-    "Layer",
-    "TokenNetwork",
-    "drop_path_columns",
-    "drop_path_rates",
-    "dropping",
-    "init_transformer",
-    "layer_norm",
-    "to_map",
-    "truncated_normal",
-]
-
 EPSILON = 1e-6
 TOKEN_STD = 0.02
 DROP_PATH = 0.1

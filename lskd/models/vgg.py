@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Family, Network, init_convolutions, init_linear
 
-__all__ = ["FAMILIES", "VGG"]
-
 WIDTHS = (64, 128, 256, 512, 512)
 LAYOUTS = {
     8: (1, 1, 1, 1, 1),

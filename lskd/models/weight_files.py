@@ -22,8 +22,6 @@ from torch import Tensor, nn
 from lskd.files import atomic_path
 from lskd.models.pickles import CheckpointError, read_pickle, some
 
-__all__ = ["plain_tensors", "read_weights", "save_checkpoint", "state_digest"]
-
 DIGEST = "lskd_sha256"
 OTHERS = {  # how files begin that are not weights, what they are, and what to do
     b"version https://git-lfs": ("a Git LFS pointer, not the file it points to", "fetch that with `git lfs pull`"),

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from lskd.models.base import Family, Network, init_convolutions, init_linear
 
-__all__ = ["FAMILIES", "WideResNet"]
-
 
 class Block(nn.Module):
     """BN, ReLU, 3 x 3, BN, ReLU, 3 x 3; where the width changes, the shortcut projects the activated input."""

@@ -19,8 +19,6 @@ from lskd.data.views import Normalize
 from lskd.errors import LskdError
 from lskd.trainer.distributed import ALONE, World
 
-__all__ = ["Batch", "Batches", "Draw"]
-
 PREFETCH = 3  # batches that worker threads make before they are needed
 AHEAD = 1024  # strong views made at once: operations are shared by some 70 images then, not by four
 

@@ -19,8 +19,6 @@ from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file, write_json
 from lskd.models.weight_files import plain_tensors
 
-__all__ = ["Checkpoint", "epochs_to_keep", "load_newest", "save"]
-
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 

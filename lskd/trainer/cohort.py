@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
 from lskd.data.draws import derive
-from lskd.data.views import normalize
 from lskd.models import create_model
 from lskd.models.transformer import drop_path_columns
 from lskd.objectives import create_objective
@@ -39,8 +38,6 @@ from lskd.trainer.member import Member
 from lskd.trainer.optimization import create_optimizer, learning_rate, set_drop_path
 from lskd.trainer.step import Teaching, joined
 from lskd.trainer.table import LogitTable
-
-__all__ = ["Cohort", "Member", "evaluate", "normalize", "seeded"]
 
 WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window

@@ -21,8 +21,6 @@ from torch import Tensor, nn
 
 from lskd.errors import LskdError
 
-__all__ = ["ALONE", "World", "join", "only", "world"]
-
 # The others wait while the first process writes evidence, or downloads a teacher.
 PATIENCE = datetime.timedelta(hours=2)
 T = TypeVar("T")

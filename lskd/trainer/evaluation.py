@@ -12,8 +12,6 @@ from lskd.data.dataset import Dataset
 from lskd.data.views import Normalize
 from lskd.trainer.distributed import ALONE, World
 
-__all__ = ["TOP5_ABOVE", "Measured", "evaluate"]
-
 BATCH = {"cpu": 500, "cuda": 2500}  # images of up to 64 x 64, a tenth of larger ones
 TOP5_ABOVE = 100  # classes
 

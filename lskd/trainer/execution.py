@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from lskd.errors import LskdError
 
-__all__ = ["PRECISIONS", "Execution", "bf16_units"]
-
 PRECISIONS = ("auto", "float32", "tf32", "bf16")
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 
-__all__ = ["append_line", "claim", "differences", "read_lines"]
-
 
 def claim(
     path: Path,

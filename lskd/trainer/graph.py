@@ -16,8 +16,6 @@ from torch import Tensor
 
 from lskd.trainer.batches import Draw
 
-__all__ = ["StepGraph"]
-
 READ = tuple(f.name for f in fields(Draw) if f.name not in ("epoch", "step", "scale"))
 WARM_UP = 3  # steps of a shape that are launched kernel by kernel: they make what later steps overwrite
 

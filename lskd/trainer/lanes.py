@@ -13,8 +13,6 @@ from types import TracebackType
 
 import torch
 
-__all__ = ["Lanes"]
-
 
 class Lanes:
     """As many lanes as the machine has threads for; each computes with ``threads`` of them.

@@ -16,8 +16,6 @@ from lskd.errors import LskdError
 from lskd.files import atomic_write
 from lskd.trainer.folder import append_line
 
-__all__ = ["Log"]
-
 Histories = dict[str, list[dict[str, Any]]]
 
 

@@ -15,8 +15,6 @@ from lskd.trainer.distributed import ALONE, World
 from lskd.trainer.execution import Execution
 from lskd.trainer.step import Outcome, Step, Teaching
 
-__all__ = ["Member", "parameters"]
-
 NEVER = 2**62  # a step that does not come
 
 

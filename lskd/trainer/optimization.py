@@ -17,8 +17,6 @@ from lskd.models.transformer import DropPath
 from lskd.recipes import Recipe
 from lskd.trainer.schedule import cosine_learning_rate, step_learning_rate
 
-__all__ = ["check", "create_optimizer", "exempt", "learning_rate", "set_drop_path"]
-
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distillation token": "distill_token"}
 

@@ -15,7 +15,6 @@ from lskd.errors import LskdError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RUNS", "Options", "add_arguments", "from_arguments", "select_device"]
 
 RUNS = "build/runs"
 # Of one machine and call, not of a result.

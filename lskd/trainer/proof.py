@@ -19,8 +19,6 @@ from lskd.recipes import Recipe
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.execution import Execution
 
-__all__ = ["LIMITS", "STEPS", "deviation", "prove", "short_training"]
-
 STEPS = 8  # a graph replays from the fifth on
 # Largest distance of the weights from those of plain launches, as a share of their change in these steps.
 LIMITS = {"float32": 0.02, "tf32": 0.1, "bf16": 0.5}

@@ -19,8 +19,6 @@ from lskd.files import locked
 from lskd.models import create_model, list_models, load_checkpoint
 from lskd.recipes import Recipe
 
-__all__ = ["TEACHERS", "get_teachers", "published_teacher"]
-
 ARCHIVE = "cifar_teachers.tar"
 ADDRESS = "https://github.com/megvii-research/mdistiller/releases/download/checkpoints"
 TEACHERS = "cifar100-teachers"  # as `lskd data get` calls them

@@ -52,10 +52,10 @@ from lskd.trainer.log import Log
 from lskd.trainer.options import Options, select_device
 from lskd.trainer.proof import prove, short_training
 from lskd.trainer.speed import speed
-from lskd.trainer.teacher import build_table, logits_source, open_or_make, provide, verify_table
+from lskd.trainer.teacher import build_table as build_table
+from lskd.trainer.teacher import logits_source, open_or_make, provide
+from lskd.trainer.teacher import verify_table as verify_table
 from lskd.trainer.trial import enough_memory, try_networks
-
-__all__ = ["Options", "build_table", "publish", "select_device", "train", "train_cached", "verify_table"]
 
 
 def train(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["cosine_learning_rate", "step_learning_rate"]
-
 
 def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, decay: float = 0.1) -> float:
     """Rate of epoch 1, 2, ...: ``base · decay^n`` with n milestones strictly below the epoch.

@@ -13,8 +13,6 @@ from lskd.models import model_info
 from lskd.own_code import is_external
 from lskd.recipes import Recipe
 
-__all__ = ["product_rate", "speed"]
-
 SIZE = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough to keep the device busy
 
 

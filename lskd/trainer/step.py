@@ -17,8 +17,6 @@ from lskd.objectives import Logits, Objective
 from lskd.trainer.batches import Batch
 from lskd.trainer.execution import Execution
 
-__all__ = ["Outcome", "Step", "Teaching", "first_bad", "joined"]
-
 
 @dataclass(frozen=True)
 class Teaching:

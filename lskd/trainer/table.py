@@ -41,8 +41,6 @@ from lskd.files import locked, read_json
 from lskd.models import state_digest
 from lskd.trainer.folder import append_line, claim, differences, read_lines
 
-__all__ = ["LogitTable", "build", "choose", "damaged_blocks", "describe", "open_table", "place", "show"]
-
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 BLOCK_ROWS = 4096  # views of a block, about: what a kill costs
 FORWARD_ROWS = 512

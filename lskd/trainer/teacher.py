@@ -25,8 +25,6 @@ from lskd.trainer.evaluation import evaluate
 from lskd.trainer.options import Options, select_device
 from lskd.trainer.published_teachers import published_teacher
 
-__all__ = ["build_table", "logits_source", "open_or_make", "provide", "verify_table"]
-
 
 def logits_source(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[dict[str, Any] | None, str]:
     """Where logits of weak views come from, for the run's identity, and why; None when no member uses any."""

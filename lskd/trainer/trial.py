@@ -21,8 +21,6 @@ from lskd.models import create_model, state_digest
 from lskd.models.weight_files import plain_tensors
 from lskd.recipes import Recipe
 
-__all__ = ["enough_memory", "try_network", "try_networks"]
-
 
 def try_networks(recipe: Recipe, dataset: Dataset, device: torch.device, *, processes: int = 1) -> None:
     """Try a recipe's student and, where a member needs one, its teacher.

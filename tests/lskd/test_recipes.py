@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from lskd import cli
+from lskd.checked import parse_settings
 from lskd.errors import LskdError
 from lskd.fingerprint import ROOT
 from lskd.recipes import (
     alone_recipe,
     list_recipes,
     load_recipe,
-    parse_settings,
     recipe_and_members,
     teacher_training,
 )
