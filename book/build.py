@@ -22,9 +22,9 @@ from book.pages.numbers import number_figures
 from book.pages.protocol_links import link_protocol
 from book.pages.typography import mend
 from book.search import index as search
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import read_json
-from lskd.fingerprint import ROOT
 
 __all__ = ["assemble", "build", "chapters", "copy_static", "included", "pages", "run_jupyter_book", "with_facts"]
 

@@ -50,7 +50,7 @@ def _notebook_run(given: argparse.Namespace) -> int:
 
 def _notebook_list(given: argparse.Namespace) -> int:
     from book import notebook as notebooks
-    from lskd.fingerprint import ROOT
+    from figures.fingerprint import ROOT
 
     here = Path.cwd() / "notebooks"
     for path in visible(here if here.is_dir() else ROOT / "notebooks", "*.ipynb"):

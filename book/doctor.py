@@ -14,7 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 import lskd
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 
 __all__ = ["browser", "install_browser", "report"]
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from book import notebook_parameters as typed
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible, write_json
-from lskd.fingerprint import ROOT
 
 __all__ = ["Result", "at_root", "declared", "find", "report", "run"]
 

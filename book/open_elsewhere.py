@@ -20,9 +20,9 @@ from typing import Any
 from urllib.parse import quote
 
 from book.notebook import declared
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible
-from lskd.fingerprint import ROOT
 
 __all__ = ["BRANCH", "Repository", "add_links", "colab_copy", "links", "repository", "standalone", "write_copies"]
 

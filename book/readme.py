@@ -11,9 +11,9 @@ from typing import Any
 
 from figures import accuracies, ours_and_published
 from figures import table as tables
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json
-from lskd.fingerprint import ROOT
 from paper import gains, statistics, store
 
 __all__ = ["blocks", "fill", "write"]

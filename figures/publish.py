@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lskd
+from figures import fingerprint
 from figures.theme import THEMES, Theme, narrow
-from lskd import fingerprint
 from lskd.files import atomic_write, sha256_file, write_json
 
 __all__ = ["Published", "publish"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from lskd.errors import LskdError, nearest
 
-__dynamic_imports__ = ()  # what is named here is other people's, see lskd.fingerprint
+__dynamic_imports__ = ()  # what is named here is other people's, see figures.fingerprint
 
 
 def is_external(name: str) -> bool:

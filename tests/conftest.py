@@ -32,7 +32,7 @@ def lskd_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def book() -> Path:
     """The folder of the built pages; built when they are missing or something they depend on has changed."""
-    from lskd.fingerprint import ROOT
+    from figures.fingerprint import ROOT
 
     call = [sys.executable, "-m", "lskd.cli", "workflow", "--preset", "tiny"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from book.build import pages as notebook_pages
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 
 pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
 

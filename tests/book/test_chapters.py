@@ -15,8 +15,8 @@ import yaml
 
 from book.build import chapters
 from figures import temperature_and_weight
+from figures.fingerprint import ROOT
 from lskd import __version__, cli
-from lskd.fingerprint import ROOT
 from paper import published, store
 
 GLOSSARY = (ROOT / "book" / "chapters" / "glossary.md").read_text(encoding="utf-8")

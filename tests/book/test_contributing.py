@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from typed_results import looks_like, words_of_markdown
 
 from book import exercises
 from book.exercises import Answer, Exercise, Posed, chapters, collection, load, model, page
+from figures.fingerprint import ROOT
 from figures.networks import Networks
 from lskd.data import load_dataset
-from lskd.fingerprint import ROOT
 from lskd.records import load_record
 from paper import store
 from paper.embedding import Embedding, neighbor_accuracy

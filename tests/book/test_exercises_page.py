@@ -13,7 +13,7 @@ from test_exercises import ALL, CHOICE, GIVEN, QUESTION, RECORDS, TEN
 
 from book.exercises import Answer, Posed, load
 from book.exercises.page import to_markdown
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 from paper import store
 
 # --- browser ----------------------------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ import pytest
 
 from book import notebook
 from book.notebook_parameters import Parameter, bind, read
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import read_json
-from lskd.fingerprint import ROOT
 
 PARAMETERS = """\
 recipe: str = "digit-pairs"

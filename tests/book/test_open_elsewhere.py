@@ -12,8 +12,8 @@ import yaml
 from book import open_elsewhere
 from book.notebook import declared
 from book.open_elsewhere import Repository
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 
 PLACE = Repository("someone/some-book", "v1.2.0")
 

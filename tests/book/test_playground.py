@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from book import playground
+from figures.fingerprint import ROOT
 from lskd.cli import main as lskd
 from lskd.errors import LskdError
 from lskd.files import read_json
-from lskd.fingerprint import ROOT
 
 TINY = {
     "epochs": 1,

@@ -12,8 +12,8 @@ import pytest
 
 from book.pages import Pages, protocol_links
 from figures import recipe_tables
+from figures.fingerprint import PACKAGES, ROOT
 from lskd.errors import LskdError
-from lskd.fingerprint import PACKAGES, ROOT
 from lskd.recipes import doubts
 
 CITED = re.compile(r"\b[Pp]rotocol (?:sections? )?(\d+(?:\.\d+)?(?:(?:, | and | or )\d+(?:\.\d+)?)*)")

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from book import readme
+from figures.fingerprint import ROOT
 from lskd.cli import main as lskd
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
-from lskd.fingerprint import ROOT
 from lskd.losses import kd_loss
 from paper import questions, store
 

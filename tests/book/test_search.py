@@ -17,8 +17,8 @@ import pytest
 from book import build as books
 from book.pages import Chapter, Pages, listed
 from book.search import index
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 
 small = pytest.mark.xdist_group("search")  # one process builds the small book
 LOOKS = {

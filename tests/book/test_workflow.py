@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from lskd.fingerprint import PACKAGES, ROOT
+from figures.fingerprint import PACKAGES, ROOT
 
 FIGURES = ("logit_gap", "tsne", "results_table")
 PAGES = ("train_teacher", "train_students", "data", *FIGURES)

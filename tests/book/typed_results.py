@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lskd.fingerprint import PACKAGES, ROOT
+from figures.fingerprint import PACKAGES, ROOT
 
 NUMBER = r"(?<![\w.,{#\ufffd])(?<!\w-)\d+(?:,\d{3})*(?:\.\d+)?"  # not in a name, not of a format such as {0.00}
 WORD = (

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 from lskd.models import model_info
 from paper import benchmarks
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from figures import gain
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 from lskd.records import load_record, trainer_of
 from paper import gains
 

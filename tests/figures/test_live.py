@@ -11,9 +11,9 @@ import pytest
 import torch
 from controls import move, said
 
+from figures.fingerprint import ROOT
 from figures.live import figure as live
 from lskd import evidence
-from lskd.fingerprint import ROOT
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from figures.fingerprint import ROOT
 from figures.ours_and_published import accuracy_table, committed, pairs, records_of
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 from paper.published import find
 
 STORE = ROOT / "results" / "cifar100" / "resnet56-resnet20"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from figures import temperature_and_weight
+from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 from paper import store
 
 RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8-surface"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from figures.fingerprint import ROOT
 from lskd import cli, recipes
-from lskd.fingerprint import ROOT
 from lskd.recipes import list_recipes, load_recipe
 
 RECORD = str(min((ROOT / "results" / "digit_pairs").rglob("*.json")))

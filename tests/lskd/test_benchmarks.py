@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from figures.fingerprint import ROOT
 from lskd.data.views import weak_view
-from lskd.fingerprint import ROOT
 from lskd.objectives import Logits, create_objective
 
 

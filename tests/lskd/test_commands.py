@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 
 
 def test_commands_of_all_packages_are_offered(capsys: pytest.CaptureFixture[str]) -> None:

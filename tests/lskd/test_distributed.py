@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from figures.fingerprint import ROOT
 from lskd.data import load_dataset
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 from lskd.models import create_model, save_checkpoint
 from lskd.records import load_record
 from lskd.trainer.batches import Batches

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 from lskd.losses import dkd_loss, kd_loss
 
 EXAMPLES = ROOT / "examples"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 
 
 def run(*command: str | Path, **options: str | Path) -> str:

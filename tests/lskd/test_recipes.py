@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.checked import parse_settings
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 from lskd.recipes import (
     alone_recipe,
     list_recipes,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from figures.fingerprint import ROOT
 from lskd.data import load_dataset
 from lskd.data.download import data_root
-from lskd.fingerprint import ROOT
 from lskd.models import create_model, load_checkpoint
 from lskd.trainer.evaluation import evaluate
 

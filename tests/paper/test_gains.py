@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lskd.fingerprint import ROOT
+from figures.fingerprint import ROOT
 from lskd.records import load_record
 from paper import gains, published
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.errors import LskdError
 from lskd.files import write_json
-from lskd.fingerprint import ROOT
 from lskd.models.registry import model_info
 from lskd.recipes import load_recipe
 from lskd.trainer import TRAINER

@@ -17,11 +17,11 @@ from synthetic import pack, write_run
 from book import notebook
 from figures import logit_gap, tsne
 from figures import networks as inputs
+from figures.fingerprint import ROOT
 from figures.live import gap
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
-from lskd.fingerprint import ROOT
 from paper import embedding
 from paper.compact_evidence import compact_run
 from paper.logits import gap_matrix, gap_statistics

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 
+from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.errors import LskdError
-from lskd.fingerprint import ROOT
 from lskd.losses import curriculum_reversal, dkd_loss, kd_loss, standardize
 from paper import cells, questions
 from paper.store import aggregate

@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from figures.fingerprint import PACKAGES, ROOT
 from lskd.files import locked
-from lskd.fingerprint import PACKAGES, ROOT
 from paper.run_jobs import gpus, hold_one_gpu
 
 TRAINER = '''\

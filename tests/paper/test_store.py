@@ -19,10 +19,10 @@ import pytest
 import synthetic
 
 from book.verify import verify
+from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.errors import LskdError
 from lskd.files import sha256_file, write_json
-from lskd.fingerprint import ROOT
 from lskd.records import identity
 from lskd.trainer import run as trainer
 from paper import members as analysis

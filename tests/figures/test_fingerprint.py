@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from figures.fingerprint import PACKAGES, ROOT, closure, digest, notebook_modules
 from lskd.errors import LskdError
-from lskd.fingerprint import PACKAGES, ROOT, closure, digest, notebook_modules
 
 FILES = {
     "pkg/__init__.py": "",
@@ -168,5 +168,5 @@ def test_the_package_itself_is_read_quickly_and_not_imported() -> None:
     start = time.process_time()  # whatever else the machine does
     assert len(closure(*modules)) == len(modules)
     assert time.process_time() - start < 3
-    code = "import sys, lskd.fingerprint; assert not {'torch', 'numpy'} & set(sys.modules)"
+    code = "import sys, figures.fingerprint; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
