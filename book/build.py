@@ -133,7 +133,7 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
 
 def copy_static(folder: Path) -> None:
     """Put the scripts and styles that every page loads into ``folder``."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for place, pattern in STATIC.items():
         for path in (ROOT / place).glob(pattern):
             shutil.copy(path, folder)

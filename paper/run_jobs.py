@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from filelock import FileLock, Timeout
 from lskd.errors import LskdError, nearest
 from lskd.files import read_json
 from paper.plan import Plan, load
+from paper.snakemake import attend
 
 if TYPE_CHECKING:  # Snakemake reads this file again for every job, and PyTorch takes seconds
     from paper.jobs import Job
@@ -207,16 +207,11 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
             continue
         print(f"lskd: {job.name}", file=sys.stderr, flush=True)
         call = command(plan.name, changes, "--job", job.name)
-        with subprocess.Popen(call, env=environment) as child:
-            try:
-                status = child.wait(None if until is None else max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                over = True
-                child.send_signal(signal.SIGINT)
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(30)
-                child.kill()
-                break
+        try:
+            status = attend(call, None if until is None else max(0.0, until - time.monotonic()), env=environment)
+        except subprocess.TimeoutExpired:
+            over = True
+            break
         if status:
             failed.add(job.name)
     open_ = report(plan, jobs)

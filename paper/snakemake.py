@@ -17,10 +17,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lskd.errors import LskdError
 
-__all__ = ["command", "environment", "run_alone", "start"]
+__all__ = ["attend", "command", "environment", "run_alone", "start"]
 
 TRAINING = ("teacher", "students")
 
@@ -114,18 +115,31 @@ def _alone(lock: Path) -> Iterator[int]:
 
 
 def _call(call: list[str], root: Path, handle: int) -> int:
-    """Run Snakemake, which holds the lock too; when this process is stopped, stop it and its jobs first.
+    """Run Snakemake, which holds the lock too."""
+    return attend(call, cwd=root, env=environment(root), pass_fds=[handle])
+
+
+def attend(call: Sequence[str], seconds: float | None = None, **options: Any) -> int:
+    """Run a command to its end and return its status; when this process is stopped, stop it and its jobs first.
 
     It has a process group of its own, so that an interrupt reaches all of its jobs once, wherever it came from.
+
+    Args:
+        call: its words.
+        seconds: how long it may take.
+        options: of ``subprocess.Popen``.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer, and was stopped.
     """
-    with subprocess.Popen(call, cwd=root, env=environment(root), pass_fds=[handle], process_group=0) as child:
+    with subprocess.Popen(call, process_group=0, **options) as child:
         try:
-            return child.wait()
+            return child.wait(seconds)
         except BaseException:
-            for stop, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, None)):
+            for stop, patience in ((signal.SIGINT, 20), (signal.SIGKILL, None)):
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, stop)
                 with suppress(subprocess.TimeoutExpired):
-                    child.wait(seconds)
+                    child.wait(patience)
                     break
             raise

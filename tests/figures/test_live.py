@@ -183,7 +183,7 @@ def toy(book: Path) -> str:
 
 def test_bokeh_is_shipped_once_and_loaded_only_where_it_is_used(page: Any, book: Path) -> None:
     assert len(list(book.rglob("bokeh.min.js"))) == 1
-    page.goto((book / "reading.html").as_uri())
+    page.goto((book / "glossary.html").as_uri())
     assert not page.evaluate("'Bokeh' in window")
     for html in (book / "notebooks").glob("*.html"):
         assert html.stat().st_size < 3_000_000, html.name

@@ -160,7 +160,6 @@ def test_what_waits_for_a_failed_job_is_not_started_and_the_others_are(project: 
     assert "1 of 5 jobs are done" in done.stdout
 
 
-@pytest.mark.xfail(reason="not seen passing since the runner was folded; see docs/LOG.md", run=False)
 def test_time_that_is_over_stops_a_job_and_says_what_is_left(project: Path) -> None:
     behave(project, **{f"train__{TEACHER}": "sleep", f"train__{STUDENT}": "fail"})
     for given, status in (("0.5", 3), ("-1", 2)):
@@ -171,7 +170,6 @@ def test_time_that_is_over_stops_a_job_and_says_what_is_left(project: Path) -> N
     assert not (project / "build" / "runs" / f"{TEACHER}-0").exists()
 
 
-@pytest.mark.xfail(reason="not seen passing since the runner was folded; see docs/LOG.md", run=False)
 @pytest.mark.parametrize(("where", "stop"), [((), signal.SIGTERM), (LOCAL, signal.SIGINT), (LOCAL, signal.SIGKILL)])
 def test_an_interrupted_call_ends_its_job_and_the_next_goes_on(
     project: Path, where: tuple[str, ...], stop: signal.Signals
@@ -316,7 +314,6 @@ def test_a_cluster_gets_a_submission_a_job_with_what_it_needs(project: Path, slu
     assert "3 of 3 jobs are done" in done.stdout
 
 
-@pytest.mark.xfail(reason="not seen passing since the runner was folded; see docs/LOG.md", run=False)
 @pytest.mark.skipif(" " in sys.executable, reason="Snakemake writes the path of its Python into jobs unquoted")
 def test_what_slurm_is_given_runs_on_its_nodes(project: Path, slurm: Path) -> None:
     """The whole chain: sbatch starts Snakemake, which starts the job's step by srun, which runs the job."""
@@ -465,7 +462,7 @@ def test_jobs_on_one_machine_take_different_gpus(tmp_path: Path, monkeypatch: py
 
 
 def test_a_second_process_may_wait_for_a_folder(tmp_path: Path) -> None:
-    code = "import sys\nfrom pathlib import Path\nfrom lskd.trainer.folder import locked\n"
+    code = "import sys\nfrom pathlib import Path\nfrom lskd.files import locked\n"
     code += f"with locked(Path({str(tmp_path)!r})):\n    print('held', flush=True); sys.stdin.readline()\n"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
