@@ -18,14 +18,13 @@ from importlib import util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from msgspec import Meta, Struct, structs
 
 from lskd.checked import Count, Natural, arguments, convert
 from lskd.data import check_options, data_source
 from lskd.errors import LskdError, hint, pick
 from lskd.files import read_toml, visible
-from lskd.models import create_model, list_models
+from lskd.models import list_models, model_info
 from lskd.objectives import METHODS
 from lskd.own_code import is_external, load_function, source_digest
 
@@ -200,8 +199,7 @@ def alone_recipe(network: str, dataset: str | None = None) -> tuple[str, dict[st
     if dataset in (None, "cifar100") and own in list_recipes():
         return own, {}
     if not is_external(network) and network not in list_models():
-        with torch.device("meta"):
-            create_model(network)  # other depths and widths; the error names near ones
+        model_info(network)  # other depths and widths; the error names near ones
     settings: dict[str, Any] = {"student": network} | ({"learning_rate": 0.01} if network in SLOW else {})
     return TEMPLATE, settings | ({} if dataset in (None, "cifar100") else {"dataset": dataset})
 
@@ -342,20 +340,12 @@ def _check_member(place: str, settings: Mapping[str, Any], about: About, teacher
             raise LskdError(f"{place}: unknown doubt {doubt!r}{hint(doubt, doubts())}")
 
 
-@functools.cache
-def _exists(network: str) -> str | None:
-    """None when there is such a network, else the reason in words."""
-    try:
-        with torch.device("meta"):
-            create_model(network)
-    except LskdError as error:
-        return str(error)
-    return None
-
-
 def _check_network(name: str, network: str) -> None:
     if is_external(network):
         load_function(network)
     # Those of the paper need no trial: some come from torchvision, which whoever only reads a recipe may not have.
-    elif network not in list_models() and (reason := _exists(network)):
-        raise LskdError(f"recipe {name}: {reason}")
+    elif network not in list_models():
+        try:
+            model_info(network)
+        except LskdError as error:
+            raise LskdError(f"recipe {name}: {error}") from None

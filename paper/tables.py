@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lskd.data import DATASETS
 from lskd.errors import LskdError
-from lskd.models import model_info
+from lskd.models.registry import find
 from lskd.recipes import load_recipe
 from lskd.records import without_places
 from paper import published
@@ -133,7 +133,7 @@ def _printed(table: int) -> tuple[tuple[Cell, Number], ...]:
 
 
 def _family(network: str) -> str:
-    return model_info(network).family
+    return find(network)[0].name
 
 
 def _alone(numbers: list[Number]) -> list[Number]:

@@ -81,7 +81,7 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
     """
     if is_external(name):
         return cast(Network, create_external(name, 100 if num_classes is None else num_classes))
-    family, match = _find(name)
+    family, match = find(name)
     classes = family.classes if num_classes is None else num_classes
     if classes < 1:
         raise ValueError(f"{name}: num_classes is {classes}; expected 1 or more")
@@ -96,15 +96,15 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
 
 @cache
 def model_info(name: str, num_classes: int | None = None) -> ModelInfo:
-    """Size and cost of a network, counted without computing anything.
+    """Size and cost of a network, counted while it sees one empty picture; draws nothing from the global generator.
 
     Raises:
         ModelNameError: no such network.
     """
-    family, _ = _find(name)
-    with torch.device("meta"):
+    family, _ = find(name)
+    with torch.random.fork_rng(devices=[]):  # on the device "meta" PyTorch would load its compiler, for seconds
         network = create_model(name, num_classes).eval()
-        image = torch.zeros(1, 3, family.input_size, family.input_size)
+    image = torch.zeros(1, 3, family.input_size, family.input_size)
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -140,7 +140,12 @@ def _plain(name: str) -> str:
     return ALIASES.get(name, name)
 
 
-def _find(name: str) -> tuple[Family, re.Match[str]]:
+def find(name: str) -> tuple[Family, re.Match[str]]:
+    """The family that a name belongs to, and the depths and widths that it names.
+
+    Raises:
+        ModelNameError: none knows it.
+    """
     for family in FAMILIES:
         if match := family.pattern.fullmatch(_plain(name)):
             return family, match
