@@ -65,7 +65,11 @@ class Plain(Objective):
 
 
 class KD(Distilled):
-    """``ce_weight · CE + kd_weight · KL_T`` (protocol 1.2)."""
+    """``ce_weight · CE + kd_weight · KL_T`` (protocol 1.2).
+
+    With ``effective_weight`` each image's loss is divided by the deviations of its two logit vectors, as constants:
+    at high temperatures the weight that LS gives it, without its standardisation.
+    """
 
     title = "KD"
     temperature: Positive
@@ -73,15 +77,26 @@ class KD(Distilled):
     ce_weight: Weight = 0.1
     standardize: bool = False
     correction: int = 1
+    effective_weight: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.effective_weight and self.standardize:
+            raise ValueError("effective_weight stands in place of standardize; set one of them")
 
     def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return kd_loss(
+        loss = kd_loss(
             student,
             teacher,
             temperature=self.temperature,
             standardize=self.standardize,
             correction=self.correction,
+            reduction="none" if self.effective_weight else "mean",
         )
+        if self.effective_weight:
+            deviations = [z.detach().std(-1, correction=self.correction) for z in (student, teacher)]
+            loss = (loss / (deviations[0] * deviations[1]).clamp_min(1e-7)).mean()
+        return loss
 
 
 class CTKD(Distilled):

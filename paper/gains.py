@@ -17,7 +17,7 @@ import pandas as pd
 
 from lskd.records import computed_with, trainer_of
 from paper import published
-from paper.members import EFFECTIVE, order
+from paper.members import order
 from paper.statistics import ENOUGH_SEEDS, Mean, accuracies, settings_of, summarize
 from paper.store import STORE, Group, groups
 from paper.text import counted, data_name, duration, signed
@@ -130,7 +130,7 @@ def _of(group: Group, epoch: str) -> list[Gain]:
     for ls in standard:
         for name in plain:
             settings = settings_of(members[name])
-            if name.endswith(EFFECTIVE):
+            if settings["effective_weight"]:
                 baseline = "effective"
             elif settings == settings_of(members[ls]):
                 baseline = "same"

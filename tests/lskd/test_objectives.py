@@ -45,7 +45,7 @@ def test_a_setting_out_of_its_range_is_refused(method: str, name: str, wanted: A
     if typing.get_origin(wanted) is typing.Literal:
         wrong = ["no"]
     # What is neither is not a number to be checked: flags, the divisor and a list of blocks.
-    assert wrong or name in ("standardize", "standardize_correlations", "correction", "blocks")
+    assert wrong or name in ("standardize", "effective_weight", "standardize_correlations", "correction", "blocks")
     for value in wrong:
         with pytest.raises(ValueError, match=f"{name} is {value!r}.*expected"):
             create_objective(method, **NEEDED.get(method, {}) | {name: value})
@@ -56,7 +56,11 @@ def test_the_terms_are_the_weights_times_the_loss(method: str) -> None:
     student, teacher, target = torch.randn(6, 10), torch.randn(6, 10), torch.arange(6)
     settings = NEEDED.get(method, {}) | {"kd_weight": 3.0, "ce_weight": 0.5}
     objective = create_objective(method, **settings)
-    own = {k: v for k, v in objective.settings().items() if k not in ("kd_weight", "ce_weight", "warmup")}
+    own = {
+        k: v
+        for k, v in objective.settings().items()
+        if k not in ("kd_weight", "ce_weight", "warmup", "effective_weight")
+    }
     if method == "ctkd":
         own = {"temperature": objective.temperature(-1.0), "standardize": False}
     labels = (target,) if method == "rld" else ()
@@ -71,6 +75,21 @@ def test_the_terms_are_the_weights_times_the_loss(method: str) -> None:
         objective.start_epoch(40)
         torch.testing.assert_close(objective(Logits(student, target, teacher))["kd"], 3.0 * expected)
         assert objective.epoch_constants() == (1.0,)
+
+
+def test_the_effective_weight_pulls_as_standardisation_does_where_it_is_hot() -> None:
+    student, teacher, target = torch.randn(6, 10), 3 * torch.randn(6, 10), torch.arange(6)
+    student = student - student.mean(-1, keepdim=True)  # so that no class-wide constant differs
+    settings: dict[str, Any] = {"temperature": 1e4, "kd_weight": 9.0, "ce_weight": 0.0}
+    gradients = []
+    for more in ({"effective_weight": True}, {"standardize": True}):
+        z = student.double().requires_grad_()
+        sum(create_objective("kd", **settings, **more)(Logits(z, target, teacher.double())).values()).backward()  # type: ignore[union-attr]
+        along = z.detach() / z.detach().norm(dim=-1, keepdim=True)
+        gradients.append(z.grad - (z.grad * along).sum(-1, keepdim=True) * along)  # what changes the size is taken away
+    torch.testing.assert_close(*gradients, rtol=1e-2, atol=1e-5)
+    with pytest.raises(ValueError, match="effective_weight stands in place of standardize"):
+        create_objective("kd", **settings, effective_weight=True, standardize=True)
 
 
 def test_a_new_method_is_a_class_with_a_title_and_its_settings() -> None:

@@ -54,6 +54,7 @@ def test_the_third_arm_is_a_baseline_of_its_own(tmp_path: Path) -> None:
     record = load_record(SHORT)
     record["members"]["kd_effective"] = json.loads(json.dumps(record["members"]["kd"]))
     record["config"]["members"]["kd_effective"] = record["config"]["members"]["kd"]
+    record["members"]["kd_effective"]["settings"]["effective_weight"] = True
     record["members"]["kd_effective"]["last"]["test_accuracy"] = 54.0
     (tmp_path / "seed-0.json").write_text(json.dumps(record))
     last = record["members"]["kd_ls"]["last"]["test_accuracy"]
