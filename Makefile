@@ -9,6 +9,7 @@ PYTHON ?= python3
 PRESET ?= default
 PLAN ?= paper
 PYTEST ?=
+NOTEBOOK ?=
 OPTIONS ?=
 VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
@@ -60,8 +61,8 @@ lock: $(VENV)/.dev ## after a change of pyproject.toml: choose all versions agai
 	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet \
 	  --native-tls --no-header --no-annotate --output-file constraints.txt
 
-lab: $(VENV)/.lab ## open the notebooks in JupyterLab
-	@$(VENV)/bin/jupyter lab notebooks
+lab: $(VENV)/.lab ## open the notebooks in JupyterLab, or one: NOTEBOOK=zscore
+	@$(VENV)/bin/jupyter lab notebooks$(NOTEBOOK:%=/%.ipynb)
 
 doctor: $(VENV)/.book ## say what this machine offers and what is missing
 	@$(RUN) -m lskd.cli doctor

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from book import open_elsewhere
-from book.pages import Pages, hover_cards, listed, live_words
+from book.pages import Pages, editions, hover_cards, listed, live_words
 from book.pages.footers import add_footers
 from book.pages.numbers import number_figures
 from book.pages.protocol_links import link_protocol
+from book.pages.tables import offer_tables
 from book.pages.typography import mend
 from book.search import index as search
 from figures.fingerprint import ROOT
@@ -31,7 +32,10 @@ __all__ = ["assemble", "build", "chapters", "copy_static", "included", "pages", 
 StrPath = str | os.PathLike[str]
 
 # What is done to pages once Sphinx has built them, in this order; numbers come before those who show them.
-STEPS = (number_figures, add_footers, link_protocol, mend, live_words.check, hover_cards.write, search.write)
+STEPS = (
+    *(number_figures, add_footers, link_protocol, mend, offer_tables),
+    *(live_words.check, hover_cards.write, search.write, editions.write),
+)
 STATIC = {"book/_static": "*", "figures/live": "*.js"}  # scripts and styles that every page loads, where they lie
 
 

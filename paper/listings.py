@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from paper.gains import trainers
 from paper.members import members_of
 from paper.statistics import ENOUGH_SEEDS, compare, rows
 from paper.store import Group, find, groups
-from paper.text import counted, markdown_table
+from paper.text import counted, csv_table, latex_table, markdown_table
 
 __all__ = ["compared", "listing", "shown"]
 
@@ -69,7 +67,7 @@ def shown(name: str, store: Path | str, *, style: str = "text") -> str:
     if style == "markdown":
         return f"{title}\n\n{markdown_table(headings, body)}\n\n{' '.join(notes)}"
     if style == "latex":
-        return _latex(headings, body, f"{title} {' '.join(notes)}")
+        return latex_table(headings, body, caption=f"{title} {' '.join(notes)}", align=f"lr{'rrl' * len(epochs)}")
     widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (headings, *body)]
     places = [f"{path}: {r['device']['name']}" for path, r in zip(group.paths, group.records, strict=True)]
@@ -84,32 +82,15 @@ def _cells(found: Mapping[str, float | None], values: Sequence[float]) -> list[s
 
 
 def _csv(table: Sequence[Mapping[str, Any]], epochs: Iterable[str]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     numbers = ("mean", "sd", "low", "high")
-    writer.writerow(["member", "n", "seeds", "trainers", *(f"{e}_{k}" for e in epochs for k in ("values", *numbers))])
+    lines = [["member", "n", "seeds", "trainers", *(f"{e}_{k}" for e in epochs for k in ("values", *numbers))]]
     for row in table:
         line = [row["member"], row["n"], *(" ".join(map(str, row[key])) for key in ("seeds", "trainers"))]
         for epoch in epochs:
             line += [" ".join(map(str, row["values"].get(epoch, [])))]
             line += [row.get(epoch, {}).get(key) for key in numbers]
-        writer.writerow(line)
-    return stream.getvalue().rstrip("\n")
-
-
-def _latex(headings: Sequence[str], body: Sequence[Sequence[str]], caption: str) -> str:
-    """A table with rules of booktabs, to be pasted; the numbers are as they are printed."""
-    marks = {"%": r"\%", "_": r"\_", "±": r"$\pm$", "–": "--", "->": r"$\to$", "−": "$-$"}
-
-    def escaped(text: str) -> str:
-        for mark, latex in marks.items():
-            text = text.replace(mark, latex)
-        return text
-
-    lines = [" & ".join(map(escaped, line)) + r" \\" for line in (headings, *body)]
-    top = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(caption)}}}"]
-    top += [rf"\begin{{tabular}}{{lr{'rrl' * (len(headings) // 3)}}}", r"\toprule", lines[0], r"\midrule"]
-    return "\n".join([*top, *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+        lines.append(line)
+    return csv_table(lines)
 
 
 def compared(first: str, second: str, store: Path | str, *, as_json: bool) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lskd.data import DATASETS
@@ -10,8 +13,10 @@ from lskd.recipes import Recipe
 
 __all__ = [
     "counted",
+    "csv_table",
     "data_name",
     "duration",
+    "latex_table",
     "markdown_table",
     "recipe_text",
     "run_table",
@@ -43,6 +48,30 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, a
     lines = [" | ".join(_cell(h) for h in header), " | ".join(marks[a] for a in align)]
     lines += [" | ".join(_cell(cell) for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def csv_table(lines: Iterable[Iterable[object]]) -> str:
+    """Lines of cells as CSV."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    return stream.getvalue().rstrip("\n")
+
+
+def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "", caption: str = "") -> str:
+    """A table with rules of booktabs, to be pasted; numbers are as they are printed, ``\\(...\\)`` is a formula."""
+    import codecs
+
+    import latexcodec  # noqa: F401  # brings the codec
+
+    def escaped(text: str) -> str:
+        pieces = re.split(r"(\\\(.*?\\\))", text)
+        pieces[::2] = (codecs.encode(piece.replace("\\", "/"), "ulatex", "keep") for piece in pieces[::2])
+        return "".join(pieces)
+
+    first, *others = (" & ".join(map(escaped, line)) + r" \\" for line in (header, *rows))
+    top = [r"\begin{table}", r"\centering", *([rf"\caption{{{escaped(caption)}}}"] if caption else [])]
+    top += [rf"\begin{{tabular}}{{{align or 'l' + 'r' * (len(header) - 1)}}}", r"\toprule", first, r"\midrule"]
+    return "\n".join([*top, *others, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
 def _cell(content: object) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from bs4 import BeautifulSoup
 
 from lskd.errors import LskdError
 
@@ -40,6 +43,7 @@ class Pages:
     chapters: list[Chapter]
     notebooks: Path = Path("notebooks")
     texts: dict[str, str] = field(default_factory=dict)
+    _parsed: dict[str, tuple[str, BeautifulSoup]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         found = {
@@ -53,6 +57,14 @@ class Pages:
     def change(self, step: Callable[[str, str], str]) -> None:
         """Give every page the text that ``step`` makes of its name and its text."""
         self.texts = {name: step(name, text) for name, text in self.texts.items()}
+
+    def soup(self, page: str) -> BeautifulSoup:
+        """A page without its scripts, parsed once for all steps that read and do not change it."""
+        text = self.texts[page]
+        if self._parsed.get(page, ("",))[0] is not text:
+            bare = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
+            self._parsed[page] = text, BeautifulSoup(bare, "html.parser")
+        return self._parsed[page][1]
 
     def write(self) -> None:
         for name, text in self.texts.items():

@@ -36,10 +36,11 @@ _DATA = re.compile(r'\s*<(a|span) class="lskd-data".*?</\1>\.?', re.DOTALL)  # a
 
 @dataclass(frozen=True)
 class Maker:
-    """An executed notebook: where it put its figures, and what it was run with."""
+    """An executed notebook: its page's name, what it was run with, and the notebook in ``notebooks/`` that was run."""
 
     name: str
     parameters: dict[str, Any]
+    source: str
 
     def sidecar(self, figure: str) -> Path | None:
         """Of a figure that it drew."""
@@ -78,7 +79,8 @@ def add_footers(pages: Pages) -> None:
 
 
 def _maker(path: Path) -> Maker:
-    return Maker(path.stem, read_json(path)["metadata"].get("papermill", {}).get("parameters", {}))
+    ran = read_json(path)["metadata"].get("papermill", {})
+    return Maker(path.stem, ran.get("parameters", {}), Path(ran.get("input_path", path)).stem)
 
 
 def _page(text: str, html: Path, page: str, own: Maker | None, makers: Sequence[Maker]) -> str:
@@ -163,11 +165,12 @@ def _line(html: Path, page: str, origin: Origin) -> str:
         device = markup.escape(record["device"]["name"])
         rows.append(f'Record: <a href="{where}" download>{title}</a>, {device}, {record["finished"][:10]}')
         rows.append(f"Trained by {_code(record['command'])}")
-    run = ["lskd", "notebook", "run", origin.maker.name]
+    run = ["lskd", "notebook", "run", origin.maker.source]
     for key, value in origin.maker.parameters.items():
         run += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
     source = way(page, f"_sources/notebooks/{origin.maker.name}.ipynb")
     rows.append(f'Drawn by <a href="{source}" download>its notebook</a>: {_code(shlex.join(run))}')
+    rows.append(f"Open it in JupyterLab: {_code(f'make lab NOTEBOOK={origin.maker.source}')}")
     if origin.inputs:
         read = ", ".join(f"{_code(Path(name).name)} ({digest[:8]})" for name, digest in origin.inputs)
         rows.append(f"Read (start of SHA-256): {read}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 from urllib.parse import unquote, urldefrag
 
 from bs4 import BeautifulSoup, Tag
@@ -40,9 +39,7 @@ def write(pages: Pages) -> None:
 def collect(built: Pages) -> dict[str, dict[str, str]]:
     """A card for each place in the book that the text of some page refers to."""
     pages = {
-        f"{name}.html": BeautifulSoup(re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL), "html.parser")
-        for name, text in built.texts.items()
-        if not name.startswith(("_", "genindex", "search"))
+        f"{name}.html": built.soup(name) for name in built.texts if not name.startswith(("_", "genindex", "search"))
     }
     made = {}
     for target in sorted({target for name, page in pages.items() for target in _linked(name, page)}):

@@ -64,7 +64,8 @@ def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sidecar = {"files": dict.fromkeys(files, ""), "inputs": inputs}
         write(tmp_path / "figures" / "spread page" / f"{name}.json", sidecar)
     parameters = {"output": "figures/spread page", "seed": 3}
-    write(tmp_path / "nb" / "spread.ipynb", {"cells": [], "metadata": {"papermill": {"parameters": parameters}}})
+    ran = {"parameters": parameters, "input_path": "notebooks/draw_spread.ipynb"}
+    write(tmp_path / "nb" / "spread.ipynb", {"cells": [], "metadata": {"papermill": ran}})
     write(tmp_path / "html" / "notebooks" / "spread.html", PAGE)
     write(tmp_path / "html" / "intro.html", CHAPTER)
     built = Pages(tmp_path / "html", [Chapter("intro"), Chapter("notebooks/spread")], tmp_path / "nb")
@@ -87,7 +88,8 @@ def test_data_picture_record_and_commands_stand_below_the_caption(html: Path) ->
         assert (html / link).is_file(), link
     assert 'href="../_sources/notebooks/spread.ipynb"' in spread
     assert "<code>lskd train --recipe digits --seed 3</code>" in spread
-    assert "<code>lskd notebook run spread -p output &#x27;figures/spread page&#x27; -p seed 3</code>" in spread
+    assert "<code>lskd notebook run draw_spread -p output &#x27;figures/spread page&#x27; -p seed 3</code>" in spread
+    assert "<code>make lab NOTEBOOK=draw_spread</code>" in spread
     assert "<code>kd.evidence.npz</code> (01234567)" in spread
     assert "A &lt;B&gt; processor, 2026-11-21" in spread
     assert "-dark" not in spread.partition("</div>")[0]
