@@ -156,7 +156,7 @@ def _centred(x: Tensor, left_out: Tensor | None, correction: int) -> tuple[Tenso
     if left_out is None:
         return centred, x.std(dim=-1, keepdim=True, correction=correction), unit
     # Two at least: of fewer the deviation is 0 whatever it is divided by.
-    count = (~left_out).sum(dim=-1, keepdim=True).clamp_min(2)
+    count = (~left_out).sum(dim=-1, keepdim=True).clamp_min(2).to(x.dtype)  # a root of integers is float32
     return centred, norm(centred) / (count - correction).sqrt(), unit
 
 
