@@ -37,7 +37,7 @@ from lskd.recipes import Recipe
 from lskd.trainer.batches import AHEAD
 from lskd.trainer.cohort import WINDOW, Cohort
 from lskd.trainer.execution import Execution, bf16_units
-from lskd.trainer.table import LogitTable, describe
+from lskd.trainer.logit_table import LogitTable, header_of
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
 CPU = torch.device("cpu")
@@ -219,7 +219,7 @@ def table_fraction(repeats: int, steps: int) -> dict[str, float]:
     """KD+LS from a mapped table of logits against the same student without any teacher."""
     dataset = data(2048)
     teacher = create_model(TEACHER, 100).eval()
-    header = describe(teacher, TEACHER, dataset, dtype="float16")
+    header = header_of(teacher, TEACHER, dataset, dtype="float16")
     with tempfile.TemporaryDirectory() as folder:
         values = np.random.default_rng(0).standard_normal((header["images"] * header["views"], 100), dtype=np.float32)
         values.astype(np.float16).tofile(Path(folder) / "logits.bin")

@@ -40,9 +40,9 @@ from lskd.recipes import Recipe
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import evaluate
 from lskd.trainer.execution import Execution
+from lskd.trainer.logit_table import LogitTable, build, header_of
 from lskd.trainer.proof import deviation
 from lskd.trainer.speed import product_rate
-from lskd.trainer.table import LogitTable, build, describe
 
 CPU = torch.device("cpu")
 BATCH = 64
@@ -254,7 +254,7 @@ def check_table(device: torch.device) -> Iterator[tuple[str, float, float]]:
     dataset, teacher = data(64), network(NETWORKS["small"], device)
     for dtype, limit in (("float32", 1e-3), ("float16", 5e-3)):
         with tempfile.TemporaryDirectory() as folder:
-            header = describe(teacher, NETWORKS["small"], dataset, dtype=dtype)
+            header = header_of(teacher, NETWORKS["small"], dataset, dtype=dtype)
             build(Path(folder), header, teacher, dataset, device=device, progress=False)
             table = LogitTable(Path(folder), header, device)
             rows = torch.arange(64, device=device)
@@ -300,7 +300,7 @@ def checks(device: torch.device, *, little: bool) -> list[dict[str, Any]]:
 @contextmanager
 def made_up_table(teacher: nn.Module, dataset: Dataset, device: torch.device) -> Iterator[LogitTable]:
     """A float16 table of numbers that nobody said: reading costs the same, building it costs nothing."""
-    header = describe(teacher, NETWORKS["teacher"], dataset, dtype="float16")
+    header = header_of(teacher, NETWORKS["teacher"], dataset, dtype="float16")
     with tempfile.TemporaryDirectory() as folder:
         rows, path = header["images"] * header["views"], Path(folder) / "logits.bin"
         block = torch.randn(4096, 100).half().numpy().tobytes()

@@ -196,7 +196,7 @@ def _train_run(given: argparse.Namespace) -> int:
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:
         folder, record = run.train_cached(recipe, **options)
-    if not distributed.only():  # of several processes one speaks
+    if not distributed.is_rank_zero():  # of several processes one speaks
         return int(any("failure" in member for member in record["members"].values()))
     failed = False
     for name, member in record["members"].items():
@@ -239,16 +239,19 @@ def _table_make(given: argparse.Namespace) -> int:
     from lskd.trainer import run
     from lskd.trainer.options import from_arguments
 
-    options = run.Options(**from_arguments(given))
-    folder = Path(given.out) if given.out else None
-    action = run.build_table if given.action == "build" else run.verify_table
-    folder, deviation = action(given.recipe, settings=parse_settings(given.set), folder=folder, options=options)
+    folder, deviation = run.build_table(
+        given.recipe,
+        settings=parse_settings(given.set),
+        folder=Path(given.out) if given.out else None,
+        options=run.Options(**from_arguments(given)),
+        make=given.action == "build",
+    )
     print(f"{short(folder)}: whole; differs from the live teacher by {deviation:.1e} of its logits' deviation")
     return 0
 
 
 def _table_show(given: argparse.Namespace) -> int:
-    from lskd.trainer import table
+    from lskd.trainer import logit_table as table
 
     print(*table.show(Path(given.folder)), sep="\n")
     return 0

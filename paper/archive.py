@@ -19,11 +19,10 @@ from typing import Any
 
 from lskd import evidence
 from lskd.errors import LskdError
-from lskd.files import atomic_path, atomic_write, locked, read_json
+from lskd.files import atomic_path, atomic_write, claim, locked, read_json
 from lskd.records import SCHEMA, identity, load_record
 from lskd.trainer.checkpoint import MANIFEST as CHECKPOINT
 from lskd.trainer.checkpoint import STATE
-from lskd.trainer.folder import claim
 
 __all__ = ["LIMIT", "bring", "export"]
 

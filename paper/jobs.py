@@ -24,8 +24,8 @@ from lskd.objectives import METHODS
 from lskd.recipes import Recipe, load_recipe, teacher_training
 from lskd.records import deciding
 from lskd.trainer import TRAINER
+from lskd.trainer.logit_table import choose
 from lskd.trainer.published_teachers import published_teacher
-from lskd.trainer.table import choose
 from paper import tables as paper_tables
 from paper.cells import Cell, cells
 from paper.plan import Plan

@@ -18,7 +18,7 @@ from lskd.errors import LskdError, nearest
 from lskd.evidence import Evidence
 from lskd.objectives import METHODS as METHOD_CLASSES
 from lskd.records import trainer_of
-from lskd.trainer.schedule import step_learning_rate
+from lskd.trainer.optimization import step_learning_rate
 from paper.members import SUFFIX, label, members_of, order, pairs
 from paper.store import Group, differences
 

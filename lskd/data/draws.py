@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def derive(seed: int, *labels: object) -> int:
+def seed_for(seed: int, *labels: object) -> int:
     """A 63-bit seed for one purpose, independent of every other purpose of the same run seed."""
     text = "/".join(str(part) for part in (seed, *labels))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -22,18 +22,18 @@ def derive(seed: int, *labels: object) -> int:
 
 def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
     """Order in which the images 0..size-1 are visited in an epoch, int64 ``[size]``."""
-    return torch.randperm(size, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch)))
 
 
 def epoch_views(seed: int, epoch: int, size: int, count: int, *, stream: str = "weak") -> Tensor:
     """View index of every position of an epoch, int64 ``[size]``, uniform over ``count`` views."""
-    generator = torch.Generator().manual_seed(derive(seed, "views", stream, epoch))
+    generator = torch.Generator().manual_seed(seed_for(seed, "views", stream, epoch))
     return torch.randint(count, (size,), generator=generator)
 
 
 def epoch_drops(seed: int, epoch: int, size: int, columns: int) -> Tensor:
     """Numbers in [0, 1) that decide which residual branches every position drops, float32 ``[size, columns]``."""
-    return torch.rand(size, columns, generator=torch.Generator().manual_seed(derive(seed, "drop path", epoch)))
+    return torch.rand(size, columns, generator=torch.Generator().manual_seed(seed_for(seed, "drop path", epoch)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StrongDraws:
 
 def epoch_strong(seed: int, epoch: int, size: int, operations: int = 14) -> StrongDraws:
     """Operations, drawn uniformly with replacement, amounts and boxes of every position of an epoch."""
-    generator = torch.Generator().manual_seed(derive(seed, "randaugment", epoch))
+    generator = torch.Generator().manual_seed(seed_for(seed, "randaugment", epoch))
     return StrongDraws(
         operation=torch.randint(operations, (size, 2), generator=generator),
         amount=torch.rand(size, 2, generator=generator, dtype=torch.float64),

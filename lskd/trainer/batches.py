@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ AHEAD = 1024  # strong views made at once: operations are shared by some 70 imag
 
 
 @dataclass(frozen=True)
-class Draw:
+class BatchIndex:
     """What decides a batch of n images, on the device.
 
     Attributes:
@@ -50,27 +49,17 @@ class Draw:
     taught: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One batch of n images; a :class:`Draw` carried out.
+@dataclass(frozen=True, kw_only=True)
+class Batch(BatchIndex):
+    """A :class:`BatchIndex` carried out; its strong views are normalised, float32 ``[n, 3, H, W]``.
 
     Attributes:
-        epoch, step, index, view, drops, scale, taught: see there.
         inputs: float32 ``[n, 3, H, W]``, the weak views, normalised.
         target: int64 ``[n]``.
-        strong: like ``inputs``, the strong views; None when nobody needs them.
     """
 
-    epoch: int
-    step: int | Tensor
-    index: Tensor
-    view: Tensor
     inputs: Tensor
     target: Tensor
-    strong: Tensor | None = None
-    drops: Tensor | None = None
-    scale: float = 1.0
-    taught: Tensor | None = None
 
 
 class Batches:
@@ -95,7 +84,6 @@ class Batches:
     ) -> None:
         self.world = world
         self.columns = columns
-        self.dataset = dataset
         self.seed = seed
         self.size = size
         self.device = device
@@ -116,33 +104,29 @@ class Batches:
         """Batches ``first``, ``first + 1``, ... of an epoch; ``strong`` is asked whether strong views are needed."""
         return map(self.load, self.draws(epoch, first, strong=strong))
 
-    def whole(self, epoch: int, number: int) -> Batch:
-        """A batch as all processes have it together, without strong views."""
-        together = copy.copy(self)
-        together.world = ALONE
-        return next(together.epoch(epoch, number))
+    def whole(self, epoch: int, number: int) -> dict[str, Tensor]:
+        """Numbers, views and labels of the images of a batch as all processes have it together."""
+        total, rows = len(self.labels), self._rows(number)
+        index = epoch_order(self.seed, epoch, total)[rows]
+        view = epoch_views(self.seed, epoch, total, self.views.count)[rows]
+        return {"index": index, "view": view, "label": self.labels.cpu()[index]}
 
-    def load(self, draw: Draw) -> Batch:
+    def load(self, draw: BatchIndex) -> Batch:
         """Gather and normalise; on a GPU nothing here waits for it."""
-        return Batch(
-            epoch=draw.epoch,
-            step=draw.step,
-            index=draw.index,
-            view=draw.view,
-            inputs=self._inputs(self.views(draw.index, draw.view) if draw.images is None else draw.images),
-            target=self.labels[draw.index],
-            strong=None if draw.strong is None else self._normalize(draw.strong),
-            drops=draw.drops,
-            scale=draw.scale,
-            taught=draw.taught,
-        )
+        made = {
+            "inputs": self._inputs(self.views(draw.index, draw.view) if draw.images is None else draw.images),
+            "target": self.labels[draw.index],
+            "strong": None if draw.strong is None else self._normalize(draw.strong),
+            "images": None,
+        }
+        return Batch(**vars(draw) | made)
 
     def _inputs(self, images: Tensor) -> Tensor:
         if images.is_floating_point():
             return images.contiguous(memory_format=torch.channels_last)
         return self._normalize(images)
 
-    def draws(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[Draw]:
+    def draws(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[BatchIndex]:
         """What :meth:`epoch` is made from."""
         total = len(self.labels)
         order = epoch_order(self.seed, epoch, total)
@@ -153,7 +137,7 @@ class Batches:
         extra = self._strong(epoch, order)
         for number in range(first, self.per_epoch):
             rows, whole = self._own(number), self._rows(number)
-            yield Draw(
+            yield BatchIndex(
                 epoch=epoch,
                 step=(epoch - 1) * self.per_epoch + number,
                 index=order[rows],
@@ -170,7 +154,7 @@ class Batches:
 
     def _own(self, number: int) -> slice:
         """Those of a batch that this process makes."""
-        return self.world.share(self._rows(number))
+        return self.world.shard(self._rows(number))
 
     def _ahead(self, order: Tensor, views: Tensor, numbers: range) -> Iterator[Tensor]:
         """Images of batch after batch, some of which are being made while one waits for the first."""

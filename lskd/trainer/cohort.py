@@ -5,7 +5,7 @@ share nothing else: model, objective and optimiser are their own, so a member's 
 in any cohort. Draws are pure functions of (seed, epoch, position), see :mod:`lskd.data.draws`. Strong views
 are made, and seen by the teacher, only while an objective needs them.
 
-On a CPU members are trained side by side, while the next batches are prepared (:mod:`lskd.trainer.lanes`).
+On a CPU members are trained side by side, while the next batches are prepared (:mod:`lskd.trainer.cpu_threads`).
 On a GPU a step of all members is one CUDA graph with a stream a member (:mod:`lskd.trainer.graph`).
 Several processes train the same members on a part of every batch each (:mod:`lskd.trainer.distributed`).
 """
@@ -22,24 +22,24 @@ import torch
 from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
-from lskd.data.draws import derive
+from lskd.data.draws import seed_for
 from lskd.models import create_model
 from lskd.models.transformer import drop_path_columns
 from lskd.objectives import create_objective
 from lskd.recipes import Recipe
-from lskd.trainer.batches import Batch, Batches, Draw
+from lskd.trainer.batches import Batch, Batches, BatchIndex
 from lskd.trainer.checkpoint import Checkpoint
+from lskd.trainer.cpu_threads import MemberThreads
 from lskd.trainer.distributed import ALONE, World
 from lskd.trainer.evaluation import Measured, evaluate
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import StepGraph
-from lskd.trainer.lanes import Lanes
+from lskd.trainer.logit_table import LogitTable
 from lskd.trainer.member import Member
 from lskd.trainer.optimization import create_optimizer, learning_rate, set_drop_path
-from lskd.trainer.step import Teaching, joined
-from lskd.trainer.table import LogitTable
+from lskd.trainer.step import TeacherOutput, joined
 
-WATCH_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
+CHECK_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
 TEACHER_ROWS = {
     "float32": 32,
@@ -47,7 +47,8 @@ TEACHER_ROWS = {
     "bf16": 64,
 }  # of a batch in one unit of a lane's work; measured, decides bits
 
-Prepared = tuple[Batch, Teaching]
+Prepared = tuple[Batch, TeacherOutput]
+OnFailure = Callable[[Member, dict[str, Tensor]], None]
 
 
 class Cohort:
@@ -87,7 +88,7 @@ class Cohort:
         self.table = table
         self.execution = execution or Execution.choose(device)
         # One lane where processes meet: they have to meet in the same order.
-        self.lanes = Lanes(recipe.threads, most=None if world.size == 1 else 1)
+        self.lanes = MemberThreads(recipe.threads, most=None if world.size == 1 else 1)
         self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
         self.batches = Batches(
             dataset,
@@ -101,10 +102,8 @@ class Cohort:
         self.train_labels = self.batches.labels
         self.test_images = dataset.test_images.to(device)
         self.test_labels = dataset.test_labels.to(device)
-        self.held_accuracy: dict[str, float] = {}  # of each member, on a held-out part of the training set
         self.steps_per_epoch = self.batches.per_epoch
-        self._on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None
-        self._window = 1  # steps
+        self._on_failure: OnFailure = lambda member, tensors: None
         self._graph: StepGraph | None = None
         self._streams: dict[str, torch.cuda.Stream] = {}
 
@@ -126,7 +125,7 @@ class Cohort:
         *,
         after_step: Callable[[], None] = lambda: None,
         after_epoch: Callable[[], None] = lambda: None,
-        on_failure: Callable[[Member, dict[str, Tensor]], None] = lambda member, tensors: None,
+        on_failure: OnFailure = lambda member, tensors: None,
         window: int = WINDOW,
     ) -> None:
         """Train from the current step to the last.
@@ -144,7 +143,7 @@ class Cohort:
         with self.lanes if on_cpu else nullcontext():
             while self.step < self.total_steps and self.running:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
-                for steps in advance(self.batches.draws(epoch + 1, first, strong=self._needs_strong)):
+                for steps in advance(self.batches.draws(epoch + 1, first, strong=lambda: self._needs("strong"))):
                     self.step += steps
                     if self.step % self.steps_per_epoch == 0:
                         self._finish_epoch(epoch + 1)
@@ -205,10 +204,11 @@ class Cohort:
             sync_batchnorm=self.sync_batchnorm,
         )
 
-    def _needs_strong(self) -> bool:
-        return any(m.objective.needs_strong for m in self.running)
+    def _needs(self, what: str) -> bool:
+        """Whether the objective of a member that is still running needs the "teacher", "strong" views or "stages"."""
+        return any(getattr(m.objective, f"needs_{what}") for m in self.running)
 
-    def _side_by_side(self, draws: Iterator[Draw]) -> Iterator[int]:
+    def _side_by_side(self, draws: Iterator[BatchIndex]) -> Iterator[int]:
         """Train on all draws, window after window; yields how many steps each had."""
         ready: list[Prepared] = []
         self.lanes.run([self._prepare(draws, self._window, ready)])
@@ -222,47 +222,47 @@ class Cohort:
                     self._fail(member, *stopped[member.name])
             yield len(now)
 
-    def _prepare(self, draws: Iterator[Draw], steps: int, ready: list[Prepared]) -> Iterator[None]:
+    def _prepare(self, draws: Iterator[BatchIndex], steps: int, ready: list[Prepared]) -> Iterator[None]:
         """A job of the lanes: batches and what the teacher says of them."""
         for _ in range(steps):
             draw = next(draws, None)
             if draw is None:
                 return
             batch = self.batches.load(draw)
-            parts: list[Teaching] = []
+            parts: list[TeacherOutput] = []
             for rows in self._teacher_rows(batch):
                 yield
                 parts.append(self._teaching(batch, rows))
-            ready.append((batch, joined(parts) if parts else Teaching()))
+            ready.append((batch, joined(parts) if parts else TeacherOutput()))
             yield
 
     def _steps(self, member: Member, prepared: list[Prepared], stopped: dict[str, tuple[int, str]]) -> Iterator[None]:
         """A job of the lanes: a member's steps, up to the first with a value that is not finite."""
         for batch, teaching in prepared:
-            member.start_epoch(batch.epoch, self._learning_rate(batch.epoch))
+            member.start_epoch(batch.epoch, learning_rate(self.recipe, batch.epoch))
             bad = member.train_step(batch, teaching, self.execution)
             if bad is not None:
                 stopped[member.name] = int(batch.step), bad
                 return
             yield
 
-    def _on_device(self, draws: Iterator[Draw]) -> Iterator[int]:
+    def _on_device(self, draws: Iterator[BatchIndex]) -> Iterator[int]:
         """Train on all draws, on a GPU; yields after every step."""
         streams = self.execution.streams
         graph = self._graph = self._graph or StepGraph(self.device, enabled=self.execution.graph)
         for draw in draws:
             if self.table is not None and not self.table.on_device:  # no graph can read the host's memory
                 draw = replace(draw, taught=self.table(draw.index, draw.view))
-            rate = self._learning_rate(draw.epoch)
+            rate = learning_rate(self.recipe, draw.epoch)
             for member in self.running:
                 member.start_epoch(draw.epoch, rate)
             constants = (rate, *((m.name, m.objective.epoch_constants()) for m in self.running))
             graph(lambda given: self._device_step(given, streams=streams), draw, constants)
-            if (int(draw.step) + 1) % WATCH_EVERY == 0:
+            if (int(draw.step) + 1) % CHECK_EVERY == 0:
                 self._look()
             yield 1
 
-    def _device_step(self, draw: Draw, *, streams: bool) -> None:
+    def _device_step(self, draw: BatchIndex, *, streams: bool) -> None:
         """One step of all members, nothing of which waits for the device; can be captured."""
         batch = self.batches.load(draw)
         teaching = self._teaching(batch, slice(None))
@@ -285,40 +285,32 @@ class Cohort:
 
     def _teacher_rows(self, batch: Batch) -> list[slice]:
         """Parts of a batch that the teacher sees at once on a CPU; its bits follow from them."""
-        if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
+        if self.teacher is None or not self._needs("teacher"):
             return []
-        if self.table is not None and batch.strong is None and not self._needs_stages():
+        if self.table is not None and batch.strong is None and not self._needs("stages"):
             return [slice(None)]
         rows = TEACHER_ROWS[self.execution.precision]
         return [slice(i, i + rows) for i in range(0, len(batch.index), rows)]
 
-    def _needs_stages(self) -> bool:
-        return any(m.objective.needs_stages for m in self.running)
-
     @torch.no_grad()
-    def _teaching(self, batch: Batch, rows: slice) -> Teaching:
+    def _teaching(self, batch: Batch, rows: slice) -> TeacherOutput:
         """What the teacher says. Strong views are a second pass, so that what it says of weak ones is the same."""
-        if self.teacher is None or not any(m.objective.needs_teacher for m in self.running):
-            return Teaching()
+        if self.teacher is None or not self._needs("teacher"):
+            return TeacherOutput()
         forward, inputs = self.execution.forward, batch.inputs[rows]
         stages: tuple[Tensor, ...] = ()
-        if self._needs_stages():
+        if self._needs("stages"):
             stages, weak = self.execution.with_stages(self.teacher, inputs)
         elif self.table is None:
             weak = forward(self.teacher, inputs)
         if self.table is not None:
             weak = self.table(batch.index[rows], batch.view[rows]) if batch.taught is None else batch.taught[rows]
-        return Teaching(weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows]), stages)
-
-    def _learning_rate(self, epoch: int) -> float:
-        return learning_rate(self.recipe, epoch)
+        return TeacherOutput(weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows]), stages)
 
     def _finish_epoch(self, epoch: int) -> None:
         self._look()
-        tests = self._test_all()
-        for member in self.running:
-            test_loss, test_accuracy, top5 = tests[member.name]
-            if not math.isfinite(test_loss):  # the epoch's last update was one too many
+        for member, test, held in self._test_all():
+            if not math.isfinite(test.loss):  # the epoch's last update was one too many
                 self._fail(member, self.step - 1, "test loss")
                 continue
             sums = member.take_sums()
@@ -326,40 +318,38 @@ class Cohort:
             member.history.append(
                 {
                     "epoch": epoch,
-                    "learning_rate": self._learning_rate(epoch),
+                    "learning_rate": learning_rate(self.recipe, epoch),
                     "train_loss": sums.pop("loss") / count,
                     "train_accuracy": 100 * sums.pop("correct") / count,
                     "terms": {key.removeprefix("term/"): value / count for key, value in sums.items()},
-                    "test_loss": test_loss,
-                    "test_accuracy": test_accuracy,
-                    **({} if top5 is None else {"test_top5": top5}),
-                    **({"held_accuracy": held[member.name]} if (held := self.held_accuracy) else {}),
+                    "test_loss": test.loss,
+                    "test_accuracy": test.accuracy,
+                    **({} if test.top5 is None else {"test_top5": test.top5}),
+                    **({} if held is None else {"held_accuracy": held.accuracy}),
                     **member.objective.diagnostics(),
                 }
             )
 
-    def _test_all(self) -> dict[str, Measured]:
-        """Every running member on the test images."""
-        found: dict[str, Measured] = {}
+    def _test_all(self) -> list[tuple[Member, Measured, Measured | None]]:
+        """Every running member on the test images, and on the held-out part of the training set where there is one."""
+        found: dict[str, tuple[Measured, Measured | None]] = {}
+
+        def measured(member: Member, images: Tensor, labels: Tensor) -> Measured:
+            return evaluate(member.model, images, labels, self.dataset, world=self.world)
 
         def test(member: Member) -> Iterator[None]:
-            self.world.spread(member.model)  # statistics of BatchNorm are each process's own; the first's count
-            found[member.name] = evaluate(
-                member.model, self.test_images, self.test_labels, self.dataset, world=self.world
-            )
+            self.world.broadcast_weights(
+                member.model
+            )  # BatchNorm's statistics are each process's own; the first's count
+            tested, held = measured(member, self.test_images, self.test_labels), None
             if self.dataset.held_images is not None and self.dataset.held_labels is not None:
                 images, labels = (t.to(self.device) for t in (self.dataset.held_images, self.dataset.held_labels))
-                held = evaluate(member.model, images, labels, self.dataset, world=self.world)
-                self.held_accuracy[member.name] = held.accuracy
+                held = measured(member, images, labels)
+            found[member.name] = tested, held
             yield
 
-        jobs = [test(member) for member in self.running]
-        if self.device.type == "cpu":
-            self.lanes.run(jobs)
-        else:
-            for job in jobs:
-                next(job)
-        return found
+        self.lanes.run([test(member) for member in self.running])
+        return [(member, *found[member.name]) for member in self.running]
 
     def _look(self) -> None:
         """Read what a GPU has noted."""
@@ -377,8 +367,7 @@ class Cohort:
             "term": term,
             "reason": f"its {term} {'are' if term.endswith('logits') else 'is'} not finite",
         }
-        batch = self.batches.whole(epoch + 1, number)
-        tensors = {"batch/index": batch.index, "batch/view": batch.view, "batch/label": batch.target}
+        tensors = {f"batch/{key}": value for key, value in self.batches.whole(epoch + 1, number).items()}
         tensors |= {f"model/{key}": value for key, value in member.model.state_dict().items()}
         tensors |= {f"objective/{key}": value for key, value in member.objective.state_dict().items()}
         self._on_failure(member, tensors)
@@ -388,7 +377,7 @@ class Cohort:
 def seeded(seed: int, *labels: object) -> Iterator[None]:
     """Run a block that draws from torch's global generator as a pure function of the seed; leave it as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, *labels))
+        torch.manual_seed(seed_for(seed, *labels))
         yield
 
 

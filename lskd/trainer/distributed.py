@@ -37,7 +37,7 @@ class World:
     def first(self) -> bool:
         return self.rank == 0
 
-    def share(self, rows: slice) -> slice:
+    def shard(self, rows: slice) -> slice:
         """This process's part of positions ``rows``; parts differ by one at most."""
         count = rows.stop - rows.start
         return slice(rows.start + count * self.rank // self.size, rows.start + count * (self.rank + 1) // self.size)
@@ -53,52 +53,49 @@ class World:
         options: dict[str, Any] = {switch: False}
         return nn.parallel.DistributedDataParallel(module, **options)
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value, in all."""
-        if self.size == 1:
-            return value
         box = [value]
-        dist.broadcast_object_list(box)
+        if self.size > 1:
+            dist.broadcast_object_list(box)
         return box[0]
 
-    def on_first(self, do: Callable[[], T]) -> T:
+    def on_rank_zero(self, do: Callable[[], T]) -> T:
         """Let the first process do something; all get its result, or an LskdError with its error's text."""
         if self.size == 1:
             return do()
-        result: tuple[bool, Any] = (False, None)
-        error: BaseException | None = None
+        outcome: Any = None
         if self.first:
             try:
-                result = (True, do())
-            except BaseException as raised:
-                error, result = raised, (False, f"the first process stopped: {raised}")
-        done, value = self.tell(result)
-        if error is not None:
-            raise error
-        if not done:
-            raise LskdError(value)
-        return value
+                outcome = (do(),)
+            except BaseException as error:
+                self.broadcast(LskdError(f"the first process stopped: {error}"))
+                raise
+        outcome = self.broadcast(outcome)
+        if isinstance(outcome, LskdError):
+            raise outcome
+        return outcome[0]
 
-    def sum(self, value: Tensor) -> Tensor:
+    def all_sum(self, value: Tensor) -> Tensor:
         """Summed over processes, in place."""
         if self.size > 1:
             dist.all_reduce(value)
         return value
 
-    def least(self, value: Tensor) -> Tensor:
+    def all_min(self, value: Tensor) -> Tensor:
         """The smallest over processes, in place."""
         if self.size > 1:
             dist.all_reduce(value, dist.ReduceOp.MIN)
         return value
 
-    def everyone(self, value: T) -> list[T]:
+    def all_objects(self, value: T) -> list[T]:
         """The values of all processes, in order."""
         box: list[Any] = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(box, value)
         return box
 
-    def gather(self, value: Tensor) -> Tensor:
+    def all_gather(self, value: Tensor) -> Tensor:
         """The values of all processes, ``[size, ...]``."""
         parts = [torch.empty_like(value) for _ in range(self.size)]
         if self.size == 1:
@@ -106,18 +103,12 @@ class World:
         dist.all_gather(parts, value)
         return torch.stack(parts)
 
-    def spread(self, module: nn.Module) -> None:
+    def broadcast_weights(self, module: nn.Module) -> None:
         """Give weights and buffers of the first process's module to the others'."""
-        if self.size > 1:
-            for tensor in (*module.parameters(), *module.buffers()):
-                value = tensor.detach().contiguous()
-                dist.broadcast(value, 0)
-                tensor.detach().copy_(value)
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.size > 1:
-            dist.barrier()
+        for tensor in (*module.parameters(), *module.buffers()) if self.size > 1 else ():
+            value = tensor.detach().contiguous()
+            dist.broadcast(value, 0)
+            tensor.detach().copy_(value)
 
 
 ALONE = World()
@@ -128,7 +119,7 @@ def world() -> World:
     return World(dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized() else ALONE
 
 
-def only() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the one that speaks; before and after the processes have met too."""
     return os.environ.get("RANK", "0") == "0" or "WORLD_SIZE" not in os.environ
 

@@ -45,6 +45,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset,
         if five:
             among += (logits.topk(5, dim=-1).indices == target[:, None]).sum()
     for total in (loss, correct, among) if five else (loss, correct):
-        world.sum(total)
+        world.all_sum(total)
     top5 = 100 * float(among) / len(images) if five else None
     return Measured(float(loss) / len(images), 100 * float(correct) / len(images), top5)

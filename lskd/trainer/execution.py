@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
-
-PRECISIONS = ("auto", "float32", "tf32", "bf16")
+from lskd.trainer.options import Options
 
 
 def bf16_units() -> list[str]:
@@ -41,25 +40,14 @@ class Execution:
     streams: bool = False
 
     @classmethod
-    def choose(
-        cls,
-        device: torch.device,
-        *,
-        precision: str = "auto",
-        fused: bool = True,
-        graph: bool = True,
-        streams: bool = True,
-    ) -> Execution:
-        """From what is asked for to what the device does.
-
-        "auto" is float32 on a CPU and tf32 on a GPU.
+    def choose(cls, device: torch.device, options: Options = Options()) -> Execution:  # noqa: B008 (it is frozen)
+        """From what is asked for to what the device does; "auto" is float32 on a CPU and tf32 on a GPU.
 
         Raises:
-            LskdError: unknown precision, or one for which the device has no units: a processor without AMX or
-                AVX512-BF16 is 50 to 100 times slower in bf16 than in float32.
+            LskdError: a precision for which the device has no units: a processor without AMX or AVX512-BF16 is 50 to
+                100 times slower in bf16 than in float32.
         """
-        if precision not in PRECISIONS:
-            raise LskdError(f"precision is {precision!r}; expected {', '.join(PRECISIONS)}")
+        precision = options.precision
         if device.type != "cuda":
             if precision == "tf32" or (precision == "bf16" and not bf16_units()):
                 raise LskdError(
@@ -69,7 +57,8 @@ class Execution:
             return cls(precision="float32" if precision == "auto" else precision)
         if precision == "bf16" and not torch.cuda.is_bf16_supported():
             raise LskdError(f"precision bf16: {torch.cuda.get_device_name(device)} has none; use tf32 or float32")
-        return cls("cuda", "tf32" if precision == "auto" else precision, fused, graph, streams)
+        precision = "tf32" if precision == "auto" else precision
+        return cls("cuda", precision, options.fused, options.graph, options.streams)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Around forward passes; what leaves them goes through ``.float()``."""

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lskd.trainer.batches import Draw
+from lskd.trainer.batches import BatchIndex
 
-READ = tuple(f.name for f in fields(Draw) if f.name not in ("epoch", "step", "scale"))
+READ = tuple(f.name for f in fields(BatchIndex) if f.name not in ("epoch", "step", "scale"))
 WARM_UP = 3  # steps of a shape that are launched kernel by kernel: they make what later steps overwrite
 
 
@@ -35,9 +35,9 @@ class StepGraph:
         self.captures = 0
         self._warm: dict[Hashable, int] = {}
         self._constants: Hashable = None
-        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Draw]] = {}
+        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, BatchIndex]] = {}
 
-    def __call__(self, step: Callable[[Draw], None], draw: Draw, constants: Hashable) -> None:
+    def __call__(self, step: Callable[[BatchIndex], None], draw: BatchIndex, constants: Hashable) -> None:
         """One step.
 
         Args:
@@ -72,11 +72,11 @@ class StepGraph:
                 place.copy_(value)
         graph.replay()
 
-    def _capture(self, step: Callable[[Draw], None], draw: Draw) -> tuple[torch.cuda.CUDAGraph, Draw]:
+    def _capture(self, step: Callable[[BatchIndex], None], draw: BatchIndex) -> tuple[torch.cuda.CUDAGraph, BatchIndex]:
         """Record the launches of a step, without carrying them out."""
         given = {name: getattr(draw, name) for name in READ}
         copies: dict[str, Any] = {name: None if value is None else value.clone() for name, value in given.items()}
-        inputs = Draw(
+        inputs = BatchIndex(
             epoch=draw.epoch,
             step=torch.zeros((), dtype=torch.int64, device=self.device),
             **copies,

@@ -1,4 +1,4 @@
-"""What is measured of each epoch, written as the run goes on; the record has the same when it ends.
+"""What is told of a run as it goes on: a bar, and what is measured of each epoch; the record has that when it ends.
 
 ``jsonl``: ``log.jsonl`` in the run's folder, one object a member and epoch. ``tensorboard``: event files in its
 ``tensorboard`` folder. Both are made from the members' histories, so after a kill they hold every epoch once.
@@ -9,14 +9,58 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lskd.errors import LskdError
-from lskd.files import atomic_write
-from lskd.trainer.folder import append_line
+from lskd.files import append_line, atomic_write, read_lines
+from lskd.records import now
+from lskd.trainer.checkpoint import Checkpoint
 
 Histories = dict[str, list[dict[str, Any]]]
+
+
+class Clock:
+    """Sessions of a run, and the time spent on it over all of them, as far as it was saved."""
+
+    def __init__(self, path: Path, found: Checkpoint | None) -> None:
+        append_line(path, {"started": now(), "step": found.step if found else 0})
+        sessions = read_lines(path)
+        self.started, self.sessions = sessions[0]["started"], len(sessions)
+        self._before = found.values["seconds"] if found else 0.0
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+
+def latest_accuracies(histories: Histories) -> str:
+    """Latest test accuracies, for a line of a terminal: of each member, or of the first and the last of many."""
+    latest = {name: history[-1]["test_accuracy"] for name, history in histories.items() if history}
+    if len(latest) <= 4:
+        return " ".join(f"{name} {accuracy:.1f}" for name, accuracy in latest.items())
+    low, high = min(latest, key=latest.__getitem__), max(latest, key=latest.__getitem__)
+    return f"{len(latest)} networks, {low} {latest[low]:.1f} to {high} {latest[high]:.1f}"
+
+
+def progress_bar(what: str, unit: str, total: float, done: float, *, show: bool) -> tqdm:
+    """On standard error, from ``done`` on; now and then a line where that is no terminal."""
+    often = 1.0 if sys.stderr.isatty() else 10.0
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=what,
+        unit=unit,
+        unit_scale=True,
+        disable=not show,
+        file=sys.stderr,
+        mininterval=often,
+    )
 
 
 class Log:
@@ -29,10 +73,9 @@ class Log:
         self._written = dict.fromkeys(histories, 0)
         self._writer: Any = None
         if kind == "jsonl":  # an earlier session may have logged an epoch that it could not save
-            rows = sorted(
-                (_row(name, row) for name, history in histories.items() for row in history), key=lambda r: r["epoch"]
-            )
-            atomic_write(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+            rows = [_row(name, row) for name, history in histories.items() for row in history]
+            lines = [json.dumps(row) + "\n" for row in sorted(rows, key=lambda row: row["epoch"])]
+            atomic_write(self._path, "".join(lines))
             self._written = {name: len(history) for name, history in histories.items()}
         elif kind == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
@@ -43,9 +86,7 @@ class Log:
 
     @staticmethod
     def check(kind: str | None) -> None:
-        """Raise LskdError for a kind that does not exist or whose package is missing."""
-        if kind not in (None, "jsonl", "tensorboard"):
-            raise LskdError(f"log is {kind!r}; expected jsonl or tensorboard")
+        """Raise LskdError for a kind whose package is missing."""
         if kind == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
             raise LskdError("log tensorboard: the package is missing; pip install tensorboard, or choose jsonl")
 

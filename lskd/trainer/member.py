@@ -13,7 +13,7 @@ from lskd.objectives import Objective
 from lskd.trainer.batches import Batch
 from lskd.trainer.distributed import ALONE, World
 from lskd.trainer.execution import Execution
-from lskd.trainer.step import Outcome, Step, Teaching
+from lskd.trainer.step import Step, StepResult, TeacherOutput
 
 NEVER = 2**62  # a step that does not come
 
@@ -59,14 +59,14 @@ class Member:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
 
-    def train_step(self, batch: Batch, teaching: Teaching, execution: Execution) -> str | None:
+    def train_step(self, batch: Batch, teaching: TeacherOutput, execution: Execution) -> str | None:
         """Forward, backward, update.
 
         Returns:
             The name of the first value that is not finite; the member is as it was before the update then. With
             ``look_later`` always None.
         """
-        found: Outcome = self.module(batch, teaching, execution, look=not self.look_later)
+        found: StepResult = self.module(batch, teaching, execution, look=not self.look_later)
         if not self.look_later and (bad := self._agreed(found)) is not None:
             return bad
         assert found.loss is not None
@@ -78,15 +78,15 @@ class Member:
         self._accumulate(found.terms, found.loss, found.logits, batch.target)
         return None
 
-    def _agreed(self, found: Outcome) -> str | None:
+    def _agreed(self, found: StepResult) -> str | None:
         """The first value that is not finite in any process: all stop, or none."""
         if self.world.size == 1:
             return found.bad
         place = NEVER if found.bad is None else list(found.watched).index(found.bad)
-        first = int(self.world.least(torch.tensor(place, device=found.logits.device)))
+        first = int(self.world.all_min(torch.tensor(place, device=found.logits.device)))
         if first == NEVER:
             return None
-        named = [name for at, name in self.world.everyone((place, found.bad)) if at == first]
+        named = [name for at, name in self.world.all_objects((place, found.bad)) if at == first]
         return named[0]
 
     @torch.no_grad()
@@ -103,7 +103,7 @@ class Member:
         """Step and name of the first value that was noted as not finite. Waits for the device."""
         if self.first_bad is None:
             return None
-        code = int(self.world.least(torch.where(self.first_bad < 0, NEVER, self.first_bad)))
+        code = int(self.world.all_min(torch.where(self.first_bad < 0, NEVER, self.first_bad)))
         if code == NEVER:
             return None
         step, which = divmod(code, len(self.watched))
@@ -124,7 +124,7 @@ class Member:
     def take_sums(self) -> dict[str, float]:
         """The sums over all processes as numbers; what follows starts from zero."""
         keys = list(self.sums)
-        total = self.world.sum(torch.stack([self.sums[key] for key in keys]))
+        total = self.world.all_sum(torch.stack([self.sums[key] for key in keys]))
         out = dict(zip(keys, total.tolist(), strict=True))
         for value in self.sums.values():
             value.zero_()
@@ -135,7 +135,7 @@ class Member:
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
-            "sums": self.sums if self.world.size == 1 else {k: self.world.gather(v) for k, v in self.sums.items()},
+            "sums": self.sums if self.world.size == 1 else {k: self.world.all_gather(v) for k, v in self.sums.items()},
         }
         out = {f"{part}/{key}": value for part, values in parts.items() for key, value in values.items()}
         for i, parameter in enumerate(parameters(self.optimizer)):

@@ -6,6 +6,8 @@ have AdamW or SGD with Nesterov's momentum, half a cosine, and parameters withou
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +17,6 @@ from torch.nn.modules.batchnorm import _NormBase
 from lskd.errors import LskdError
 from lskd.models.transformer import DropPath
 from lskd.recipes import Recipe
-from lskd.trainer.schedule import cosine_learning_rate, step_learning_rate
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distillation token": "distill_token"}
@@ -26,22 +27,31 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     asked = recipe.optimizing
     if asked.schedule == "steps":
         return step_learning_rate(recipe.learning_rate, epoch, recipe.milestones, decay=recipe.decay)
-    return cosine_learning_rate(
-        recipe.learning_rate,
-        epoch,
-        epochs=recipe.epochs,
-        minimum=asked.final_rate,
-        warmup=asked.warmup_epochs,
-        warmup_start=asked.first_rate,
-    )
+    limits = {"minimum": asked.final_rate, "warmup_start": asked.first_rate}
+    return cosine_learning_rate(recipe.learning_rate, epoch, epochs=recipe.epochs, warmup=asked.warmup_epochs, **limits)
+
+
+def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, decay: float = 0.1) -> float:
+    """``base · decay^n`` with n milestones strictly below the epoch: 150, 180, 210 lower it in 151, 181 and 211."""
+    return float(base * decay ** sum(m < epoch for m in milestones))
+
+
+def cosine_learning_rate(
+    base: float, epoch: int, *, epochs: int, minimum: float = 0.0, warmup: int = 0, warmup_start: float = 0.0
+) -> float:
+    """Half a cosine from ``base`` to ``minimum`` in ``epochs``, as for vision transformers (protocol 4.4).
+
+    The first ``warmup`` epochs rise linearly from ``warmup_start`` towards ``base`` instead; the cosine does not wait
+    for them, so the rate drops a little where it sets in.
+    """
+    done = epoch - 1
+    if done < warmup:
+        return float(warmup_start + done * (base - warmup_start) / warmup)
+    return float(minimum + 0.5 * (base - minimum) * (1 + math.cos(math.pi * min(done, epochs) / epochs)))
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse a schedule that the number of epochs has no room for.
-
-    Raises:
-        LskdError: more epochs of warm-up than epochs.
-    """
+    """Refuse, by an LskdError, more epochs of warm-up than there are epochs."""
     warmup = recipe.optimizing.warmup_epochs
     if warmup > recipe.epochs:
         raise LskdError(

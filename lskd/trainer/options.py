@@ -32,7 +32,7 @@ class Options:
             at an epoch's end.
         progress: show a progress bar and what was chosen on standard error.
         teacher_logits: "live" passes every batch through the teacher, "table" reads what it said of each view
-            (:mod:`lskd.trainer.table`), "auto" takes the one that needs fewer forwards. Live and table differ by
+            (:mod:`lskd.trainer.logit_table`), "auto" takes the one that needs fewer forwards. Live and table differ by
             rounding, so the kind is part of what a run is; on strong views the teacher is always live.
         table_dtype: of the numbers in such a table.
         log: what is measured of each epoch, written as it goes on.

@@ -20,41 +20,35 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lskd import evidence
 from lskd.checked import arguments
-from lskd.data import Dataset, load_dataset
+from lskd.data import load_dataset
 from lskd.errors import LskdError
-from lskd.files import atomic_path, locked, sha256_file, write_json
+from lskd.files import atomic_path, claim, locked, sha256_file, write_json
 from lskd.models import save_checkpoint, state_digest
 from lskd.models.weight_files import plain_tensors
-from lskd.recipes import Recipe, load_recipe
-from lskd.records import SCHEMA, commit, deciding, describe_device, load_record, now, summarize, versions
-from lskd.records import identity as identity_of
+from lskd.recipes import load_recipe
+from lskd.records import SCHEMA, commit, deciding, describe_device, identity, load_record, now, summarize, versions
 from lskd.trainer import TRAINER, optimization
 from lskd.trainer import checkpoint as checkpoints
-from lskd.trainer import table as tables
-from lskd.trainer.cohort import WATCH_EVERY, WINDOW, Cohort, Member
-from lskd.trainer.distributed import World, join, world
+from lskd.trainer.cohort import CHECK_EVERY, WINDOW, Cohort, Member
+from lskd.trainer.distributed import join, world
 from lskd.trainer.execution import Execution
-from lskd.trainer.folder import append_line, claim, read_lines
-from lskd.trainer.log import Log
+from lskd.trainer.log import Clock, Log, latest_accuracies, progress_bar
 from lskd.trainer.options import Options, select_device
 from lskd.trainer.proof import prove, short_training
 from lskd.trainer.speed import speed
-from lskd.trainer.teacher import build_table as build_table
-from lskd.trainer.teacher import logits_source, open_or_make, provide
-from lskd.trainer.teacher import verify_table as verify_table
+from lskd.trainer.teacher import load_or_train_teacher, logit_table_of, logits_source
 from lskd.trainer.trial import enough_memory, try_networks
 
 
@@ -75,7 +69,7 @@ def train(
         seed: decides initial weights, order and views; students of one seed share all three.
         settings: changes to the recipe by dotted key; the record says so.
         members: train only these.
-        options: see :class:`Options`.
+        options: see :class:`lskd.trainer.options.Options`.
 
     Returns:
         The record.
@@ -83,14 +77,7 @@ def train(
     Raises:
         LskdError: bad recipe, a folder of another run, a folder that another process is using.
     """
-    return _train(
-        load_recipe(recipe, settings=settings, members=members),
-        lambda identity: Path(out),
-        called=recipe,
-        seed=seed,
-        overrides=_overrides(settings, members),
-        options=_options(options),
-    )[1]
+    return Run(recipe, seed, settings, members, options).train(lambda name: Path(out))[1]
 
 
 def train_cached(
@@ -108,15 +95,34 @@ def train_cached(
     Returns:
         The folder and the record.
     """
-    resolved = load_recipe(recipe, settings=settings, members=members)
-    return _train(
-        resolved,
-        lambda identity: Path(_options(options).runs) / f"{resolved.name}-seed{seed}-{identity[:12]}",
-        called=recipe,
-        seed=seed,
-        overrides=_overrides(settings, members),
-        options=_options(options),
-    )
+    run = Run(recipe, seed, settings, members, options)
+    return run.train(lambda name: Path(run.options.runs) / name)
+
+
+def build_table(
+    recipe: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    options: Options,
+    make: bool = True,
+) -> tuple[Path, float]:
+    """Build, or finish, or only check the table of a recipe's teacher.
+
+    Args:
+        folder: where, by default below ``options.runs``, named by its content.
+        make: otherwise an absent, unfinished or damaged table is an LskdError.
+
+    Returns:
+        The folder, and the largest difference from the live teacher in standard deviations of its logits.
+    """
+    found, device = load_recipe(recipe, settings=settings), select_device(options.device)
+    dataset = load_dataset(found.dataset, **found.data)
+    teacher, _ = load_or_train_teacher(found, dataset, device, options, train_cached)
+    if teacher is None:
+        raise LskdError(f"recipe {found.name} has no member that needs a teacher, so there are no logits to tabulate")
+    table = logit_table_of(found, dataset, teacher, device, options, folder=folder, make=make)
+    return table.folder, table.checked
 
 
 def publish(folder: Path, output: Path | str) -> list[Path]:
@@ -137,291 +143,246 @@ def publish(folder: Path, output: Path | str) -> list[Path]:
     return [output / name for name in [*names, "record.json"]]
 
 
-def _options(given: Mapping[str, Any]) -> Options:
-    return Options(**arguments(Options, given, "train"))
+class Run:
+    """A recipe and a seed on their way to a record; arguments are those of :func:`train`."""
 
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        settings: Mapping[str, Any] | None,
+        members: Iterable[str] | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        chosen = {} if members is None else {"members": list(members)}
+        self.recipe = load_recipe(name, settings=settings, **chosen)
+        self.name, self.seed, self.overrides = name, seed, {**(settings or {}), **chosen}
+        self.options = Options(**arguments(Options, options, "train"))
+        Log.check(self.options.log)
+        optimization.check(self.recipe)
+        self.kept = checkpoints.epochs_to_keep(self.options.keep_epochs, self.recipe.epochs)
+        self.device, self.world = join(select_device(self.options.device)), world()
+        if self.world.size > 1:  # their meetings are not for a CUDA graph; the first process speaks for all
+            self.options = replace(self.options, graph=False, streams=False)
+            if not self.world.first:
+                self.options = replace(self.options, progress=False, log=None)
+            if self.options.sync_batchnorm and self.device.type == "cpu":
+                raise LskdError("--sync-batchnorm: PyTorch has it on GPUs only; leave it out, or use --device cuda")
+        self.execution = Execution.choose(self.device, self.options)
+        self.switched_off: dict[str, str] = {}
 
-def _overrides(settings: Mapping[str, Any] | None, members: Iterable[str] | None) -> dict[str, Any]:
-    chosen = {} if members is None else {"members": list(members)}
-    return {**(settings or {}), **chosen}
+    def train(self, folder_of: Callable[[str], Path]) -> tuple[Path, dict[str, Any]]:
+        """Its folder and its record. ``folder_of`` gives the folder of a name that what decides the result makes."""
+        with enough_memory(f"recipe {self.recipe.name}", self.device):
+            self.about = self._prepared()
+            self.identity = identity(self.about)
+            self.folder = folder_of(f"{self.recipe.name}-seed{self.seed}-{self.identity[:12]}")
+            with ExitStack() as stack:
+                stack.enter_context(self.execution.active())
+                record = self.world.on_rank_zero(lambda: self._begin(stack))
+                return self.folder, record or self._trained()
 
-
-def _train(
-    recipe: Recipe, place: Any, *, called: str, seed: int, overrides: dict[str, Any], options: Options
-) -> tuple[Path, dict[str, Any]]:
-    Log.check(options.log)
-    optimization.check(recipe)
-    checkpoints.epochs_to_keep(options.keep_epochs, recipe.epochs)
-    device, here = join(select_device(options.device)), world()
-    if here.size > 1:  # their meetings are not for a CUDA graph; the first process speaks for all
-        options = replace(options, graph=False, streams=False)
-        if not here.first:
-            options = replace(options, progress=False, log=None)
-        if options.sync_batchnorm and device.type == "cpu":
-            raise LskdError("--sync-batchnorm: PyTorch has it on GPUs only; leave it out, or use --device cuda")
-    execution = Execution.choose(
-        device, precision=options.precision, fused=options.fused, graph=options.graph, streams=options.streams
-    )
-    with enough_memory(f"recipe {recipe.name}", device):
-        return _train_on(recipe, place, called, seed, overrides, options, device, execution, here)
-
-
-def _train_on(
-    recipe: Recipe,
-    place: Any,
-    called: str,
-    seed: int,
-    overrides: dict[str, Any],
-    options: Options,
-    device: torch.device,
-    execution: Execution,
-    here: World,
-) -> tuple[Path, dict[str, Any]]:
-    dataset = load_dataset(recipe.dataset, **recipe.data)
-    kind, reason = logits_source(recipe, dataset, options)
-    try_networks(recipe, dataset, device, processes=1 if options.sync_batchnorm else here.size)
-    with execution.active():
-        teacher, teacher_facts = provide(recipe, dataset, device, options)
-    execution, switched_off = here.on_first(lambda: _proved(execution, recipe, dataset, teacher, device))
-    for piece, why in switched_off.items():
-        options.say(f"{piece} is switched off on this GPU: {why}")
-    about = {
-        "name": recipe.name,
-        "config": recipe.config(),
-        "seed": seed,
-        "dataset": {
-            "name": dataset.name,
-            "digest": dataset.digest,
-            "classes": dataset.classes,
-            "train_size": len(dataset.train_labels),
-            "test_size": len(dataset.test_labels),
-        },
-        "teacher": teacher_facts,
-        "teacher_logits": kind,
-        "execution": execution.identity_part(),
-        "trainer": TRAINER,
-    }
-    if here.size > 1:
-        about["distributed"] = {"processes": here.size, "sync_batchnorm": options.sync_batchnorm}
-    identity = identity_of(about)
-    folder = place(identity)
-
-    def begin(stack: ExitStack) -> dict[str, Any] | None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
-            stack.enter_context(locked(folder))
-        claim(folder / "run.json", {"identity": identity, **about}, part=deciding)
-        return load_record(folder) if (folder / "record.json").exists() else None
-
-    def finish(cohort: Cohort, clock: _Clock, table: tables.LogitTable | None) -> dict[str, Any]:
-        seconds = clock.seconds
-        record = {
-            "schema": SCHEMA,
-            **about,
-            "identity": identity,
-            "overrides": overrides,
-            "command": _command(called if called.endswith(".toml") else recipe.name, seed, overrides, options),
-            "teacher_logits_reason": reason,
-            "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
-            "device": describe_device(device),
-            "launch": cohort.launch() | ({"switched_off": switched_off} if switched_off else {}),
-            "versions": versions(),
-            "sources": commit(),
-            "started": clock.started,
-            "finished": now(),
-            "wall_seconds": round(seconds, 1),
-            "speed": speed(
-                recipe,
-                images=recipe.epochs * len(dataset.train_labels),
-                side=dataset.image_shape[1],
-                classes=dataset.classes,
-                seconds=seconds,
-                live=teacher is not None and table is None,
-                device=device,
-            ),
-            "sessions": clock.sessions,
-            "members": {m.name: _member_record(m, cohort, folder, recipe, seed) for m in cohort.members},
+    def _prepared(self) -> dict[str, Any]:
+        """Get data and teacher; what decides the result, for the record."""
+        recipe, options, device = self.recipe, self.options, self.device
+        self.dataset = dataset = load_dataset(recipe.dataset, **recipe.data)
+        self.logits, self.reason = logits_source(recipe, dataset, options)
+        try_networks(recipe, dataset, device, processes=1 if options.sync_batchnorm else self.world.size)
+        with self.execution.active():
+            self.teacher, facts = load_or_train_teacher(recipe, dataset, device, options, train_cached)
+        if device.type == "cuda":  # a CPU has one way
+            tried = short_training(recipe, dataset, self.teacher, device)
+            self.execution, self.switched_off = self.world.on_rank_zero(lambda: prove(self.execution, tried))
+        for piece, why in self.switched_off.items():
+            options.say(f"{piece} is switched off on this GPU: {why}")
+        together = {"processes": self.world.size, "sync_batchnorm": options.sync_batchnorm}
+        return {
+            "name": recipe.name,
+            "config": recipe.config(),
+            "seed": self.seed,
+            "dataset": {
+                "name": dataset.name,
+                "digest": dataset.digest,
+                "classes": dataset.classes,
+                "train_size": len(dataset.train_labels),
+                "test_size": len(dataset.test_labels),
+            },
+            "teacher": facts,
+            "teacher_logits": self.logits,
+            "execution": self.execution.identity_part(),
+            "trainer": TRAINER,
+            **({"distributed": together} if self.world.size > 1 else {}),
         }
-        write_json(folder / "record.json", record)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        return record
 
-    with ExitStack() as stack:
-        stack.enter_context(execution.active())
-        if (finished := here.on_first(lambda: begin(stack))) is not None:
-            return folder, finished
-        table = None
-        if teacher is not None and kind is not None:
-            options.say(f"teacher logits: {kind['source']}, {reason}")
-            if kind["source"] == "table":
-                table = open_or_make(recipe, dataset, teacher, device, options)
-                options.say(f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
-        cohort = Cohort(
-            recipe,
-            dataset,
-            seed=seed,
+    def _begin(self, stack: ExitStack) -> dict[str, Any] | None:
+        """Take the folder; its record when the run is finished."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
+            stack.enter_context(locked(self.folder))
+        claim(self.folder / "run.json", {"identity": self.identity, **self.about}, part=deciding)
+        return load_record(self.folder) if (self.folder / "record.json").exists() else None
+
+    def _trained(self) -> dict[str, Any]:
+        """Train from the newest checkpoint to the end; the record."""
+        options, teacher, here = self.options, self.teacher, self.world
+        self.table = None
+        if teacher is not None and self.logits is not None:
+            options.say(f"teacher logits: {self.logits['source']}, {self.reason}")
+            if self.logits["source"] == "table":
+                self.table = logit_table_of(self.recipe, self.dataset, teacher, self.device, options)
+                deviation = f"{self.table.checked:.1e} of the logits' deviation from the live teacher"
+                options.say(f"{self.table.folder}: {deviation}")
+        self.cohort = cohort = Cohort(
+            self.recipe,
+            self.dataset,
+            seed=self.seed,
             teacher=teacher,
-            device=device,
-            table=table,
-            execution=execution,
+            device=self.device,
+            table=self.table,
+            execution=self.execution,
             world=here,
             sync_batchnorm=options.sync_batchnorm,
         )
-        idle = cohort.lanes.count - len(cohort.members) - (teacher is not None)
-        if device.type == "cpu" and idle > 0 and here.size == 1:
-            threads = cohort.lanes.count // (len(cohort.members) + (teacher is not None))
-            options.say(
-                f"{idle} of {cohort.lanes.count} lanes stay idle; faster, with other bits: --set threads={threads}",
-            )
-        found = here.on_first(lambda: checkpoints.load_newest(folder / "checkpoints", identity=identity))
-        clock = here.on_first(lambda: _Clock(folder / "sessions.jsonl", found))
+        lanes, busy = cohort.lanes.count, len(cohort.members) + (teacher is not None)
+        if self.device.type == "cpu" and lanes > busy and here.size == 1:
+            advice = f"faster, with other bits: --set threads={lanes // busy}"
+            options.say(f"{lanes - busy} of {lanes} lanes stay idle; {advice}")
+        places = self.folder / "checkpoints", self.folder / "sessions.jsonl"
+        found = here.on_rank_zero(lambda: checkpoints.load_newest(places[0], identity=self.identity))
+        self.clock = here.on_rank_zero(lambda: Clock(places[1], found))
         if found:
             cohort.restore(found)
-        _loop(cohort, folder, identity, clock, options)
-        record = here.on_first(lambda: finish(cohort, clock, table))
-    return folder, record
+        self._loop()
+        return here.on_rank_zero(self._finish)
 
-
-def _proved(
-    execution: Execution, recipe: Recipe, dataset: Dataset, teacher: nn.Module | None, device: torch.device
-) -> tuple[Execution, dict[str, str]]:
-    """What of the fast path this GPU does as plain launches do; a CPU has one way."""
-    if device.type != "cuda":
-        return execution, {}
-    return prove(execution, short_training(recipe, dataset, teacher, device))
-
-
-class _Clock:
-    """Sessions of a run, and the time spent on it over all of them, as far as it was saved."""
-
-    def __init__(self, path: Path, found: checkpoints.Checkpoint | None) -> None:
-        append_line(path, {"started": now(), "step": found.step if found else 0})
-        sessions = read_lines(path)
-        self.started, self.sessions = sessions[0]["started"], len(sessions)
-        self._before = found.values["seconds"] if found else 0.0
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return self._before + time.monotonic() - self._start
-
-
-def _loop(cohort: Cohort, folder: Path, identity: str, clock: _Clock, options: Options) -> None:
-    saved_at = time.monotonic()
-
-    def save() -> None:
-        nonlocal saved_at
-        state = cohort.state()
-        values = {**state.values, "seconds": clock.seconds}
-        if cohort.world.first:
-            checkpoints.save(
-                folder / "checkpoints", checkpoints.Checkpoint(state.step, state.tensors, values), identity=identity
+    def _loop(self) -> None:
+        cohort, options = self.cohort, self.options
+        self.saved_at, self.shown = time.monotonic(), cohort.step
+        self.images = len(cohort.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
+        self.log = Log(options.log, self.folder, self._histories())
+        total, done = cohort.total_steps * self.images, cohort.step * self.images
+        with progress_bar(self.recipe.name, "img", total, done, show=options.progress) as self.bar:
+            cohort.run(
+                after_step=self._after_step,
+                after_epoch=self._after_epoch,
+                on_failure=self._on_failure,
+                window=WINDOW if options.checkpoint_seconds > 0 else 1,
             )
-        saved_at = time.monotonic()
+            self.log.close()
 
-    log = Log(options.log, folder, {m.name: m.history for m in cohort.members})
-    kept = checkpoints.epochs_to_keep(options.keep_epochs, cohort.recipe.epochs)
-    images = len(cohort.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
-    with tqdm(
-        total=cohort.total_steps * images,
-        initial=cohort.step * images,
-        desc=cohort.recipe.name,
-        unit="img",
-        unit_scale=True,
-        disable=not options.progress,
-        file=sys.stderr,
-        mininterval=1.0 if sys.stderr.isatty() else 10.0,
-    ) as bar:
-        shown = cohort.step
+    def _histories(self) -> dict[str, list[dict[str, Any]]]:
+        return {m.name: m.history for m in self.cohort.members}
 
-        def after_step() -> None:
-            nonlocal shown
-            bar.update((cohort.step - shown) * images)
-            shown = cohort.step
-            ended = cohort.step % cohort.steps_per_epoch == 0  # then it is saved below
-            due = time.monotonic() - saved_at >= options.checkpoint_seconds
-            if cohort.world.size > 1:  # all save or none; asking costs time on a GPU
-                often = cohort.device.type == "cpu" or cohort.step % WATCH_EVERY == 0
-                due = often and not ended and cohort.world.tell(due)
-            if not ended and due:
-                save()
+    def _save(self) -> None:
+        state = self.cohort.state()
+        whole = replace(state, values={**state.values, "seconds": self.clock.seconds})
+        if self.world.first:
+            checkpoints.save(self.folder / "checkpoints", whole, identity=self.identity)
+        self.saved_at = time.monotonic()
 
-        def after_epoch() -> None:
-            epoch = cohort.step // cohort.steps_per_epoch
-            for member in cohort.running if cohort.world.first and epoch in kept else ():
-                save_checkpoint(member.model, folder / f"{member.name}.epoch-{epoch}.safetensors")
-            save()
-            log.update({m.name: m.history for m in cohort.members})
-            bar.set_postfix_str(_postfix(cohort.members), refresh=False)
+    def _after_step(self) -> None:
+        cohort = self.cohort
+        self.bar.update((cohort.step - self.shown) * self.images)
+        self.shown = cohort.step
+        ended = cohort.step % cohort.steps_per_epoch == 0  # then it is saved below
+        due = time.monotonic() - self.saved_at >= self.options.checkpoint_seconds
+        if self.world.size > 1:  # all save or none; asking costs time on a GPU
+            often = self.device.type == "cpu" or cohort.step % CHECK_EVERY == 0
+            due = often and not ended and self.world.broadcast(due)
+        if not ended and due:
+            self._save()
 
-        def on_failure(member: Member, tensors: dict[str, Tensor]) -> None:
-            failure = member.failure or {}
-            if not cohort.world.first:
-                return
-            path = folder / f"{member.name}.postmortem.safetensors"
-            with atomic_path(path) as temporary:
-                save_file(plain_tensors(tensors), temporary)
-            failure["postmortem"] = {"file": path.name, "sha256": sha256_file(path)}
-            tqdm.write(
-                f"{member.name} stops in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}; "
-                f"weights and batch are in {path}",
-                file=sys.stderr,
-            )
+    def _after_epoch(self) -> None:
+        epoch = self.cohort.step // self.cohort.steps_per_epoch
+        for member in self.cohort.running if self.world.first and epoch in self.kept else ():
+            save_checkpoint(member.model, self.folder / f"{member.name}.epoch-{epoch}.safetensors")
+        self._save()
+        self.log.update(self._histories())
+        self.bar.set_postfix_str(latest_accuracies(self._histories()), refresh=False)
 
-        window = WINDOW if options.checkpoint_seconds > 0 else 1
-        cohort.run(after_step=after_step, after_epoch=after_epoch, on_failure=on_failure, window=window)
-        log.close()
+    def _on_failure(self, member: Member, tensors: dict[str, Tensor]) -> None:
+        if not self.world.first or (failure := member.failure) is None:
+            return
+        path = self.folder / f"{member.name}.postmortem.safetensors"
+        with atomic_path(path) as temporary:
+            save_file(plain_tensors(tensors), temporary)
+        failure["postmortem"] = {"file": path.name, "sha256": sha256_file(path)}
+        tqdm.write(
+            f"{member.name} stops in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}; "
+            f"weights and batch are in {path}",
+            file=sys.stderr,
+        )
 
+    def _finish(self) -> dict[str, Any]:
+        """Write weights, evidence and the record."""
+        recipe, cohort, dataset, table, seconds = self.recipe, self.cohort, self.dataset, self.table, self.clock.seconds
+        rate = speed(
+            recipe,
+            images=recipe.epochs * len(dataset.train_labels),
+            side=dataset.image_shape[1],
+            classes=dataset.classes,
+            seconds=seconds,
+            live=self.teacher is not None and table is None,
+            device=self.device,
+        )
+        record = {
+            "schema": SCHEMA,
+            **self.about,
+            "identity": self.identity,
+            "overrides": self.overrides,
+            "command": self._command(),
+            "teacher_logits_reason": self.reason,
+            "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
+            "device": describe_device(self.device),
+            "launch": cohort.launch() | ({"switched_off": self.switched_off} if self.switched_off else {}),
+            "versions": versions(),
+            "sources": commit(),
+            "started": self.clock.started,
+            "finished": now(),
+            "wall_seconds": round(seconds, 1),
+            "speed": rate,
+            "sessions": self.clock.sessions,
+            "members": {m.name: self._member_record(m) for m in cohort.members},
+        }
+        write_json(self.folder / "record.json", record)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        return record
 
-def _postfix(members: Sequence[Member]) -> str:
-    """Latest test accuracies, for a line of a terminal: of each member, or of the first and the last of many."""
-    latest = {m.name: m.history[-1]["test_accuracy"] for m in members if m.history}
-    if len(latest) <= 4:
-        return " ".join(f"{name} {accuracy:.1f}" for name, accuracy in latest.items())
-    low, high = min(latest, key=latest.__getitem__), max(latest, key=latest.__getitem__)
-    return f"{len(latest)} networks, {low} {latest[low]:.1f} to {high} {latest[high]:.1f}"
+    def _member_record(self, member: Member) -> dict[str, Any]:
+        settings = dict(self.recipe.members[member.name])
+        what = {"method": settings.pop("method"), "standardize": bool(settings.get("standardize", False))}
+        out = {
+            **what,
+            "settings": settings,
+            "network": self.recipe.student,
+            "parameters": sum(p.numel() for p in member.model.parameters()),
+            **summarize(member.history),
+            "epochs": member.history,
+        }
+        if member.failure is not None:
+            return {**out, "failure": member.failure}
+        weights, pack = (self.folder / f"{member.name}.{ending}" for ending in ("safetensors", "evidence.npz"))
+        save_checkpoint(member.model, weights)
+        digest = state_digest(member.model.state_dict())
+        meta = {
+            "network": self.recipe.student,
+            "recipe": self.recipe.name,
+            "member": member.name,
+            **what,
+            "seed": self.seed,
+            "weights_digest": digest,
+        }
+        evidence.save(evidence.collect(member.model, self.dataset, meta=meta, device=self.device), pack)
+        return {
+            **out,
+            "weights": {"file": weights.name, "digest": digest},
+            "evidence": {"file": pack.name, "sha256": sha256_file(pack)},
+        }
 
-
-def _member_record(member: Member, cohort: Cohort, folder: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
-    settings = dict(recipe.members[member.name])
-    method = settings.pop("method")
-    out = {
-        "method": method,
-        "standardize": bool(settings.get("standardize", False)),
-        "settings": settings,
-        "network": recipe.student,
-        "parameters": sum(p.numel() for p in member.model.parameters()),
-        **summarize(member.history),
-        "epochs": member.history,
-    }
-    if member.failure is not None:
-        return {**out, "failure": member.failure}
-    weights, pack = folder / f"{member.name}.safetensors", folder / f"{member.name}.evidence.npz"
-    save_checkpoint(member.model, weights)
-    digest = state_digest(member.model.state_dict())
-    meta = {
-        "network": recipe.student,
-        "recipe": recipe.name,
-        "member": member.name,
-        "method": method,
-        "standardize": out["standardize"],
-        "seed": seed,
-        "weights_digest": digest,
-    }
-    evidence.save(evidence.collect(member.model, cohort.dataset, meta=meta, device=cohort.device), pack)
-    return {
-        **out,
-        "weights": {"file": weights.name, "digest": digest},
-        "evidence": {"file": pack.name, "sha256": sha256_file(pack)},
-    }
-
-
-def _command(name: str, seed: int, overrides: Mapping[str, Any], options: Options) -> str:
-    """The call that makes this run again."""
-    words = ["lskd", "train", "--recipe", name, "--seed", str(seed), "--out", "DIR"]
-    for key, value in overrides.items():
-        if key == "members":
-            words += ["--members", ",".join(value)]
-        else:
-            words += ["--set", f"{key}={json.dumps(value)}"]
-    return shlex.join([*words, *options.words()])
+    def _command(self) -> str:
+        """The call that makes this run again."""
+        name = self.name if self.name.endswith(".toml") else self.recipe.name
+        words = ["lskd", "train", "--recipe", name, "--seed", str(self.seed), "--out", "DIR"]
+        for key, value in self.overrides.items():
+            words += ["--members", ",".join(value)] if key == "members" else ["--set", f"{key}={json.dumps(value)}"]
+        return shlex.join([*words, *self.options.words()])

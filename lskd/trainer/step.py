@@ -19,7 +19,7 @@ from lskd.trainer.execution import Execution
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TeacherOutput:
     """What a teacher says of a batch: logits of weak and of strong views, feature maps of its stages."""
 
     logits: Tensor | None = None
@@ -28,7 +28,7 @@ class Teaching:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What a step computed.
 
     Attributes:
@@ -54,7 +54,7 @@ class Step(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, batch: Batch, teaching: Teaching, execution: Execution, *, look: bool) -> Outcome:
+    def forward(self, batch: Batch, teaching: TeacherOutput, execution: Execution, *, look: bool) -> StepResult:
         """``look``: stop at the first value that is not finite, which waits for the device."""
         distilled: Tensor | None = None
         stages: Sequence[Tensor] = ()
@@ -72,7 +72,7 @@ class Step(nn.Module):
                 strong = execution.forward(self.model, batch.strong)
         watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
         if look and (bad := first_bad(watched)):  # losses would refuse them, for all members
-            return Outcome(logits, watched, bad=bad)
+            return StepResult(logits, watched, bad=bad)
         terms = self.objective(
             Logits(
                 student=logits,
@@ -87,7 +87,7 @@ class Step(nn.Module):
         )
         loss = torch.stack(list(terms.values())).sum()
         watched |= {**terms, "loss": loss}
-        return Outcome(logits, watched, terms, loss, first_bad(watched) if look else None)
+        return StepResult(logits, watched, terms, loss, first_bad(watched) if look else None)
 
 
 def first_bad(watched: Mapping[str, Tensor]) -> str | None:
@@ -95,7 +95,7 @@ def first_bad(watched: Mapping[str, Tensor]) -> str | None:
     return next((name for name, value in watched.items() if not bool(torch.isfinite(value).all())), None)
 
 
-def joined(parts: Sequence[Teaching]) -> Teaching:
+def joined(parts: Sequence[TeacherOutput]) -> TeacherOutput:
     """What a teacher said of the parts of a batch, one after the other."""
     if len(parts) == 1:
         return parts[0]
@@ -105,4 +105,4 @@ def joined(parts: Sequence[Teaching]) -> Teaching:
         return torch.cat(found) if found else None
 
     stages = tuple(torch.cat(maps) for maps in zip(*(part.stages for part in parts), strict=True))
-    return Teaching(whole([p.logits for p in parts]), whole([p.strong for p in parts]), stages)
+    return TeacherOutput(whole([p.logits for p in parts]), whole([p.strong for p in parts]), stages)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,19 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lskd.data import Dataset, load_dataset
+from lskd.data import Dataset
 from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.models.imagenet import load_torchvision
 from lskd.models.resized import Resized
 from lskd.recipes import Recipe, list_recipes, load_recipe, teacher_training
-from lskd.trainer import table as tables
+from lskd.trainer import logit_table as tables
 from lskd.trainer.distributed import world
 from lskd.trainer.evaluation import evaluate
-from lskd.trainer.options import Options, select_device
+from lskd.trainer.options import Options
 from lskd.trainer.published_teachers import published_teacher
+
+Train = Callable[..., tuple[Path, dict[str, Any]]]
 
 
 def logits_source(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[dict[str, Any] | None, str]:
@@ -43,38 +44,7 @@ def logits_source(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[d
     return {"source": source, "dtype": options.table_dtype if source == "table" else "float32"}, reason
 
 
-def build_table(
-    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
-) -> tuple[Path, float]:
-    """Build, or finish, or only check the table of a recipe's teacher.
-
-    Args:
-        folder: where, by default below ``options.runs``, named by its content.
-
-    Returns:
-        The folder, and the largest difference from the live teacher in standard deviations of its logits.
-    """
-    return _table(load_recipe(recipe, settings=settings), folder, options)
-
-
-def verify_table(
-    recipe: str, *, settings: Mapping[str, Any] | None = None, folder: Path | None = None, options: Options
-) -> tuple[Path, float]:
-    """Like :func:`build_table`, but an absent, unfinished or damaged table is an LskdError."""
-    return _table(load_recipe(recipe, settings=settings), folder, options, make=False)
-
-
-def _table(recipe: Recipe, folder: Path | None, options: Options, *, make: bool = True) -> tuple[Path, float]:
-    device = select_device(options.device)
-    dataset = load_dataset(recipe.dataset, **recipe.data)
-    teacher, _ = provide(recipe, dataset, device, options)
-    if teacher is None:
-        raise LskdError(f"recipe {recipe.name} has no member that needs a teacher, so there are no logits to tabulate")
-    table = open_or_make(recipe, dataset, teacher, device, options, folder=folder, make=make)
-    return table.folder, table.checked
-
-
-def open_or_make(
+def logit_table_of(
     recipe: Recipe,
     dataset: Dataset,
     teacher: nn.Module,
@@ -84,29 +54,33 @@ def open_or_make(
     folder: Path | None = None,
     make: bool = True,
 ) -> tables.LogitTable:
+    """The table of a recipe's teacher, opened; ``make`` builds or finishes it first."""
     assert recipe.teacher is not None
-    header = tables.describe(teacher, recipe.teacher.network, dataset, dtype=options.table_dtype)
-    folder = folder or tables.place(Path(options.runs), header)
+    header = tables.header_of(teacher, recipe.teacher.network, dataset, dtype=options.table_dtype)
+    folder = folder or tables.table_folder(Path(options.runs), header)
     if make:
         tables.build(folder, header, teacher, dataset, device=device, progress=options.progress)
     return tables.open_table(folder, header, teacher, dataset, device=device)
 
 
-def provide(
-    recipe: Recipe, dataset: Dataset, device: torch.device, options: Options
+def load_or_train_teacher(
+    recipe: Recipe, dataset: Dataset, device: torch.device, options: Options, train: Train
 ) -> tuple[nn.Module | None, dict[str, Any] | None]:
     """The network in eval mode and what a record says of it, or (None, None) where no member needs one.
 
     Its test accuracy is said, with a warning when it is at chance, or more than a point from what is published.
+
+    Args:
+        train: trains a recipe of this name in its usual folder, :func:`lskd.trainer.run.train_cached`.
     """
     source = recipe.teacher
     if source is None or not recipe.needs_teacher:
         return None, None
     model, here = create_model(source.network, num_classes=dataset.classes), world()
-    facts = _load(model, recipe, device, options)
+    facts = _load(model, recipe, device, options, train)
     shown = model if source.input_size is None else Resized(model, source.input_size)
     shown = shown.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    here.spread(shown)
+    here.broadcast_weights(shown)
     digest = state_digest(model.state_dict())
     images, labels = dataset.test_images.to(device), dataset.test_labels.to(device)
     tested = evaluate(shown, images, labels, dataset, world=here)
@@ -125,45 +99,35 @@ def provide(
     }
 
 
-def _load(model: nn.Module, recipe: Recipe, device: torch.device, options: Options) -> dict[str, Any]:
+def _load(model: nn.Module, recipe: Recipe, device: torch.device, options: Options, train: Train) -> dict[str, Any]:
     """Put the teacher's weights into its network; where they are from, for the record."""
     source, here = recipe.teacher, world()
     assert source is not None
     kind, _, weights = (source.checkpoint or "").partition(":")
     if kind == "torchvision":
-        here.on_first(lambda: load_torchvision(model, weights))
+        here.on_rank_zero(lambda: load_torchvision(model, weights))
         return {"checkpoint": source.checkpoint}
     if source.checkpoint is not None:
-        file = source.checkpoint
+        file = Path(source.checkpoint)
         try:
-            here.on_first(lambda: load_checkpoint(model, file))
+            here.on_rank_zero(lambda: load_checkpoint(model, file))
         except FileNotFoundError as error:
             raise LskdError(
                 f"{error}, and recipe {recipe.name} takes its teacher's from there; put them there, or name another "
                 "place: --set teacher.checkpoint=FILE. The head of the recipe's file says where they come from"
             ) from None
-        return {"checkpoint": Path(file).name}
+        return {"checkpoint": file.name}
     if found := published_teacher(recipe, options.teachers, options.say):
-        root, file = found
-        here.on_first(lambda: load_checkpoint(model, root / file))
-        return {"checkpoint": file}
-    from lskd.trainer.run import train_cached  # a teacher is a run, and a run has a teacher
-
+        here.on_rank_zero(lambda: load_checkpoint(model, found[0] / found[1]))
+        return {"checkpoint": found[1]}
     name, settings = teacher_training(recipe)
-    own = replace(
-        options,
-        device=str(device),
-        teacher_logits="live",
-        table_dtype="float32",
-        log=None,
-        keep_epochs=None,
-        sync_batchnorm=False,
-    )
-    folder, record = train_cached(name, seed=source.seed, settings=settings, **vars(own))
+    usual = {"teacher_logits": "live", "table_dtype": "float32", "log": None, "keep_epochs": None}
+    own = vars(options) | usual | {"device": str(device), "sync_batchnorm": False}
+    folder, record = train(name, seed=source.seed, settings=settings, **own)
     ((trained, member),) = record["members"].items()
     if "failure" in member:
         raise LskdError(f"{folder}: the teacher {trained} failed: {member['failure']['reason']}; change its recipe")
-    here.on_first(lambda: load_checkpoint(model, folder / member["weights"]["file"]))
+    here.on_rank_zero(lambda: load_checkpoint(model, folder / member["weights"]["file"]))
     return {"recipe": name, "seed": source.seed, "run": record["identity"]}
 
 

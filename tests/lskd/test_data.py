@@ -17,7 +17,7 @@ from lskd.checked import Count
 from lskd.data import DATASETS, Dataset, DataSource, check_options, load_dataset
 from lskd.data.dataset import channel_statistics
 from lskd.data.digit_pairs import generate
-from lskd.data.draws import derive, epoch_order, epoch_views
+from lskd.data.draws import epoch_order, epoch_views, seed_for
 from lskd.data.own import assemble
 from lskd.data.views import Views, normalize, view_count, weak_view
 from lskd.errors import LskdError
@@ -180,7 +180,7 @@ def test_draws_depend_on_seed_epoch_and_purpose_alone() -> None:
     assert sorted(first[0].tolist()) == list(range(100))
     assert not torch.equal(first[0], epoch_order(0, 4, 100))
     assert not torch.equal(first[0], epoch_order(1, 3, 100))
-    assert len({derive(s, *labels) for s in range(5) for labels in (("a",), ("a", 1), ("b",))}) == 15
+    assert len({seed_for(s, *labels) for s in range(5) for labels in (("a",), ("a", 1), ("b",))}) == 15
     counts = torch.bincount(epoch_views(0, 1, 162_000, 162), minlength=162)
     assert counts.min() > 800
     assert counts.max() < 1200

@@ -214,8 +214,8 @@ def test_parts_make_up_every_batch() -> None:
 def test_one_process_is_alone() -> None:
     alone, value = World(), torch.tensor([2.0])
     assert alone.first
-    assert alone.share(slice(3, 9)) == slice(3, 9)
-    assert alone.tell("x") == alone.on_first(lambda: "x") == "x"
-    assert torch.equal(alone.sum(value), alone.least(value))
-    assert alone.everyone(1) == [1]
-    assert alone.gather(value).shape == (1, 1)
+    assert alone.shard(slice(3, 9)) == slice(3, 9)
+    assert alone.broadcast("x") == alone.on_rank_zero(lambda: "x") == "x"
+    assert torch.equal(alone.all_sum(value), alone.all_min(value))
+    assert alone.all_objects(1) == [1]
+    assert alone.all_gather(value).shape == (1, 1)

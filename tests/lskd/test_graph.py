@@ -12,7 +12,7 @@ from lskd.data import load_dataset
 from lskd.models import create_model, state_digest
 from lskd.recipes import load_recipe
 from lskd.trainer import graph
-from lskd.trainer.batches import Draw
+from lskd.trainer.batches import BatchIndex
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import WARM_UP, StepGraph
@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 class Replayed(StepGraph):
     """Keeps the step and the tensors it was recorded with, and runs it on them."""
 
-    def _capture(self, step: Callable[[Draw], None], draw: Draw) -> Any:
-        inputs = Draw(
+    def _capture(self, step: Callable[[BatchIndex], None], draw: BatchIndex) -> Any:
+        inputs = BatchIndex(
             epoch=draw.epoch,
             step=torch.tensor(-1),
             index=torch.zeros_like(draw.index),
@@ -66,15 +66,15 @@ def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeyp
         assert history[-1]["train_loss"] == pytest.approx(plain[name][1][-1]["train_loss"], rel=1e-3)
 
 
-def draw(step: int, size: int = 4) -> Draw:
-    return Draw(epoch=1, step=step, index=torch.full((size,), step), view=torch.full((size,), -step))
+def draw(step: int, size: int = 4) -> BatchIndex:
+    return BatchIndex(epoch=1, step=step, index=torch.full((size,), step), view=torch.full((size,), -step))
 
 
 def test_a_graph_is_made_after_the_warm_up_and_anew_when_a_constant_changes() -> None:
     seen: list[tuple[int, int]] = []
     replayed = Replayed(CPU)
 
-    def step(given: Draw) -> None:
+    def step(given: BatchIndex) -> None:
         seen.append((int(given.step), int(given.index[0])))
 
     for number in range(6):
@@ -112,13 +112,13 @@ def test_a_step_that_cannot_be_captured_goes_on_kernel_by_kernel(monkeypatch: py
 class Wrong(Replayed):
     """Replays the first batch for ever: what a graph does that does not see new inputs."""
 
-    def __call__(self, step: Callable[[Draw], None], draw: Draw, constants: object) -> None:
+    def __call__(self, step: Callable[[BatchIndex], None], draw: BatchIndex, constants: object) -> None:
         self.first = getattr(self, "first", draw) if self.enabled else draw
         super().__call__(step, self.first, constants)
 
 
 class Refused(StepGraph):
-    def _capture(self, step: Callable[[Draw], None], draw: Draw) -> Any:
+    def _capture(self, step: Callable[[BatchIndex], None], draw: BatchIndex) -> Any:
         raise RuntimeError("out of memory\nand more lines")
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 import torch
 
 
-class Lanes:
+class MemberThreads:
     """As many lanes as the machine has threads for; each computes with ``threads`` of them.
 
     Inside the ``with`` block PyTorch splits an operation between ``threads`` threads, in the lanes and outside. What
@@ -33,7 +33,7 @@ class Lanes:
         self._before = threads
         self._pool: ThreadPoolExecutor | None = None
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> MemberThreads:
         self._before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         if self.count > 1:

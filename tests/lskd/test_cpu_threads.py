@@ -1,4 +1,4 @@
-"""Lanes: units of a job in order, jobs side by side, the same bits whatever the number of lanes."""
+"""MemberThreads: units of a job in order, jobs side by side, the same bits whatever the number of lanes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lskd.data import load_dataset
 from lskd.models import create_model, state_digest
 from lskd.recipes import load_recipe
 from lskd.trainer.cohort import Cohort
-from lskd.trainer.lanes import Lanes
+from lskd.trainer.cpu_threads import MemberThreads
 
 CPU = torch.device("cpu")
 
@@ -36,7 +36,7 @@ def test_units_of_a_job_keep_their_order_and_every_job_ends(most: int, three_thr
             seen[name].append(unit)
             yield
 
-    with Lanes(most=most) as lanes:
+    with MemberThreads(most=most) as lanes:
         assert lanes.count == most
         lanes.run([job("a", 5), job("b", 0), job("c", 7), job("d", 2)])
     assert seen == {"a": list(range(5)), "b": [], "c": list(range(7)), "d": [0, 1]}
@@ -49,7 +49,7 @@ def test_jobs_run_side_by_side(three_threads: None) -> None:
         meeting.wait()
         yield
 
-    with Lanes() as lanes:
+    with MemberThreads() as lanes:
         lanes.run([job() for _ in range(3)])
 
 
@@ -63,7 +63,7 @@ def test_an_error_in_a_job_comes_out_and_the_lanes_close(most: int, three_thread
         while True:
             yield
 
-    with pytest.raises(ValueError, match="a unit went wrong"), Lanes(most=most) as lanes:
+    with pytest.raises(ValueError, match="a unit went wrong"), MemberThreads(most=most) as lanes:
         lanes.run([endless(), job(), endless()])
     assert not [t for t in threading.enumerate() if t.name.startswith("lane")]
 
@@ -75,7 +75,7 @@ def test_threads_of_a_lane_hold_inside_and_are_put_back(three_threads: None) -> 
         found.append(torch.get_num_threads())
         yield
 
-    with Lanes(1) as lanes:
+    with MemberThreads(1) as lanes:
         lanes.run([job() for _ in range(3)])
         assert torch.get_num_threads() == 1
     assert found == [1, 1, 1]
@@ -95,7 +95,7 @@ def test_bits_do_not_depend_on_the_number_of_lanes_or_the_window(method: str, th
     def trained(lanes: int, window: int) -> dict[str, Any]:
         torch.manual_seed(0)
         cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8", num_classes=100), device=CPU)
-        cohort.lanes = Lanes(recipe.threads, most=lanes)
+        cohort.lanes = MemberThreads(recipe.threads, most=lanes)
         seen: list[int] = []
         cohort.run(after_step=lambda: seen.append(cohort.step), window=window)
         assert seen == ([5] if lanes > 1 and window > 64 else [1, 2, 3, 4, 5])

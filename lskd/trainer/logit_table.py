@@ -24,22 +24,20 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lskd.data.dataset import Dataset
-from lskd.data.draws import derive
+from lskd.data.draws import seed_for
 from lskd.data.views import Views, normalize, view_count
 from lskd.errors import LskdError
-from lskd.files import locked, read_json
+from lskd.files import append_line, claim, differences, locked, read_json, read_lines
 from lskd.models import state_digest
-from lskd.trainer.folder import append_line, claim, differences, read_lines
+from lskd.trainer.log import progress_bar
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 BLOCK_ROWS = 4096  # views of a block, about: what a kill costs
@@ -52,8 +50,6 @@ TOLERANCE_GPU = 1e-2  # of either: tf32 keeps three digits
 
 def choose(asked: str, *, epochs: int, train_size: int, views: int) -> tuple[str, str]:
     """ "auto", "live" or "table" to what is used and why; auto takes what needs fewer teacher forwards."""
-    if asked not in ("auto", "live", "table"):
-        raise LskdError(f"teacher_logits is {asked!r}; expected auto, live or table")
     live, table = epochs * train_size, views * train_size
     counts = f"live needs {live:,} teacher forwards ({epochs} epochs), a table {table:,} ({views} views) once"
     if asked == "auto":
@@ -61,10 +57,8 @@ def choose(asked: str, *, epochs: int, train_size: int, views: int) -> tuple[str
     return asked, f"as asked for; {counts}"
 
 
-def describe(teacher: nn.Module, network: str, dataset: Dataset, *, dtype: str = "float32") -> dict[str, Any]:
+def header_of(teacher: nn.Module, network: str, dataset: Dataset, *, dtype: str = "float32") -> dict[str, Any]:
     """The header of the table that this teacher and these images make."""
-    if dtype not in DTYPES:
-        raise LskdError(f"table of logits: dtype is {dtype!r}; expected {' or '.join(DTYPES)}")
     views = view_count(pad=dataset.pad, flip=dataset.flip)
     return {
         "schema": 1,
@@ -81,7 +75,7 @@ def describe(teacher: nn.Module, network: str, dataset: Dataset, *, dtype: str =
     }
 
 
-def place(runs: Path, header: dict[str, Any]) -> Path:
+def table_folder(runs: Path, header: dict[str, Any]) -> Path:
     """Where a table lies below the folder of runs, by its content."""
     key = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
     return runs / "tables" / f"{header['network'].replace('/', '-')}-{header['dataset']}-{key[:12]}".replace(":", "-")
@@ -118,7 +112,7 @@ class LogitTable:
     @torch.no_grad()
     def deviation(self, teacher: nn.Module, dataset: Dataset, *, rows: int = SAMPLE) -> float:
         """Largest difference from the live teacher over sampled views, in standard deviations of its logits."""
-        generator = torch.Generator().manual_seed(derive(0, "table sample"))
+        generator = torch.Generator().manual_seed(seed_for(0, "table sample"))
         index = torch.randint(self.header["images"], (rows,), generator=generator)
         view = torch.randint(self.views, (rows,), generator=generator)
         images = Views(dataset.train_images[index], pad=dataset.pad, flip=dataset.flip)(torch.arange(rows), view)
@@ -136,41 +130,30 @@ def build(
             that the table's dtype cannot hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    path, blocks = folder / "logits.bin", _blocks(header)
+    total = blocks[-1][0].stop
     with locked(folder, wait=True):  # cohorts of one teacher start together; all need the same table
         claim(folder / "header.json", header, kind="table of logits")
-        _allocate(folder / "logits.bin", _size(header))
+        _allocate(path, blocks[-1][1].stop)
         missing = damaged_blocks(folder, header)
         teacher = teacher.eval()
         views = Views(dataset.train_images.to(device), pad=dataset.pad, flip=dataset.flip)
-        rows_of = [_block(header, number) for number in missing]
-        with (
-            (folder / "logits.bin").open("r+b") as stream,
-            tqdm(
-                total=header["images"] * header["views"],
-                initial=header["images"] * header["views"] - sum(len(rows) for rows in rows_of),
-                desc="teacher's logits",
-                unit="view",
-                unit_scale=True,
-                disable=not progress,
-                file=sys.stderr,
-                mininterval=1.0 if sys.stderr.isatty() else 10.0,
-            ) as bar,
-        ):
-            for number, rows in zip(missing, rows_of, strict=True):
+        done = total - sum(len(blocks[number][0]) for number in missing)
+        with path.open("r+b") as stream, progress_bar("teacher's logits", "view", total, done, show=progress) as bar:
+            for number in missing:
+                rows, place = blocks[number]
                 logits = _forward(teacher, views, torch.tensor(rows), dataset, device).to(DTYPES[header["dtype"]])
                 if not torch.isfinite(logits).all():
-                    raise LskdError(
-                        f"{folder}: block {number}: the teacher's logits are not finite as {header['dtype']}"
-                    )
+                    found = f"the teacher's logits are not finite as {header['dtype']}"
+                    raise LskdError(f"{folder}: block {number}: {found}")
                 content = logits.numpy().tobytes()
-                stream.seek(_offset(header, number))
+                line = {"block": number, "sha256": hashlib.sha256(content).hexdigest()}
+                stream.seek(place.start)
                 try:
                     stream.write(content)
                     stream.flush()
                     os.fsync(stream.fileno())
-                    append_line(
-                        folder / "blocks.jsonl", {"block": number, "sha256": hashlib.sha256(content).hexdigest()}
-                    )
+                    append_line(folder / "blocks.jsonl", line)
                 except OSError as error:
                     raise LskdError(
                         f"{folder}: block {number} could not be written ({error.strerror}); "
@@ -195,7 +178,7 @@ def open_table(
         raise LskdError(f"{folder} holds another table of logits:\n" + "\n".join(found))
     if bad := damaged_blocks(folder, header):
         raise LskdError(
-            f"{folder}: of {_blocks(header)} blocks these are missing or differ from their sha256: "
+            f"{folder}: of {len(_blocks(header))} blocks these are missing or differ from their sha256: "
             f"{', '.join(str(b) for b in bad[:5])}{' ...' * (len(bad) > 5)}; `lskd table build` makes them again"
         )
     table = LogitTable(folder, header, device)
@@ -212,32 +195,28 @@ def open_table(
 
 def damaged_blocks(folder: Path, header: dict[str, Any]) -> list[int]:
     """Blocks that are not there, not listed, or differ from their digest."""
-    listed = {
-        line.get("block"): line.get("sha256") for line in read_lines(folder / "blocks.jsonl") if isinstance(line, dict)
-    }
-    path = folder / "logits.bin"
-    if not path.is_file() or path.stat().st_size != _size(header):
-        return list(range(_blocks(header)))
-    bad = []
+    lines = [line for line in read_lines(folder / "blocks.jsonl") if isinstance(line, dict)]
+    listed = {line.get("block"): line.get("sha256") for line in lines}
+    path, blocks, bad = folder / "logits.bin", _blocks(header), []
+    if not path.is_file() or path.stat().st_size != blocks[-1][1].stop:
+        return list(range(len(blocks)))
     with path.open("rb") as stream:
-        for number in range(_blocks(header)):
-            if number in listed:
-                stream.seek(_offset(header, number))
-                content = stream.read(len(_block(header, number)) * _row_bytes(header))
-                if hashlib.sha256(content).hexdigest() == listed[number]:
-                    continue
-            bad.append(number)
+        for number, (_, place) in enumerate(blocks):
+            stream.seek(place.start)
+            content = stream.read(place.stop - place.start) if number in listed else b""
+            if hashlib.sha256(content).hexdigest() != listed.get(number):
+                bad.append(number)
     return bad
 
 
 def show(folder: Path) -> Iterator[str]:
     """Lines for a person about a table."""
     header = read_json(folder / "header.json")
-    bad = damaged_blocks(folder, header)
-    yield f"{folder}: {header['network']} on {header['dataset']}, {_size(header) / 1e6:,.1f} MB"
+    bad, blocks = damaged_blocks(folder, header), _blocks(header)
+    yield f"{folder}: {header['network']} on {header['dataset']}, {blocks[-1][1].stop / 1e6:,.1f} MB"
     for key, value in header.items():
         yield f"  {key:12} {value}"
-    yield f"  {'blocks':12} {_blocks(header) - len(bad)} of {_blocks(header)} whole"
+    yield f"  {'blocks':12} {len(blocks) - len(bad)} of {len(blocks)} whole"
 
 
 @torch.no_grad()
@@ -265,24 +244,9 @@ def _allocate(path: Path, size: int) -> None:
         stream.truncate(size)
 
 
-def _row_bytes(header: dict[str, Any]) -> int:
-    return int(header["classes"]) * DTYPES[header["dtype"]].itemsize
-
-
-def _size(header: dict[str, Any]) -> int:
-    return int(header["images"]) * int(header["views"]) * _row_bytes(header)
-
-
-def _blocks(header: dict[str, Any]) -> int:
-    return -(-int(header["images"]) // int(header["block_images"]))
-
-
-def _block(header: dict[str, Any], number: int) -> range:
-    """Rows of a block; row = image · views + view."""
-    first = number * header["block_images"]
-    last = min(first + header["block_images"], header["images"])
-    return range(first * header["views"], last * header["views"])
-
-
-def _offset(header: dict[str, Any], number: int) -> int:
-    return _block(header, number).start * _row_bytes(header)
+def _blocks(header: dict[str, Any]) -> list[tuple[range, slice]]:
+    """Rows of every block (row = image · views + view), and the bytes of the file that they take."""
+    rows, several = header["images"] * header["views"], header["block_images"] * header["views"]
+    width = header["classes"] * DTYPES[header["dtype"]].itemsize
+    parts = [range(first, min(first + several, rows)) for first in range(0, rows, several)]
+    return [(part, slice(part.start * width, part.stop * width)) for part in parts]
