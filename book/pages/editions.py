@@ -14,8 +14,8 @@ from markdownify import ATX, MarkdownConverter
 from book.open_elsewhere import repository
 from book.pages import Pages
 from book.search.page_text import SILENT, SILENT_CLASSES
+from figures.fingerprint import ROOT
 from lskd.files import atomic_write
-from lskd.fingerprint import ROOT
 
 __all__ = ["write"]
 
