@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
+sys.path.append(str(Path(__file__).parents[1]))
 import baseline
 from random_images import data
 
@@ -38,6 +39,7 @@ from lskd.trainer.batches import AHEAD
 from lskd.trainer.cohort import WINDOW, Cohort
 from lskd.trainer.execution import Execution, bf16_units
 from lskd.trainer.logit_table import LogitTable, header_of
+from paper.benchmarks import rows
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
 CPU = torch.device("cpu")
@@ -329,35 +331,12 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The table that is printed: what, ours, baseline, ratio, share of the machine's rate, goal."""
-    rate = result["multiply_adds_per_s"]
-    infos = {name: model_info(name).multiply_adds for name in (TEACHER, STUDENT)}
-    rows: list[tuple[str, float, float, str, str]] = []
-    for name, pipe in result["pipelines"].items():
-        goal = GOALS[f"{name}_views_per_s"]
-        rows.append(
-            (f"{name} views/s", pipe["ours"], max(pipe["workers 0"], pipe["workers 2"]), "", f"{goal:,.0f} views/s")
-        )
-    for name, net in result["networks"].items():
-        passes = 3 if "backward" in name else 1
-        share = f"{100 * net['ours'] * passes * infos[name.split()[0]] / rate:.0f} %"
-        rows.append((f"{name}, images/s", net["ours"], net["baseline"], share, ""))
-    six = result["cohort6"]
-    share = f"{100 * result['cohort6_share_of_matrix_product_rate']:.0f} %"
-    faster = max(six["workers 0"], six["workers 2"])
-    goal = f"{GOALS['cohort6_ratio']} x the baseline"
-    rows.append(("cohort of six, student-images/s", six["ours"], faster, share, goal))
-    if "ours, bf16" in six:
-        goal = f"{GOALS['cohort6_ratio_bf16']} x the baseline"
-        rows.append(("cohort of six in bf16, student-images/s", six["ours, bf16"], faster, "", goal))
-        student, goal = result["student"], f"{GOALS['student_bf16_ratio']} x its float32"
-        rows.append(("student alone, bf16 / float32", student["bf16"], student["float32"], "", goal))
-    table = result["table"]
-    goal = f"{100 * GOALS['table_fraction_of_student']:.0f} % of the student alone"
-    rows.append(("KD+LS from a table / student alone", table["table"], table["student"], "", goal))
-    out = [f"{'what':38} {'ours':>10} {'baseline':>10} {'ratio':>7} {'of peak':>8}  goal"]
-    out += [f"{w:38} {a:10,.0f} {b:10,.0f} {a / b:7.2f} {s:>8}  {goal}" for w, a, b, s, goal in rows]
-    missed = [key for key, goal in GOALS.items() if result[key] is not None and result[key] < goal]
-    out += [f"goal missed: {key} is {result[key]:,.2f}, {100 * result[key] / GOALS[key]:.0f} % of it" for key in missed]
+    out = [f"{'what':40} {'ours':>10} {'baseline':>10} {'ratio':>7} {'of peak':>8}  goal"]
+    for row in rows(result):
+        cells = [f"{row.baseline or 0:,.0f}", f"{row.ratio or 0:.2f}", f"{100 * row.share:.0f} %" if row.share else ""]
+        goal = f"{row.goal:,g}, {row.verdict}" if row.goal else ""
+        words = f"{row.what}, {row.unit}/s"
+        out.append(f"{words:40} {row.ours:10,.0f} {cells[0]:>10} {cells[1]:>7} {cells[2]:>8}  {goal}")
     machine = result["machine"]
     place = f"{machine['name']}, {machine['threads']} threads, load {machine['load_before']:.1f} at the start"
     return [*out, f"{place}, {result['wall_seconds']:.0f} s"]

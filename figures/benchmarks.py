@@ -16,9 +16,11 @@ from figures.publish import Published, publish
 from figures.table import Table
 from figures.theme import Theme, figure
 from paper.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
-from paper.members import label
+from paper.members import label, order
+from paper.statistics import ENOUGH_SEEDS, summarize
+from paper.text import signed
 
-__all__ = ["book_table", "comparison", "gpu_table", "growth", "growth_frame", "machine_text"]
+__all__ = ["book_table", "comparison", "gpu_table", "growth", "growth_frame", "machine_text", "precision_table"]
 
 
 def comparison(result: Mapping[str, Any]) -> Table:
@@ -71,6 +73,30 @@ def book_table(result: Mapping[str, Any]) -> Table:
         f"{field(result, 'date')}. Memory is the largest sum over all processes."
     )
     return Table(["step", "time", "peak memory"], out, caption)
+
+
+def precision_table(result: Mapping[str, Any]) -> Table:
+    """bf16 minus float32 by member, seed by seed, from ``precision.json``: accuracy and the logits' spread."""
+    out, apart = [], []
+    for name in order(field(result, "members")):
+        sides = field(result, "members", name)
+        seeds = sorted(sides["float32"].keys() & sides["bf16"].keys())
+        told = [label(name), f"{len(seeds)}"]
+        for key, digits in (("accuracy", 2), ("deviation", 3)):
+            mean = summarize([sides["bf16"][seed][key] - sides["float32"][seed][key] for seed in seeds])
+            excludes = not mean.low <= 0 <= mean.high and mean.n >= ENOUGH_SEEDS
+            width = f" ± {mean.half_width:.{digits}f}" if mean.n >= ENOUGH_SEEDS else ""
+            told.append(signed(mean.mean, digits) + width + (" *" if excludes else ""))
+            apart += [f"{label(name)}'s {key}"] * excludes
+        out.append(told)
+    machine = next(iter(field(result, "machine").values()))
+    caption = (
+        f'<b class="lskd-overview">bf16 minus float32.</b> Recipe {field(result, "recipe")}, the same seeds and '
+        "teacher: test accuracy at the last epoch in points, and the mean standard deviation of a row of test logits; "
+        f"± 95 % t-interval over paired seeds. {machine['name']}, PyTorch {machine['torch']}. "
+        + (f"* The interval excludes zero: {', '.join(apart)}." if apart else "Every interval includes zero.")
+    )
+    return Table(["member", "seeds", "accuracy", "logit deviation"], out, caption)
 
 
 def gpu_table(result: Mapping[str, Any]) -> Table:

@@ -20,6 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 COMMANDS = {"cpu": "make bench", "gpu": "python benchmarks/gpu.py", "make_book": "python benchmarks/make_book.py"}
+COMMANDS |= {"precision": "python benchmarks/precision.py build/runs"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,12 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
     ours = float(field(result, "cohort6", "ours"))
     aim = goal(result, "cohort6_ratio")
     out.append(Row(words, "student-images", ours, _baseline(result, "cohort6"), share, *aim))
+    if result.get("cohort6_ratio_bf16") is not None:  # the processor has units for it
+        ours = float(field(result, "cohort6", "ours, bf16"))
+        aim = goal(result, "cohort6_ratio_bf16")
+        out.append(Row(f"{words}, bf16", "student-images", ours, _baseline(result, "cohort6"), None, *aim))
+        both = (float(field(result, "student", key)) for key in ("bf16", "float32"))
+        out.append(Row("student alone, bf16 / float32", "images", *both, None, *goal(result, "student_bf16_ratio")))
     table, student = (float(field(result, "table", key)) for key in ("table", "student"))
     aim = goal(result, "table_fraction_of_student")
     out.append(Row("KD + LS by a logit table / alone", "images", table, student, None, *aim))

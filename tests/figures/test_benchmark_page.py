@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import json
 import re
@@ -10,11 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from synthetic import pack
 
-from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame
+from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame, precision_table
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
+from lskd.evidence import save
 from lskd.models import model_info
 from paper import benchmarks
 
@@ -88,6 +92,47 @@ def test_the_table_shows_them() -> None:
     assert [c.replace("\u00a0", " ") for c in six[1:]] == ["300", "200", "1.50", "ratio 2.5", "missed by 40 %", "50 %"]
     assert "load 0.2 at the start" in shown.caption
     assert "100 billion multiply-adds" in shown.caption
+
+
+def test_a_processor_with_bf16_has_its_rows() -> None:
+    more = copy.deepcopy(RESULT) | {"cohort6_ratio_bf16": 3.0, "student_bf16_ratio": 2.5}
+    more["cohort6"]["ours, bf16"], more["student"] = 600.0, {"bf16": 250.0, "float32": 100.0}
+    more["goals"] |= {"cohort6_ratio_bf16": 6.0, "student_bf16_ratio": 2.3}
+    rows = {row.what: row for row in benchmarks.rows(more)}
+    six, student = rows["cohort of 6 students, bf16"], rows["student alone, bf16 / float32"]
+    assert (six.ratio, six.verdict) == (3.0, "missed by 50 %")
+    assert (student.ratio, student.verdict) == (2.5, "reached")
+
+
+def test_two_precisions_are_paired_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(seed: int, precision: str, accuracy: float, spread: float, decay: float = 0.0) -> None:
+        folder = tmp_path / f"{precision}-{seed}"
+        folder.mkdir()
+        about: dict[str, Any] = {
+            "name": "digit-pairs",
+            "seed": seed,
+            "trainer": 1,
+            "teacher": None,
+            "teacher_logits": None,
+        }
+        about |= {"config": {"weight_decay": decay}, "dataset": {"digest": "d"}, "execution": {"precision": precision}}
+        about |= {"device": {"name": "a machine", "threads": 2}, "versions": {"torch": "2.13.0"}}
+        member = {"last": {"test_accuracy": accuracy}, "evidence": {"file": "kd.npz"}}
+        (folder / "record.json").write_text(json.dumps(about | {"members": {"kd": member}}))
+        made = pack("kd")
+        save(dataclasses.replace(made, logit_std=np.full_like(made.logit_std, spread)), folder / "kd.npz")
+
+    for seed, (single, half) in enumerate([(80.0, 81.0), (81.0, 82.5), (82.0, 82.5)]):
+        run(seed, "float32", single, 2.0)
+        run(seed, "bf16", half, 2.5)
+    run(3, "float32", 90.0, 9.0)  # has no partner
+    measure = script("precision", monkeypatch).measure
+    shown = precision_table(measure(tmp_path, "digit-pairs"))
+    assert [list(row) for row in shown.rows] == [["KD", "3", "+1.00 ± 1.24", "+0.500 ± 0.000 *"]]
+    assert "excludes zero: KD's deviation" in shown.caption
+    run(4, "bf16", 90.0, 9.0, decay=0.1)
+    with pytest.raises(SystemExit, match="another experiment than the first run"):
+        measure(tmp_path, "digit-pairs")
 
 
 def test_growth_is_milliseconds_of_a_step(tmp_path: Path) -> None:
@@ -210,5 +255,5 @@ def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPat
 def test_the_page_has_no_typed_result() -> None:
     cells = json.loads((ROOT / "notebooks" / "benchmarks.ipynb").read_text(encoding="utf-8"))["cells"]
     prose = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    prose = re.sub(r"```.*?```|`[^`]*`", "", prose, flags=re.DOTALL)
+    prose = re.sub(r"```.*?```|`[^`]*`", "", prose.replace("bf16", ""), flags=re.DOTALL)
     assert re.findall(r"\d+(?:[.,]\d+)?", prose) == []
