@@ -24,6 +24,7 @@ from book.pages.tables import offer_tables
 from book.pages.typography import mend
 from book.search import index as search
 from figures.fingerprint import ROOT
+from figures.live import by_itself
 from lskd.errors import LskdError
 from lskd.files import read_json
 
@@ -36,7 +37,7 @@ STEPS = (
     *(number_figures, add_footers, link_protocol, mend, offer_tables),
     *(live_words.check, hover_cards.write, search.write, editions.write),
 )
-STATIC = {"book/_static": "*", "figures/live": "*.js"}  # scripts and styles that every page loads, where they lie
+STATIC = {"book/_static": "*", "figures/live": "lskd-live*"}  # scripts and styles that every page loads, where they lie
 
 
 def build(
@@ -86,7 +87,7 @@ def build(
     built.write()
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(bokeh_script(), scripts / "bokeh.min.js")
+    shutil.copyfile(by_itself.bokeh_script(), scripts / "bokeh.min.js")
     shutil.rmtree(fresh / "_build" / ".doctrees", ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
     (fresh / "_build").replace(final)
@@ -129,7 +130,7 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     titles = {page.path: page.title for page in listed(book / "_toc.yml")}
     for path in executed:
         title = titles.get(f"notebooks/{path.stem}")
-        (output / "notebooks" / path.name).write_text(json.dumps(entitled(read_json(path), title)), encoding="utf-8")
+        (output / "notebooks" / path.name).write_text(json.dumps(for_page(read_json(path), title)), encoding="utf-8")
     copy_static(output / "_static")
     if figures.is_dir():
         shutil.copytree(figures, output / "figures", dirs_exist_ok=True, ignore=ignore)
@@ -143,11 +144,15 @@ def copy_static(folder: Path) -> None:
             shutil.copy(path, folder)
 
 
-def entitled(content: dict[str, Any], title: str | None) -> dict[str, Any]:
-    """A notebook under the title that the table of contents gives it: one that ran twice is two chapters."""
+def for_page(content: dict[str, Any], title: str | None) -> dict[str, Any]:
+    """A notebook as its page shows it: figures without what they bring for JupyterLab, and under the title that the
+    table of contents gives it, because one that ran twice is two chapters."""
     first = next((cell for cell in content["cells"] if cell["cell_type"] == "markdown"), None)
     if title and first:
         first["source"] = re.sub(r"\A# .*", lambda _: f"# {title}", "".join(first["source"]))
+    for output in (output for cell in content["cells"] for output in cell.get("outputs", ())):
+        if shown := output.get("data", {}).get("text/html"):
+            output["data"]["text/html"] = by_itself.without("".join(shown))
     return content
 
 
@@ -174,16 +179,6 @@ def included(book: Path, output: Path) -> list[Path]:
             if not path.is_relative_to(output) and path.is_file():
                 found.add(path)
     return sorted(found)
-
-
-def bokeh_script() -> Path:
-    """The script that live figures load, as Bokeh was installed; shipped once for the whole book."""
-    from importlib.util import find_spec
-
-    found = find_spec("bokeh")
-    if found is None or found.origin is None:
-        raise LskdError("Bokeh is not installed, and live figures need it; pip install -e '.[book]'")
-    return Path(found.origin).parent / "server" / "static" / "js" / "bokeh.min.js"
 
 
 def check_executed(path: Path) -> None:

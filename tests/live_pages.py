@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from controls import said
 
-from book.build import bokeh_script, copy_static
+from book.build import copy_static
+from figures.live.by_itself import bokeh_script
 from figures.live.figure import Live
 from figures.live.rows import of_all_kinds
 from figures.networks import Networks
@@ -29,10 +30,11 @@ def write_site(folder: Path, made: Mapping[str, Live]) -> None:
     (static / "lskd-bokeh").mkdir()
     shutil.copyfile(bokeh_script(), static / "lskd-bokeh" / "bokeh.min.js")
     scripts = "".join(f'<script src="_static/{path.name}"></script>' for path in sorted(static.glob("*.js")))
+    scripts += "".join(f'<link rel="stylesheet" href="_static/{name}.css">' for name in ("lskd", "lskd-live"))
     for name, figure in made.items():
         (folder / f"{name}.html").write_text(
             f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{name}</title>'
-            '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="_static/lskd.css">'
+            '<meta name="viewport" content="width=device-width">'
             f"{scripts}</head><body><article class='bd-article'><h1>{name}</h1>{figure.to_html()}</article></body>",
             encoding="utf-8",
         )

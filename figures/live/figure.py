@@ -2,7 +2,7 @@
 
 Python writes the data, the plots (Bokeh) and native controls; ``figures/live/lskd-live.js`` computes what is shown
 when a control moves, with the formulas of :mod:`lskd.losses`. Bokeh's script is shipped once for the whole book.
-Where scripts do not run (a notebook, a printed page), a still picture stands in.
+Where scripts do not run (a notebook that nobody has run, a printed page), a still picture stands in.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from bokeh.models.annotations import ColorBar
 from bokeh.plotting import figure as bokeh_figure
 from PIL import Image
 
+from figures.live.by_itself import loader
 from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key
 from figures.theme import DARK, LIGHT
 
@@ -60,8 +61,8 @@ __all__ = [
 ]
 
 
-# In a notebook that somebody runs there is neither the script nor the style of the pages, which hides this.
-ELSEWHERE = '<p class="lskd-elsewhere"><i>This figure has controls in the built book: <code>make book</code>.</i></p>'
+# Where no script runs there is no style either, which hides this.
+ELSEWHERE = '<p class="lskd-elsewhere"><i>Run this cell, and the figure has controls, as in the built book.</i></p>'
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Live:
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": self.to_html(), "text/plain": f"Live figure {self.name}"}
+        return {"text/html": self.to_html() + loader(), "text/plain": f"Live figure {self.name}"}
 
 
 def pack(values: Any, dtype: str = "float32") -> dict[str, Any]:

@@ -2,7 +2,7 @@
    The same formulas as lskd/losses.py; tests/figures/test_live.py compares what is shown here with what Python computes. */
 (() => {
   "use strict";
-  const here = document.currentScript.src;
+  const here = document.currentScript?.src;  // none in a notebook, see by_itself.py
   const EPS = 1e-7;
 
   const mean = x => x.reduce((a, b) => a + b, 0) / x.length;
@@ -79,7 +79,8 @@
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, decode(v)]));
   };
 
-  const isDark = () => document.documentElement.dataset.theme === "dark";
+  const isDark = () =>
+    document.documentElement.dataset.theme === "dark" || document.body.dataset.jpThemeLight === "false";
 
   /* Colours of the page for everything that Bokeh draws; glyphs carry both of theirs in their tags. */
   const paint = models => {
@@ -210,21 +211,27 @@
       update();
     };
     for (const input of [...inputs, ...boxes]) input.addEventListener("input", update);
-    new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    const theme = new MutationObserver(repaint);
+    theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
     repaint();
     root.querySelector(".lskd-stage").hidden = false;  // for who has neither this script nor the style of the pages
     root.classList.add("lskd-on");
   };
 
+  live.begin = place => {
+    Bokeh.set_log_level("error");
+    for (const root of place.querySelectorAll(".lskd-live:not([data-begun])")) {
+      root.dataset.begun = "";
+      start(root).catch(error => console.error(error));
+    }
+  };
+
   document.addEventListener("DOMContentLoaded", () => {
-    const figures = document.querySelectorAll(".lskd-live");
-    if (!figures.length) return;
+    if (!here || !document.querySelector(".lskd-live")) return;
     const script = document.createElement("script");
     script.src = new URL("lskd-bokeh/bokeh.min.js", here).href;
-    script.onload = () => {
-      Bokeh.set_log_level("error");
-      for (const root of figures) start(root).catch(error => console.error(error));
-    };
+    script.onload = () => live.begin(document);
     document.head.append(script);
   });
 })();
