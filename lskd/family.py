@@ -11,14 +11,14 @@ differs from LS's in what each docstring names.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lskd.rows import (
-    Reduction,
+    RowOptions,
     Rows,
     Temperature,
     bounded,
@@ -119,21 +119,17 @@ def normkd_loss(
     teacher_logits: Tensor,
     *,
     temperature: Temperature = 2.0,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """NormKD (arXiv 2308.00520): (T σ)² KL of logits divided by T times their own deviation, σ the teacher's.
 
     A softmax does not see a shift, so these are the two distributions of LS; what differs is that a sample weighs σ²
     of its teacher. ``normkd = mean(σ² · kd(standardize=True, eps=0))``. Deviations divide by K-1.
     """
-    rows = Rows(student_logits, teacher_logits, None, dim, mask, weights, reduction, check)
+    pair = Rows(student_logits, teacher_logits, **rows)
     t = temperature_of(temperature)
-    sigma = deviation(rows.teacher, rows.excluded)
-    return rows.reduce((t * sigma) ** 2 * kl(*rows.logits(standardize=True, eps=0.0), t))
+    sigma = deviation(pair.teacher, pair.excluded)
+    return pair.reduce((t * sigma) ** 2 * kl(*pair.logits(standardize=True, eps=0.0), t))
 
 
 def luminet_loss(
@@ -142,22 +138,18 @@ def luminet_loss(
     *,
     alpha: float = 33.0,
     temperature: Temperature = 4.0,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """LumiNet (arXiv 2310.03669): α² KL_T of logits that are standardised over the batch, class by class.
 
     What LS does to a row, this does to a column: variance over all rows that count, divided by their number, 1e-5 added
     inside the root. There is no T².
     """
-    rows = Rows(student_logits, teacher_logits, None, dim, mask, weights, reduction, check)
-    t, out = temperature_of(temperature), columns(rows.left_out)
-    z, v = (z_score(columns(x), out, correction=0, eps=0.0, eps_in_root=1e-5) for x in (rows.student, rows.teacher))
-    student, teacher = (bounded(x).mT.reshape(rows.student.shape) for x in (z, v))
-    return rows.reduce(alpha**2 * kl(student, teacher, t))
+    pair = Rows(student_logits, teacher_logits, **rows)
+    t, out = temperature_of(temperature), columns(pair.left_out)
+    z, v = (z_score(columns(x), out, correction=0, eps=0.0, eps_in_root=1e-5) for x in (pair.student, pair.teacher))
+    student, teacher = (bounded(x).mT.reshape(pair.student.shape) for x in (z, v))
+    return pair.reduce(alpha**2 * kl(student, teacher, t))
 
 
 def dist_loss(
@@ -167,11 +159,7 @@ def dist_loss(
     beta: float = 2.0,
     gamma: float = 2.0,
     temperature: Temperature = 4.0,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """DIST (NeurIPS 2022): T² (β (1 - ρ of two rows) + γ (1 - ρ of two columns)) of the probabilities at T.
 
@@ -180,16 +168,16 @@ def dist_loss(
     (all rows that count), the mean over classes, and the same for every row in ``reduction="none"``. The method's own
     repository has no temperature (``temperature=1``); T and T² are GDKD's, whose settings the recipes take.
     """
-    rows = Rows(student_logits, teacher_logits, None, dim, mask, weights, reduction, check)
+    pair = Rows(student_logits, teacher_logits, **rows)
     t = temperature_of(temperature)
-    q, p = ((x / t).softmax(dim=-1) for x in rows.logits(standardize=False))
-    between = 1 - _correlation(q, p, rows.excluded)
-    out = columns(rows.left_out)
+    q, p = ((x / t).softmax(dim=-1) for x in pair.logits(standardize=False))
+    between = 1 - _correlation(q, p, pair.excluded)
+    out = columns(pair.left_out)
     within = 1 - _correlation(columns(q), columns(p), out)
     if out is not None:  # of the classes that some row has
         here = ~out.all(dim=-1)
         within = within.masked_fill(~here, 0.0) * (here.numel() / here.sum().clamp_min(1))
-    return rows.reduce(t**2 * (beta * between + gamma * within.mean()))
+    return pair.reduce(t**2 * (beta * between + gamma * within.mean()))
 
 
 def ttm_loss(
@@ -197,19 +185,15 @@ def ttm_loss(
     teacher_logits: Tensor,
     *,
     gamma: Temperature,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """TTM (arXiv 2402.11148): KL(p^γ / Σ p^γ ‖ q) of the teacher's p and the student's q at temperature 1.
 
     A power of probabilities is a temperature: the teacher's is 1/γ, the student has none, and there is no T².
     """
-    rows = Rows(student_logits, teacher_logits, None, dim, mask, weights, reduction, check)
-    student, teacher = rows.logits(standardize=False)
-    return rows.reduce(kl(student, temperature_of(gamma, "gamma") * teacher, 1.0))
+    pair = Rows(student_logits, teacher_logits, **rows)
+    student, teacher = pair.logits(standardize=False)
+    return pair.reduce(kl(student, temperature_of(gamma, "gamma") * teacher, 1.0))
 
 
 def wttm_loss(
@@ -217,18 +201,14 @@ def wttm_loss(
     teacher_logits: Tensor,
     *,
     gamma: Temperature,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """WTTM (arXiv 2402.11148): :func:`ttm_loss` with a row's weight Σ p^γ, large where the teacher is in doubt."""
-    rows = Rows(student_logits, teacher_logits, None, dim, mask, weights, reduction, check)
+    pair = Rows(student_logits, teacher_logits, **rows)
     power = temperature_of(gamma, "gamma")
-    student, teacher = rows.logits(standardize=False)
+    student, teacher = pair.logits(standardize=False)
     weight = (power * teacher.log_softmax(dim=-1)).exp().sum(dim=-1)
-    return rows.reduce(weight * kl(student, power * teacher, 1.0))
+    return pair.reduce(weight * kl(student, power * teacher, 1.0))
 
 
 def rld_loss(
@@ -241,11 +221,7 @@ def rld_loss(
     temperature: Temperature = 4.0,
     alpha_temperature: Temperature = 1.0,
     standardize: bool = False,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """RLD (arXiv 2408.07703): ``α · T_α² KL[(teacher's largest p, rest) ‖ (student's p of the label, rest)]
     + β · T² KL`` over the classes that the teacher puts below the label, renormalised (0 where there is none).
@@ -253,15 +229,15 @@ def rld_loss(
     Args:
         target: int64 ``[...]``. alpha_temperature: T_α, of the first part. standardize: LS before both.
     """
-    rows = Rows(student_logits, teacher_logits, target, dim, mask, weights, reduction, check)
+    pair = Rows(student_logits, teacher_logits, target, **rows)
     t, of_two = temperature_of(temperature), temperature_of(alpha_temperature, "alpha_temperature")
-    student, teacher = rows.logits(standardize)
-    is_target = rows.is_target()
+    student, teacher = pair.logits(standardize)
+    is_target = pair.is_target()
     is_largest = torch.zeros_like(is_target).scatter(-1, teacher.argmax(dim=-1, keepdim=True), True)
     confidence = kl_of_two(log_ratio(teacher, of_two), is_largest, log_ratio(student, of_two), is_target)
     of_target = teacher.masked_fill(~is_target, 0.0).sum(dim=-1, keepdim=True)
     below = kl_without(student, teacher, t, out=teacher >= of_target)
-    return rows.reduce(alpha * of_two**2 * confidence + beta * t**2 * below)
+    return pair.reduce(alpha * of_two**2 * confidence + beta * t**2 * below)
 
 
 def gdkd_loss(
@@ -274,26 +250,22 @@ def gdkd_loss(
     w2: float = 8.0,
     temperature: Temperature = 4.0,
     standardize: bool = False,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """GDKD (arXiv 2512.04625): T² (w0 KL of the mass in the teacher's top k, w1 KL within them, w2 KL of the others).
 
     Args:
         k: 1 to the number of classes. standardize: LS before all three.
     """
-    rows = Rows(student_logits, teacher_logits, None, dim, mask, weights, reduction, check)
+    pair = Rows(student_logits, teacher_logits, **rows)
     t = temperature_of(temperature)
-    student, teacher = rows.logits(standardize)
+    student, teacher = pair.logits(standardize)
     if not 1 <= k <= student.shape[-1]:
         raise ValueError(f"gdkd_loss: k is {k}; expected 1 to {student.shape[-1]}, the number of classes")
     top = torch.zeros_like(teacher, dtype=torch.bool).scatter(-1, teacher.topk(k, dim=-1).indices, True)
     mass = kl_of_two(log_ratio(teacher, t), top, log_ratio(student, t), top)
     within, others = (kl_without(student, teacher, t, out) for out in (~top, top))
-    return rows.reduce(t**2 * (w0 * mass + w1 * within + w2 * others))
+    return pair.reduce(t**2 * (w0 * mass + w1 * within + w2 * others))
 
 
 def _correlation(x: Tensor, y: Tensor, left_out: Tensor | None) -> Tensor:

@@ -23,6 +23,7 @@ and ``check=False`` to leave it out. Compiled and vmapped code is never checked.
 from __future__ import annotations
 
 import math
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,7 @@ from lskd.family import (
 )
 from lskd.rows import (
     Reduction,
+    RowOptions,
     Rows,
     Temperature,
     at_least_float32,
@@ -180,11 +182,7 @@ def dkd_terms(
     standardize: bool = False,
     eps: float = 1e-7,
     correction: int = 1,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> tuple[Tensor, Tensor]:
     """Target-class and non-target-class part of decoupled KD, weight 1 each (protocol 1.3).
 
@@ -199,12 +197,12 @@ def dkd_terms(
     Returns:
         ``(tckd, nckd)``, T² included, reduced as the module's first lines say.
     """
-    rows = Rows(student_logits, teacher_logits, target, dim, mask, weights, reduction, check)
-    t, is_target = temperature_of(temperature), rows.is_target()
-    student, teacher = rows.logits(standardize, eps, correction)
+    pair = Rows(student_logits, teacher_logits, target, **rows)
+    t, is_target = temperature_of(temperature), pair.is_target()
+    student, teacher = pair.logits(standardize, eps, correction)
     tckd = kl_of_two(log_ratio(teacher, t), is_target, log_ratio(student, t), is_target)
     nckd = kl_without(student, teacher, t, is_target)
-    return t**2 * rows.reduce(tckd), t**2 * rows.reduce(nckd)
+    return t**2 * pair.reduce(tckd), t**2 * pair.reduce(nckd)
 
 
 def dkd_loss(
@@ -218,27 +216,11 @@ def dkd_loss(
     standardize: bool = False,
     eps: float = 1e-7,
     correction: int = 1,
-    dim: int = -1,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-    check: bool | None = None,
+    **rows: Unpack[RowOptions],
 ) -> Tensor:
     """``alpha · TCKD + beta · NCKD`` (protocol 1.3), without the warm-up that the objective applies."""
-    tckd, nckd = dkd_terms(
-        student_logits,
-        teacher_logits,
-        target,
-        temperature=temperature,
-        standardize=standardize,
-        eps=eps,
-        correction=correction,
-        dim=dim,
-        mask=mask,
-        weights=weights,
-        reduction=reduction,
-        check=check,
-    )
+    own: dict[str, Any] = {"temperature": temperature, "standardize": standardize, "eps": eps, "correction": correction}
+    tckd, nckd = dkd_terms(student_logits, teacher_logits, target, **own, **rows)
     return alpha * tckd + beta * nckd
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, dataclass_transform
 
@@ -107,13 +108,16 @@ class Objective(nn.Module):
 class Distilled(Objective):
     """``ce_weight · CE + kd_weight · loss(student, teacher)``; CE always sees the raw logits."""
 
-    if typing.TYPE_CHECKING:  # settings of every method of this kind, which declares them in an order of its own
+    if typing.TYPE_CHECKING:  # what every method of this kind declares, its settings in an order of its own
+        function: ClassVar[Callable[..., Tensor]]
         kd_weight: Weight
         ce_weight: Weight
 
     def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        """The method's own loss, a scalar, weight 1."""
-        raise NotImplementedError
+        """The method's own loss, a scalar, weight 1: its ``function`` with the settings that this has as keywords."""
+        known = _parameters(self.function)
+        own = {name: value for name, value in self.settings().items() if name in known}
+        return self.function(student, teacher, *([target] if "target" in known else []), **own)
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         kd = self.loss(logits.facing_teacher, logits.of_teacher(self), logits.target)
@@ -140,6 +144,11 @@ class WarmedUp(Distilled):
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         terms = super().forward(logits)
         return terms | {"kd": self.factor * terms["kd"]}
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 @functools.cache

@@ -196,67 +196,58 @@ class NormKD(Distilled):
     """NormKD: LS whose samples weigh the square of their teacher's deviation (:func:`lskd.losses.normkd_loss`)."""
 
     title = "NormKD"
+    function = staticmethod(normkd_loss)
     temperature: Positive = 2.0
     kd_weight: Weight = 0.9
     ce_weight: Weight = 0.1
-
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return normkd_loss(student, teacher, temperature=self.temperature)
 
 
 class LumiNet(WarmedUp):
     """LumiNet: logits standardised over the batch (:func:`lskd.losses.luminet_loss`)."""
 
     title = "LumiNet"
+    function = staticmethod(luminet_loss)
     alpha: Weight = 33.0
     temperature: Positive = 4.0
     kd_weight: Weight = 1.0
     ce_weight: Weight = 2.0
     warmup: Count = 20
 
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return luminet_loss(student, teacher, alpha=self.alpha, temperature=self.temperature)
-
 
 class DIST(Distilled):
     """DIST: correlations of rows and of columns (:func:`lskd.losses.dist_loss`)."""
 
     title = "DIST"
+    function = staticmethod(dist_loss)
     beta: Weight = 2.0
     gamma: Weight = 2.0
     temperature: Positive = 4.0
     kd_weight: Weight = 1.0
     ce_weight: Weight = 1.0
 
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return dist_loss(student, teacher, beta=self.beta, gamma=self.gamma, temperature=self.temperature)
-
 
 class TTM(Distilled):
     """TTM: a power of the teacher's probabilities alone (:func:`lskd.losses.ttm_loss`)."""
 
     title = "TTM"
+    function = staticmethod(ttm_loss)
     gamma: Positive
     kd_weight: Weight
     ce_weight: Weight = 1.0
-
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return ttm_loss(student, teacher, gamma=self.gamma)
 
 
 class WTTM(TTM):
     """WTTM: TTM whose samples weigh what the teacher doubts (:func:`lskd.losses.wttm_loss`)."""
 
     title = "WTTM"
-
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return wttm_loss(student, teacher, gamma=self.gamma)
+    function = staticmethod(wttm_loss)
 
 
 class RLD(WarmedUp):
     """RLD: the teacher's confidence, and the classes that it puts below the label (:func:`lskd.losses.rld_loss`)."""
 
     title = "RLD"
+    function = staticmethod(rld_loss)
     alpha: Weight = 1.0
     beta: Weight = 8.0
     temperature: Positive = 4.0
@@ -266,15 +257,12 @@ class RLD(WarmedUp):
     warmup: Count = 20
     standardize: bool = False
 
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        own = {key: getattr(self, key) for key in ("alpha", "beta", "temperature", "alpha_temperature", "standardize")}
-        return rld_loss(student, teacher, target, **own)
-
 
 class GDKD(WarmedUp):
     """GDKD: the teacher's top k classes and the others (:func:`lskd.losses.gdkd_loss`)."""
 
     title = "GDKD"
+    function = staticmethod(gdkd_loss)
     k: Count = 5
     w0: Weight = 1.0
     w1: Weight = 2.0
@@ -284,10 +272,6 @@ class GDKD(WarmedUp):
     ce_weight: Weight = 1.0
     warmup: Count = 20
     standardize: bool = False
-
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        own = {key: getattr(self, key) for key in ("k", "w0", "w1", "w2", "temperature", "standardize")}
-        return gdkd_loss(student, teacher, **own)
 
 
 # By the name that a recipe uses, in the order of tables.

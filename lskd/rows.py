@@ -9,13 +9,23 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 Temperature = float | Tensor
 Reduction = Literal["mean", "sum", "none"]
+
+
+class RowOptions(TypedDict, total=False):
+    """Keywords that every loss of two sides' logits takes, see :class:`Rows` and :mod:`lskd.losses`."""
+
+    dim: int
+    mask: Tensor | None
+    weights: Tensor | None
+    reduction: Reduction
+    check: bool | None
 
 
 class Rows:

@@ -43,11 +43,11 @@ def logits(seed: int, k: int, *, rows: int = 4, scale: float = 3.0) -> torch.Ten
 @quick
 @given(seeds, classes)
 def test_z_scores_have_zero_mean_unit_deviation_and_the_bound(seed: int, k: int) -> None:
-    z = standardize(logits(seed, k))
+    z = standardize(logits(seed, k), eps=0.0)  # which is in the way of rows that are nearly constant
     torch.testing.assert_close(z.mean(-1), torch.zeros(4, dtype=z.dtype), atol=1e-12, rtol=0)
     torch.testing.assert_close(z.std(-1), torch.ones(4, dtype=z.dtype), atol=1e-6, rtol=0)
     assert (z.abs() <= (k - 1) / math.sqrt(k) + 1e-9).all()
-    paper = standardize(logits(seed, k), correction=0)
+    paper = standardize(logits(seed, k), eps=0.0, correction=0)
     torch.testing.assert_close(paper, z * math.sqrt(k / (k - 1)), atol=1e-6, rtol=1e-6)
 
 
