@@ -128,20 +128,9 @@ def _name(recipe: Recipe, member: str, method: str, teacher: str | None) -> str:
 
 # --- finding ---------------------------------------------------------------------------------------------------------
 
-_SPELLINGS = {
-    "standardised": "ls",
-    "standardized": "ls",
-    "logitstand": "ls",
-    "lskd": "ls",
-    "plain": "alone",
-    "vanilla": "alone",
-    "baseline": "alone",
-    "like4like": "likeforlike",
-}
-
 
 def find(query: str) -> Cell:
-    """The cell of that name, whatever the case, arrows, commas and separators: "ResNet32x4 to resnet8x4 DKD+LS".
+    """The cell of that name, whatever the case and what stands between words: "ResNet32x4 → resnet8x4 DKD+LS".
 
     "RECIPE/MEMBER" works too: "cifar100/resnet56-resnet20/kd_ls".
 
@@ -157,7 +146,7 @@ def find(query: str) -> Cell:
         raise LskdError(
             f"{query!r} may be any of {_listed(c.recipe + '/' + c.member for c in found)}; give one of these"
         )
-    near = _nearest(query)
+    near = nearest(query, [c.name for c in cells()], n=3)
     raise LskdError(f"no cell is called {query!r}; did you mean {_listed(near)}? `lskd recipe list` has all")
 
 
@@ -168,34 +157,8 @@ def select(query: str) -> list[Cell]:
     return [find(query)]
 
 
-def _nearest(query: str, n: int = 3) -> list[str]:
-    """Names of cells, those of the same networks first, then by the look of the name."""
-    networks, words = _key(query)
-    misspelt = any(re.search(r"[a-z].*\d", word) for word in words)  # looks like a network and is none
-    alike = [c.name for c in cells() if networks and not misspelt and _key(c.name)[0] == networks]
-    ranked = sorted(alike, key=lambda name: len(_key(name)[1] ^ words))  # stable: the files' order decides
-    return (ranked or nearest(" ".join(query.split()), [c.name for c in cells()], n=n))[:n]
-
-
-@functools.cache
-def _key(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Networks in their order, other words in any."""
-    text = text.lower().strip()
-    text = re.sub(r"\b(without|no|w/o)[ -]*(ls|logit[ -]standardi[sz]ation)\b", " ", text)
-    text = re.sub(r"logit[ _-]standardi[sz]ation|with[ -]ls\b", " ls ", text)
-    text = re.sub(r"like[ _-]?for[ _-]?like", " likeforlike ", text)
-    text = re.sub(r"[_+ ](ls)\b", r" \1", text)
-    tokens = [re.sub(r"[_-]", "", t) for t in re.split(r"->|→|=>|[>,;/+()\s]", text)]
-    tokens = [_SPELLINGS.get(t, t) for t in tokens if t not in ("", "to", "and", "with", "imagenet", "cifar100")]
-    tokens = [re.sub(r"^(shuffle|mobile)net", r"\1net", t).replace("shufflenet", "shuffle") for t in tokens]
-    known = _networks()
-    return tuple(t for t in tokens if t in known), frozenset(t for t in tokens if t not in known)
-
-
-@functools.cache
-def _networks() -> frozenset[str]:
-    names = {n.removeprefix("imagenet/") for c in cells() for n in (c.teacher, c.student) if n}
-    return frozenset(re.sub(r"[_-]", "", n.lower()) for n in names)
+def _key(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
 
 
 def _listed(names: Iterable[str]) -> str:

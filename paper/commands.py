@@ -27,7 +27,9 @@ def _recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     recipes.add_argument("--json", action="store_true", help="one object a member, with all that is known")
     recipes.set_defaults(call=_recipe_list)
     show = choices.add_parser("show", help="one member, such as 'resnet32x4 -> resnet8x4, dkd, ls', or one recipe")
-    show.add_argument("name", nargs="+", help="in any spelling that is clear; or RECIPE/MEMBER, RECIPE, a .toml file")
+    show.add_argument(
+        "name", nargs="+", help="whatever stands between its words; or RECIPE/MEMBER, RECIPE, a .toml file"
+    )
     show.add_argument("--json", action="store_true")
     show.set_defaults(call=_recipe_show)
 

@@ -13,11 +13,11 @@ import functools
 import gzip
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lskd.data import DATASETS
+import msgspec
+
 from lskd.errors import LskdError
 
 __all__ = ["CURVES", "LOGS", "NUMBERS", "Number", "curves", "find", "logs", "numbers"]
@@ -26,27 +26,8 @@ NUMBERS = Path(__file__).with_name("published.csv")
 LOGS = Path(__file__).with_name("published_logs.json")
 CURVES = Path(__file__).with_name("published_curves.csv.gz")
 
-METHODS = {
-    "student (vanilla)": "plain",
-    "teacher (vanilla)": "plain",
-    "locality guidance (ECCV 2022)": "locality",
-    "KD, raw logits": "kd",
-    "KD, logits minus mean": "kd",
-    "KD, logits over std": "kd",
-    "KD, z-score": "kd",
-}
-METRICS = (
-    "top1_test",
-    "top1_val",
-    "top5_val",
-    "top1_test_best_epoch",
-    "top1_test_last_epoch",
-    "top1_test_mean_last10_epochs",
-)
 
-
-@dataclass(frozen=True)
-class Number:
+class Number(msgspec.Struct, frozen=True):
     """One published accuracy.
 
     Attributes:
@@ -62,19 +43,26 @@ class Number:
         note: what to know about it.
     """
 
-    dataset: str
-    teacher: str
+    dataset: Literal["cifar100", "cifar100_224", "imagenet"]
     student: str
     method: str
     standardize: bool
-    metric: str
+    metric: Literal[
+        "top1_test",
+        "top1_val",
+        "top5_val",
+        "top1_test_best_epoch",
+        "top1_test_last_epoch",
+        "top1_test_mean_last10_epochs",
+    ]
     value: float
     source: str
-    temperature: float | None
-    kd_weight: float | None
-    beta: float | None
-    variant: str
-    note: str
+    teacher: str = ""
+    temperature: float | None = None
+    kd_weight: float | None = None
+    beta: float | None = None
+    variant: str = ""
+    note: str = ""
 
 
 @functools.cache
@@ -86,6 +74,13 @@ def numbers() -> tuple[Number, ...]:
     """
     with NUMBERS.open(encoding="utf-8", newline="") as stream:
         return tuple(_number(row, line) for line, row in enumerate(csv.DictReader(stream), start=2))
+
+
+def _number(row: dict[str, str], line: int) -> Number:
+    try:
+        return msgspec.convert({key: text for key, text in row.items() if text}, Number, strict=False)
+    except msgspec.ValidationError as error:
+        raise LskdError(f"{NUMBERS.name}, line {line}: {error}") from None
 
 
 def find(
@@ -126,46 +121,3 @@ def curves() -> list[dict[str, str]]:
     """
     text = gzip.decompress(CURVES.read_bytes()).decode("utf-8")
     return list(csv.DictReader(io.StringIO(text)))
-
-
-def _number(row: dict[str, str], line: int) -> Number:
-    place = f"{NUMBERS.name}, line {line}"
-    names = {source.title: name for name, source in DATASETS.items()}
-    if row["dataset"] not in names:
-        raise LskdError(f"{place}: data set {row['dataset']!r}; expected one of {', '.join(names)}")
-    if row["metric"] not in METRICS:
-        raise LskdError(f"{place}: metric {row['metric']!r}; expected one of {', '.join(METRICS)}")
-    if row["logit_standardization"] not in ("True", "False"):
-        raise LskdError(f"{place}: logit_standardization is {row['logit_standardization']!r}; expected True or False")
-    dataset = names[row["dataset"]]
-    teacher, student = (_network(row[k], dataset) for k in ("teacher", "student"))
-    if not student:  # a teacher's own accuracy
-        teacher, student = "", teacher
-    try:
-        value = float(row["value"])
-        settings = [float(row[k]) if row[k] else None for k in ("base_temperature", "kd_weight", "beta")]
-    except ValueError as error:
-        raise LskdError(f"{place}: {error}") from None
-    return Number(
-        dataset=dataset,
-        teacher=teacher,
-        student=student,
-        method=METHODS.get(row["method"], row["method"].lower()),
-        standardize=row["logit_standardization"] == "True" or row["method"] == "KD, logits over std",
-        metric=row["metric"],
-        value=value,
-        source=row["source"],
-        temperature=settings[0],
-        kd_weight=settings[1],
-        beta=settings[2],
-        variant=row["method"] if row["method"].startswith("KD, ") else "",
-        note=row["note"],
-    )
-
-
-def _network(name: str, dataset: str) -> str:
-    if not name:
-        return ""
-    if name == "resnet56 (pycls)":
-        return "pycls-ResNet-56"
-    return f"imagenet/{name}" if dataset == "imagenet" else name

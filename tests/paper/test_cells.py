@@ -337,24 +337,12 @@ def test_what_needs_packages_that_are_not_here_says_so_and_is_refused(
     [
         "resnet32x4 -> resnet8x4, dkd, ls",
         "ResNet32x4 → ResNet8x4 DKD+LS",
-        "resnet32x4 to resnet8x4, dkd with LS",
         "resnet32x4>resnet8x4 dkd_ls",
-        "dkd ls resnet32x4 resnet8x4",
-        "resnet32x4, resnet8x4, DKD, logit standardization",
-        "resnet32x4 -> resnet8x4, DKD, standardised",
         "cifar100/resnet32x4-resnet8x4/dkd_ls",
     ],
 )
 def test_names_are_matched_forgivingly(query: str) -> None:
     assert catalogue.find(query).name == "resnet32x4 -> resnet8x4, dkd, ls"
-
-
-def test_other_spellings() -> None:
-    assert cell("wrn-40-2 -> wrn-16-2, kd, without LS").name == "wrn_40_2 -> wrn_16_2, kd"
-    assert cell("resnet32x4 -> ShuffleNetV2, kd, ls").name == "resnet32x4 -> ShuffleV2, kd, ls"
-    assert cell("resnet56, vanilla").name == "resnet56, alone"
-    assert cell("digit-pairs kd LS").name == "digit-pairs, kd, ls"
-    assert cell("resnet32x4 -> resnet8x4 kd like-for-like").name == "resnet32x4 -> resnet8x4, kd, like for like"
 
 
 @pytest.mark.parametrize(
@@ -364,7 +352,6 @@ def test_other_spellings() -> None:
         ("resnet8x4 -> resnet32x4, kd", "'resnet32x4 -> resnet8x4, kd'"),
         ("resnet56 -> resnet20, dkkd, ls", "'resnet56 -> resnet20, "),
         ("resnet56 -> resnet20", "'resnet56 -> resnet20, kd'"),
-        ("resnet56 -> resnet20, kd logit7standardization", "'resnet56 -> resnet20, kd"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(query: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
