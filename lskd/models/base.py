@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from torch import Tensor, nn
 
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 class Network(nn.Module, ABC):
     """A classifier: stages, a pooled feature vector, logits.
 
-    A family defines :meth:`stage_features` and :meth:`classify`; :meth:`neck` where something stands between the
-    last stage and the pooling. Pooling is global, so any input size that survives the strides works.
+    A family defines :meth:`stage_features`; :meth:`neck` where something stands between the last stage and the
+    pooling; ``head_name`` where its classifier is not called ``fc``. Pooling is global, so any input size that survives
+    the strides works.
     """
+
+    head_name = "fc"
 
     @abstractmethod
     def stage_features(self, x: Tensor) -> list[Tensor]:
@@ -25,9 +29,9 @@ class Network(nn.Module, ABC):
         """From the last stage to the map that is pooled."""
         return x
 
-    @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """Logits ``[batch, classes]`` of pooled features ``[batch, features]``."""
+        return self.get_submodule(self.head_name)(features)
 
     def pooled_features(self, x: Tensor) -> Tensor:
         """Images ``[batch, 3, height, width]`` to the features before the classifier, ``[batch, features]``."""
@@ -72,6 +76,28 @@ class Family:
     build: Callable[[re.Match[str], int], Network]
     input_size: int = 32
     classes: int = 100
+
+
+def only(name: str, family: str, make: Callable[[int], Network], **more: int) -> Family:
+    """A family of one network, which ``make`` makes for a number of classes."""
+    return Family(family, re.compile(re.escape(name)), name, (name,), lambda _, classes: make(classes), **more)
+
+
+def after_each(x: Tensor, layers: Iterable[nn.Module]) -> list[Tensor]:
+    """What every layer gives for the output of the one before it."""
+    return list(accumulate(layers, lambda x, layer: layer(x), initial=x))[1:]
+
+
+def six_n_plus(rest: int, depth: int) -> int:
+    """n of a depth 6n + ``rest``, which networks of three stages have.
+
+    Raises:
+        ValueError: there is no such n.
+    """
+    if depth < 6 + rest or depth % 6 != rest:
+        first = ", ".join(str(6 * n + rest) for n in range(1, 10))
+        raise ValueError(f"depth is 6n + {rest} with n = 1, 2, ...: {first}, ...")
+    return depth // 6
 
 
 def init_convolutions(network: nn.Module) -> None:

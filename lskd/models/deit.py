@@ -7,23 +7,14 @@ import re
 import torch
 from torch import Tensor, nn
 
-from lskd.models.base import Family
-from lskd.models.transformer import (
-    IMAGE_SIZE,
-    Layer,
-    TokenNetwork,
-    drop_path_rates,
-    init_transformer,
-    layer_norm,
-    to_map,
-    truncated_normal,
-)
+from lskd.models import transformer as vit
+from lskd.models.base import Family, after_each
 
 PATCH, WIDTH, DEPTH, HEADS, RATIO = 16, 192, 12, 3, 4
-SIDE = IMAGE_SIZE // PATCH
+SIDE = vit.IMAGE_SIZE // PATCH
 
 
-class DeiT(TokenNetwork):
+class DeiT(vit.TokenNetwork):
     """Patches of 16, class token, twelve layers; both heads start at zero.
 
     With a distillation token there is a second head. In training the logits are the class head's, in evaluation the
@@ -35,16 +26,17 @@ class DeiT(TokenNetwork):
     def __init__(self, num_classes: int, *, distilled: bool = False) -> None:
         super().__init__()
         self.distilled = distilled
-        self.cls_token = truncated_normal(1, 1, WIDTH)
-        self.pos_embed = truncated_normal(1, SIDE * SIDE + 1 + distilled, WIDTH)
+        self.cls_token = vit.truncated_normal(1, 1, WIDTH)
+        self.pos_embed = vit.truncated_normal(1, SIDE * SIDE + 1 + distilled, WIDTH)
         if distilled:
-            self.distill_token = truncated_normal(1, 1, WIDTH)
+            self.distill_token = vit.truncated_normal(1, 1, WIDTH)
         self.patch_embed = nn.Module()
         self.patch_embed.projection = nn.Conv2d(3, WIDTH, PATCH, PATCH)
-        self.layers = nn.ModuleList(Layer(WIDTH, HEADS, RATIO, rate) for rate in drop_path_rates(DEPTH))
-        self.norm = layer_norm(WIDTH)
+        rates = vit.drop_path_rates(DEPTH)
+        self.layers = nn.ModuleList(vit.Layer(WIDTH, vit.Attention(WIDTH, HEADS), RATIO, rate) for rate in rates)
+        self.norm = vit.layer_norm(WIDTH)
         self.head = nn.Linear(WIDTH, num_classes)
-        init_transformer(self)
+        vit.init_transformer(self)
         nn.init.zeros_(self.head.weight)
         if distilled:
             self.distill_head = nn.Linear(WIDTH, num_classes)
@@ -55,11 +47,8 @@ class DeiT(TokenNetwork):
         patches = self.patch_embed.projection(x).flatten(2).transpose(1, 2)  # type: ignore[operator]
         extra = [self.cls_token, self.distill_token] if self.distilled else [self.cls_token]
         tokens = torch.cat([*(token.expand(len(x), -1, -1) for token in extra), patches], 1) + self.pos_embed
-        maps = []
-        for layer in self.layers:
-            tokens = layer(tokens)
-            maps.append(to_map(tokens, SIDE, SIDE))
-        return maps, self.norm(tokens)
+        states = after_each(tokens, self.layers)
+        return [vit.to_map(state, SIDE, SIDE) for state in states], self.norm(states[-1])
 
     def logits(self, tokens: Tensor) -> Tensor:
         of_class = self.head(tokens[:, 0])
@@ -81,6 +70,6 @@ FAMILIES = (
         "DeiT-Tiny, DeiT-Tiny-distilled",
         ("DeiT-Tiny", "DeiT-Tiny-distilled"),
         lambda match, num_classes: DeiT(num_classes, distilled=match["distilled"] is not None),
-        input_size=IMAGE_SIZE,
+        input_size=vit.IMAGE_SIZE,
     ),
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
-from lskd.models.base import Family, Network
+from lskd.models.base import Family, Network, after_each
 from lskd.torchvision import import_torchvision
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -33,14 +33,7 @@ class ImageNetResNet(Network):
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        stages = []
-        for name in STAGES:
-            x = getattr(self, name)(x)
-            stages.append(x)
-        return stages
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.fc(features)
+        return after_each(x, map(self.get_submodule, STAGES))
 
 
 def load_torchvision(network: nn.Module, weights: str) -> None:

@@ -5,11 +5,9 @@ The released code calls the ImageNet network MobileNetV2; it is V1.
 
 from __future__ import annotations
 
-import re
-
 from torch import Tensor, nn
 
-from lskd.models.base import Family, Network, init_convolutions, init_linear
+from lskd.models.base import Network, after_each, init_convolutions, init_linear, only
 
 # Expansion, channels, repeats, stride of the first.
 V2_GROUPS = ((1, 8, 1, 1), (6, 12, 2, 1), (6, 16, 3, 2), (6, 32, 4, 2), (6, 48, 3, 1), (6, 80, 3, 2), (6, 160, 1, 1))
@@ -54,6 +52,8 @@ class MobileNetV2(Network):
     The classifier sits in a sequence of one, where published checkpoints look for it.
     """
 
+    head_name = "classifier"
+
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(*_convolution(3, V2_STEM, 3, stride=2))
@@ -72,17 +72,11 @@ class MobileNetV2(Network):
         init_linear(linear, LINEAR_STD)
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
-        x, outputs = self.conv1(x), []
-        for group in self.blocks:
-            x = group(x)
-            outputs.append(x)
-        return [outputs[i] for i in V2_STAGES]
+        groups = after_each(self.conv1(x), self.blocks)
+        return [groups[i] for i in V2_STAGES]
 
     def neck(self, x: Tensor) -> Tensor:
         return self.conv2(x)
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.classifier(features)
 
 
 class MobileNetV1(Network):
@@ -99,31 +93,11 @@ class MobileNetV1(Network):
         self.fc = nn.Linear(channels, num_classes)
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
-        outputs = []
-        for block in self.model:
-            x = block(x)
-            outputs.append(x)
-        return [outputs[i] for i in V1_STAGES]
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.fc(features)
+        blocks = after_each(x, self.model)
+        return [blocks[i] for i in V1_STAGES]
 
 
 FAMILIES = (
-    Family(
-        "MobileNetV2",
-        re.compile("MobileNetV2"),
-        "MobileNetV2",
-        ("MobileNetV2",),
-        lambda _, num_classes: MobileNetV2(num_classes),
-    ),
-    Family(
-        "MobileNetV1",
-        re.compile("imagenet/MobileNetV1"),
-        "imagenet/MobileNetV1",
-        ("imagenet/MobileNetV1",),
-        lambda _, num_classes: MobileNetV1(num_classes),
-        input_size=224,
-        classes=1000,
-    ),
+    only("MobileNetV2", "MobileNetV2", MobileNetV2),
+    only("imagenet/MobileNetV1", "MobileNetV1", MobileNetV1, input_size=224, classes=1000),
 )

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from lskd.models.base import Family
-from lskd.models.transformer import (
-    IMAGE_SIZE,
-    Layer,
-    TokenNetwork,
-    drop_path_rates,
-    layer_norm,
-    to_map,
-    truncated_normal,
-)
+from lskd.models import transformer as vit
+from lskd.models.base import after_each, only
 
 PATCH, STRIDE = 16, 8
 STAGES = ((64, 2, 2), (128, 6, 4), (256, 4, 8))  # width, layers, heads
 RATIO = 4
-SIDE = (IMAGE_SIZE - PATCH) // STRIDE + 1
+SIDE = (vit.IMAGE_SIZE - PATCH) // STRIDE + 1
 
 
 class Pooling(nn.Module):
@@ -43,18 +34,14 @@ class Stage(nn.Module):
 
     def __init__(self, width: int, heads: int, rates: Sequence[float]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Layer(width, heads, RATIO, rate) for rate in rates)
+        self.blocks = nn.ModuleList(vit.Layer(width, vit.Attention(width, heads), RATIO, rate) for rate in rates)
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
         """Tokens after each layer."""
-        outputs = []
-        for block in self.blocks:
-            tokens = block(tokens)
-            outputs.append(tokens)
-        return outputs
+        return after_each(tokens, self.blocks)
 
 
-class PiT(TokenNetwork):
+class PiT(vit.TokenNetwork):
     """Overlapping patches, positions as a map, class token. Linear layers start as PyTorch's default."""
 
     guided = (0, 6, 11)
@@ -62,17 +49,17 @@ class PiT(TokenNetwork):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         widths = [width for width, _, _ in STAGES]
-        self.pos_embed = truncated_normal(1, widths[0], SIDE, SIDE)
-        self.cls_token = truncated_normal(1, 1, widths[0])
+        self.pos_embed = vit.truncated_normal(1, widths[0], SIDE, SIDE)
+        self.cls_token = vit.truncated_normal(1, 1, widths[0])
         self.patch_embed = nn.Module()
         self.patch_embed.conv = nn.Conv2d(3, widths[0], PATCH, STRIDE)
-        rates = drop_path_rates(sum(depth for _, depth, _ in STAGES), reach_end=False)
+        rates = vit.drop_path_rates(sum(depth for _, depth, _ in STAGES), reach_end=False)
         self.transformers = nn.ModuleList()
         for width, depth, heads in STAGES:
             self.transformers.append(Stage(width, heads, rates[:depth]))
             rates = rates[depth:]
         self.pools = nn.ModuleList(Pooling(*pair) for pair in pairwise(widths))
-        self.norm = layer_norm(widths[-1])
+        self.norm = vit.layer_norm(widths[-1])
         self.head = nn.Linear(widths[-1], num_classes)
 
     def run(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -82,19 +69,10 @@ class PiT(TokenNetwork):
         for i, stage in enumerate(self.transformers):
             if i > 0:
                 grid, class_token = self.pools[i - 1](grid, class_token)
-            outputs = stage(torch.cat([class_token, grid.flatten(2).transpose(1, 2)], 1))
-            maps += [to_map(tokens, *grid.shape[-2:]) for tokens in outputs]
-            grid, class_token = maps[-1], outputs[-1][:, :1]
+            states = stage(torch.cat([class_token, grid.flatten(2).transpose(1, 2)], 1))
+            maps += [vit.to_map(tokens, *grid.shape[-2:]) for tokens in states]
+            grid, class_token = maps[-1], states[-1][:, :1]
         return maps, self.norm(class_token)
 
 
-FAMILIES = (
-    Family(
-        "PiT",
-        re.compile("PiT-Tiny"),
-        "PiT-Tiny",
-        ("PiT-Tiny",),
-        lambda _, num_classes: PiT(num_classes),
-        input_size=IMAGE_SIZE,
-    ),
-)
+FAMILIES = (only("PiT-Tiny", "PiT", PiT, input_size=vit.IMAGE_SIZE),)

@@ -10,7 +10,7 @@ import re
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family, Network, init_convolutions, init_linear
+from lskd.models.base import Family, Network, after_each, init_convolutions, init_linear, six_n_plus
 
 WIDTHS = (16, 32, 64)
 LINEAR_STD = 0.01
@@ -52,7 +52,12 @@ class PyclsResNet(Network):
     ``stage_features`` are the targets of locality guidance (protocol 1.6): 16 x 32 x 32, 32 x 16 x 16, 64 x 8 x 8.
     """
 
-    def __init__(self, depth: int, num_classes: int) -> None:
+    head_name = "head.fc"
+    s1: nn.Module
+    s2: nn.Module
+    s3: nn.Module
+
+    def __init__(self, blocks: int, num_classes: int) -> None:
         super().__init__()
         self.stem = nn.Module()
         self.stem.conv = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
@@ -60,7 +65,7 @@ class PyclsResNet(Network):
         channels = WIDTHS[0]
         for i, width in enumerate(WIDTHS, start=1):
             stage = nn.Sequential()
-            for position in range(1, (depth - 2) // 6 + 1):
+            for position in range(1, blocks + 1):
                 stage.add_module(f"b{position}", Block(channels, width, 2 if i > 1 and position == 1 else 1))
                 channels = width
             self.add_module(f"s{i}", stage)
@@ -71,21 +76,7 @@ class PyclsResNet(Network):
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         x = F.relu(self.stem.bn(self.stem.conv(x)), inplace=True)  # type: ignore[operator]
-        stages = []
-        for i in range(1, len(WIDTHS) + 1):
-            x = getattr(self, f"s{i}")(x)
-            stages.append(x)
-        return stages
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.head.fc(features)  # type: ignore[operator]
-
-
-def _build(match: re.Match[str], num_classes: int) -> PyclsResNet:
-    depth = int(match["depth"])
-    if depth < 8 or depth % 6 != 2:
-        raise ValueError("depth is 6n + 2 with n = 1, 2, ...: 8, 14, 20, 26, 32, 38, 44, 50, 56, ...")
-    return PyclsResNet(depth, num_classes)
+        return after_each(x, (self.s1, self.s2, self.s3))
 
 
 FAMILIES = (
@@ -94,6 +85,6 @@ FAMILIES = (
         re.compile(r"pycls-ResNet-(?P<depth>\d+)"),
         "pycls-ResNet-N",
         ("pycls-ResNet-56",),
-        _build,
+        lambda match, num_classes: PyclsResNet(six_n_plus(2, int(match["depth"])), num_classes),
     ),
 )

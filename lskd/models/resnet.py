@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family, Network, init_convolutions
+from lskd.models.base import Family, Network, after_each, init_convolutions, six_n_plus
 
 # Blocks of each stage, and whether they are bottlenecks.
 LAYOUTS = {
@@ -80,7 +80,7 @@ class ResNet(Network):
         num_classes: int,
     ) -> None:
         super().__init__()
-        shortcut, self.classifier_name = names
+        shortcut, self.head_name = names
         self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.stage_names = [f"layer{i}" for i in range(1, len(widths) + 1)]
@@ -92,28 +92,19 @@ class ResNet(Network):
                 blocks.append(Block(channels, width, stride, bottleneck, shortcut))
                 channels = blocks[-1].outputs
             self.add_module(name, nn.Sequential(*blocks))
-        self.add_module(self.classifier_name, nn.Linear(channels, num_classes))
+        self.add_module(self.head_name, nn.Linear(channels, num_classes))
         init_convolutions(self)
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        stages = []
-        for name in self.stage_names:
-            x = getattr(self, name)(x)
-            stages.append(x)
-        return stages
-
-    def classify(self, features: Tensor) -> Tensor:
-        return getattr(self, self.classifier_name)(features)
+        return after_each(x, map(self.get_submodule, self.stage_names))
 
 
 def _build_small(match: re.Match[str], num_classes: int) -> ResNet:
-    depth, wide = int(match["depth"]), int(match["width"] or 1)
-    if depth < 8 or depth % 6 != 2:
-        raise ValueError("depth is 6n + 2 with n = 1, 2, ...: 8, 14, 20, 26, 32, 38, 44, 50, 56, ...")
+    blocks, wide = six_n_plus(2, int(match["depth"])), int(match["width"] or 1)
     stem = 16 if wide == 1 else 8 * wide
     widths = [16 * wide, 32 * wide, 64 * wide]
-    return ResNet(stem, widths, [(depth - 2) // 6] * 3, False, ("downsample", "fc"), num_classes)
+    return ResNet(stem, widths, [blocks] * 3, False, ("downsample", "fc"), num_classes)
 
 
 def _build_large(match: re.Match[str], num_classes: int) -> ResNet:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family, Network
+from lskd.models.base import Network, after_each, only
 
 STEM = 24
 V1_GROUPS = 3
@@ -98,6 +96,8 @@ class V2Down(nn.Module):
 class ShuffleNet(Network):
     """1 x 1 stem, stages ``layer1`` to ``layer3``; what follows differs between versions. PyTorch's default weights."""
 
+    head_name = "linear"
+
     def __init__(self, stages: list[nn.Sequential]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
@@ -105,9 +105,8 @@ class ShuffleNet(Network):
         self.layer1, self.layer2, self.layer3 = stages
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
-        first = self.layer1(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        second = self.layer2(first)
-        return [first, second, self.layer3(second)]
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return after_each(x, (self.layer1, self.layer2, self.layer3))
 
 
 class ShuffleV1(ShuffleNet):
@@ -121,9 +120,6 @@ class ShuffleV1(ShuffleNet):
             channels = outputs
         super().__init__(stages)
         self.linear = nn.Linear(channels, num_classes)
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.linear(features)
 
 
 class ShuffleV2(ShuffleNet):
@@ -142,11 +138,5 @@ class ShuffleV2(ShuffleNet):
     def neck(self, x: Tensor) -> Tensor:
         return F.relu(self.bn2(self.conv2(x)), inplace=True)
 
-    def classify(self, features: Tensor) -> Tensor:
-        return self.linear(features)
 
-
-FAMILIES = (
-    Family("ShuffleV1", re.compile("ShuffleV1"), "ShuffleV1", ("ShuffleV1",), lambda _, classes: ShuffleV1(classes)),
-    Family("ShuffleV2", re.compile("ShuffleV2"), "ShuffleV2", ("ShuffleV2",), lambda _, classes: ShuffleV2(classes)),
-)
+FAMILIES = (only("ShuffleV1", "ShuffleV1", ShuffleV1), only("ShuffleV2", "ShuffleV2", ShuffleV2))

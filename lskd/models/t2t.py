@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family
-from lskd.models.transformer import (
-    IMAGE_SIZE,
-    MLP,
-    TOKEN_STD,
-    Layer,
-    TokenNetwork,
-    drop_path_rates,
-    init_transformer,
-    layer_norm,
-    to_map,
-)
+from lskd.models import transformer as vit
+from lskd.models.base import after_each, only
 
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # window, stride, padding
 TOKEN_WIDTH, RANDOM_FEATURES = 64, 32
 WIDTH, DEPTH, HEADS, RATIO = 256, 7, 4, 2
-SIDE = IMAGE_SIZE // 16
+SIDE = vit.IMAGE_SIZE // 16
 EPSILON = 1e-8
 
 
@@ -65,10 +54,10 @@ class PerformerLayer(nn.Module):
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.norm1 = layer_norm(inputs)
+        self.norm1 = vit.layer_norm(inputs)
         self.attn = Performer(inputs)
-        self.norm2 = layer_norm(TOKEN_WIDTH)
-        self.mlp = MLP(TOKEN_WIDTH, 1)
+        self.norm2 = vit.layer_norm(TOKEN_WIDTH)
+        self.mlp = vit.MLP(TOKEN_WIDTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attn(self.norm1(x))
@@ -90,11 +79,11 @@ class TokensToToken(nn.Module):
             tokens = F.unfold(x, window, padding=padding, stride=stride).transpose(1, 2)
             side //= stride
             if i < len(self.attention):
-                x = to_map(self.attention[i](tokens), side, side)
+                x = vit.to_map(self.attention[i](tokens), side, side)
         return self.projection(tokens)
 
 
-class T2TViT(TokenNetwork):
+class T2TViT(vit.TokenNetwork):
     """Token-to-token module, class token, fixed sinusoidal positions, seven layers without bias in their queries."""
 
     guided = (0, 3, 6)
@@ -104,20 +93,19 @@ class T2TViT(TokenNetwork):
         self.cls_token = nn.Parameter(torch.empty(1, 1, WIDTH))
         self.pos_embed = nn.Parameter(sinusoids(SIDE * SIDE + 1, WIDTH), requires_grad=False)
         self.t2t_module = TokensToToken()
-        rates = drop_path_rates(DEPTH)
-        self.layers = nn.ModuleList(Layer(WIDTH, HEADS, RATIO, rate, bias=False) for rate in rates)
-        self.norm = layer_norm(WIDTH)
+        rates = vit.drop_path_rates(DEPTH)
+        self.layers = nn.ModuleList(
+            vit.Layer(WIDTH, vit.Attention(WIDTH, HEADS, bias=False), RATIO, rate) for rate in rates
+        )
+        self.norm = vit.layer_norm(WIDTH)
         self.head = nn.Linear(WIDTH, num_classes)
-        init_transformer(self, nn.init.normal_)
-        nn.init.normal_(self.cls_token, std=TOKEN_STD)
+        vit.init_transformer(self, nn.init.normal_)
+        nn.init.normal_(self.cls_token, std=vit.TOKEN_STD)
 
     def run(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), self.t2t_module(x)], 1) + self.pos_embed
-        maps = []
-        for layer in self.layers:
-            tokens = layer(tokens)
-            maps.append(to_map(tokens, SIDE, SIDE))
-        return maps, self.norm(tokens)
+        states = after_each(tokens, self.layers)
+        return [vit.to_map(state, SIDE, SIDE) for state in states], self.norm(states[-1])
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
@@ -129,13 +117,4 @@ def sinusoids(positions: int, width: int) -> Tensor:
     return table.to(torch.get_default_dtype())[None]
 
 
-FAMILIES = (
-    Family(
-        "T2T-ViT",
-        re.compile("T2T-ViT-7"),
-        "T2T-ViT-7",
-        ("T2T-ViT-7",),
-        lambda _, num_classes: T2TViT(num_classes),
-        input_size=IMAGE_SIZE,
-    ),
-)
+FAMILIES = (only("T2T-ViT-7", "T2T-ViT", T2TViT, input_size=vit.IMAGE_SIZE),)

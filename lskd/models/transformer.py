@@ -96,7 +96,7 @@ def dropping(network: nn.Module, uniform: Tensor | None) -> Iterator[None]:
 class Attention(nn.Module):
     """Multi-head self-attention on ``[batch, tokens, width]``."""
 
-    def __init__(self, width: int, heads: int, bias: bool) -> None:
+    def __init__(self, width: int, heads: int, *, bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.qkv_transform = nn.Linear(width, 3 * width, bias=bias)
@@ -122,18 +122,18 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP, each after a LayerNorm and added to its input."""
+    """Attention and MLP, each after a LayerNorm and added to its input; ``size`` is for attention that asks for it."""
 
-    def __init__(self, width: int, heads: int, ratio: int, drop_path: float, *, bias: bool = True) -> None:
+    def __init__(self, width: int, attention: nn.Module, ratio: int, drop_path: float) -> None:
         super().__init__()
         self.norm1 = layer_norm(width)
-        self.attn = Attention(width, heads, bias)
+        self.attn = attention
         self.drop_path = DropPath(drop_path)
         self.norm2 = layer_norm(width)
         self.mlp = MLP(width, ratio)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, *size: tuple[int, int]) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), *size))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -146,6 +146,7 @@ class TokenNetwork(Network):
 
     guided: tuple[int, ...] = ()
     any_size = False
+    head_name = "head"
     head: nn.Linear
 
     @abstractmethod
@@ -155,9 +156,6 @@ class TokenNetwork(Network):
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, classes]`` of normalised tokens."""
         return self.classify(tokens[:, 0])
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.head(features)
 
     def layer_features(self, x: Tensor) -> list[Tensor]:
         """Patch tokens after every layer as maps ``[batch, width, height, width]``."""

@@ -31,6 +31,8 @@ class VGG(Network):
         num_classes: number of logits.
     """
 
+    head_name = "classifier"
+
     def __init__(self, depths: Sequence[int], num_classes: int) -> None:
         super().__init__()
         channels = 3
@@ -48,14 +50,11 @@ class VGG(Network):
         pooled_blocks = 4 if x.shape[-2] == 64 else 3
         stages = []
         for i in range(len(WIDTHS)):
-            x = getattr(self, f"block{i}")(x)
+            x = self.get_submodule(f"block{i}")(x)
             stages.append(x)
             if i < pooled_blocks:
                 x = F.max_pool2d(x, 2)
         return stages
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.classifier(features)
 
 
 def _build(match: re.Match[str], num_classes: int) -> VGG:

@@ -10,7 +10,7 @@ import re
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family, Network, init_convolutions, init_linear
+from lskd.models.base import Family, Network, after_each, init_convolutions, init_linear, six_n_plus
 
 
 class Block(nn.Module):
@@ -65,9 +65,8 @@ class WideResNet(Network):
     statistics; outputs in training mode are the same either way.
     """
 
-    def __init__(self, depth: int, width: int, num_classes: int) -> None:
+    def __init__(self, blocks: int, width: int, num_classes: int) -> None:
         super().__init__()
-        blocks = (depth - 4) // 6
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.block1 = Group(blocks, 16, 16 * width, 1)
         self.block2 = Group(blocks, 16 * width, 32 * width, 2)
@@ -78,15 +77,10 @@ class WideResNet(Network):
         init_linear(self.fc)
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
-        first = self.block1(self.conv1(x))
-        second = self.block2(first)
-        return [first, second, self.block3(second)]
+        return after_each(self.conv1(x), (self.block1, self.block2, self.block3))
 
     def neck(self, x: Tensor) -> Tensor:
         return F.relu(self.bn1(x), inplace=True)
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.fc(features)
 
     def use_released_batchnorm(self) -> None:
         owners: list[nn.Module] = [self.block2.layer[0], self.block3.layer[0], self]
@@ -99,10 +93,7 @@ class WideResNet(Network):
 
 
 def _build(match: re.Match[str], num_classes: int) -> WideResNet:
-    depth = int(match["depth"])
-    if depth < 10 or depth % 6 != 4:
-        raise ValueError("depth is 6n + 4 with n = 1, 2, ...: 10, 16, 22, 28, 34, 40, ...")
-    return WideResNet(depth, int(match["width"]), num_classes)
+    return WideResNet(six_n_plus(4, int(match["depth"])), int(match["width"]), num_classes)
 
 
 FAMILIES = (
