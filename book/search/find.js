@@ -8,6 +8,10 @@
   const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
   const WEIGHT = { page: 12, section: 8, term: 6, figure: 5, object: 4, reference: 4 };
+  /* Pages that name everything and explain little, and exercises, come after those that explain. */
+  const LISTS = /^(intro|api|changelog|bibliography)\.html$/, EXERCISE = /^Exercise\b/;
+  const worth = ({ page, title, kind }) =>
+    LISTS.test(page.path) && kind !== "object" ? 0.5 : EXERCISE.test(title) ? 0.7 : 1;
   const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e)\.$/i;
 
   /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
@@ -48,24 +52,33 @@
         const now = { page, anchor, title: heading, text, kind: place ? kind : "page", number: sections.length };
         now.titleWords = tokenize(heading);
         now.words = tokenize(text);
+        now.rows = [...text.matchAll(/^.* · .*$/gm)].map(({ 0: row, index }) => [index, index + row.length]);
         if (!place) page.top = now;
         sections.push(now);
-        const count = (word, field) => {
+        const count = (word, field, prose) => {
           if (!vocabulary.has(word)) vocabulary.set(word, new Map());
           const places = vocabulary.get(word);
-          if (!places.has(now)) places.set(now, { title: 0, text: 0 });
+          if (!places.has(now)) places.set(now, { title: 0, text: 0, prose: false });
           places.get(now)[field] += 1;
+          places.get(now).prose ||= prose;
         };
         for (const [field, words] of [["title", now.titleWords], ["text", now.words]]) {
-          for (const { word, pair } of words) {
-            count(word, field);
-            if (pair) count(pair, field);
+          for (const { word, pair, start } of words) {
+            const prose = field === "title" || !now.rows.some(([from, to]) => start >= from && start < to);
+            count(word, field, prose);
+            if (pair) count(pair, field, prose);
           }
         }
       });
       tops.push(page.top);
     }
   };
+
+  /* Words that ask: they count where they are found and need not be there. */
+  const ASKING = new Set(("about am any anything can could do does did get give happens has have how i is it its make " +
+    "many me much my need number of one or out own please run running say see set should show some take tell than that this " +
+    "to too try use used using want was way what when where which who why will with without work would you your " +
+    "explain explained example examples difference between vs versus good right wrong").split(" "));
 
   /* The query's terms: words, those tied by a hyphen or the like together. Small words count if there are no others. */
   const parse = query => {
@@ -79,30 +92,42 @@
     const small = new Set(window.stopwords ?? []);
     const large = terms.filter(({ parts }) => parts.length > 1 || !small.has(parts[0]));
     const kept = large.length ? large : terms;
+    const asks = kept.every(({ parts }) => ASKING.has(parts[0]));
     return kept.map(({ parts }, place) => {
       const word = parts.join("");
       // One letter begins too many words, unless a reader is about to type the next one.
       const begins = word.length > 1 || (place > 0 && place === kept.length - 1 && /\S$/.test(query));
-      return { parts, word, stem: stem(word), begins };
+      return { parts, word, stem: stem(word), begins, asks: !asks && ASKING.has(word) };
     });
   };
 
   /* What readers type for what the book says; a row's words stand for one another. */
   const SYNONYMS = [
-    "install setup environment", "dataset data", "reproduce replicate", "pretrained released published", "warmup warm",
-    "cite citation bibtex", "checkpoint weights", "crossentropy ce", "kullback kl", "accuracy results", "gpu cuda",
-    "colab binder", "slurm cluster", "transformer vit", "download get", "speed fast",
+    "install setup environment conda requirements", "dataset data images", "reproduce replicate", "warmup warm",
+    "pretrained released published checkpoint finetune", "cite citation bibtex", "crossentropy ce", "kullback kl",
+    "accuracy results performance", "gpu cuda ddp distributed torchrun", "colab binder browser", "slurm cluster",
+    "transformer vit", "download fetch", "speed fast quick slow benchmark", "resume interrupt continue",
+    "hyperparameter setting", "solution exercise answer", "mistake error disagree audit", "limitation concluded",
+    "memory ram", "docker container kubernetes", "jupyter jupyterlab notebook",
+    "mixed half amp autocast bf16 fp16 float16", "uncertainty interval", "significance significant interval",
+    "augmentation view crop", "detection segmentation", "llm nlp gpt bert language", "related prior previous before",
+    "size parameters", "long time hours cost", "licence license mit", "unstable diverge explode nan collapse",
+    "custom own my", "plot figure picture", "several multiple ensemble", "down drop fall decrease worse lower",
+    "help worth improve gain", "processor cpu", "validation holdout held",
+    "introduction beginner tutorial start idea", "windows macos linux wsl", "difference gap",
   ].map(row => row.split(" "));
   const standsFor = (term, word) =>  // stemmed here, because the stemmer comes when a reader begins to search
-    SYNONYMS.some(row => row.includes(word) && row.some(other => other === term.word || stem(other) === term.stem));
+    SYNONYMS.some(row => row.some(one => stem(one) === stem(word)) && row.some(one => stem(one) === term.stem));
 
   /* How well a word of the book answers a word of the query: 1 itself, less for its other forms, what it begins, and
      words that mean the same. */
   const likeness = (term, word) => {
     if (word === term.word) return 1;
     if (term.word.length > 2 && stem(word) === term.stem) return 0.85;
-    if (term.begins && word.startsWith(term.word)) return 0.45 + 0.35 * (term.word.length / word.length);
-    return standsFor(term, word) ? 0.4 : 0;
+    if (term.begins && word.startsWith(term.word)) {  // less where the word is there as it is typed
+      return (0.45 + 0.35 * (term.word.length / word.length)) * (vocabulary.has(term.word) ? 0.6 : 1);
+    }
+    return standsFor(term, word) ? 0.6 : 0;
   };
 
   /* Where several words stand one after another, as "Z score" for "z-score"; the last may be unfinished. */
@@ -136,9 +161,9 @@
       const value = likeness(term, word);
       if (!value) continue;
       term.words.set(word, value);
-      for (const [section, { title, text }] of places) {
+      for (const [section, { title, text, prose }] of places) {
         if (title) add(section, "title", value, title);
-        if (text) add(section, "text", value, text);
+        if (text) add(section, "text", prose ? value : 0.6 * value, prose ? text : 1);  // a table explains little
       }
     }
     for (const parts of term.ways) {
@@ -183,28 +208,49 @@
      Where no section has all of them, those that have the most, and `some` is true. */
   search.find = query => {
     const terms = parse(query), answers = terms.map(answer), found = [];
-    let most = 0;
+    const asking = terms.some(term => term.asks), defined = /^\s*what('s|’s| is| are)\b/i.test(query);
+    const wanted = terms.filter(term => !term.asks), weight = wanted.reduce((sum, term) => sum + (term.words.size || term.ways.length ? term.rarity : 0), 0);
+    /* A page whose title has a word answers by all its text; the more of its headings have one, the better. */
+    const titled = new Set(), inside = new Map(), themes = new Map();
+    answers.forEach((places, number) => {
+      if (terms[number].asks) return;
+      for (const [{ page, ...section }, { title, text, times }] of places) {
+        if (title && section.kind === "page") titled.add(page);
+        if (title && section.kind === "section") themes.set(page, (themes.get(page) ?? 0) + title);
+        if (!inside.has(page)) inside.set(page, []);
+        const known = inside.get(page)[number];
+        if (!known || known.text < text) inside.get(page)[number] = { title: 0, text: text / 2, times };
+      }
+    });
+    const within = (page, number) => (titled.has(page) ? inside.get(page)?.[number] : undefined);
     for (const section of terms.length ? sections : []) {
-      let score = 0, have = 0, own = false;
+      let score = 0, have = 0, share = 0, own = false;
       answers.forEach((places, number) => {
-        const here = places.get(section), above = places.get(section.page.top)?.title ?? 0;
+        const above = places.get(section.page.top)?.title ?? 0, term = terms[number];
+        const here = places.get(section) ?? (section === section.page.top && within(section.page, number));
         if (!here && !above) return;
-        have += 1;
-        own ||= Boolean(here);
+        if (!term.asks) [have, share] = [have + 1, share + term.rarity / weight];
+        own ||= Boolean(here) && !term.asks;
         const title = here ? here.title * WEIGHT[section.kind] : 0;
         const text = here ? here.text * (1 + 0.3 * Math.log2(1 + here.times)) : 0;
-        score += terms[number].rarity * Math.max(title + 0.2 * text, text, 1.5 * above);
+        score += (term.asks ? 0.3 : 1) * term.rarity * Math.max(title + 0.2 * text, text, 1.5 * above);
       });
-      if (!own || have < most) continue;
-      most = have;
+      if (!own) continue;
       const inTitle = new Set(spots(section.titleWords, terms).flatMap(([first, last]) => [first, last]));
       if (inTitle.size) score += (WEIGHT[section.kind] / 4) * (inTitle.size / section.titleWords.length);
       if (terms.length > 1) score += together(section, terms);
-      found.push({ section, score, have });
+      if (section === section.page.top) score += 0.5 * (themes.get(section.page) ?? 0);
+      if (wanted.length > 1 && answers.every((places, n) => terms[n].asks || places.get(section)?.title)) score *= 1.25;
+      if (defined && section.kind === "term" && inTitle.size) score *= 2;  // "What is ...?"
+      else if (asking && /\?$/.test(section.title)) score *= 1.15;
+      found.push({ section, score: score * worth(section) * share ** 2, have });
     }
-    const best = found.filter(({ have }) => have === most);
+    /* Sections that have all words; others too where they answer better, or where none has all. */
+    const most = Math.max(0, ...found.map(({ have }) => have)), all = most === wanted.length;
+    const enough = all ? Math.max(...found.filter(({ have }) => have === most).map(({ score }) => score)) : 0;
+    const best = found.filter(({ have, score }) => have === most || (all && score > enough));
     best.sort((a, b) => b.score - a.score || a.section.number - b.section.number);
-    return { query, terms, found: best, some: best.length > 0 && most < terms.length };
+    return { query, terms, found: best, some: best.length > 0 && !all };
   };
   const together = (section, terms) => {  // the words of the query side by side, as the reader wrote them
     const row = words => {

@@ -214,6 +214,7 @@
     const theme = new MutationObserver(repaint);
     theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+    root.dataset.lmSuppressShortcuts = "";  // in JupyterLab keys belong to the control that has the focus
     repaint();
     root.querySelector(".lskd-stage").hidden = false;  // for who has neither this script nor the style of the pages
     root.classList.add("lskd-on");
