@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
 sys.path.append(str(Path(__file__).parents[1]))
 import baseline
-from random_images import data
+from random_images import Enough, data
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -60,10 +60,6 @@ GOALS = {
     "student_bf16_ratio": 2.3,
     "table_fraction_of_student": 0.95,
 }
-
-
-class _Enough(Exception):
-    """Raised from the trainer's callback: the steps that are timed are done."""
 
 
 def plain_images(dataset: Dataset, transform: Callable[..., Any]) -> baseline.Images:
@@ -108,11 +104,11 @@ def cohort_rate(dataset: Dataset, members: dict[str, dict[str, Any]], steps: int
         stamps.append((cohort.step, time.perf_counter()))
         # The last window prepares no other, so it would look too fast.
         if stamps[-1][0] - stamps[0][0] >= steps and cohort.step < cohort.total_steps:
-            raise _Enough
+            raise Enough
 
     try:
         cohort.run(after_step=after_step, window=window)
-    except _Enough:
+    except Enough:
         (first, start), (last, end) = stamps[0], stamps[-1]
         return (last - first) * batch * len(members) / (end - start)
     raise ValueError(f"{len(dataset.train_images)} images are too few for {steps} timed steps of {batch}")

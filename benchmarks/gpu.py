@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
-from random_images import data
+from random_images import Enough, data, network
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -35,7 +35,7 @@ from lskd.data.randaugment import strong_view
 from lskd.data.views import Views, normalize
 from lskd.files import write_json
 from lskd.losses import dkd_loss, kd_loss
-from lskd.models import create_model, model_info
+from lskd.models import model_info
 from lskd.recipes import Recipe
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import evaluate
@@ -50,15 +50,13 @@ NETWORKS = {"teacher": "resnet32x4", "student": "resnet8x4", "small": "resnet20"
 REHEARSED = dict.fromkeys(NETWORKS, "resnet8")
 STEPS_PER_EPOCH, EPOCHS, TRAIN_IMAGES = 782, 240, 50_000  # CIFAR-100, batch 64
 GOALS = {"cohort6_student_images_per_s": 80_000.0, "cohort6_240_epochs_minutes": 15.0}
+SETTINGS = {"temperature": 2.0, "kd_weight": 9.0}
 MEMBERS: dict[str, dict[str, Any]] = {
-    "kd": {"method": "kd", "temperature": 2.0, "kd_weight": 9.0},
-    "kd_ls": {"method": "kd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
-    "dkd": {"method": "dkd", "temperature": 2.0, "kd_weight": 9.0},
-    "dkd_ls": {"method": "dkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
-    "ctkd": {"method": "ctkd", "kd_weight": 9.0},
-    "ctkd_ls": {"method": "ctkd", "kd_weight": 9.0, "standardize": True},
+    f"{method}{'_ls' * ls}": {"method": method, **settings, "standardize": ls}
+    for method, settings in (("kd", SETTINGS), ("dkd", SETTINGS), ("ctkd", {"kd_weight": 9.0}))
+    for ls in (False, True)
 }
-MLKD = {"mlkd_ls": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}}
+MLKD = {"mlkd_ls": {"method": "mlkd", **SETTINGS, "standardize": True}}
 on = partial(Execution, "cuda")  # whatever rehearses it
 PLAIN = on()
 # What is switched on beside the plain path, and the largest share of the weights' change that it may move them by.
@@ -74,30 +72,11 @@ PIECES: dict[str, tuple[Execution, float]] = {
 }
 
 
-class _Enough(Exception):
-    """Raised from the trainer's callback: the steps that are wanted are done."""
-
-
-def network(name: str, device: torch.device) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = create_model(name, 100)
-    return model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
-
-
 def cohort(
     dataset: Dataset, members: dict[str, dict[str, Any]], device: torch.device, how: Execution, **options: Any
 ) -> Cohort:
-    student, epochs = options.pop("student", NETWORKS["student"]), options.pop("epochs", 1)
-    recipe = Recipe(
-        name="bench",
-        dataset="random",
-        student=student,
-        epochs=epochs,
-        batch_size=BATCH,
-        learning_rate=options.pop("rate", 0.01),
-        members=members,
-    )
+    run: dict[str, Any] = {"student": NETWORKS["student"], "epochs": options.pop("epochs", 1), "members": members}
+    recipe = Recipe(name="bench", dataset="random", batch_size=BATCH, learning_rate=0.01, **run)
     return Cohort(recipe, dataset, seed=0, device=device, execution=how, **options)
 
 
@@ -114,12 +93,12 @@ def steps_of(chosen: Cohort, steps: int) -> float:
             start = time.perf_counter()
         if chosen.step >= end:
             synchronize()
-            raise _Enough
+            raise Enough
 
     with chosen.execution.active():
         try:
             chosen.run(after_step=after_step, window=BATCH)
-        except _Enough:
+        except Enough:
             return (time.perf_counter() - start) / (steps - max(1, steps // 4))
     raise ValueError(f"{chosen.total_steps} steps are too few for {steps}")
 
@@ -131,8 +110,9 @@ def weights(model: nn.Module) -> Tensor:
 # ---------------------------------------------------------------- checks
 
 
-def check_views(device: torch.device, images: int) -> Iterator[tuple[str, float, float]]:
+def check_views(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Weak and strong views are the same bits as on the CPU."""
+    images = 64 if little else 2048
     dataset = data(images)
     rows, crops = torch.arange(images), epoch_views(0, 1, images, 162)
     here = Views(dataset.train_images, pad=4, flip=True)(rows, crops)
@@ -145,7 +125,7 @@ def check_views(device: torch.device, images: int) -> Iterator[tuple[str, float,
     yield "normalised views, largest difference", float((a - b).abs().max()), 1e-6
 
 
-def check_losses(device: torch.device) -> Iterator[tuple[str, float, float]]:
+def check_losses(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Values and gradients of float32 on the device against float64 on the CPU."""
     generator = torch.Generator().manual_seed(0)
     z, v = (4 * torch.randn(BATCH, 100, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -184,8 +164,9 @@ def pieces(device: torch.device) -> dict[str, tuple[Execution, float]]:
     return {name: piece for name, piece in PIECES.items() if bf16 or piece[0].precision != "bf16"}
 
 
-def check_pieces(device: torch.device, steps: int) -> Iterator[tuple[str, float, float]]:
+def check_pieces(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Six members and MLKD: the plain path, itself again, and every piece."""
+    steps = 6 if little else 24
     dataset = data(BATCH * (steps + 4) + 16)
     for label, members in (("six members", MEMBERS), ("MLKD", MLKD)):
         reference = trained(dataset, device, PLAIN, members, steps)
@@ -195,7 +176,7 @@ def check_pieces(device: torch.device, steps: int) -> Iterator[tuple[str, float,
             yield f"{label}: {name}", deviation(reference, trained(dataset, device, how, members, steps)), limit
 
 
-def check_epochs(device: torch.device) -> Iterator[tuple[str, float, float]]:
+def check_epochs(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Two epochs with a last batch that is smaller, graphs made anew as DKD and CTKD warm up, tests in between."""
     dataset = data(BATCH * 6 + 16)
     found = []
@@ -205,17 +186,13 @@ def check_epochs(device: torch.device) -> Iterator[tuple[str, float, float]]:
             chosen.run()
         found.append({m.name: m.history for m in chosen.members})
     pairs = [(found[0][m][e], found[1][m][e]) for m in found[0] for e in range(3)]
-    yield (
-        "three epochs: training loss, relative",
-        max(abs(b["train_loss"] / a["train_loss"] - 1) for a, b in pairs),
-        2e-2,
-    )
-    yield "three epochs: test loss, relative", max(abs(b["test_loss"] / a["test_loss"] - 1) for a, b in pairs), 0.1
+    for name, limit in (("train_loss", 0.02), ("test_loss", 0.1)):
+        yield f"three epochs: {name}, relative", max(abs(b[name] / a[name] - 1) for a, b in pairs), limit
     counts = max(abs(len(found[1][m]) - 3) for m in found[1])
     yield "three epochs: lines of history missing", float(counts), 0.0
 
 
-def check_resume(device: torch.device) -> Iterator[tuple[str, float, float]]:
+def check_resume(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Checkpoint and restore in the middle of a run with everything on."""
     how = on("float32", True, True, True)
     dataset = data(BATCH * 16)
@@ -233,12 +210,9 @@ def check_resume(device: torch.device) -> Iterator[tuple[str, float, float]]:
     yield "resumed after six of twelve steps", deviation((before, after), resumed), 0.02
 
 
-def check_failure(device: torch.device) -> Iterator[tuple[str, float, float]]:
+def check_failure(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """A member whose loss explodes stops, is named, and its neighbour goes on."""
-    members: dict[str, dict[str, Any]] = {
-        "bad": {"method": "kd", "temperature": 2.0, "kd_weight": 1e38},
-        "good": {"method": "plain"},
-    }
+    members = {"bad": {**MEMBERS["kd"], "kd_weight": 1e38}, "good": {"method": "plain"}}
     how = on("float32", True, True, True)
     chosen = cohort(data(BATCH * 60), members, device, how, teacher=network(NETWORKS["small"], device))
     with how.active():
@@ -249,7 +223,7 @@ def check_failure(device: torch.device) -> Iterator[tuple[str, float, float]]:
     yield "epochs of its neighbour missing", float(1 - len(good.history)), 0.0
 
 
-def check_table(device: torch.device) -> Iterator[tuple[str, float, float]]:
+def check_table(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Logits from a table are those of the live teacher, float16 as close as its rounding."""
     dataset, teacher = data(64), network(NETWORKS["small"], device)
     for dtype, limit in (("float32", 1e-3), ("float16", 5e-3)):
@@ -268,29 +242,18 @@ def check_table(device: torch.device) -> Iterator[tuple[str, float, float]]:
 
 def checks(device: torch.device, *, little: bool) -> list[dict[str, Any]]:
     """All checks; one that raises is a failed one, so that the others are still seen."""
-    steps = 6 if little else 24
-    groups: dict[str, Callable[[], Iterator[tuple[str, float, float]]]] = {
-        "views": lambda: check_views(device, 64 if little else 2048),
-        "losses": lambda: check_losses(device),
-        "table": lambda: check_table(device),
-        "pieces": lambda: check_pieces(device, steps),
-        "epochs": lambda: check_epochs(device),
-        "resume": lambda: check_resume(device),
-        "failure": lambda: check_failure(device),
-    }
-    out = []
-    for group, run in groups.items():
+    out: list[dict[str, Any]] = []
+    groups = (check_views, check_losses, check_table, check_pieces, check_epochs, check_resume, check_failure)
+    for check in groups:
         try:
             with PLAIN.active():
-                for name, found, limit in run():
+                for name, found, limit in check(device, little):
                     out.append({"check": name, "found": found, "limit": limit, "passed": found <= limit})
-                    print(
-                        f"{'ok  ' if found <= limit else 'FAIL'} {name:58} {found:10.2e}  (at most {limit:g})",
-                        flush=True,
-                    )
+                    word = "ok  " if found <= limit else "FAIL"
+                    print(f"{word} {name:58} {found:10.2e}  (at most {limit:g})", flush=True)
         except Exception as error:  # a piece that cannot run is a finding
-            out.append({"check": group, "error": f"{type(error).__name__}: {error}", "passed": False})
-            print(f"FAIL {group}: {type(error).__name__}: {error}", flush=True)
+            out.append({"check": check.__name__, "error": f"{type(error).__name__}: {error}", "passed": False})
+            print(f"FAIL {check.__name__}: {type(error).__name__}: {error}", flush=True)
     return out
 
 
@@ -308,6 +271,18 @@ def made_up_table(teacher: nn.Module, dataset: Dataset, device: torch.device) ->
             for start in range(0, rows, 4096):
                 stream.write(block[: 200 * min(4096, rows - start)])
         yield LogitTable(Path(folder), header, device)
+
+
+def per_second(device: torch.device, count: int, work: Callable[[], object], times: int = 8) -> float:
+    """How many a second, of work that does ``count`` at a time; the first time does not count."""
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    work()
+    synchronize()
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    synchronize()
+    return times * count / (time.perf_counter() - start)
 
 
 def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
@@ -347,19 +322,10 @@ def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
     images = dataset.train_images[: min(10_000, len(dataset.train_images))].to(device)
     labels = dataset.train_labels[: len(images)].to(device)
     member = graphed.members[0].model
-    evaluate(member, images, labels, dataset)
-    start = time.perf_counter()
-    evaluate(member, images, labels, dataset)
-    out["test_images_per_s"] = len(images) / (time.perf_counter() - start)
+    out["test_images_per_s"] = per_second(device, len(images), lambda: evaluate(member, images, labels, dataset))
     draws, crops = epoch_strong(0, 1, len(images)), epoch_views(0, 1, len(images), 162).to(device)
     weak = Views(images, pad=4, flip=True)(torch.arange(len(images), device=device), crops)
-    strong_view(weak[:1024], draws[:1024])
-    start = time.perf_counter()
-    for i in range(0, len(weak) - 1023, 1024):
-        strong_view(weak[i : i + 1024], draws[i : i + 1024])
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    out["strong_views_per_s"] = (len(weak) // 1024) * 1024 / (time.perf_counter() - start)
+    out["strong_views_per_s"] = per_second(device, 1024, lambda: strong_view(weak[:1024], draws[:1024]))
     with best.active():
         size = 512 if little else 8192
         out["multiply_adds_per_s"] = {"tf32": product_rate(device, size=size)}
@@ -374,29 +340,20 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     six = max(rates.get(f"six from a table, {precision}, all", 0.0) for precision in ("tf32", "bf16"))
     steps = EPOCHS * STEPS_PER_EPOCH * len(MEMBERS) * BATCH / six
     tests = EPOCHS * len(MEMBERS) * 10_000 / found["test_images_per_s"]
-    work = 3 * model_info(NETWORKS["student"]).multiply_adds
+    work, whole = 3 * model_info(NETWORKS["student"]).multiply_adds, rates["six from a table, tf32, all"]
     return {
         "cohort6_student_images_per_s": six,
         "cohort6_240_epochs_minutes": (steps + tests) / 60,
-        "cohort6_share_of_matrix_product_rate": rates["six from a table, tf32, all"]
-        * work
-        / found["multiply_adds_per_s"]["tf32"],
-        "graph_and_streams_ratio": rates["six from a table, tf32, all"] / rates["six from a table, tf32, fused"],
-        "cohort6_to_one_ratio": rates["six from a table, tf32, all"] / rates["one from a table, tf32, all"],
+        "cohort6_share_of_matrix_product_rate": whole * work / found["multiply_adds_per_s"]["tf32"],
+        "graph_and_streams_ratio": whole / rates["six from a table, tf32, fused"],
+        "cohort6_to_one_ratio": whole / rates["one from a table, tf32, all"],
     }
 
 
 def measured(device: torch.device, *, only: str | None = None, little: bool = False) -> dict[str, Any]:
     """Everything that the file says, but for when it was written; ``only`` checks, or only speed."""
-    result: dict[str, Any] = {
-        "schema": 1,
-        "networks": dict(NETWORKS),
-        "batch": BATCH,
-        "members": list(MEMBERS),
-        "goals": GOALS,
-        "machine": records.describe_device(device),
-        "versions": records.versions(),
-    }
+    result = {"schema": 1, "networks": dict(NETWORKS), "batch": BATCH, "members": list(MEMBERS), "goals": GOALS}
+    result |= {"machine": records.describe_device(device), "versions": records.versions()}
     if only != "speed":
         result["checks"] = checks(device, little=little)
     if only != "checks":

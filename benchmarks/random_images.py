@@ -1,13 +1,22 @@
-"""Images of random numbers, for what is timed: no speed depends on what an image shows. Needs torch alone."""
+"""What benchmarks share: images of random numbers, networks that nobody trained. Needs torch alone.
+
+No speed depends on what an image shows, or on what a network says of it.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from lskd.data.cifar100 import MEAN, STD
 from lskd.data.dataset import Dataset
+from lskd.models import create_model
 
-__all__ = ["data"]
+__all__ = ["Enough", "data", "network"]
+
+
+class Enough(Exception):
+    """Raised from the trainer's callback: the steps that are wanted are done."""
 
 
 def data(images: int, classes: int = 100) -> Dataset:
@@ -18,3 +27,11 @@ def data(images: int, classes: int = 100) -> Dataset:
     names = tuple(f"class {i}" for i in range(classes))
     group = torch.zeros(classes, dtype=torch.int64)
     return Dataset("random", pixels, labels, pixels[:512], labels[:512], names, group, ("all",), MEAN, STD, 4, True)
+
+
+def network(name: str, device: torch.device) -> nn.Module:
+    """Of 100 classes, to be asked alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = create_model(name, 100)
+    return model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
