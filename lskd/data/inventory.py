@@ -27,6 +27,7 @@ class ImageFiles:
     Attributes:
         place: the part's folder.
         paths, labels, sizes: of every image its file, the number of its class, its bytes.
+        images: device and number of each file to the name of the class, whatever paths lead there.
         folders: device and number of each that was read to the name of the class; "" for those above the classes.
         left_out: reason to how many and the first few of them.
     """
@@ -35,15 +36,18 @@ class ImageFiles:
     paths: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    images: dict[tuple[int, int], str] = field(default_factory=dict)
     folders: dict[tuple[int, int], str] = field(default_factory=dict)
     left_out: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
     def classes(self) -> list[str]:
         """Names of the folders in the part's folder, in order."""
         if not self.place.is_dir():
+            above = self.place.parent
+            there = ", ".join(sorted(p.name for p in above.glob("*/"))[:SHOWN])
             raise FileNotFoundError(
                 f"{self.place}: no such folder; expected one folder a class in it (data.path, data.train and data.test "
-                "say where)"
+                f"say where){f'; {above} holds {there}' if there else ''}"
             )
         here = self.place.resolve()
         self.folders.update({_key(folder): "" for folder in (here, *here.parents)})
@@ -64,6 +68,8 @@ class ImageFiles:
             self.sizes.append(entry.stat().st_size)
             if not self.sizes[-1]:
                 raise LskdError(f"{entry.path}: the file is empty; bring it again or remove it")
+            if (known := self.images.setdefault(_key(entry), name)) != name:
+                raise LskdError(f"{entry.path}: is a link to an image of class {known!r}; an image has one label")
         return len(self.paths) - before
 
     def omissions(self) -> str:
@@ -75,7 +81,7 @@ class ImageFiles:
         return f"; left out: {', '.join(listed)}" if listed else ""
 
     def _images(self, folder: Path | str, name: str) -> Iterator[os.DirEntry[str]]:
-        key = _key(folder)
+        key = _key(Path(folder))
         if (known := self.folders.get(key)) is not None:
             if known not in ("", name):
                 raise LskdError(f"{folder}: its images are in class {known!r} too; an image has one label")
@@ -111,8 +117,8 @@ class ImageFiles:
         self.left_out[reason] = count + 1, first
 
 
-def _key(folder: Path | str) -> tuple[int, int]:
-    found = Path(folder).stat()
+def _key(place: Path | os.DirEntry[str]) -> tuple[int, int]:
+    found = place.stat()
     return found.st_dev, found.st_ino
 
 
@@ -156,8 +162,10 @@ def find_images(root: Path, train: str, test: str) -> tuple[tuple[str, ...], Ima
     if not parts[1].paths:
         raise LskdError(f"{root / test}: no images in it{parts[1].omissions()}")
     lines = [summary(str(part.place), part.labels, names) + part.omissions() for part in parts]
-    if both := sum(bool(name) and parts[0].folders.get(key) == name for key, name in parts[1].folders.items()):
-        lines[1] += f"; {both} of its folders are folders of {train}: the same images"
+    if both := len(parts[0].images.keys() & parts[1].images.keys()):
+        lines[1] += f"; {both:,} of them are files of {train} too"
+    if all(map(str.isdecimal, names)) and names != sorted(names, key=int):
+        lines[0] += f"; classes are in the order of words, {', '.join(names[:SHOWN])}, ...: 01 would come before 10"
     return tuple(names), *parts, (lines[0], lines[1])
 
 

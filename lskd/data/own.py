@@ -87,8 +87,9 @@ def from_items(
     from lskd.data.pixels import fitted, rgb
 
     for split, items in (("training", train), ("test", test)):
-        if not (hasattr(items, "__len__") and hasattr(items, "__getitem__")) or not len(items):
-            found = "empty" if hasattr(items, "__len__") and hasattr(items, "__getitem__") else type(items).__name__
+        usable = hasattr(items, "__len__") and hasattr(items, "__getitem__") and not isinstance(items, Mapping)
+        if not usable or not len(items):
+            found = "empty" if usable else _kind(items)
             raise LskdError(f"{name}: the {split} data are {found}; expected a length and items, such as a list has")
 
     def read(split: str, items: Any) -> Callable[[int], tuple[np.ndarray, int]]:

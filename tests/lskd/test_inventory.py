@@ -150,7 +150,25 @@ def test_a_part_that_is_the_other_is_said(
     reader: str, options: dict[str, Any], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_dataset(reader, path=str(root), **options | {"test": "train"})
-    assert "2 of its folders are folders of train: the same images" in capsys.readouterr().err
+    assert "6 of them are files of train too" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"say where\); .* holds test, train$"):
+        load_dataset(reader, path=str(root), **options | {"test": "val"})
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_an_image_has_one_label_whatever_names_it_has(link: Any, root: Path) -> None:
+    link(root / "train" / "bee" / "x.png", root / "train" / "bee" / "0.png")
+    assert find_images(root, "train", "test")[1].labels == [0] * 3 + [1] * 4
+    link(root / "train" / "bee" / "y.png", root / "train" / "ant" / "0.png")
+    with pytest.raises(LskdError, match=r"bee/y\.png: is a link to an image of class 'ant'; an image has one label"):
+        find_images(root, "train", "test")
+
+
+def test_numbers_that_are_no_order_of_numbers_are_said(root: Path) -> None:
+    for part in ("train", "test"):
+        (root / part / "ant").rename(root / part / "2")
+        (root / part / "bee").rename(root / part / "10")
+    assert "in the order of words, 10, 2, ...: 01 would" in find_images(root, "train", "test")[3][0]
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
