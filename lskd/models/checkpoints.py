@@ -185,7 +185,7 @@ def _kind(value: Any) -> str:
 def _what_it_is(content: Any, expected: Mapping[str, Tensor], network: str) -> str:
     """Why no weights of the network were found, in words."""
     top = content if isinstance(content, Mapping) else {}
-    beside = [f"{key} ({_kind(value)})" for key, value in top.items() if not isinstance(value, Tensor)]
+    beside = [f"{k} ({_kind(v)})" for k, v in top.items() if not isinstance(v, Tensor) and k != "_metadata"]
     listed = f"; found {some(beside, 8)}" if beside else ""
     states = [{_bare(k): v for k, v in state.items()} for _, state in _states(content)]
     if not states:

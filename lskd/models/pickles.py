@@ -34,7 +34,7 @@ MAKERS = re.compile(
     r"|builtins\.(bool|bytearray|bytes|complex|dict|float|frozenset|int|list|object|range|set|slice|str|tuple)"
     r"|numpy\.(_?core\.(multiarray|numeric)\.(scalar|_reconstruct|_frombuffer)|dtype|ndarray|random\._pickle\.\w+)"
     r"|\w+(\.\w+)*\.__pyx_unpickle_\w+"
-    r"|torch\.(device|Size|_utils\._rebuild_\w+|_tensor\._rebuild_\w+)"
+    r"|torch\.(device|Size|serialization\._get_layout|_utils\._rebuild_\w+|_tensor\._rebuild_\w+)"
 )
 
 
@@ -134,6 +134,8 @@ class _Reader(pickle.Unpickler):
         if pid[0] == "module":  # a network saved as an object: its class, and the source of that as text
             return pid[1]
         kind, dtype, key, _, count, *view = pid
+        if kind == "storage" and isinstance(dtype, _Maker):  # of quantised tensors
+            return dtype()
         if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown storage {_shown(pid)}")
         return self._storage(str(key), dtype, int(count))
