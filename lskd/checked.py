@@ -20,6 +20,9 @@ from lskd.errors import LskdError, check_keywords, hint
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 WORDS = {"`": "", " | null": "", "array": "list", "object": "table"}
 
 
@@ -56,12 +59,12 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
     for index, key in re.findall(r"\[(\d+)]|\.(\w+)", path.partition("[...]")[0]):
-        where += f"[{index}]" if index else key if where.endswith((" ", ".")) else f".{key}"
+        where = f"{where}[{index}]" if index else _at(where, key)
         value = value[int(index) if index else key]
         wanted = _fields(wanted).get(key, Any) if key else (*typing.get_args(_bare(wanted)), Any)[0]
     if "[...]" in path:  # of a dictionary, whose key msgspec does not say
         for key, one in value.items():
-            convert(one, typing.get_args(_bare(wanted))[1], f"{where}.{key}")
+            convert(one, typing.get_args(_bare(wanted))[1], _at(where, key))
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
         raise LskdError(f"{where.rstrip(': .')} has no {unknown[1]!r}{hint(unknown[1], _fields(wanted), 'it has')}")
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
@@ -116,10 +119,14 @@ def readings(text: str) -> Iterator[Any]:
         yield [item.strip() for item in stripped.split(",")] if stripped else []
 
 
+def _at(where: str, key: str) -> str:
+    return f"{where}{'' if where.endswith((' ', '.')) else '.'}{key}"
+
+
 def _plain(value: Any, where: str) -> Any:
     """Paths as text and NumPy's numbers as Python's; refuses numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {key: _plain(v, f"{where}.{key}") for key, v in value.items()}
+        return {key: _plain(v, _at(where, key)) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, os.PathLike | np.generic):

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, structs
 
-from lskd.checked import Count, Natural, arguments, convert
+from lskd.checked import Count, Natural, NotNegative, Positive, Share, arguments, convert
 from lskd.data import check_options, data_source
 from lskd.errors import LskdError, hint, pick
 from lskd.files import read_toml, visible
@@ -35,9 +35,6 @@ DOUBTS = "doubts.toml"
 SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")  # a fifth of the others' learning rate (protocol 4.2)
 TEMPLATE = "cifar100/alone/resnet32x4"
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, lt=1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
@@ -57,7 +54,7 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
 
     network: str
     recipe: str | None = None
-    seed: int = 0
+    seed: Natural = 0
     settings: dict[str, Any] = {}
     checkpoint: str | None = None
     input_size: Annotated[int, Meta(ge=8)] | None = None
@@ -117,9 +114,9 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     teacher: Teacher | None = None
     data: dict[str, Any] = {}
     milestones: tuple[Count, ...] = ()
-    decay: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    decay: Positive = 0.1
+    momentum: Share = 0.9
+    weight_decay: NotNegative = 5e-4
     threads: Count = 1
     optimization: dict[str, Any] = {}
     sources: tuple[str, ...] = ()

@@ -51,8 +51,12 @@ def cosine_learning_rate(
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse, by an LskdError, more epochs of warm-up than there are epochs."""
+    """Refuse, by an LskdError, more epochs of warm-up than there are epochs, and Nesterov's momentum without any."""
     warmup = recipe.optimizing.warmup_epochs
+    if recipe.optimizing.nesterov and not recipe.momentum:
+        raise LskdError(
+            f"recipe {recipe.name}: optimization.nesterov is set and momentum is 0; give it, or leave that out"
+        )
     if warmup > recipe.epochs:
         raise LskdError(
             f"recipe {recipe.name}: {warmup} epochs of warm-up and {recipe.epochs} in all; lower the first too, "

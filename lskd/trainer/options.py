@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lskd.checked import NotNegative
 from lskd.errors import LskdError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Options:
 
     device: str = "auto"
     runs: Path | str = RUNS
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: NotNegative = 60.0
     progress: bool = True
     teacher_logits: Literal["auto", "live", "table"] = "live"
     table_dtype: Literal["float32", "float16"] = "float32"
@@ -113,6 +114,8 @@ def select_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
     except RuntimeError:
         raise LskdError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -20,7 +20,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lskd import evidence
-from lskd.checked import arguments
+from lskd.checked import Natural, arguments, convert
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, claim, locked, sha256_file, write_json
@@ -77,7 +77,7 @@ def train(
     Raises:
         LskdError: bad recipe, a folder of another run, a folder that another process is using.
     """
-    return Run(recipe, seed, settings, members, options).train(lambda name: Path(out))[1]
+    return Run(recipe, seed, settings, members, options).train(Path(out))[1]
 
 
 def train_cached(
@@ -95,8 +95,7 @@ def train_cached(
     Returns:
         The folder and the record.
     """
-    run = Run(recipe, seed, settings, members, options)
-    return run.train(lambda name: Path(run.options.runs) / name)
+    return Run(recipe, seed, settings, members, options).train()
 
 
 def build_table(
@@ -156,7 +155,8 @@ class Run:
     ) -> None:
         chosen = {} if members is None else {"members": list(members)}
         self.recipe = load_recipe(name, settings=settings, **chosen)
-        self.name, self.seed, self.overrides = name, seed, {**(settings or {}), **chosen}
+        self.name, self.seed = name, convert(seed, Natural, "seed")
+        self.overrides = {**(settings or {}), **chosen}
         self.options = Options(**arguments(Options, options, "train"))
         Log.check(self.options.log)
         optimization.check(self.recipe)
@@ -171,23 +171,26 @@ class Run:
         self.execution = Execution.choose(self.device, self.options)
         self.switched_off: dict[str, str] = {}
 
-    def train(self, folder_of: Callable[[str], Path]) -> tuple[Path, dict[str, Any]]:
-        """Its folder and its record. ``folder_of`` gives the folder of a name that what decides the result makes."""
+    def train(self, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
+        """Its folder and its record; the folder is ``out``, or has a name that what decides the result makes."""
         with enough_memory(f"recipe {self.recipe.name}", self.device):
-            self.about = self._prepared()
+            self.about = self._prepared(out)
             self.identity = identity(self.about)
-            self.folder = folder_of(f"{self.recipe.name}-seed{self.seed}-{self.identity[:12]}")
+            name = f"{self.recipe.name}-seed{self.seed}-{self.identity[:12]}"
+            self.folder = out or Path(self.options.runs) / name
             with ExitStack() as stack:
                 stack.enter_context(self.execution.active())
                 record = self.world.on_rank_zero(lambda: self._begin(stack))
                 return self.folder, record or self._trained()
 
-    def _prepared(self) -> dict[str, Any]:
+    def _prepared(self, out: Path | None) -> dict[str, Any]:
         """Get data and teacher; what decides the result, for the record."""
         recipe, options, device = self.recipe, self.options, self.device
         self.dataset = dataset = load_dataset(recipe.dataset, **recipe.data)
         self.logits, self.reason = logits_source(recipe, dataset, options)
         try_networks(recipe, dataset, device, processes=1 if options.sync_batchnorm else self.world.size)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before a teacher is trained
         with self.execution.active():
             self.teacher, facts = load_or_train_teacher(recipe, dataset, device, options, train_cached)
         if device.type == "cuda":  # a CPU has one way
