@@ -11,8 +11,10 @@ import importlib.metadata
 import os
 import signal
 import sys
+import sysconfig
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -44,7 +46,9 @@ WAYS = {  # what to do about an error of the system
     errno.ENAMETOOLONG: "; choose a shorter name",
     errno.EACCES: "; choose a place where you may read and write",
     errno.EROFS: "; choose a place where you may write",
+    **dict.fromkeys([getattr(errno, "EDQUOT", 0)], "; make room, or choose a place with a larger quota"),
 }
+LIBRARIES = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
 
 
@@ -93,21 +97,40 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
 
 def _sentence(error: Exception) -> str | None:
     """What went wrong outside this program, and what to do; None for a fault of the program itself."""
+    if isinstance(error, LskdError | SyntaxError):
+        return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         first = str(error).partition(". ")[0] or "no size given"
         return f"not enough memory ({first}); {SMALLER}"
+    line, package = _origin(error)
+    said = " ".join(str(error).split())
+    if line:
+        return f"{line}: {type(error).__name__}: {said}"
     if isinstance(error, OSError) and error.errno:
         names = " and ".join(os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, str | bytes))
         return f"{names or 'a file'}: {error.strerror}{WAYS.get(error.errno, '')}"
     if isinstance(error, UnicodeError):
         return f"a file or name is not UTF-8 ({error}); save it as UTF-8, or rename it"
-    if type(error) is RuntimeError:  # of PyTorch and one's own code
-        return f"{' '.join(str(error).split())} (`lskd --traceback ...` shows where it arose)"
     if isinstance(error, ModuleNotFoundError) and error.name:
         if error.name.partition(".")[0] in OURS:
             return None
         return f"this needs {error.name}, which is not installed; in a checkout: pip install -e '.[book]'"
-    return str(error) if isinstance(error, LskdError | ValueError | OSError | ImportError) else None
+    if type(error) is RuntimeError or (package and isinstance(error, ValueError | OSError | ImportError)):
+        return f"{package or 'PyTorch'}: {said} (`lskd --traceback ...` shows where it arose)"
+    return str(error) if isinstance(error, ValueError | OSError | ImportError) else None
+
+
+def _origin(error: Exception) -> tuple[str, str]:
+    """The line of one's own code in which an error arose, or else the package whose words it has; both empty: ours."""
+    package = ""
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        name = (frame.f_globals.get("__package__") or frame.f_globals.get("__name__", "")).partition(".")[0]
+        if name in OURS:
+            break
+        if not frame.f_code.co_filename.startswith(("<", *LIBRARIES)):
+            return f"{short(Path(frame.f_code.co_filename))}, line {line}", ""
+        package = package or name
+    return "", package
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -192,7 +215,6 @@ def _train_run(given: argparse.Namespace) -> int:
     download_if_missing(load_recipe(recipe, settings=settings, members=members).dataset)
     options = {"seed": given.seed, "settings": settings, "members": members, **from_arguments(given)}
     if given.out:
-        Path(given.out).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before a teacher is trained
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:
         folder, record = run.train_cached(recipe, **options)

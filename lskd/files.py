@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: the block ended without having written the file.
+        OSError: of the system, also where a writer in another language says so in words; names the file.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(final)
         _sync_folder(final.parent)
+    except Exception as error:
+        code = error.errno if isinstance(error, OSError) else re.search(r"os error (\d+)", str(error))
+        if number := int(code[1]) if isinstance(code, re.Match) else code:
+            raise OSError(number, os.strerror(number), os.fspath(final)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

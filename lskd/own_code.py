@@ -31,10 +31,13 @@ def load_function(name: str) -> Callable[..., Any]:
     """The function that ``module:function`` names; modules are also looked for in the current folder.
 
     Raises:
-        LskdError: no such module, file or function; names the nearest.
+        LskdError: no such module, file or function, names the nearest; no Python.
     """
     place, _, function = name.rpartition(":")
-    module = _from_file(place, name) if place.endswith(".py") else _from_path(place, name)
+    try:
+        module = _from_file(place, name) if place.endswith(".py") else _from_path(place, name)
+    except SyntaxError as error:
+        raise LskdError(f"{name!r}: {place} is no Python that can be read: {error}") from error
     found = getattr(module, function, None)
     if not callable(found):
         own = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]

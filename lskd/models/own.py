@@ -39,7 +39,7 @@ def create_external(name: str, num_classes: int) -> nn.Module:
         network.forward_with_features = MethodType(_input_of_last_linear, network)  # type: ignore[assignment]
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):
-            if 0 in buffer.stride():
+            if buffer.layout == torch.strided and 0 in buffer.stride():
                 setattr(module, key, buffer.clone(memory_format=torch.contiguous_format))
     return network
 

@@ -10,16 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from figures.fingerprint import ROOT
 from lskd import cli, recipes
+from lskd.files import atomic_path
 from lskd.recipes import list_recipes, load_recipe
 
 RECORD = str(min((ROOT / "results" / "digit_pairs").rglob("*.json")))
 OWN = 'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 8\nlearning_rate = 0.1\n'
+OWN += "[data]\ntrain_size = 100\ntest_size = 100\n"
 OWN += '[members.a]\nmethod = "plain"\n'
 
 
@@ -44,6 +48,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["train", "--recipe", "own.toml", "--set", "epochs"], "expected key=value"),
         (["train", "--recipe", "own.toml", "--set", "epochs=no"], r"epochs is 'no' (str); expected int"),
         (["train", "--recipe", "own.toml", "--set", "optimization.nestrov=true"], "did you mean 'nesterov'"),
+        (["train", "--recipe", "own.toml", "--set", "momentum=-1"], "momentum is -1 (int); expected float >= 0"),
+        (["train", "--recipe", "own.toml", "--set", "epochs=nan"], "recipe own: epochs is nan; expected a finite"),
+        (["train", "--recipe", "own.toml", "--seed", "-1"], "seed is -1 (int); expected int >= 0"),
+        (
+            ["train", "--recipe", "own.toml", "--checkpoint-seconds", "-1"],
+            "checkpoint_seconds is -1.0 (float); expected",
+        ),
+        (["train", "--recipe", "own.toml", "--device", "mps"], "expected auto, cpu, cuda or cuda:N"),
         (["train", "--recipe", "own.toml", "--out", "file"], "file: File exists; a folder is expected there"),
         (["train", "--recipe", "own.toml", "--out", "file/run"], "Not a directory; a folder is expected there"),
         (["train", "--recipe", "own.toml", "--out", "a" * 300], "too long; choose a shorter name"),
@@ -74,7 +86,6 @@ def test_what_is_wrong_is_said_in_one_line(
     [
         (MemoryError("Unable to allocate 2.41 GiB"), "not enough memory (Unable to allocate 2.41 GiB); take smaller"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "not enough memory (CUDA out of memory); take"),
-        (RuntimeError("sizes\ndiffer"), "sizes differ (`lskd --traceback ...` shows where it arose)"),
         (OSError(errno.ENOSPC, "No space left on device", "run"), "run: No space left on device; make room"),
         (PermissionError(errno.EACCES, "Permission denied", "run"), "choose a place where you may read and write"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "is not UTF-8"),
@@ -83,10 +94,7 @@ def test_what_is_wrong_is_said_in_one_line(
 def test_what_comes_from_outside_is_a_sentence_too(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(given: Any) -> int:
-        raise error
-
-    monkeypatch.setattr(cli, "_train_run", fail)
+    monkeypatch.setattr(cli, "_train_run", Mock(side_effect=error))
     assert cli.main(["train", "--recipe", "own.toml"]) == 2
     assert f"lskd: error: {message}" in (said := capsys.readouterr().err) or message in said
     assert said.count("\n") == 1
@@ -95,9 +103,47 @@ def test_what_comes_from_outside_is_a_sentence_too(
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_train_run", lambda given: [][1])
-    with pytest.raises(IndexError):
-        cli.main(["train", "--recipe", "own.toml"])
+    monkeypatch.setattr(cli, "Path", None)
+    with pytest.raises(TypeError):
+        cli.main(["table", "show", "x"])
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "def net(num_classes)\n",
+            "'mine.py:net': mine.py is no Python that can be read: expected ':' (mine.py, line 1)",
+        ),
+        ("import absent_package\n", "mine.py, line 1: ModuleNotFoundError: No module named 'absent_package'"),
+        ("def net(num_classes):\n    return {}['k']\n", "mine.py, line 2: KeyError: 'k'"),
+        ("def net(num_classes):\n    open('absent')\n", "mine.py, line 2: FileNotFoundError: [Errno 2] No such file"),
+        ("import torch\ndef net(num_classes):\n    return torch.nn.Linear(2, -1)\n", "mine.py, line 3: RuntimeError: "),
+    ],
+)
+def test_an_error_in_ones_own_code_is_said_with_its_line(
+    code: str, message: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "mine.py").write_text(code)
+    assert cli.main(["train", "--recipe", "own.toml", "--set", "student=mine.py:net", "--out", "run"]) == 2
+    assert f"lskd: error: {message}" in capsys.readouterr().err
+    assert not (place / "run").exists()
+
+
+def test_words_of_another_package_do_not_pass_for_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lskd.trainer.optimization.check", lambda recipe: None)
+    assert (
+        cli.main(["train", "--recipe", "own.toml", "--set", "optimization.nesterov=true", "--set", "momentum=0"]) == 2
+    )
+    assert "lskd: error: torch: Nesterov momentum requires a momentum" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_while_weights_are_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as raised, atomic_path(tmp_path / "a.safetensors"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "a.safetensors"))
 
 
 def test_a_disk_without_locks_is_named(
