@@ -152,6 +152,6 @@ def _redrawn(root: Path, report: Report) -> Iterator[str]:
         if here != sidecar["versions"]:
             report.notes.append(f"{stored}: drawn with other versions ({sidecar['versions']}); pictures not compared")
             return
-        for picture in (f"{name}.svg", f"{name}-dark.svg"):
+        for picture in (f"{name}.svg", f"{name}-narrow.svg"):
             if (drawn.folder / picture).read_bytes() != (stored / picture).read_bytes():
                 yield f"{stored / picture}: drawn again, it differs; run lskd book readme"

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Theme, figure
+from figures.theme import figure
 from paper.gains import trainers
 from paper.members import pairs
 from paper.statistics import ENOUGH_SEEDS, accuracies, binomial_error, results, summarize
@@ -53,7 +54,7 @@ def dots(
     teacher = (records[0].get("teacher") or {}).get("test_accuracy")
     single = all(len(v) == 1 for v in by_member.values())
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(0.62 * len(rows) + 0.95)
         left, right = fig.subplots(1, 2, sharey=True, width_ratios=[3, 2])
         for place, group in enumerate(rows):
@@ -63,14 +64,14 @@ def dots(
                 look = theme.look(member, method=row["method"], standardize=bool(row["standardize"]))
                 style = look.points()
                 values = by_member[member].to_numpy()
-                _mark(left, values, y, look.color, style, theme, error=binomial_error(float(values.mean()), tested))
+                _mark(left, values, y, look.color, style, error=binomial_error(float(values.mean()), tested))
             if len(group) == 2:
                 change = (by_member[group[1]] - by_member[group[0]]).dropna().to_numpy()
-                _mark(right, change, -place, look.color, style, theme, error=(paired or {}).get(group[0], 0))
+                _mark(right, change, -place, look.color, style, error=(paired or {}).get(group[0], 0))
         if teacher is not None:
-            left.axvline(teacher, color=theme.ink, lw=1.0)
+            left.axvline(teacher, color=theme.INK, lw=1.0)
             left.text(teacher, 0.62, f"teacher {teacher:.1f} ", ha="right", fontsize=8, va="center")
-        right.axvline(0, color=theme.muted, lw=1.0)
+        right.axvline(0, color=theme.MUTED, lw=1.0)
         labels = [frame.loc[frame["member"] == g[0], "label"].iloc[0] for g in rows]
         left.set_yticks([-i for i in range(len(rows))], labels=labels, fontsize=9)
         left.set(xlabel=f"test accuracy, {epoch} epoch [%]", ylim=(-len(rows) + 0.45, 0.8))
@@ -124,7 +125,6 @@ def _mark(
     y: float,
     color: str,
     style: dict[str, Any],
-    theme: Theme,
     *,
     error: float,
 ) -> None:
@@ -134,5 +134,5 @@ def _mark(
         ax.plot([mean.mean] * 2, [y - 0.13, y + 0.13], color=color, lw=2)
     elif mean.n == 1:
         ax.plot([mean.mean - 2 * error, mean.mean + 2 * error], [y, y], color=color, lw=0.9)
-    face = {"markerfacecolor": theme.paper} if style["markerfacecolor"] == "none" else {}
+    face = {"markerfacecolor": theme.PAPER} if style["markerfacecolor"] == "none" else {}
     ax.plot(values, np.full(len(values), y), ls="none", ms=5.5, mew=1.2, zorder=3, **(style | face))

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from figures.theme import Theme, figure
+from figures.theme import figure
 from paper.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
 from paper.members import label, order
 from paper.statistics import ENOUGH_SEEDS, summarize
@@ -154,12 +155,12 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
     words = {"members": "students", "batch": "images a batch", "classes": "classes"}
     sizes = {key: f"{a} to {b} {words[key]}: {times:.1f} times the cost" for key, (a, b, times) in ends.items()}
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.9)
         axes = fig.subplots(1, 3)
         titles = {"members": "students in a cohort", "batch": "images in a batch", "classes": "classes"}
         for ax, (key, title) in zip(axes, titles.items(), strict=True):
-            _panel(ax, parts[key], theme)
+            _panel(ax, parts[key])
             ax.set_title(title)
             ax.set_xlabel(title.rpartition(" ")[2] if key != "members" else "students")
             ax.set_xticks(sorted(set(parts[key]["size"])), [f"{n:,}" for n in sorted(set(parts[key]["size"]))])
@@ -182,17 +183,17 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
     )
 
 
-def _panel(ax: Axes, part: pd.DataFrame, theme: Theme) -> None:
+def _panel(ax: Axes, part: pd.DataFrame) -> None:
     proportional = part["grows"].iloc[0] != "classes"
     for name, line in part.groupby("series", sort=False):
         x, y = line["size"].to_numpy(), line["milliseconds"].to_numpy()
         if name == "whole step":
-            ax.plot(x, y, color=theme.ink, marker="o", label="whole step")
+            ax.plot(x, y, color=theme.INK, marker="o", label="whole step")
         else:
             look = theme.look(str(name))
             ax.plot(x, y, color=look.color, linestyle=look.linestyle, label=label(str(name)), **look.points())
         if proportional:
-            ax.plot(x, y[0] * x / x[0], color=theme.muted, linestyle=":", linewidth=1.2)
+            ax.plot(x, y[0] * x / x[0], color=theme.MUTED, linestyle=":", linewidth=1.2)
     if part["grows"].iloc[0] == "members":
         ax.set_ylim(bottom=0)
     else:

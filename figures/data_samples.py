@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.publish import Published, publish
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.data import Dataset
 from lskd.data.views import Views
 from paper.text import counted, markdown_table
@@ -25,7 +25,7 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
     labels = dataset.train_labels.numpy()
     first = {k: int(np.flatnonzero(labels == k)[0]) for k in range(dataset.classes)}
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         width = max(len(g) for g in groups)
         fig = figure(0.66 * len(groups) * 10 / width)
         axes = fig.subplots(len(groups), width, squeeze=False)
@@ -57,7 +57,7 @@ def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
     gather = Views(dataset.train_images[image : image + 1], pad=dataset.pad, flip=dataset.flip)
     every = gather(torch.zeros(gather.count, dtype=torch.int64), torch.arange(gather.count))
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         columns = min(gather.count, 18)
         lines = -(-gather.count // columns)
         fig = figure(0.5 * lines + 0.35)

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Theme, figure, is_narrow
+from figures.theme import figure, is_narrow
 from lskd.records import load_record
 from paper.gains import BASELINES, Gain, frame, trainers
 from paper.published import NUMBERS
@@ -40,23 +41,23 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
     if not measured:
         raise ValueError("forest: no run compares KD without and with LS")
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         heads = list(dict.fromkeys(gain.experiment for gain in gains))
         fig = figure(0.235 * (len(gains) + len(heads)) + 0.75)
         ax = fig.subplots()
         ticks, place = {}, 0.0
         for head in heads:
-            ground = {"facecolor": theme.paper, "edgecolor": "none", "pad": 0.5}  # hides the line at zero
+            ground = {"facecolor": theme.PAPER, "edgecolor": "none", "pad": 0.5}  # hides the line at zero
             ax.text(0, -place, head, transform=ax.get_yaxis_transform(), fontsize=8.5, fontweight="bold", va="center",
                     bbox=ground)  # fmt: skip
             place += 1
             for gain in (gain for gain in gains if gain.experiment == head):
-                _row(ax, gain, -place, theme)
+                _row(ax, gain, -place)
                 ticks[-place] = SHORT[gain.baseline]
                 place += 1
         ax.set_yticks(list(ticks), labels=list(ticks.values()))
         _points(ax, axis="x")
-        ax.axvline(0, color=theme.ink, lw=1.0)
+        ax.axvline(0, color=theme.INK, lw=1.0)
         ax.set(ylim=(-place + 0.4, 0.6), xlabel="KD + LS minus KD without LS, test accuracy [points]")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
@@ -85,7 +86,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str, name: str = "gain_by
     """The gain over each baseline against the epochs of training, for runs of one data set."""
     drawn = [gain for gain in gains if gain.baseline != "best"]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(3.0)
         ax = fig.subplots()
         for baseline, style in (("same", "-"), ("effective", ":"), ("literature", (0, (4, 1.6)))):
@@ -98,7 +99,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str, name: str = "gain_by
             x, mean = [gain.epochs for gain in line], [gain.mean.mean for gain in line]
             ax.plot(x, mean, ls=style, color=color, lw=1.3, label=f"over {SHORT[baseline]}")
             for gain in line:
-                _mark(ax, gain, gain.epochs, color, theme, upright=True)
+                _mark(ax, gain, gain.epochs, color, upright=True)
         ax.set_xscale("log")
         lengths = sorted({gain.epochs for gain in drawn})
         ax.set_xticks(lengths, labels=[f"{n}" for n in lengths])
@@ -106,7 +107,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str, name: str = "gain_by
         ax.set_xlim(min(lengths) / 1.3, max(lengths) * 1.3)
         ax.legend()
         _points(ax, axis="y")
-        ax.axhline(0, color=theme.ink, lw=1.0)
+        ax.axhline(0, color=theme.INK, lw=1.0)
         ax.grid(axis="y")
         ax.set(xlabel="epochs of training", ylabel="KD + LS minus KD [points]")
         return fig
@@ -132,16 +133,16 @@ def _centre(gain: Gain) -> float:
     return gain.mean.mean if gain.seeds else median(gain.values)
 
 
-def _row(ax: Axes, gain: Gain, y: float, theme: Theme) -> None:
+def _row(ax: Axes, gain: Gain, y: float) -> None:
     color = theme.look("kd_ls").color if gain.seeds else theme.look("alone").color
-    _mark(ax, gain, y, color, theme)
+    _mark(ax, gain, y, color)
     words = f"{signed(_centre(gain))}"
     if not is_narrow():
         words += f"   n = {gain.mean.n}" if gain.seeds else "   median" if gain.mean.n > 1 else ""
     ax.text(1.01, y, words, transform=ax.get_yaxis_transform(), fontsize=8, va="center", clip_on=False)
 
 
-def _mark(ax: Axes, gain: Gain, place: float, color: str, theme: Theme, *, upright: bool = False) -> None:
+def _mark(ax: Axes, gain: Gain, place: float, color: str, *, upright: bool = False) -> None:
     """Values as dots and their centre, on a horizontal line at ``place`` or on an upright one."""
 
     def put(values: Sequence[float], at: Sequence[float], **look: Any) -> None:
@@ -153,7 +154,7 @@ def _mark(ax: Axes, gain: Gain, place: float, color: str, theme: Theme, *, uprig
     if gain.seeds and mean.n >= ENOUGH_SEEDS:
         put([mean.low, mean.high], [place] * 2, lw=5, alpha=0.35, solid_capstyle="butt")
     if gain.seeds:
-        face = color if mean.n >= ENOUGH_SEEDS else theme.paper
+        face = color if mean.n >= ENOUGH_SEEDS else theme.PAPER
         put([centre], [place], marker="o", ms=7, mec=color, mew=1.6, mfc=face, zorder=4)
     else:
         put([centre], [place], marker="d" if mean.n == 1 else "|", ms=7 if mean.n == 1 else 11, mew=2, zorder=4)

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from figures import theme
 from figures.live.toy import CLASSES, COLORS, losses
 from figures.publish import Published, publish
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.losses import standardize
 from paper.toy import TOY
 
@@ -33,10 +34,10 @@ def rows(*, standardized: bool) -> dict[str, np.ndarray]:
 def picture(folder: Path | str) -> Published:
     """Two panels, one above the other: logits, and Z-scores; with the loss of each student."""
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(5.0, 5.8)
         for ax, on in zip(fig.subplots(2, 1), (False, True), strict=True):
-            panel(ax, theme, standardized=on)
+            panel(ax, standardized=on)
         return fig
 
     data = [
@@ -59,7 +60,7 @@ def picture(folder: Path | str) -> Published:
     )
 
 
-def panel(ax: Axes, theme: Theme, *, standardized: bool) -> None:
+def panel(ax: Axes, *, standardized: bool) -> None:
     """Dots on a line a network, and a line a class."""
     found, loss = rows(standardized=standardized), losses(standardized=standardized)
     order = np.argsort(found["teacher"])
@@ -67,31 +68,31 @@ def panel(ax: Axes, theme: Theme, *, standardized: bool) -> None:
     for place in order:
         xs = [found[name][place] for name in HEIGHTS]
         crossing = CLASSES[place] in ("dog", "bird")
-        ax.plot(xs, list(HEIGHTS.values()), color=theme.ink if crossing else theme.muted, lw=1.3 if crossing else 0.7,
+        ax.plot(xs, list(HEIGHTS.values()), color=theme.INK if crossing else theme.MUTED, lw=1.3 if crossing else 0.7,
                 alpha=0.75, zorder=1)  # fmt: skip
     right = high + 0.1 * (high - low)
     for name, height in HEIGHTS.items():
-        color = COLORS[name][theme.name]
-        ax.axhline(height, color=theme.grid, lw=1, zorder=0)
+        color = COLORS[name]
+        ax.axhline(height, color=theme.GRID, lw=1, zorder=0)
         ax.scatter(found[name], [height] * len(CLASSES), s=70, color=color, zorder=2, clip_on=False)
         ax.text(low - 0.08 * (high - low), height, NAMES[name], color=color, size=SIZE, weight="bold", ha="right",
                 va="center")  # fmt: skip
         if name == "teacher":
             for spot, label in zip(found[name], CLASSES, strict=True):
-                write(ax, label, float(spot), height, -9, theme.ink, theme)
+                write(ax, label, float(spot), height, -9, theme.INK)
             continue
         best = name == min(loss, key=lambda student: loss[student])
-        ax.text(right, height, f"loss {abs(loss[name]):.2f}" + ("\npreferred" if best else ""), color=theme.ink,
+        ax.text(right, height, f"loss {abs(loss[name]):.2f}" + ("\npreferred" if best else ""), color=theme.INK,
                 size=SIZE, ha="left", va="center", weight="bold" if best else "normal")  # fmt: skip
         spot, label = max(zip(found[name], CLASSES, strict=True))
-        write(ax, f"“{label}”", float(spot), height, 9 if height > 1 else -9, color, theme)
+        write(ax, f"“{label}”", float(spot), height, 9 if height > 1 else -9, color)
     ax.set_title("Z-scores: relations alone" if standardized else "Logits: relations and size", size=SIZE + 1)
     ax.set(ylim=(-0.5, 2.5), xlim=(low - 0.1 * (high - low), right), yticks=[], xticks=[])
     ax.spines[:].set_visible(False)
 
 
-def write(ax: Axes, text: str, x: float, y: float, points: float, color: str, theme: Theme) -> None:
+def write(ax: Axes, text: str, x: float, y: float, points: float, color: str) -> None:
     """A word above or below a dot, legible where lines pass behind it."""
-    halo = [withStroke(linewidth=4, foreground=theme.paper)]
+    halo = [withStroke(linewidth=4, foreground=theme.PAPER)]
     ax.annotate(text, (x, y), (0, points), textcoords="offset points", ha="center", size=SIZE - 1, color=color,
                 va="bottom" if points > 0 else "top", path_effects=halo, zorder=3)  # fmt: skip

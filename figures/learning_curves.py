@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Look, Theme
+from figures.theme import Look
 from figures.theme import figure as canvas
 from paper.members import LITERATURE, label, order, pairs
 from paper.statistics import accuracies
@@ -55,10 +56,10 @@ def figure(
     alone = "alone" if "alone" in members else None
     settings = {m: record["members"][m] for m in members}
 
-    def look(member: str, theme: Theme) -> Look:
+    def look(member: str) -> Look:
         return theme.look(member, method=settings[member]["method"], standardize=settings[member]["standardize"])
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         count = len(shown) + bool(heated)
         fig = canvas(2.8 * -(-count // 2) + 0.1) if count > 1 else canvas(3.2)
         axes = fig.subplots(-(-count // 2), min(count, 2), squeeze=False).ravel()
@@ -73,7 +74,7 @@ def figure(
                 ax.annotate(text, (1, teacher["test_accuracy"]), (0, 2), textcoords="offset points", fontsize=8)
             drawn = [alone, *group] if alone and alone not in group else list(group)
             for member in drawn:
-                _curve(ax, data[data["member"] == member], "test_accuracy", look(member, theme), mark=True)
+                _curve(ax, data[data["member"] == member], "test_accuracy", look(member), mark=True)
             span = max(high - low, 1.0)
             ax.set_ylim(low - 0.05 * span, high + 0.1 * span)
             if ax.get_subplotspec().is_first_col():
@@ -82,7 +83,7 @@ def figure(
         if heated:
             ax = axes[len(shown)]
             for member in heated:
-                _curve(ax, data[data["member"] == member], "temperature", look(member, theme), mark=False)
+                _curve(ax, data[data["member"] == member], "temperature", look(member), mark=False)
             ax.set_ylabel("learned temperature")
             ax.set_ylim(bottom=0)
             _finish(ax)

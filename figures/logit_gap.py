@@ -11,10 +11,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from figures import theme
 from figures.logit_range import superclass_ticks
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import Theme, figure, is_narrow
+from figures.theme import figure, is_narrow
 from paper.logits import gap_matrix, gap_statistics
 from paper.members import label
 
@@ -52,7 +53,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
     # Long names of superclasses stand at the left alone, and each method has two lines of panels.
     long = max(map(len, teacher.superclass_names)) > SHORT
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         # Panels of one range stay neighbours, also where they stand below one another.
         lines, columns = (4, 1) if long and is_narrow() else (2, 2) if long else (1, 4)
         fig = figure((2.8 * lines if long else 2.12) * len(methods) + 0.3)
@@ -63,14 +64,14 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
                 pictures = line[2 * side : 2 * side + 2]
                 for ax, member in zip(pictures, pair, strict=True):
                     matrix = gaps[member, kind][np.ix_(order, order)]
-                    ax.set_facecolor(theme.grid)  # of rows that are missing
-                    ax.imshow(matrix, cmap=theme.heat, norm=norm, interpolation="none")
-                    ax.set_title(f"{networks.look(member, theme).label}, {kind}", fontsize=8.5)
+                    ax.set_facecolor(theme.GRID)  # of rows that are missing
+                    ax.imshow(matrix, cmap=theme.HEAT, norm=norm, interpolation="none")
+                    ax.set_title(f"{networks.look(member).label}, {kind}", fontsize=8.5)
                     mean, largest = numbers[member, kind]
                     ax.set_xlabel(f"mean {mean:.3f}, max {largest:.2f}", fontsize=8.5)
-                    _frame(ax, networks, theme)
+                    _frame(ax, networks)
                 bar = fig.colorbar(
-                    ScalarMappable(norm, theme.heat), ax=list(pictures), fraction=0.05, pad=0.02, aspect=22, shrink=0.8
+                    ScalarMappable(norm, theme.HEAT), ax=list(pictures), fraction=0.05, pad=0.02, aspect=22, shrink=0.8
                 )
                 bar.outline.set_visible(False)
                 bar.ax.tick_params(labelsize=7.5, length=2)
@@ -113,10 +114,10 @@ def _top(matrices: list[np.ndarray]) -> float:
     return max(float(np.nanmax(m)) for m in matrices) or 1.0
 
 
-def _frame(ax: Axes, networks: Networks, theme: Theme) -> None:
+def _frame(ax: Axes, networks: Networks) -> None:
     superclass_ticks(ax, networks.teacher, "x")
     superclass_ticks(ax, networks.teacher, "y")
     ax.tick_params(which="both", labelsize=6.5, pad=1.5)
     ax.tick_params(which="major", length=2)
     for side in ax.spines.values():
-        side.set(visible=True, color=theme.grid, linewidth=0.8)
+        side.set(visible=True, color=theme.GRID, linewidth=0.8)

@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import ndimage, stats
 
+from figures import theme
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import Look, Theme, figure, is_narrow, note
+from figures.theme import Look, figure, is_narrow, note
 from lskd.evidence import Evidence
 from paper.logits import z_scores
 from paper.members import SUFFIX, label
@@ -69,13 +70,13 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     ]
     order = np.argsort(teacher.superclass, kind="stable")
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(5.6)
         axes = fig.subplots(len(panels), 1, sharex=True)
         raw = [v for _, kind, *values in panels if kind == "raw logits" for v in values]
         for ax, (member, kind, of_teacher, of_student) in zip(axes, panels, strict=True):
-            looks = networks.look("teacher", theme), networks.look(member, theme)
-            _draw_bars(ax, of_teacher[order], of_student[order], looks, theme)
+            looks = networks.look("teacher"), networks.look(member)
+            _draw_bars(ax, of_teacher[order], of_student[order], looks)
             shown = raw if kind == "raw logits" else [of_teacher, of_student]
             low, high = min(v.min() for v in shown), max(v.max() for v in shown)
             ax.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
@@ -83,7 +84,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             ax.set_title(f"{looks[1].label}, {kind}", pad=25 if is_narrow() else None)
             ax.set_ylabel("logit" if kind == "raw logits" else "Z-score")
             at = int(np.flatnonzero(order == target)[0])
-            ax.plot([at], [1.0], "v", color=theme.ink, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)
+            ax.plot([at], [1.0], "v", color=theme.INK, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)
             at_top = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)} if is_narrow() else {
                 "loc": "upper right", "bbox_to_anchor": (1.0, 1.22)}  # fmt: skip
             legend = ax.legend(**at_top, ncols=2, handlelength=1.2)
@@ -121,19 +122,17 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     )
 
 
-def _draw_bars(
-    ax: Axes, of_teacher: np.ndarray, of_student: np.ndarray, looks: tuple[Look, Look], theme: Theme
-) -> None:
+def _draw_bars(ax: Axes, of_teacher: np.ndarray, of_student: np.ndarray, looks: tuple[Look, Look]) -> None:
     edges = np.arange(len(of_teacher) + 1) - 0.5
     name = f"{looks[0].label}, σ = {of_teacher.std():.3g}"
-    ax.stairs(of_teacher, edges, fill=True, label=name, color=theme.muted, alpha=0.38, lw=0)
+    ax.stairs(of_teacher, edges, fill=True, label=name, color=theme.MUTED, alpha=0.38, lw=0)
     # The student's bars are half as wide and stand in front, so that both ends stay visible.
     inner = np.sort(np.concatenate([edges[:-1] + 0.25, edges[:-1] + 0.75]))
     heights = np.zeros(len(inner) - 1)
     heights[::2] = of_student
     name = looks[1].label
     ax.stairs(heights, inner, fill=True, color=looks[1].color, lw=0, label=f"{name}, σ = {of_student.std():.3g}")
-    ax.axhline(0, color=theme.muted, lw=0.7)
+    ax.axhline(0, color=theme.MUTED, lw=0.7)
     ax.set_xlim(-1, len(of_teacher))
 
 
@@ -154,23 +153,23 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
     columns = [("logit_std", "standard deviation of logits"), ("logit_range", "range of logits (largest − smallest)")]
     packs = networks.packs
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(0.47 * len(packs) + 0.95)
         axes = fig.subplots(1, 2, sharey=True)
         for ax, (field, name) in zip(axes, columns, strict=True):
             ends = max(float(np.quantile(getattr(p, field), 0.999)) for p in packs.values()) * 1.02
             for place, (member, pack) in enumerate(packs.items()):
                 values = getattr(pack, field).astype(np.float64)
-                _ridge(ax, values, -place, networks.look(member, theme), ends, theme.paper)
+                _ridge(ax, values, -place, networks.look(member), ends, theme.PAPER)
                 text = f"{values.mean():.2f}"
                 ax.text(1.0, -place + 0.12, text, transform=ax.get_yaxis_transform(), ha="right", fontsize=8.5)
             mean = float(getattr(networks.teacher, field).mean())
-            ax.axvline(mean, color=theme.muted, lw=0.9, ls=(0, (1, 2)), zorder=0)
+            ax.axvline(mean, color=theme.MUTED, lw=0.9, ls=(0, (1, 2)), zorder=0)
             ax.set(xlim=(0, ends * 1.17), ylim=(-len(packs) + 0.75, 0.98), xlabel=name)
             ax.tick_params(axis="y", length=0)
             ax.spines["left"].set_visible(False)
-            ax.text(1.0, 1.0, "mean", transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color=theme.muted)
-        labels = [networks.look(m, theme).label for m in packs]
+            ax.text(1.0, 1.0, "mean", transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color=theme.MUTED)
+        labels = [networks.look(m).label for m in packs]
         axes[0].set_yticks([-i + 0.22 for i in range(len(packs))], labels=labels, fontsize=9)
         return fig
 
@@ -222,19 +221,19 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
     shown = ["teacher", *(m for pair in pairs for m in pair)]
     constant = math.sqrt(1 - 1 / len(networks.teacher.class_names))
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(3.35)
         axes = np.atleast_1d(fig.subplots(1, len(pairs), sharex=True, sharey=True))
         grid = _Grid([networks.packs[m] for m in shown])
         for ax, pair in zip(axes, pairs, strict=True):
             for member in ("teacher", *pair):
-                _contours(ax, grid, networks.packs[member], networks.look(member, theme))
-            ax.axhline(constant, color=theme.ink, lw=1.0, ls=(0, (1, 1.5)))
+                _contours(ax, grid, networks.packs[member], networks.look(member))
+            ax.axhline(constant, color=theme.INK, lw=1.0, ls=(0, (1, 1.5)))
             ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.5, columnspacing=1.2)
             ax.set_xlabel("mean of logits")
         axes[0].set(xlim=grid.x[[0, -1]], ylim=(0, grid.y[-1]), ylabel="standard deviation of logits")
         below = 0.97 * constant / grid.y[-1]
-        note(axes[-1], f"any network, standardised: {constant:.3f}", theme, x=1.0, y=below, ha="right")
+        note(axes[-1], f"any network, standardised: {constant:.3f}", x=1.0, y=below, ha="right")
         return fig
 
     rows = [

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.files import atomic_write
 from lskd.models import list_models, model_info
 from paper import published
@@ -61,15 +62,15 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
     at = {row["name"]: row for row in shown.to_dict("records")}
     joined = pairs(at)
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(4.6)
         ax = fig.subplots()
         for teacher, student in joined:
             ends = at[teacher], at[student]
             ax.plot(
-                [e["multiply_adds"] for e in ends], [e["accuracy"] for e in ends], color=theme.grid, lw=1.2, zorder=1
+                [e["multiply_adds"] for e in ends], [e["accuracy"] for e in ends], color=theme.GRID, lw=1.2, zorder=1
             )
-        halo = [withStroke(linewidth=2.5, foreground=theme.paper)]
+        halo = [withStroke(linewidth=2.5, foreground=theme.PAPER)]
         for name, row in at.items():
             marker, hue = FAMILIES[row["family"]]
             color = theme.look(hue).color
@@ -77,7 +78,7 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
             ax.scatter(row["multiply_adds"], row["accuracy"], s=area, marker=marker, color=color, alpha=0.75, lw=0)
             x, y = BESIDE.get(name, (7, -3))
             ax.annotate(name, (row["multiply_adds"], row["accuracy"]), (x, y), textcoords="offset points", size=8,
-                        color=theme.ink, ha="right" if x < 0 else "left", path_effects=halo, zorder=3)  # fmt: skip
+                        color=theme.INK, ha="right" if x < 0 else "left", path_effects=halo, zorder=3)  # fmt: skip
         ax.set(xscale="log", xlabel="multiply-adds of one image", ylabel="test accuracy [%], trained alone (published)")
         ax.set_xlim(shown["multiply_adds"].min() / 1.6, shown["multiply_adds"].max() * 1.8)
         ax.grid(axis="y")

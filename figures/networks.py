@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from figures.theme import Look, Theme
+from figures import theme
+from figures.theme import Look
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
@@ -57,7 +58,7 @@ class Networks:
         """Files of some members' packs, of all when none is named."""
         return [self.files[name] for name in members or self.packs]
 
-    def look(self, member: str, theme: Theme) -> Look:
+    def look(self, member: str) -> Look:
         meta = self.packs[member].meta
         return theme.look(member, method=meta.get("method", ""), standardize=meta.get("standardize"))
 

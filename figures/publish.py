@@ -1,4 +1,7 @@
-"""Write a figure once for light and once for dark pages, with its data and its origin, and show both as one.
+"""Write a figure for light and dark pages, with its data and its origin, and show it.
+
+One file serves both: it is drawn in the colours of light pages, and where it is asked for as ``NAME.svg#dark`` a rule a
+colour, at its end, makes it a picture for dark ones. Programs that know no such rules show the light one.
 
 Equal inputs give equal bytes: no dates, no random identifiers, numbers of drawn paths rounded.
 """
@@ -24,7 +27,7 @@ from PIL import Image
 
 import lskd
 from figures import fingerprint
-from figures.theme import THEMES, Theme, narrow
+from figures.theme import dark, narrow, settings
 from lskd.files import atomic_write, sha256_file, write_json
 
 __all__ = ["Published", "publish"]
@@ -43,10 +46,9 @@ color:var(--pst-color-text-base,inherit)!important}
 @media(max-width:640px){.lskd-figure img{min-width:600px}}
 html[data-theme=dark] .bd-content div.cell_output .text_html:has(.lskd-figure){background:none!important;
 color:inherit!important;padding:0!important}
-html[data-theme=dark] .lskd-figure img.lskd-light,body[data-jp-theme-light=false] .lskd-figure img.lskd-light,
-body.vscode-dark .lskd-figure img.lskd-light{display:none!important}
-html[data-theme=dark] .lskd-figure img.lskd-dark,body[data-jp-theme-light=false] .lskd-figure img.lskd-dark,
-body.vscode-dark .lskd-figure img.lskd-dark{display:block!important}
+.lskd-figure img.lskd-dark,:is(body[data-jp-theme-light=false],body.vscode-dark) .lskd-figure img.lskd-light{
+display:none}
+:is(body[data-jp-theme-light=false],body.vscode-dark) .lskd-figure img.lskd-dark{display:block}
 """.replace("\n", "")
 
 
@@ -62,31 +64,33 @@ class Published:
 
     @property
     def paths(self) -> list[Path]:
-        """Light SVG, dark SVG, CSV, sidecar, and both SVGs for a narrow column."""
-        ends = (".svg", "-dark.svg", ".csv", ".json", "-narrow.svg", "-narrow-dark.svg")
-        return [self.folder / f"{self.name}{end}" for end in ends]
+        """SVG, CSV, sidecar, and the SVG for a narrow column."""
+        return [self.folder / f"{self.name}{end}" for end in (".svg", ".csv", ".json", "-narrow.svg")]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.to_html(), "text/plain": f"Figure {self.name}: {self.alt}"}
 
     def to_html(self) -> str:
-        """One ``<figure>`` that needs no other file: both variants, alternative text, caption, data."""
-        light, dark, data, *_ = self.paths
-        alt, identity = html.escape(self.alt, quote=True), html.escape(self.name, quote=True)
-        shown = identity.replace("_", " ")
-        pictures = "".join(
-            f'<img class="lskd-{kind} dark-light" alt="{alt}" src="{_uri(path)}"{hidden}>'
-            for kind, path, hidden in (("light", light, ""), ("dark", dark, ' style="display:none"'))
-        )
+        """One ``<figure>`` that needs no other file: the picture for both kinds of pages, its words and its data."""
+        picture, data, *_ = self.paths
+        identity, shown = html.escape(self.name, quote=True), _images(_uri(picture), self.alt)
         return (
-            f'<figure class="lskd-figure" id="figure-{identity}"><style>{STYLE}</style>'
-            f'<div class="lskd-sheet" role="group" aria-label="Figure {shown}" tabindex="0">{pictures}</div>'
-            f"<figcaption>{self.caption} {_download(data)}</figcaption></figure>"
+            f'<figure class="lskd-figure" id="figure-{identity}"><style>{STYLE}</style><div class="lskd-sheet" '
+            f'role="group" aria-label="Figure {identity.replace("_", " ")}" tabindex="0">{shown}'
+            f"</div><figcaption>{self.caption} {_download(data)}</figcaption></figure>"
         )
+
+
+def _images(address: str, alt: str) -> str:
+    """A picture that :func:`publish` wrote, HTML: as it is for light pages, and as it is for dark ones."""
+    return "".join(
+        f'<img class="lskd-{kind} dark-light" alt="{html.escape(alt, quote=True)}" src="{address}{end}">'
+        for kind, end in (("light", ""), ("dark", "#dark"))
+    )
 
 
 def publish(
-    draw: Callable[[Theme], Figure],
+    draw: Callable[[], Figure],
     name: str,
     *,
     folder: Path | str,
@@ -97,12 +101,10 @@ def publish(
     n: int | None = None,
     module: str | None = None,
 ) -> Published:
-    """Draw for every theme and write ``NAME.svg``, ``NAME-dark.svg``, ``NAME.csv`` and the sidecar ``NAME.json``.
-
-    ``NAME-narrow.svg`` and ``NAME-narrow-dark.svg`` are the same for telephones; the book shows them there.
+    """Draw, and write ``NAME.svg``, ``NAME-narrow.svg`` for telephones, ``NAME.csv`` and the sidecar ``NAME.json``.
 
     Args:
-        draw: makes the figure in the colours of the theme it is given.
+        draw: makes the figure, in colours of :mod:`figures.theme`.
         name: of the files, and the figure's anchor on a page.
         folder: where they go; made when missing.
         alt: what a reader who cannot see the picture needs to know, plain text.
@@ -114,20 +116,17 @@ def publish(
 
     Raises:
         FileNotFoundError: an input does not exist.
-        ValueError: the figure has no alternative text or no caption.
+        ValueError: the figure has no alternative text or no caption, or a colour without a twin for dark pages.
     """
     if not alt.strip() or not caption.strip():
         raise ValueError(f"figure {name}: alt text and caption are both needed")
     published = Published(name, Path(folder), " ".join(alt.split()), " ".join(caption.split()), n)
     origin = [{"file": _shown(path), "sha256": sha256_file(path)} for path in inputs]
-    svgs = [_svg(draw, theme) for theme in THEMES]
-    table = data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    light, dark, csv, sidecar, *slim = published.paths
+    wide, csv, sidecar, slim = published.paths
+    atomic_write(wide, _svg(draw))
     with narrow():
-        svgs += [_svg(draw, theme) for theme in THEMES]
-    pictures = (light, dark, *slim)
-    for path, content in (*zip(pictures, svgs, strict=True), (csv, table)):
-        atomic_write(path, content)
+        atomic_write(slim, _svg(draw))
+    atomic_write(csv, data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_json(
         sidecar,
         {
@@ -136,7 +135,7 @@ def publish(
             "caption": published.caption,
             "n": n,
             "inputs": origin,
-            "files": {path.name: sha256_file(path) for path in (*pictures, csv)},
+            "files": {path.name: sha256_file(path) for path in (wide, slim, csv)},
             "source_digest": fingerprint.digest(fingerprint.closure(module or draw.__module__)),
             "versions": {m.__name__: m.__version__ for m in (lskd, matplotlib, np, pd)},
         },
@@ -144,14 +143,14 @@ def publish(
     return published
 
 
-def _svg(draw: Callable[[Theme], Figure], theme: Theme) -> str:
-    with theme.context():
+def _svg(draw: Callable[[], Figure]) -> str:
+    with settings():
         buffer = io.BytesIO()
         # "tight" so that no title is cut at the picture's edge
-        draw(theme).savefig(
+        draw().savefig(
             buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.05
         )
-    return _compact(buffer.getvalue().decode("utf-8"))
+    return _for_both(_compact(buffer.getvalue().decode("utf-8")))
 
 
 def _compact(svg: str) -> str:
@@ -161,23 +160,46 @@ def _compact(svg: str) -> str:
         return re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), match[0])
 
     svg = re.sub(r' d="[^"]*"', rounded, svg)
-    svg = re.sub(r"(?<=data:image/png;base64,)[^\"]*", lambda m: _indexed(m[0]), svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return re.sub(r"\s*\n\s*", "\n", svg)
 
 
-def _indexed(picture: str) -> str:
-    """A base64 PNG with a palette of at most 256 colours: the same picture when it has no more, else very near."""
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
-    pixels = np.asarray(image).reshape(-1, 4)
+def _for_both(svg: str) -> str:
+    """The picture with its colours on dark pages; those that are the same on both need no rule."""
+    drawn = sorted({(key, color) for key, color in re.findall(r"\b(fill|stroke): (#[0-9a-f]{6})", svg)})
+    rules = "".join(
+        f'svg:target [style*="{key}: {color}"]{{{key}:{dark(color)}!important}}'
+        for key, color in drawn
+        if dark(color) != color
+    )
+    svg = re.sub(r'<image [^>]*base64,([^"]*)"[^>]*>', lambda m: _pixels(m[0], m[1]), svg)
+    style = f"<style>{rules}svg:target .dark{{display:inline}}</style>"
+    return svg.replace("<svg ", '<svg id="dark" ', 1).replace("</svg>", f"{style}</svg>")
+
+
+def _pixels(image: str, content: str) -> str:
+    """An ``<image>`` of few colours as an indexed PNG; where all are a scale's, another for dark pages covers it."""
+    found = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA")
+    pixels = np.asarray(found).reshape(-1, 4)
     colors, index = np.unique(pixels, axis=0, return_inverse=True)
-    if len(colors) <= 256:
-        small = Image.fromarray(index.reshape(image.height, image.width).astype(np.uint8), "P")
-        small.putpalette(colors.astype(np.uint8).tobytes(), "RGBA")
-    else:
-        small = image.quantize(256, method=Image.Quantize.FASTOCTREE)
+    if len(colors) > 256:
+        return image.replace(content, _png(found.quantize(256, method=Image.Quantize.FASTOCTREE)))
+    small = Image.fromarray(index.reshape(found.height, found.width).astype(np.uint8), "P")
+    small.putpalette(colors.astype(np.uint8).tobytes(), "RGBA")
+    light = image.replace(content, _png(small))
+    try:
+        shown = [(*bytes.fromhex(dark(f"#{bytes(c[:3]).hex()}")[1:]), c[3]) if c[3] else c for c in colors]
+    except ValueError:  # a photograph
+        return light
+    small.putpalette(np.array(shown, dtype=np.uint8).tobytes(), "RGBA")
+    return light + re.sub(r' id="[^"]*"', "", image.replace(content, _png(small))).replace(
+        "<image ", '<image class="dark" display="none" '
+    )
+
+
+def _png(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

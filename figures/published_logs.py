@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from figures.theme import Theme
 from figures.theme import figure as canvas
 from lskd.errors import LskdError, nearest
 from paper import published
@@ -208,7 +208,7 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
     data = runs()
     labels = [f"{t} → {s}" for t, s in PAIRS]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = canvas(5.0)
         axes = fig.subplots(1, len(METHODS), sharey=True, sharex=True)
         for ax, method in zip(axes, METHODS, strict=True):
@@ -219,22 +219,22 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
                 y = -labels.index(row["pair"]) + (0.2 * (3 - 2 * row["run"]) if several else 0)
                 best, last, reported = (row[k] - row["mean"] for k in ("best", "last", "reported"))
                 ax.plot([-2 * row["sd"], 2 * row["sd"]], [y, y], color=look.color, lw=5, alpha=0.3)
-                ax.plot(last, y, "o", ms=4.2, mfc=theme.paper, mec=look.color, mew=1.1)
+                ax.plot(last, y, "o", ms=4.2, mfc=theme.PAPER, mec=look.color, mew=1.1)
                 ax.plot(best, y, marker=">", ls="none", ms=5, color=look.color)
-                ax.plot(reported, y, marker="|", ls="none", ms=9, mew=1.6, color=theme.ink)
+                ax.plot(reported, y, marker="|", ls="none", ms=9, mew=1.6, color=theme.INK)
             ax.set_title(look.label)
-            ax.axvline(0, color=theme.muted, lw=0.8)
+            ax.axvline(0, color=theme.MUTED, lw=0.8)
             ax.grid(axis="x")
             ax.tick_params(axis="y", length=0)
             ax.spines["left"].set_visible(False)
         axes[0].set_yticks([-i for i in range(len(labels))], labels=labels)
         axes[0].set_ylim(-len(labels) + 0.4, 0.6)
-        shape: dict[str, Any] = {"color": theme.ink, "ls": "none"}
+        shape: dict[str, Any] = {"color": theme.INK, "ls": "none"}
         marks = [
-            Line2D([], [], **shape, marker="o", ms=4.2, mfc=theme.paper, label="last epoch"),
+            Line2D([], [], **shape, marker="o", ms=4.2, mfc=theme.PAPER, label="last epoch"),
             Line2D([], [], **shape, marker=">", ms=5, label="best epoch"),
             Line2D([], [], **shape, marker="|", ms=9, mew=1.6, label="reported"),
-            Line2D([], [], color=theme.ink, lw=5, alpha=0.3, label="± 2 sd of the last ten epochs"),
+            Line2D([], [], color=theme.INK, lw=5, alpha=0.3, label="± 2 sd of the last ten epochs"),
         ]
         fig.legend(handles=marks, loc="outside upper right", ncols=4, handletextpad=0.4, columnspacing=1.5)
         fig.supxlabel("test accuracy minus its mean over the last ten epochs [points]", fontsize=9)
@@ -275,21 +275,21 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
         raise LskdError(f"no released log of {pair!r}; did you mean {nearest(pair, data['pair'].unique())[0]!r}?")
     chosen = data[data["pair"] == pair]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = canvas(5.0)
         for ax, method in zip(fig.subplots(2, 2, sharey=True).ravel(), METHODS, strict=True):
             look = theme.look(f"{method}_ls", method=method, standardize=True)
             mine = data[data["method"] == method]
             for _, run in mine.groupby(["pair", "run"], sort=False):
                 strong = run["pair"].iloc[0] == pair
-                style = {"color": look.color, "lw": 1.4, "zorder": 3} if strong else {"color": theme.muted, "lw": 0.45}
+                style = {"color": look.color, "lw": 1.4, "zorder": 3} if strong else {"color": theme.MUTED, "lw": 0.45}
                 shown = run if strong else run.iloc[::3]  # of thin grey lines a third is enough, and a third as large
                 ax.plot(shown["epoch"], shown["test_acc"], alpha=1 if strong else 0.55, **style)
             count = mine.groupby(["pair", "run"]).ngroups
             missing = "" if (chosen["method"] == method).any() else "; no log of this pair"
             ax.set_title(f"{look.label}: {count} runs{missing}")
             for decay in DECAYS:
-                ax.axvline(decay, color=theme.grid, lw=0.8, zorder=0)
+                ax.axvline(decay, color=theme.GRID, lw=0.8, zorder=0)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
             ax.set_xlim(0, mine["epoch"].max() + 2)
             ax.set_ylim(40, 80)
@@ -324,38 +324,38 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
     low, high = f"{learned.min():.1f}", f"{learned.max():.1f}"
     settled = f"{float(low):g}" if low == high else f"{low} to {high}"
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = canvas(5.4)
         (a, b), (c, d) = fig.subplots(2, 2)
         kd, mlkd, ctkd = (theme.look(f"{m}_ls", method=m, standardize=True).color for m in ("kd", "mlkd", "ctkd"))
-        _loss(a, "kd", ("wrn_40_2", "resnet8x4"), color=theme.muted, lw=1.0)
+        _loss(a, "kd", ("wrn_40_2", "resnet8x4"), color=theme.MUTED, lw=1.0)
         _loss(a, "kd", ("resnet32x4", "resnet8x4"), color=kd)
         a.set(title="KD + LS: the loss halves, twice", ylim=(0, 8), xlim=(0, 258), ylabel="training loss")
         for pair in PAIRS:
             weight_one = pair in (("ResNet50", "MobileNetV2"), ("resnet32x4", "ShuffleV2"))
-            _loss(b, "kd", pair, color=kd if weight_one else theme.muted, lw=1.7 if weight_one else 0.7)
+            _loss(b, "kd", pair, color=kd if weight_one else theme.MUTED, lw=1.7 if weight_one else 0.7)
         b.set(title="KD + LS: a loss too small for its weight", yscale="log", xlim=(0, 242), ylabel="training loss")
-        _loss(c, "mlkd", ("vgg13", "MobileNetV2"), color=theme.muted, lw=1.0)
+        _loss(c, "mlkd", ("vgg13", "MobileNetV2"), color=theme.MUTED, lw=1.0)
         _loss(c, "mlkd", ("ResNet50", "MobileNetV2"), color=mlkd)
         c.set(title="MLKD + LS: the loss jumps back", xlim=(0, 240), xlabel="epoch", ylabel="training loss")
         for ax, x, y, text, color in (
             (a, 25, 5.5, "resnet32x4 → resnet8x4", kd),
-            (a, 25, 2.7, "wrn_40_2 → resnet8x4", theme.muted),
+            (a, 25, 2.7, "wrn_40_2 → resnet8x4", theme.MUTED),
             (a, 156, 2.7, "epoch 150", kd),
             (a, 213, 0.85, "epoch 210", kd),
-            (b, 25, 7.5, "all others, weights 9 and 12", theme.muted),
+            (b, 25, 7.5, "all others, weights 9 and 12", theme.MUTED),
             (b, 22, 0.83, "ResNet50 → MobileNetV2, weight 1", kd),
             (b, 3, 0.125, "resnet32x4 → ShuffleV2, weight “9”", kd),
             (c, 95, 25.0, "ResNet50 → MobileNetV2", mlkd),
-            (c, 142, 21.0, "vgg13 → MobileNetV2", theme.muted),
+            (c, 142, 21.0, "vgg13 → MobileNetV2", theme.MUTED),
         ):
             ax.text(x, y, text, color=color, fontsize=8)
         for _, run in data[data["method"] == "ctkd"].groupby(["pair", "run"], sort=False):
             d.plot(run["epoch"][:12], run["ctkd_temperature"][:12], color=ctkd, lw=0.9, alpha=0.7)
-        d.axhline(2, color=theme.muted, lw=0.9)
-        d.axhline(1, color=theme.muted, lw=0.9, ls=(0, (3, 2)))
-        d.text(12, 2.12, f"{settled}: where all {len(learned)} runs settle", fontsize=8, ha="right", color=theme.ink)
-        d.text(12, 1.06, "1: where the released script starts its range", fontsize=8, ha="right", color=theme.ink)
+        d.axhline(2, color=theme.MUTED, lw=0.9)
+        d.axhline(1, color=theme.MUTED, lw=0.9, ls=(0, (3, 2)))
+        d.text(12, 2.12, f"{settled}: where all {len(learned)} runs settle", fontsize=8, ha="right", color=theme.INK)
+        d.text(12, 1.06, "1: where the released script starts its range", fontsize=8, ha="right", color=theme.INK)
         d.set(title="CTKD + LS: temperatures", yscale="log", xlabel="epoch", ylabel="learned temperature")
         d.set_yticks([1, 2, 5, 10, 20, 30], labels=["1", "2", "5", "10", "20", "30"])
         d.minorticks_off()

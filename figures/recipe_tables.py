@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
@@ -214,13 +215,13 @@ def dots(
     lines = list(dict.fromkeys(_line(entry, entries) for entry in entries))
     kinds = list(dict.fromkeys(frame["kind"]))
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(0.9 + 0.3 * len(lines))
         ax = fig.subplots()
         for kind in kinds:
             part = frame[frame["kind"] == kind]
             look = MARKS[kind]
-            color = theme.muted if look["muted"] else theme.look("kd_ls").color
+            color = theme.MUTED if look["muted"] else theme.look("kd_ls").color
             ax.plot(
                 part["value"], [lines.index(line) for line in part["line"]], linestyle="none", marker=look["marker"],
                 markersize=look["size"], markeredgecolor=color, markeredgewidth=1.3,

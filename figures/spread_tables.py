@@ -9,7 +9,6 @@ import torch
 
 from figures.networks import Networks
 from figures.table import Table
-from figures.theme import LIGHT
 from lskd.losses import kd_loss
 from paper.theory import best_spread, largest_probability
 
@@ -54,7 +53,7 @@ def spread_table(networks: Networks, *, temperature: float) -> Table:
     """Each student's plain loss as it is, at its best spread, and between Z-scores."""
     rows = [
         [
-            networks.look(name, LIGHT).label,
+            networks.look(name).label,
             *(f"{found.plain:.3f}", f"{found.best:.3f}", _percent(found.share)),
             *(f"{found.factor:.2f}", f"{found.standardised:.3f}"),
         ]
@@ -72,7 +71,7 @@ def spread_text(networks: Networks, *, temperature: float) -> str:
     lines = []
     if pairs := sorted(networks.methods, key=lambda pair: pair[0] != "kd")[:1]:
         (without, with_ls) = (shares[name] for name in pairs[0])
-        a, b = (networks.look(name, LIGHT).label for name in pairs[0])
+        a, b = (networks.look(name).label for name in pairs[0])
         lines.append(
             f"Compare *{a}* with *{b}*. Of what separates the {a} student from its teacher, {_percent(without.share)} "
             f"is size; for the {b} student it is {_percent(with_ls.share)}."

@@ -13,8 +13,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Theme, figure, is_narrow
+from figures.theme import figure, is_narrow
 from lskd.errors import LskdError
 from paper.text import counted, signed
 
@@ -125,7 +126,7 @@ def over_effective_weight(
         ]
     )
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         temperatures = sorted(set(long["temperature"]))
         fig = figure(2.6)
         axes = fig.subplots(1, len(temperatures), sharey=True, squeeze=False)[0]
@@ -177,24 +178,23 @@ def maps(
     low, high = float(accuracy.min()), float(accuracy.max())
     reach = max(float(frame["difference"].abs().max()), 1e-6)
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.7)
         axes = fig.subplots(1, 3, sharey=True)
-        diverging = sns.diverging_palette(30, 245, s=80, l=55, center="dark" if theme.dark else "light", as_cmap=True)
         for ax, key, title in zip(axes, ("without", "with", "difference"), TITLES, strict=True):
             grid = frame.pivot(index="temperature", columns="weight", values=key)
             if key == "difference":
-                look: dict[str, Any] = {"cmap": diverging, "vmin": -reach, "vmax": reach}
+                look: dict[str, Any] = {"cmap": theme.DIVERGING, "vmin": -reach, "vmax": reach}
                 words = grid.map(signed, digits=1)
             else:
-                look = {"cmap": theme.heat, "vmin": low - 0.4 * (high - low), "vmax": high}
+                look = {"cmap": theme.HEAT, "vmin": low - 0.4 * (high - low), "vmax": high}
                 words = grid.map("{:.1f}".format)
             look |= {
                 k: [f"{v:g}" for v in names]
                 for k, names in (("xticklabels", grid.columns), ("yticklabels", grid.index))
             }
             sns.heatmap(grid, ax=ax, annot=words, fmt="", cbar=False, annot_kws={"size": 9}, linewidths=1.5,
-                        linecolor=theme.paper, **look)  # fmt: skip
+                        linecolor=theme.PAPER, **look)  # fmt: skip
             _finish(ax, title, first=is_narrow() or key == "without")
         return fig
 

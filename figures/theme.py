@@ -1,8 +1,9 @@
-"""One look for every figure: a theme for light pages, one for dark pages, and how each method is drawn.
+"""One look for every figure: its colours on light and on dark pages, and how each method is drawn.
 
-Hues are those of Okabe and Ito, told apart with any common colour vision; on dark pages they are lighter.
-Colour is never the only sign: a method also has a marker, and what is standardised is solid and filled while its
-twin without standardisation is dashed, pale or hollow.
+Figures are drawn once, for light pages; :func:`dark` says what each colour is on dark ones, and
+:mod:`figures.publish` writes that into the picture. Hues are those of Okabe and Ito, told apart with any common colour
+vision. Colour is never the only sign: a method also has a marker, and what is standardised is solid and filled while
+its twin without standardisation is dashed, pale or hollow.
 """
 
 from __future__ import annotations
@@ -12,39 +13,48 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, to_rgb
+from matplotlib.colors import Colormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from paper.members import LITERATURE, SUFFIX, label
 
 __all__ = [
-    "DARK",
+    "DIVERGING",
     "FONT",
-    "LIGHT",
+    "GRID",
+    "HEAT",
+    "INK",
+    "MUTED",
     "NARROW",
-    "THEMES",
+    "PAPER",
     "WIDTH",
     "Look",
-    "Theme",
+    "dark",
     "figure",
     "group_colors",
     "is_narrow",
+    "look",
     "narrow",
     "note",
     "own_font",
+    "settings",
 ]
 
 FONT = "DejaVu Sans"  # comes with Matplotlib, see own_font
 WIDTH = 8.2  # inches; a page's column at 96 pixels an inch, so that 9 pt is read as 12 px
 NARROW = 4.1  # the same of a telephone's
 RASTER_DPI = 200  # of dense point layers inside the vector file
+
+PAPER, INK, MUTED, GRID = "#ffffff", "#1f2630", "#626c78", "#e1e5ea"  # PAPER is the page's; figures are transparent
+_DARK = {PAPER: "#14181e", INK: "#dfe4ea", MUTED: "#98a2ae", GRID: "#323a45"}
+_DARK["#262626"] = "#ffffff"  # seaborn's ink on light cells; on dark ones it writes in PAPER
 
 _HUES = {  # (light page, dark page)
     "teacher": ("#2b3440", "#e3e7ec"),
@@ -58,13 +68,50 @@ _OTHER = ("#7a6a00", "#e0c94a")
 _MARKERS = {"teacher": "*", "plain": "X", "kd": "o", "ctkd": "^", "dkd": "s", "mlkd": "D"}
 
 
+def mix(color: str, ground: str, share: float) -> str:
+    """``share`` of a colour on the rest of another."""
+    return to_hex([share * c + (1 - share) * d for c, d in zip(to_rgb(color), to_rgb(ground), strict=True)])
+
+
+def _scale(light: Colormap, dark: Colormap) -> Colormap:
+    """The scale of light pages, with what its colours are on dark ones."""
+    steps = np.arange(light.N)  # as vectors and as pixels, which Matplotlib rounds differently
+    for as_pixels in (False, True):
+        pairs = zip(
+            *(scale(steps, bytes=as_pixels) / (255 if as_pixels else 1) for scale in (light, dark)), strict=True
+        )
+        _DARK.update((to_hex(a), to_hex(b)) for a, b in pairs)
+    return light
+
+
+for _light, _dark in (*_HUES.values(), _OTHER):
+    _DARK |= {_light: _dark, mix(_light, PAPER, 0.3): mix(_dark, _DARK[PAPER], 0.3)}
+# Sequential, perceptually uniform, from the page's own ground (nothing) through reds (much); finer steps are not seen
+# and make the picture twice as large.
+HEAT = _scale(*(sns.color_palette(name, as_cmap=True).resampled(96) for name in ("rocket_r", "rocket")))
+DIVERGING = _scale(*(sns.diverging_palette(30, 245, s=80, l=55, center=c, as_cmap=True) for c in ("light", "dark")))
+GROUPS = [mix(color, PAPER, 0.85) for color in sns.color_palette("colorblind", 10).as_hex()]  # seen on both pages
+_DARK |= {color: color for color in GROUPS}
+
+
+def dark(color: str) -> str:
+    """What a colour of light pages is on dark ones, both ``#rrggbb``.
+
+    Raises:
+        ValueError: the colour is none of the book's.
+    """
+    if color not in _DARK:
+        raise ValueError(f"{color} is no colour of figures/theme.py, which says what it is on dark pages")
+    return _DARK[color]
+
+
 @dataclass(frozen=True)
 class Look:
     """How one network is drawn: ``color`` for lines and edges, ``fill`` for areas."""
 
     label: str
     color: str
-    fill: tuple[float, float, float]
+    fill: str
     marker: str
     linestyle: Any
     filled: bool
@@ -84,111 +131,73 @@ def _line(member: str, family: str, standardize: bool) -> Any:
     return (0, (4, 1.4, 1, 1.4)) if member.endswith(LITERATURE) else (0, (4, 1.6))
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a page. ``paper`` is what a page of this kind looks like; figures stay transparent."""
-
-    name: Literal["light", "dark"]
-    paper: str
-    ink: str
-    muted: str
-    grid: str
-
-    @property
-    def dark(self) -> bool:
-        return self.name == "dark"
-
-    @property
-    def heat(self) -> Colormap:
-        """Sequential, perceptually uniform, from the page's own ground (nothing) through reds (much)."""
-        palette = sns.color_palette("rocket" if self.dark else "rocket_r", as_cmap=True)
-        return palette.resampled(96)  # finer steps are not seen and make the picture twice as large
-
-    def look(self, member: str, *, method: str = "", standardize: bool | None = None) -> Look:
-        """How a member is drawn; names as in :func:`paper.members.label`."""
-        ls = member.endswith(SUFFIX) if standardize is None else standardize
-        family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
-        family = "plain" if family == "alone" else family
-        color = _HUES.get(family, _OTHER)[self.dark]
-        filled = ls or family in ("teacher", "plain")
-        return Look(
-            label=label(member, method=method, standardize=standardize),
-            color=color,
-            fill=to_rgb(color) if filled else mix(color, self.paper, 0.3),
-            marker=_MARKERS.get(family, "P"),
-            linestyle=_line(member, family, ls),
-            filled=filled,
-        )
-
-    @contextmanager
-    def context(self) -> Iterator[None]:
-        """Matplotlib's settings while a figure of this theme is made and written."""
-        settings: dict[Any, Any] = {**mpl.rcParamsDefault, **self._settings()}
-        with mpl.rc_context(settings):
-            yield
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "backend": mpl.rcParams["backend"],
-            "figure.facecolor": "none",
-            "axes.facecolor": "none",
-            "savefig.facecolor": "none",
-            "savefig.dpi": RASTER_DPI,
-            "svg.fonttype": "path",  # no font needs to be on the reader's machine
-            "svg.hashsalt": "lskd",
-            "font.family": FONT,
-            "font.size": 9,
-            "axes.titlesize": 9.5,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.labelsize": 9,
-            "xtick.labelsize": 8,
-            "ytick.labelsize": 8,
-            "legend.fontsize": 8.5,
-            "legend.frameon": False,
-            "text.color": self.ink,
-            "axes.labelcolor": self.ink,
-            "axes.titlecolor": self.ink,
-            "axes.edgecolor": self.muted,
-            "xtick.color": self.muted,
-            "ytick.color": self.muted,
-            "xtick.labelcolor": self.ink,
-            "ytick.labelcolor": self.ink,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.linewidth": 0.8,
-            "xtick.major.width": 0.8,
-            "ytick.major.width": 0.8,
-            "xtick.major.size": 3,
-            "ytick.major.size": 3,
-            "axes.grid": False,
-            "grid.color": self.grid,
-            "grid.linewidth": 0.7,
-            "axes.axisbelow": True,
-            "lines.linewidth": 1.7,
-            "lines.markersize": 5,
-            "figure.constrained_layout.h_pad": 0.05,
-            "figure.constrained_layout.w_pad": 0.05,
-        }
+def look(member: str, *, method: str = "", standardize: bool | None = None) -> Look:
+    """How a member is drawn; names as in :func:`paper.members.label`."""
+    ls = member.endswith(SUFFIX) if standardize is None else standardize
+    family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
+    family = "plain" if family == "alone" else family
+    color = _HUES.get(family, _OTHER)[0]
+    filled = ls or family in ("teacher", "plain")
+    return Look(
+        label=label(member, method=method, standardize=standardize),
+        color=color,
+        fill=color if filled else mix(color, PAPER, 0.3),
+        marker=_MARKERS.get(family, "P"),
+        linestyle=_line(member, family, ls),
+        filled=filled,
+    )
 
 
-LIGHT = Theme("light", paper="#ffffff", ink="#1f2630", muted="#626c78", grid="#e1e5ea")
-DARK = Theme("dark", paper="#14181e", ink="#dfe4ea", muted="#98a2ae", grid="#323a45")
-THEMES = (LIGHT, DARK)
+def settings() -> Any:
+    """Matplotlib's settings while a figure is made and written, a context."""
+    own = {
+        "backend": mpl.rcParams["backend"],
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "savefig.dpi": RASTER_DPI,
+        "svg.fonttype": "path",  # no font needs to be on the reader's machine
+        "svg.hashsalt": "lskd",
+        "font.family": FONT,
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "axes.edgecolor": MUTED,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "xtick.major.width": 0.8,
+        "ytick.major.width": 0.8,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "axes.grid": False,
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "axes.axisbelow": True,
+        "lines.linewidth": 1.7,
+        "lines.markersize": 5,
+        "figure.constrained_layout.h_pad": 0.05,
+        "figure.constrained_layout.w_pad": 0.05,
+    }
+    return mpl.rc_context({**mpl.rcParamsDefault, **own})
 
 
-def mix(color: str, ground: str, share: float) -> tuple[float, float, float]:
-    """``share`` of a colour on the rest of another."""
-    r, g, b = (share * c + (1 - share) * d for c, d in zip(to_rgb(color), to_rgb(ground), strict=True))
-    return r, g, b
-
-
-def group_colors(groups: int, theme: Theme) -> list[tuple[tuple[float, float, float], str]]:
-    """(colour, marker) of each superclass: ten colours of seaborn's "colorblind", then again with other markers."""
-    palette = [to_rgb(c) for c in sns.color_palette("colorblind", 10)]
-    if theme.dark:  # its darkest five are hard to see on dark ground
-        palette = [mix(c, "#ffffff", 0.75) for c in map(mpl.colors.to_hex, palette)]
-    return [(palette[i % 10], "o^s"[i // 10 % 3]) for i in range(groups)]
+def group_colors(groups: int) -> list[tuple[str, str]]:
+    """(colour, marker) of each superclass: ten colours, then again with other markers."""
+    return [(GROUPS[i % 10], "o^s"[i // 10 % 3]) for i in range(groups)]
 
 
 def own_font() -> None:
@@ -250,6 +259,6 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return Sheet(figsize=(min(width, NARROW) if is_narrow() else width, height), layout="constrained")
 
 
-def note(axes: Axes, text: str, theme: Theme, *, x: float = 0.0, y: float = -0.06, **keywords: Any) -> None:
+def note(axes: Axes, text: str, *, x: float = 0.0, y: float = -0.06, **keywords: Any) -> None:
     """A small remark in axes coordinates."""
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=8, color=theme.muted, va="top", **keywords)
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=8, color=MUTED, va="top", **keywords)

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from figures import theme
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import WIDTH, Theme, figure, group_colors
+from figures.theme import WIDTH, figure, group_colors
 from paper.embedding import Embedding, obstacle
 from paper.members import label
 
@@ -42,23 +43,23 @@ def panels(
     groups = networks.teacher.superclass[networks.teacher.label]
     names = [str(s).replace("_", " ") for s in networks.teacher.superclass_names]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(WIDTH / columns * 1.2 * lines + 0.3)
         axes = fig.subplots(lines, columns, squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
-        colors = group_colors(len(names), theme)
+        colors = group_colors(len(names))
         for member, (line, column) in places.items():
             ax = axes[line, column]
             if (embedding := embeddings.get(member)) is None:
                 why = textwrap.fill(obstacle(networks.packs[member]) or "no picture", 18)
-                ax.set_title(networks.look(member, theme).label, pad=16)
-                ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", fontsize=8, color=theme.muted)
+                ax.set_title(networks.look(member).label, pad=16)
+                ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", fontsize=8, color=theme.MUTED)
                 continue
             _scatter(ax, embedding.points, groups, colors)
             accuracy = 100 * float(networks.packs[member].correct.mean())
             ax.set_axis_on()
-            ax.set_title(networks.look(member, theme).label, pad=16)
+            ax.set_title(networks.look(member).label, pad=16)
             ax.text(
                 0, 1.02, f"test {accuracy:.1f} %, 5-NN {embedding.neighbors:.1f} %", transform=ax.transAxes, fontsize=8
             )

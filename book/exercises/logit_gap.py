@@ -8,7 +8,6 @@ import torch
 from book.exercises.model import Answer, one_digit
 from figures import paper_values
 from figures.networks import Networks
-from figures.theme import LIGHT
 from lskd.losses import standardize
 from paper.logits import gap_matrix, gap_statistics
 
@@ -36,7 +35,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
             shown={
                 "raw": f"{raw:.2f}",
                 "z": f"{z:.2f}",
-                "student": f"{networks.look(member, LIGHT).label} student",
+                "student": f"{networks.look(member).label} student",
                 "trained": f"{trained:.2f}",
             },
         ),
@@ -54,7 +53,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
                 "mean": float(found["standardised"]["mean"]),
             },
             shown={
-                "student": f"{networks.look(member, LIGHT).label} student",
+                "student": f"{networks.look(member).label} student",
                 "member": member,
                 "row": str(found["standardised"]["row"]),
                 "column": str(found["standardised"]["column"]),

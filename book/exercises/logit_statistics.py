@@ -8,7 +8,6 @@ import numpy as np
 
 from book.exercises.model import Answer, one_digit
 from figures.networks import Networks
-from figures.theme import LIGHT
 from paper.logits import z_scores
 
 __all__ = ["answers"]
@@ -17,7 +16,7 @@ __all__ = ["answers"]
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""
     member = networks.methods[0][1] if networks.methods else next(iter(networks.students))
-    pack, student = networks.packs[member], f"{networks.look(member, LIGHT).label} student"
+    pack, student = networks.packs[member], f"{networks.look(member).label} student"
     rows = pack.logits.astype(np.float64)
     quiet = rows / 7 + 3
     same = float((rows.argmax(-1) == quiet.argmax(-1)).mean())

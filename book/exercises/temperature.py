@@ -8,7 +8,6 @@ import torch
 
 from book.exercises.model import Answer
 from figures.networks import Networks
-from figures.theme import LIGHT
 from lskd.losses import kd_loss
 from paper.toy import TOY
 
@@ -39,7 +38,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
         "fade": Answer(
             right=min(levels, key=lambda name: abs(math.log(levels[name] / faded))),
             shown={
-                "student": f"{networks.look(member, LIGHT).label} student",
+                "student": f"{networks.look(member).label} student",
                 "rows": str(len(student)),
                 "measured": f"{faded:.2f}",
                 "kept": f"{kept:.2f}",

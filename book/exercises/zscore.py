@@ -9,7 +9,6 @@ import torch
 
 from book.exercises.model import Answer
 from figures.networks import Networks
-from figures.theme import LIGHT
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
@@ -50,7 +49,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
             tolerance=0.005,
             near={"same": 1.0, "larger": 10.0},
             shown={
-                "student": f"{networks.look(member, LIGHT).label} student",
+                "student": f"{networks.look(member).label} student",
                 "length": f"{length:.3g}",
                 "after": f"{after.norm().item():.3g}",
                 "shift": _tiny(gradient.sum().item()),

@@ -26,10 +26,9 @@ from lskd.files import read_json
 __all__ = ["Origin", "add_footers"]
 
 NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
-_IMAGE = re.compile(  # as a cell embeds it, or as Sphinx refers to it
-    r'<img (?P<head>class="lskd-(?P<cell>light|dark) dark-light" alt="[^"]*") src="data:[^"]*"(?P<tail>[^>]*)>'
-    r'|<img (?:alt="[^"]*" )?class="lskd-(?P<chapter>light|dark) dark-light[^"]*" src="[^"]*_images/(?P<name>[\w.-]+?)'
-    r'(?:-dark)?\.svg"[^>]*>'
+_IMAGE = re.compile(  # as a cell embeds it, for light and for dark pages, or as Sphinx refers to it
+    r'(?:<img class="lskd-(?:light|dark) dark-light" alt="(?P<alt>[^"]*)" src="data:[^"]*">)+'
+    r'|<img alt="(?P<words>[^"]*)"[^>]*? src="[^"]*_images/(?P<name>[\w.-]+?)\.svg"(?P<style> style="[^"]*")?[^>]*>'
 )
 _DATA = re.compile(r'\s*<(a|span) class="lskd-data".*?</\1>\.?', re.DOTALL)  # a notebook's own way to the data
 
@@ -105,7 +104,7 @@ def _page(text: str, html: Path, page: str, own: Maker | None, makers: Sequence[
 
 def _origin(content: str, figure: PageFigure, makers: Sequence[Maker]) -> Origin | None:
     """From the figure's sidecar; a live figure has that of the still picture inside it."""
-    shown = re.search(r'id="figure-([\w.-]+)"', content) or re.search(r"_images/([\w.-]+?)(?:-dark)?\.svg", content)
+    shown = re.search(r'id="figure-([\w.-]+)"', content) or re.search(r"_images/([\w.-]+?)\.svg", content)
     name = shown[1] if shown else figure.name
     for maker in makers:
         if sidecar := maker.sidecar(name):
@@ -126,19 +125,20 @@ def _records(path: Path) -> Iterable[Path]:
 
 
 def _pictures(text: str, html: Path, page: str, origin: Origin) -> str:
-    """Embedded pictures as files, and all of them for narrow windows too."""
+    """Pictures as files, for light and for dark pages, for wide and for narrow windows."""
+    wide, narrow = (origin.files.get(f"{origin.name}{end}.svg") for end in ("", "-narrow"))
 
     def picture(match: re.Match[str]) -> str:
-        dark = "-dark" if (match["cell"] or match["chapter"]) == "dark" else ""
-        names = [f"{origin.name}{narrow}{dark}.svg" for narrow in ("", "-narrow")]
-        if any(name not in origin.files for name in names) or match["name"] not in (None, origin.name):
+        if not wide or not narrow or match["name"] not in (None, origin.name):
             return match[0]
-        wide, narrow = (_put(html, page, origin.files[name], f"figures/{origin.maker.name}") for name in names)
-        size, slim = (_size(origin.files[name]) for name in names)
-        image = match[0]
-        if match["cell"]:
-            image = f'<img {match["head"]} src="{wide}"{size} loading="lazy"{match["tail"]}>'
-        return f'<picture><source media="{NARROW}" srcset="{narrow}"{slim}>{image}</picture>'
+        places = [(_put(html, page, path, f"figures/{origin.maker.name}"), _size(path)) for path in (narrow, wide)]
+        (slim, slim_size), (full, size) = places
+        alt, style = match["alt"] or match["words"] or "", match["style"] or ""
+        return "".join(
+            f'<picture><source media="{NARROW}" srcset="{slim}{end}"{slim_size}><img class="lskd-{kind} dark-light" '
+            f'alt="{alt}" src="{full}{end}"{size}{style} loading="lazy"></picture>'
+            for kind, end in (("light", ""), ("dark", "#dark"))
+        )
 
     return _IMAGE.sub(picture, text)
 

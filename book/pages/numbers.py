@@ -1,8 +1,7 @@
 """Numbers of figures and exercises on built pages: chapter, then place, so that others can cite "Figure 7.2".
 
 The chapter's number is the one that Sphinx has put into the page's title; pages without one are appendices, A, B, C.
-Sphinx counts the light and the dark variant of a picture as two and does not see figures that cells put out, so
-numbers are given when all pages exist. Text points at a figure by ``<a data-figure="logit_spread">this figure</a>``,
+Sphinx does not see figures that cells put out, so numbers are given when all pages exist. Text points at a figure by ``<a data-figure="logit_spread">this figure</a>``,
 from another page by ``data-figure="logit_statistics/logit_spread"``; without numbers the words inside remain.
 """
 

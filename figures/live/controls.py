@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from figures.theme import dark
 
 __all__ = ["Check", "Choice", "Control", "Entry", "Several", "Slider", "Steps", "key"]
 
@@ -135,29 +137,27 @@ class Entry(Control):
 
 @dataclass(frozen=True)
 class Several:
-    """Checkboxes under one name: (value, text, colours) each, those in ``chosen`` ticked."""
+    """Checkboxes under one name: (value, text, colour) each, those in ``chosen`` ticked."""
 
     name: str
     label: str
-    options: Sequence[tuple[str, str, Mapping[str, str]]]
+    options: Sequence[tuple[str, str, str]]
     chosen: Sequence[str]
 
     def to_html(self, prefix: str) -> str:
         """A group of labelled boxes, each with its colour."""
         boxes = []
-        for number, (value, text, colors) in enumerate(self.options):
+        for number, (value, text, color) in enumerate(self.options):
             identity = f"{prefix}-{self.name}-{number}"
             ticked = " checked" if value in self.chosen else ""
             boxes.append(
                 f'<label for="{identity}"><input type="checkbox" id="{identity}" data-group="{self.name}" '
-                f'value="{html.escape(value)}"{ticked}> {key(colors, text)}</label>'
+                f'value="{html.escape(value)}"{ticked}> {key(color, text)}</label>'
             )
         label = html.escape(self.label)
         return f'<div class="lskd-several" role="group" aria-label="{label}">{"".join(boxes)}</div>'
 
 
-def key(colors: Mapping[str, str], text: str) -> str:
+def key(color: str, text: str) -> str:
     """A patch of colour and what it stands for, HTML."""
-    return (
-        f'<span class="lskd-key" style="--light:{colors["light"]};--dark:{colors["dark"]}">{html.escape(text)}</span>'
-    )
+    return f'<span class="lskd-key" style="--light:{color};--dark:{dark(color)}">{html.escape(text)}</span>'

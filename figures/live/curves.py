@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from figures import theme
 from figures.live import figure as live
-from figures.theme import LIGHT
 from paper.members import label, order
 
 __all__ = ["QUANTITIES", "curves", "series", "titles"]
@@ -69,12 +69,12 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
     quantities = titles(records)
     made = live.plot("epoch", next(iter(quantities.values()))[0], height=340)
     for name in names:
-        dashes = {"-": "solid", ":": "dotted"}.get(str(LIGHT.look(name, **shown[name]).linestyle), "dashed")
+        dashes = {"-": "solid", ":": "dotted"}.get(str(theme.look(name, **shown[name]).linestyle), "dashed")
         live.curve(
-            made, f"curve-{name}", live.pair(name, **shown[name]), line_dash=dashes,
+            made, f"curve-{name}", theme.look(name, **shown[name]).color, line_dash=dashes,
             tooltips="<div><b>@member</b>, epoch @x: <b>@y{0.00[00]}</b></div>",
         )  # fmt: skip
-    live.points(made, "read", [], live.pair("teacher"), size=8, marker="circle", fill_alpha=0, line_width=1.5)
+    live.points(made, "read", [], theme.look("teacher").color, size=8, marker="circle", fill_alpha=0, line_width=1.5)
     longest = max(len(m["epochs"]) for _, r in records for m in r["members"].values())
     first = [name for name in FIRST if name in names]
     return live.Live(
@@ -87,7 +87,10 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
             live.Slider("smoothing", "mean of epochs", 1, max(2, min(20, longest)), 1, 1, digits=0),
             live.Slider("epoch", "read at epoch", 1, max(2, longest), 1, longest, digits=0),
             live.Several(
-                "members", "networks", [(n, labels[n], live.pair(n, **shown[n])) for n in names], first or names[:3]
+                "members",
+                "networks",
+                [(n, labels[n], theme.look(n, **shown[n]).color) for n in names],
+                first or names[:3],
             ),
         ],
         plots={"curves": made},

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from figures import theme
 from figures.live import figure as live
 from figures.live.rows import (
     PLAIN,
@@ -25,7 +26,7 @@ from figures.live.rows import (
 )
 from figures.live.thumbnails import side, thumbnail
 from figures.networks import Networks
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import kd_loss
 
@@ -64,12 +65,12 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     first = torch.argsort(teacher[0], descending=True)[:SHOWN]
     names = [str(networks.teacher.class_names[k]) for k in first.tolist()]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.5)
         for ax, t in zip(fig.subplots(1, 3, sharey=True), (1, 2, 6), strict=True):
             for values, color, shift in ((teacher, TEACHER, -0.2), (student, STUDENT, 0.2)):
                 p = torch.softmax(values[0] / t, dim=-1)[first].numpy()
-                ax.bar(np.arange(len(first)) + shift, p, width=0.4, color=color[theme.name])
+                ax.bar(np.arange(len(first)) + shift, p, width=0.4, color=color)
             ax.set_title(f"temperature {t}")
             ax.set_xticks(range(len(first)), labels=names, rotation=90)
         return fig
@@ -143,12 +144,12 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
     centred = student - student.mean() - teacher + teacher.mean()
     limit = float(centred.norm() / student.shape[-1])
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.8)
         ax = fig.subplots()
-        ax.loglog(grid, sizes[:, 0], color=STUDENT[theme.name], label="with T²")
-        ax.loglog(grid, sizes[:, 1], color=PLAIN[theme.name], label="without", ls="--")
-        ax.axhline(limit, color=theme.muted, lw=1, ls=":", label="limit")
+        ax.loglog(grid, sizes[:, 0], color=STUDENT, label="with T²")
+        ax.loglog(grid, sizes[:, 1], color=PLAIN, label="without", ls="--")
+        ax.axhline(limit, color=theme.MUTED, lw=1, ls=":", label="limit")
         ax.set(xlabel="temperature", ylabel="length of the gradient")
         ax.legend()
         return fig
@@ -205,12 +206,12 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
     grid = np.geomspace(0.1, 10, 61)
     found = {ts: [spread_losses(teacher, float(a), 2.0, ts)[0] for a in grid] for ts in (1.0, 2.0, 4.0)}
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.8)
         ax = fig.subplots()
         for (ts, values), line in zip(found.items(), (":", "-", "--"), strict=True):
-            ax.semilogx(grid, values, color=PLAIN[theme.name], ls=line, label=f"student's temperature {ts:g}")
-        ax.axhline(0, color=STANDARD[theme.name], label="between Z-scores")
+            ax.semilogx(grid, values, color=PLAIN, ls=line, label=f"student's temperature {ts:g}")
+        ax.axhline(0, color=STANDARD, label="between Z-scores")
         ax.set(xlabel="student's spread, in units of the teacher's", ylabel="divergence")
         ax.legend()
         return fig

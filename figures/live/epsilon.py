@@ -25,7 +25,7 @@ from figures.live.rows import (
 )
 from figures.live.zscore import stored
 from figures.networks import Networks
-from figures.theme import LIGHT, Theme, figure
+from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.theory import constant_rows
 
@@ -69,7 +69,7 @@ def constant_text(networks: Networks) -> str:
     limits = constant_rows((1.0, 0.0)).iloc[-1]
     return (
         f"How near do networks come? The flattest row that any network of this run has for one of {networks.n:,} test "
-        f"images is by {networks.look(name, LIGHT).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
+        f"images is by {networks.look(name).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
         f"changes no Z-score of this run by more than one part in {round(flattest[name] * 10):,.0f} million.\n\n"
         "A row may be exactly constant all the same, such as one of a head that was initialised with zeros. Then the "
         f"literal formula multiplies the gradient by {limits['literal'] / limits['gradient']:,.0f}, far more than "
@@ -90,11 +90,11 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         data[f"z_eps_1e{power}"] = [float(standardize(x, eps=10.0**power).std()) for x in pressed]
         data[f"gradient_eps_1e{power}"] = [lengths(x, teacher, 10.0**power)[0] for x in pressed]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.7)
         left, right = fig.subplots(1, 2)
         for power, color, line in ((-7, STANDARD, "-"), (-5, STUDENT, "--"), (-3, PLAIN, ":")):
-            look = {"color": color[theme.name], "ls": line, "label": f"ε = 1e{power}".replace("-", "−")}
+            look = {"color": color, "ls": line, "label": f"ε = 1e{power}".replace("-", "−")}
             left.semilogx(grid, data[f"z_eps_1e{power}"], **look)
             right.loglog(grid, data[f"gradient_eps_1e{power}"], **look)
         left.set(xlabel="deviation of the logits", ylabel="deviation of the Z-scores")

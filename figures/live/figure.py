@@ -35,7 +35,7 @@ from PIL import Image
 
 from figures.live.by_itself import loader
 from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key
-from figures.theme import DARK, LIGHT
+from figures.theme import MUTED, dark
 
 __all__ = [
     "Check",
@@ -48,11 +48,11 @@ __all__ = [
     "Steps",
     "arrows",
     "bars",
+    "both",
     "curve",
     "heat",
     "key",
     "pack",
-    "pair",
     "plot",
     "points",
     "scatter",
@@ -147,9 +147,9 @@ def pack(values: Any, dtype: str = "float32") -> dict[str, Any]:
     return {"dtype": dtype, "base64": base64.b64encode(stored.tobytes()).decode("ascii"), **scale}
 
 
-def pair(member: str, *, method: str = "", standardize: bool | None = None) -> dict[str, str]:
-    """A member's colours on light and on dark pages."""
-    return {t.name: t.look(member, method=method, standardize=standardize).color for t in (LIGHT, DARK)}
+def both(color: str) -> dict[str, str]:
+    """A colour on light and on dark pages, for ``lskd-live.js``."""
+    return {"light": color, "dark": dark(color)}
 
 
 def plot(
@@ -188,43 +188,43 @@ def plot(
     return made
 
 
-def bars(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], *, width: float) -> None:
+def bars(made: Any, name: str, x: Sequence[float], color: str, *, width: float) -> None:
     """Bars whose heights ``lskd-live.js`` sets."""
     drawn = made.vbar(x="x", top="y", width=width, source=_source(name, x), line_width=0)
-    _colored(drawn, name, colors)
+    _colored(drawn, name, color)
 
 
-def points(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str], **look: Any) -> None:
+def points(made: Any, name: str, x: Sequence[float], color: str, **look: Any) -> None:
     """Markers whose heights ``lskd-live.js`` sets."""
     drawn = made.scatter(x="x", y="y", source=_source(name, x), **{"size": 7, "marker": "diamond", **look})
-    _colored(drawn, name, colors)
+    _colored(drawn, name, color)
 
 
-def arrows(made: Any, name: str, x: Sequence[float], colors: Mapping[str, str]) -> None:
+def arrows(made: Any, name: str, x: Sequence[float], color: str) -> None:
     """Arrows from zero upwards or downwards; ``lskd-live.js`` sets where they end (y) and their heads (marker)."""
     source = ColumnDataSource({"x": list(x), "y": [0.0] * len(x), "marker": ["triangle"] * len(x)}, name=name)
     shaft = made.segment(x0="x", x1="x", y0=0, y1="y", source=source, line_width=2.5)
     head = made.scatter(x="x", y="y", marker="marker", size=9, source=source)
     for drawn, end in ((shaft, "-shaft"), (head, "")):
-        _colored(drawn, f"{name}{end}", colors)
+        _colored(drawn, f"{name}{end}", color)
 
 
-def curve(made: Any, name: str, colors: Mapping[str, str], *, tooltips: str = "", **look: Any) -> None:
+def curve(made: Any, name: str, color: str, *, tooltips: str = "", **look: Any) -> None:
     """A line whose points ``lskd-live.js`` sets; ``tooltips`` are shown where the pointer is above it."""
     drawn = made.line(x="x", y="y", source=_source(name, []), **{"line_width": 2, **look})
-    _colored(drawn, name, colors)
+    _colored(drawn, name, color)
     if tooltips:
         made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, mode="mouse", line_policy="nearest"))
 
 
-def heat(made: Any, name: str, side: int, palettes: Mapping[str, Sequence[str]], tooltips: str) -> None:
+def heat(made: Any, name: str, side: int, palette: Sequence[str], tooltips: str) -> None:
     """A square of ``side`` by ``side`` coloured cells with a colour bar; ``lskd-live.js`` fills in all columns.
 
     Columns: x, y (centre of the cell), y also counts from below, value, and what ``tooltips`` name.
     """
     source = ColumnDataSource({"x": [], "y": [], "value": []}, name=name)
-    mapper = LinearColorMapper(palette=list(palettes["light"]), low=0, high=1, name=f"{name}-mapper")
-    mapper.tags = [{k: list(v) for k, v in palettes.items()}]
+    mapper = LinearColorMapper(palette=list(palette), low=0, high=1, name=f"{name}-mapper")
+    mapper.tags = [{"light": list(palette), "dark": [dark(color) for color in palette]}]
     color = {"field": "value", "transform": mapper}
     drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color, dilate=True)
     drawn.nonselection_glyph = None
@@ -240,24 +240,24 @@ def _source(name: str, x: Sequence[float]) -> ColumnDataSource:
     return ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
 
 
-def _colored(drawn: Any, name: str, colors: Mapping[str, str]) -> None:
+def _colored(drawn: Any, name: str, color: str) -> None:
     """The glyph takes one of two colours, by the page's mode."""
-    drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [dict(colors)]
+    drawn.glyph.name, drawn.glyph.tags = f"{name}-glyph", [both(color)]
     drawn.nonselection_glyph = None
 
 
 def zero(made: Any) -> None:
     """A line at zero."""
     drawn = made.hspan(y=0, line_width=1)
-    drawn.glyph.tags = [{"light": LIGHT.muted, "dark": DARK.muted}]
+    drawn.glyph.tags = [both(MUTED)]
 
 
-def scatter(made: Any, name: str, groups: int, palettes: Mapping[Any, Sequence[str]], tooltips: str) -> None:
+def scatter(made: Any, name: str, groups: int, palette: Sequence[str], tooltips: str) -> None:
     """Points in the plane with a colour a group; ``lskd-live.js`` fills in all columns."""
     columns: dict[str, Any] = {k: [] for k in ("x", "y", "label", "prediction", "left", "top", "group")}
     source = ColumnDataSource(columns, name=name)
-    mapper = CategoricalColorMapper(factors=[str(i) for i in range(groups)], palette=list(palettes["light"]))
-    mapper.tags = [{k: list(v) for k, v in palettes.items()}]
+    mapper = CategoricalColorMapper(factors=[str(i) for i in range(groups)], palette=list(palette))
+    mapper.tags = [{"light": list(palette), "dark": [dark(color) for color in palette]}]
     drawn = made.scatter(
         x="x", y="y", source=source, size=5, line_color=None, fill_alpha=0.8,
         fill_color={"field": "group", "transform": mapper},

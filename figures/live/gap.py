@@ -8,9 +8,9 @@ import numpy as np
 from bokeh.models import FixedTicker
 from matplotlib.colors import to_hex
 
+from figures import theme
 from figures.live import figure as live
 from figures.networks import Networks
-from figures.theme import DARK, LIGHT
 from paper.logits import gap_matrix
 
 __all__ = ["gap"]
@@ -24,17 +24,17 @@ def gap(networks: Networks) -> live.Live:
     teacher = networks.teacher
     order = np.argsort(teacher.superclass, kind="stable")
     names = [str(name) for name in teacher.class_names]
-    labels = {name: networks.look(name, LIGHT).label for name in networks.packs}
+    labels = {name: networks.look(name).label for name in networks.packs}
     top = {
         kind: float(np.nanmax([gap_matrix(teacher, e, standardized=kind == "z") for e in networks.students.values()]))
         for kind in ("raw", "z")
     }
-    palettes: dict[str, list[str]] = {t.name: [to_hex(t.heat(i / 95)) for i in range(96)] for t in (LIGHT, DARK)}
+    palette = [to_hex(theme.HEAT(i)) for i in range(theme.HEAT.N)]
     side = len(order)
     made = live.plot("logit of", "true class", height=480, x_range=(0, 1), y_range=(0, 1))
-    live.heat(made, "cells", side, palettes, TOOLTIPS)
+    live.heat(made, "cells", side, palette, TOOLTIPS)
     chosen = {"size": 11, "marker": "square", "fill_alpha": 0, "line_width": 2.5}
-    live.points(made, "cell", [0], live.pair("kd"), **chosen)
+    live.points(made, "cell", [0], theme.look("kd").color, **chosen)
     counts = np.bincount(teacher.superclass, minlength=len(teacher.superclass_names))
     middles = np.cumsum(counts) - (counts + 1) / 2
     groups = [str(name).replace("_", " ") for name in teacher.superclass_names]

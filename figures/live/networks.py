@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_hex
 
+from figures import theme
 from figures.live import figure as live
 from figures.live.rows import rows
 from figures.live.thumbnails import images, side, thumbnail
 from figures.networks import Networks
-from figures.theme import DARK, LIGHT, group_colors
+from figures.theme import group_colors
 from lskd.data import Dataset
 from paper.embedding import Embedding
 
@@ -33,15 +33,15 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
     classes = len(teacher.class_names)
     students = networks.students
     looks = {
-        name: live.pair(name, method=e.meta.get("method", ""), standardize=e.meta.get("standardize"))
+        name: theme.look(name, method=e.meta.get("method", ""), standardize=e.meta.get("standardize")).color
         for name, e in students.items()
     }
     first = next((b for _, b in networks.methods), next(iter(students)))
     order = [first, *(name for name in students if name != first)]
     made = live.plot("class", "logit", height=300)
     live.bars(made, "student", range(classes), looks[first], width=0.8)
-    live.points(made, "teacher", range(classes), live.pair("teacher"), size=5)
-    live.points(made, "truth", [0, 0], live.pair("teacher"), size=11, marker="inverted_triangle")
+    live.points(made, "teacher", range(classes), theme.look("teacher").color, size=5)
+    live.points(made, "truth", [0, 0], theme.look("teacher").color, size=11, marker="inverted_triangle")
     live.zero(made)
     sprites, thumb = thumbnail(dataset, index, "sample")
     return live.Live(
@@ -49,7 +49,7 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
         kind="sample",
         controls=[
             live.Slider("image", "image", 0, len(index) - 1, 1, 0, digits=0),
-            live.Choice("network", "student", [(n, networks.look(n, LIGHT).label) for n in order]),
+            live.Choice("network", "student", [(n, networks.look(n).label) for n in order]),
             live.Choice(
                 "show",
                 "show",
@@ -63,7 +63,11 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
             live.Slider("temperature", "temperature T", 0.5, 8, 0.1, 2),
         ],
         plots={"row": made},
-        data={**rows(networks, range(len(index)), list(students)), "side": side(dataset), "colors": looks},
+        data={
+            **rows(networks, range(len(index)), list(students)),
+            "side": side(dataset),
+            "colors": {name: live.both(color) for name, color in looks.items()},
+        },
         readout=(
             f'{thumb}True class <b data-say="truth"></b>, teacher says <b data-say="teacher"></b>, student says '
             '<b data-say="student"></b>.<br>Standard deviation of the logits: teacher '
@@ -83,7 +87,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     """t-SNE with the image, class and prediction under the pointer, and a filter by superclass."""
     teacher = networks.teacher
     groups = [str(n) for n in teacher.superclass_names]
-    palettes = {t.name: [to_hex(color) for color, _ in group_colors(len(groups), t)] for t in (LIGHT, DARK)}
+    palette = [color for color, _ in group_colors(len(groups))]
     pixels = side(dataset)
     picture = (
         f'<span style="display:block;width:{3 * pixels}px;height:{3 * pixels}px;image-rendering:pixelated;'
@@ -98,7 +102,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     made.axis.visible = False
     made.grid.visible = False
     tooltips = f"<div>{picture}<b>@label</b>, predicted <b>@prediction</b></div>"
-    live.scatter(made, "points", len(groups), palettes, tooltips)
+    live.scatter(made, "points", len(groups), palette, tooltips)
 
     def network(name: str) -> dict[str, Any]:
         return {
@@ -110,7 +114,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
         name="features",
         kind="features",
         controls=[
-            live.Choice("network", "network", [(n, networks.look(n, LIGHT).label) for n in embeddings]),
+            live.Choice("network", "network", [(n, networks.look(n).label) for n in embeddings]),
             live.Choice(
                 "group", "classes", [("-1", "all"), *((str(i), n) for i, n in enumerate(groups))], numbers=True
             ),

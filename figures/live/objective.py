@@ -12,20 +12,21 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from figures import theme
 from figures.live import figure as live
 from figures.live.distillation import SHOWN, members, middle
 from figures.live.rows import PLAIN, STANDARD, TEACHER, image_slider, of_all_kinds, rows, source, still, student_choice
 from figures.live.thumbnails import side, thumbnail
 from figures.networks import Networks
 from figures.table import Table
-from figures.theme import LIGHT, Theme, figure
+from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import cross_entropy, kd_loss
 from lskd.recipes import load_recipe
 
 __all__ = ["PUBLISHED", "Loudness", "Setting", "lengths", "loudness", "objective", "published", "pushes", "telling"]
 
-LABEL = live.pair("mlkd")  # what the label pushes
+LABEL = theme.look("mlkd").color  # what the label pushes
 CIFAR, IMAGENET = "cifar100/resnet32x4-resnet8x4", "imagenet/ResNet34-ResNet18"
 PUBLISHED = {  # name: (recipe, member, words)
     "ls": (CIFAR, "kd_ls", "KD + LS, CIFAR-100"),
@@ -117,7 +118,7 @@ class Loudness:
     def to_table(self) -> Table:
         """For readers."""
         body = [
-            [self.networks.look(str(name), LIGHT).label, f"{row['deviation']:.2f}", *(f"{v:.3f}" for v in row[1:])]
+            [self.networks.look(str(name)).label, f"{row['deviation']:.2f}", *(f"{v:.3f}" for v in row[1:])]
             for name, row in self.table.iterrows()
         ]
         label = f"label (weight {next(iter(self.settings.values())).ce_weight:g})"
@@ -132,7 +133,7 @@ class Loudness:
 
     def text(self) -> str:
         """What the table says about its first student, Markdown."""
-        row, name = self.table.iloc[0], self.networks.look(str(self.table.index[0]), LIGHT).label
+        row, name = self.table.iloc[0], self.networks.look(str(self.table.index[0])).label
         product, weight = row["deviation"] * self.teacher, self.settings["ls"].kd_weight
         times = {key: f"{row[key] / row['label']:.0f} times" for key in ("literature", "like", "ls")}
         return (
@@ -196,16 +197,16 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     for name, values in drawn.items():
         data[name] = [kd for _, kd in values]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(3.0)
         ax = fig.subplots()
         look = {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}
-        ax.loglog(data["deviation"], data["label"], color=LABEL[theme.name], label="label", ls="-.")
+        ax.loglog(data["deviation"], data["label"], color=LABEL, label="label", ls="-.")
         for name, (color, line) in look.items():
             text = f"{short(name)} (T {settings[name].temperature:g}, weight "
             text += f"{settings[name].kd_weight:g})"
-            ax.loglog(data["deviation"], data[name], color=color[theme.name], ls=line, label=text)
-        ax.axvline(deviation, color=theme.muted, lw=1)
+            ax.loglog(data["deviation"], data[name], color=color, ls=line, label=text)
+        ax.axvline(deviation, color=theme.MUTED, lw=1)
         ax.set(xlabel="deviation of the student's logits", ylabel="length of the gradient")
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         return fig
@@ -270,7 +271,7 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
             "side": side(dataset),
             "settings": {name: setting.controls() for name, setting in settings.items()},
             "reference": reference.controls(),
-            "colors": {"plain": PLAIN, "standardized": STANDARD},
+            "colors": {"plain": live.both(PLAIN), "standardized": live.both(STANDARD)},
         },
         readout=(
             f"{live.key(LABEL, 'label')}{live.key(PLAIN, 'teacher, plain')}{live.key(STANDARD, 'teacher, Z-scores')}"

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from figures import theme
 from figures.live import figure as live
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import LIGHT, Theme
 
 __all__ = [
     "PLAIN",
@@ -29,8 +29,8 @@ __all__ = [
     "student_choice",
 ]
 
-TEACHER, STUDENT = live.pair("teacher"), live.pair("kd")
-PLAIN, STANDARD = live.pair("dkd"), live.pair("ctkd")  # the two losses, wherever both are drawn
+TEACHER, STUDENT = theme.look("teacher").color, theme.look("kd").color
+PLAIN, STANDARD = theme.look("dkd").color, theme.look("ctkd").color  # the two losses, wherever both are drawn
 
 
 def rows(networks: Networks, images: Sequence[int] | np.ndarray, members: Sequence[str]) -> dict[str, Any]:
@@ -72,11 +72,11 @@ def image_slider(images: np.ndarray, start: int | None = None) -> live.Slider:
 
 def student_choice(networks: Networks, members: Sequence[str], *more: tuple[str, str]) -> live.Choice:
     """Chooses one of ``members``; ``more`` are further (value, text) pairs."""
-    return live.Choice("network", "student", [*((m, networks.look(m, LIGHT).label) for m in members), *more])
+    return live.Choice("network", "student", [*((m, networks.look(m).label) for m in members), *more])
 
 
 def still(
-    draw: Callable[[Theme], Figure], name: str, inputs: Sequence[Path], folder: Path | str, data: pd.DataFrame,
+    draw: Callable[[], Figure], name: str, inputs: Sequence[Path], folder: Path | str, data: pd.DataFrame,
     alt: str, caption: str,
 ) -> Published:  # fmt: skip
     """A picture that stands in where scripts do not run; ``inputs`` are the packs that it and the live figure show."""

@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from figures import theme
 from figures.live import figure as live
 from figures.publish import Published, publish
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
@@ -21,7 +22,7 @@ __all__ = ["CLASSES", "still", "toy"]
 
 CLASSES = ("cat", "dog", "bird", "frog")
 NAMES = {"teacher": "teacher", "s1": "student 1 (wrong)", "s2": "student 2 (right)"}
-COLORS = {"teacher": live.pair("teacher"), "s1": live.pair("dkd"), "s2": live.pair("kd")}
+COLORS = {"teacher": theme.look("teacher").color, "s1": theme.look("dkd").color, "s2": theme.look("kd").color}
 PLACES = {"teacher": -0.27, "s1": 0.0, "s2": 0.27}
 
 
@@ -37,14 +38,14 @@ def losses(*, standardized: bool, temperature: float = 1.0) -> dict[str, float]:
 def still(folder: Path | str) -> Published:
     """Logits and Z-scores of the three networks, with the losses at temperature 1."""
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.6)
         for ax, on in zip(fig.subplots(1, 2), (False, True), strict=True):
             for name, row in TOY.items():
                 values = standardize(torch.tensor([row]))[0].numpy() if on else np.array(row)
-                color = COLORS[name][theme.name]
+                color = COLORS[name]
                 ax.bar(np.arange(4) + PLACES[name], values, width=0.25, color=color, label=NAMES[name])
-            ax.axhline(0, color=theme.muted, lw=0.8)
+            ax.axhline(0, color=theme.MUTED, lw=0.8)
             ax.set_xticks(range(4), labels=CLASSES)
             found = losses(standardized=on)
             ax.set_ylabel("Z-score" if on else "logit")

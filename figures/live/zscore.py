@@ -27,7 +27,7 @@ from figures.live.rows import (
 )
 from figures.live.toy import CLASSES
 from figures.networks import Networks
-from figures.theme import Theme, figure
+from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
@@ -50,12 +50,12 @@ def entropy(folder: Path | str) -> live.Live:
     grid = np.geomspace(0.05, 200, 80)
     average = [float(torch.softmax(logits / t, -1) @ logits) for t in grid]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.5)
         left, right = fig.subplots(1, 2)
-        left.bar(CLASSES, torch.softmax(logits, -1).numpy(), color=TEACHER[theme.name])
+        left.bar(CLASSES, torch.softmax(logits, -1).numpy(), color=TEACHER)
         left.set(ylabel="probability", title="temperature 1")
-        right.semilogx(grid, average, color=TEACHER[theme.name])
+        right.semilogx(grid, average, color=TEACHER)
         right.set(xlabel="temperature", ylabel="average logit")
         return fig
 
@@ -110,11 +110,11 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         for on in (False, True)
     }
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.6)
         ax = fig.subplots()
         for on, color, text in ((False, PLAIN, "plain"), (True, STANDARD, "standardised")):
-            ax.semilogx(scales, losses[on], color=color[theme.name], label=text, ls="--" if on else "-")
+            ax.semilogx(scales, losses[on], color=color, label=text, ls="--" if on else "-")
         ax.set(xlabel="student's logits, times", ylabel="loss at temperature 2")
         ax.legend()
         return fig
@@ -173,11 +173,11 @@ def bound(folder: Path | str) -> live.Live:
         columns=["classes", "largest", "apart", "largest_population", "apart_population"],
     )
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.6)
         ax = fig.subplots()
-        ax.loglog(data["classes"], data["largest"], color=STUDENT[theme.name], label="largest Z-score")
-        ax.loglog(data["classes"], data["apart"], color=PLAIN[theme.name], label="largest difference", ls="--")
+        ax.loglog(data["classes"], data["largest"], color=STUDENT, label="largest Z-score")
+        ax.loglog(data["classes"], data["apart"], color=PLAIN, label="largest difference", ls="--")
         ax.set(xlabel="classes K", ylabel="bound")
         ax.legend()
         return fig
@@ -244,11 +244,11 @@ def two_classes(folder: Path | str) -> live.Live:
 
     data = pd.DataFrame({"margin": margins, "plain": losses(False), "standardized": losses(True)})
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.6)
         ax = fig.subplots()
-        ax.plot(margins, data["plain"], color=PLAIN[theme.name], label="plain")
-        ax.plot(margins, data["standardized"], color=STANDARD[theme.name], label="standardised", ls="--")
+        ax.plot(margins, data["plain"], color=PLAIN, label="plain")
+        ax.plot(margins, data["standardized"], color=STANDARD, label="standardised", ls="--")
         ax.set(xlabel="student's first logit minus its second", ylabel="loss at temperature 1")
         ax.legend()
         return fig
@@ -302,11 +302,11 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         exact = [teacher + s for s in shifts.tolist()]
         found[name] = [float((standardize(stored(x, name)) - standardize(x)).abs().max()) for x in exact]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         fig = figure(2.8)
         ax = fig.subplots()
         for name, color, line in zip(FORMATS, (TEACHER, PLAIN, STANDARD), (":", "-", "--"), strict=True):
-            ax.loglog(shifts, found[name].clip(lower=1e-9), color=color[theme.name], label=name, ls=line)
+            ax.loglog(shifts, found[name].clip(lower=1e-9), color=color, label=name, ls=line)
         ax.set(xlabel="added to every logit", ylabel="largest error of a Z-score")
         ax.legend()
         return fig

@@ -16,12 +16,12 @@ import pytest
 import synthetic
 from matplotlib import font_manager
 
-from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, tsne
+from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, theme, tsne
 from figures import networks as inputs
 from figures.live import networks as live_networks
 from figures.live import toy
 from figures.publish import Published, publish
-from figures.theme import DARK, FONT, LIGHT, NARROW, WIDTH, figure, is_narrow, narrow, own_font
+from figures.theme import FONT, NARROW, WIDTH, figure, is_narrow, narrow, own_font
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file
@@ -56,15 +56,19 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin(
     networks: inputs.Networks, tmp_path: Path, name: str
 ) -> None:
     drawn = DRAWINGS[name](networks, tmp_path)
-    light, dark, data, sidecar, *slim = drawn.paths
-    assert light.read_text().count("<svg") == dark.read_text().count("<svg") == 1
-    assert light.read_bytes() != dark.read_bytes()
-    assert LIGHT.ink in light.read_text()
-    assert DARK.ink in dark.read_text()
+    wide, data, sidecar, slim = drawn.paths
+    for picture in (wide, slim):
+        content = picture.read_text()
+        assert content.count("<svg") == 1
+        colors = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", content.partition("<style>")[0]))
+        assert theme.INK in colors
+        for color in colors - set(theme.GROUPS):  # each has a rule for dark pages
+            assert f': {color}"]{{' in content
+            assert theme.dark(color) in content
     assert len(data.read_text().splitlines()) > 2
     about = read_json(sidecar)
-    assert about["files"] == {path.name: sha256_file(path) for path in (light, dark, *slim, data)}
-    assert len({path.read_bytes() for path in (light, dark, *slim)}) == 4
+    assert about["files"] == {path.name: sha256_file(path) for path in (wide, slim, data)}
+    assert wide.read_bytes() != slim.read_bytes()
     assert about["inputs"]
     assert all(re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) for item in about["inputs"])
     assert "synthetic" in about["caption"]
@@ -79,7 +83,7 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin(
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_the_same_evidence_gives_the_same_bytes(networks: inputs.Networks, tmp_path: Path, name: str) -> None:
     first, second = (DRAWINGS[name](networks, tmp_path / place) for place in ("a", "b"))
-    assert [p.read_bytes() for p in first.paths[:3]] == [p.read_bytes() for p in second.paths[:3]]
+    assert [p.read_bytes() for p in first.paths[:2]] == [p.read_bytes() for p in second.paths[:2]]
 
 
 def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, tmp_path: Path) -> None:
@@ -87,12 +91,12 @@ def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, 
     drawn = logit_range.spread(networks, folder=tmp_path)
     for plain, standardized in networks.methods:
         assert networks.packs[standardized].logit_std.mean() < 0.5 * networks.packs[plain].logit_std.mean()
-        label = networks.look(standardized, LIGHT).label
+        label = networks.look(standardized).label
         assert label in drawn.alt
 
 
 def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
-    def draw(theme: Any) -> Any:
+    def draw() -> Any:
         raise AssertionError("not reached")
 
     with pytest.raises(ValueError, match="alt text and caption are both needed"):
@@ -159,7 +163,7 @@ def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
     assert data_samples.views(dataset, folder=tmp_path).n == 9
     assert dataset.digest in data_samples.facts(dataset)
     still = toy.still(tmp_path)
-    assert len(still.paths[2].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
+    assert len(still.paths[1].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
 
 
 def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_pa
     assert "| `ResNet18` | 11,689,512 | 1,814.1 | 512 | 69.75 |" in texts["ImageNet"]
     assert sum(text.count("\n| `") for text in texts.values()) == len(table)
     drawn = network_cost.costs(table, tmp_path)
-    data = pd.read_csv(drawn.paths[2]).set_index("name")
+    data = pd.read_csv(drawn.paths[1]).set_index("name")
     assert data.accuracy["resnet32x4"] == 79.42
     assert data.multiply_adds["resnet20"] == table.set_index("name").multiply_adds["resnet20"]
     assert "wrn_28_4" not in data.index  # of Table 5, and in no list of networks

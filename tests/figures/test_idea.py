@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from figures import idea
-from figures.theme import LIGHT, figure
+from figures.theme import figure
 from lskd.losses import kd_loss
 from paper.toy import TOY
 
@@ -20,7 +20,7 @@ def test_the_loss_prefers_the_wrong_student_until_rows_are_standardised(standard
 
     fig = figure(3, 6)
     ax = fig.subplots()
-    idea.panel(ax, LIGHT, standardized=standardized)
+    idea.panel(ax, standardized=standardized)
     shown = {text.get_position()[1]: text.get_text() for text in ax.texts if text.get_text().startswith("loss")}
     row = {name: torch.tensor([values], dtype=torch.float64) for name, values in TOY.items()}
     for name in ("s1", "s2"):
@@ -32,7 +32,7 @@ def test_the_loss_prefers_the_wrong_student_until_rows_are_standardised(standard
 
 
 def test_a_right_student_lies_below_the_teacher_once_rows_are_standardised(tmp_path: Path) -> None:
-    data = pd.read_csv(idea.picture(tmp_path).paths[2])
+    data = pd.read_csv(idea.picture(tmp_path).paths[1])
     wide = data.pivot(index=["values", "class"], columns="network", values="value")
     z = wide.loc["Z-score"]
     np.testing.assert_allclose(z["student 2"], z["teacher"], atol=1e-5)
