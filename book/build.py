@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from book.pages.numbers import number_figures
 from book.pages.protocol_links import link_protocol
 from book.pages.tables import offer_tables
 from book.pages.typography import mend
+from book.pages.unused_files import remove_unused
 from book.search import index as search
 from figures.fingerprint import ROOT
 from figures.live import by_itself
@@ -66,7 +68,7 @@ def build(
         LskdError: a missing or failed notebook, or anything that Jupyter Book warns about. Pages of an earlier
             build are then untouched.
     """
-    output = Path(output).absolute()
+    output, start, seconds = Path(output).absolute(), time.monotonic(), {}
     assemble(Path(book), Path(notebooks), Path(figures), output)
     if place := open_elsewhere.repository(Path(config)):
         open_elsewhere.add_links(output / "notebooks", place)
@@ -81,10 +83,13 @@ def build(
         told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
         raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
+    seconds["sphinx"] = time.monotonic() - start
     built = Pages(index.parent, listed(Path(book) / "_toc.yml"), Path(notebooks))
-    for step in STEPS:
+    for step in (*STEPS, Pages.write, remove_unused):
+        start = time.monotonic()
         step(built)
-    built.write()
+        seconds[f"{step.__module__.rpartition('.')[2]}.{step.__name__}"] = time.monotonic() - start
+    print("seconds:", ", ".join(f"{name} {took:.1f}" for name, took in seconds.items()))
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(by_itself.bokeh_script(), scripts / "bokeh.min.js")

@@ -98,7 +98,7 @@ def facts(dataset: Dataset) -> str:
 
 
 def _show(ax: Axes, image: torch.Tensor) -> None:
-    ax.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+    ax.imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
 
 
 def _size(dataset: Dataset) -> str:

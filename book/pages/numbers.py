@@ -1,8 +1,9 @@
 """Numbers of figures and exercises on built pages: chapter, then place, so that others can cite "Figure 7.2".
 
 The chapter's number is the one that Sphinx has put into the page's title; pages without one are appendices, A, B, C.
-Sphinx does not see figures that cells put out, so numbers are given when all pages exist. Text points at a figure by ``<a data-figure="logit_spread">this figure</a>``,
-from another page by ``data-figure="logit_statistics/logit_spread"``; without numbers the words inside remain.
+Sphinx does not see figures that cells put out, so numbers are given when all pages exist. Text points at a figure by
+``<a data-figure="logit_spread">this figure</a>``, from another page by ``data-figure="logit_statistics/logit_spread"``;
+without numbers the words inside remain.
 """
 
 from __future__ import annotations
