@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from figures import theme
@@ -195,6 +196,8 @@ def maps(
             }
             sns.heatmap(grid, ax=ax, annot=words, fmt="", cbar=False, annot_kws={"size": 9}, linewidths=1.5,
                         linecolor=theme.PAPER, **look)  # fmt: skip
+            for text, ground in zip(ax.texts, ax.collections[0].get_facecolors(), strict=True):
+                text.set_color(theme.written_on(to_hex(ground)))
             _finish(ax, title, first=is_narrow() or key == "without")
         return fig
 

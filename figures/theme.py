@@ -45,6 +45,7 @@ __all__ = [
     "note",
     "own_font",
     "settings",
+    "written_on",
 ]
 
 FONT = "DejaVu Sans"  # comes with Matplotlib, see own_font
@@ -54,7 +55,8 @@ RASTER_DPI = 150  # of dense point layers inside the vector file
 
 PAPER, INK, MUTED, GRID = "#ffffff", "#1f2630", "#626c78", "#e1e5ea"  # PAPER is the page's; figures are transparent
 _DARK = {PAPER: "#14181e", INK: "#dfe4ea", MUTED: "#98a2ae", GRID: "#323a45"}
-_DARK["#262626"] = "#ffffff"  # seaborn's ink on light cells; on dark ones it writes in PAPER
+_WRITTEN = {(True, True): "#14181e", (True, False): "#14181f", (False, True): "#fffffe", (False, False): "#fefefe"}
+_DARK |= {color: "#14181e" if on_dark else "#ffffff" for (_, on_dark), color in _WRITTEN.items()}
 
 _HUES = {  # (light page, dark page)
     "teacher": ("#2b3440", "#e3e7ec"),
@@ -103,6 +105,16 @@ def dark(color: str) -> str:
     if color not in _DARK:
         raise ValueError(f"{color} is no colour of figures/theme.py, which says what it is on dark pages")
     return _DARK[color]
+
+
+def written_on(color: str) -> str:
+    """What to write in on a ground of this colour, so that it is legible on both kinds of pages."""
+
+    def is_bright(ground: str) -> bool:
+        linear = (c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(ground))
+        return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) > 0.18
+
+    return _WRITTEN[is_bright(color), is_bright(dark(color))]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 def move(figure: Any, control: str, value: float | str | bool) -> None:
     """Set a control as a person does: the element's value, and the event that follows."""
     found = figure.locator(f"[data-control='{control}']")
+    found.evaluate("e => e.closest('details')?.setAttribute('open', '')")
     if isinstance(value, bool):
         found.set_checked(value)
     elif isinstance(value, str):

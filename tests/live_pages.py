@@ -23,19 +23,22 @@ from lskd.losses import kd_loss
 Row = torch.Tensor
 
 
-def write_site(folder: Path, made: Mapping[str, Live]) -> None:
-    """One page a figure."""
+def write_site(folder: Path, made: Mapping[str, Live], below: str = "") -> None:
+    """One page a figure, with the same HTML below each."""
     static = folder / "_static"
     copy_static(static)
     (static / "lskd-bokeh").mkdir()
     shutil.copyfile(bokeh_script(), static / "lskd-bokeh" / "bokeh.min.js")
     scripts = "".join(f'<script src="_static/{path.name}"></script>' for path in sorted(static.glob("*.js")))
-    scripts += "".join(f'<link rel="stylesheet" href="_static/{name}.css">' for name in ("lskd", "lskd-live"))
+    scripts += "".join(
+        f'<link rel="stylesheet" href="_static/{name}.css">' for name in ("lskd", "lskd-live", "lskd-reading")
+    )
     for name, figure in made.items():
         (folder / f"{name}.html").write_text(
             f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{name}</title>'
             '<meta name="viewport" content="width=device-width">'
-            f"{scripts}</head><body><article class='bd-article'><h1>{name}</h1>{figure.to_html()}</article></body>",
+            f"{scripts}</head><body><article class='bd-article'><h1>{name}</h1>{figure.to_html()}{below}"
+            "</article></body>",
             encoding="utf-8",
         )
 

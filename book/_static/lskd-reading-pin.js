@@ -42,8 +42,9 @@
   };
   const check = () => pinned && done() && release();
 
-  /* True if the figure is pinned now and the word can be seen below it. */
-  const pin = (root, word) => {
+  /* True if the figure is pinned now and the word can be seen below it. On a phone panels stand side by side and
+     scroll: the one that is meant comes into view. */
+  const pin = (root, word, panel) => {
     const stage = root.querySelector(".lskd-stage");
     if (pinned?.root === root) pinned.word = word;
     else {
@@ -59,6 +60,8 @@
         return false;
       }
     }
+    const plots = stage.querySelector(".lskd-plots"), meant = panel && plots.querySelector(`[data-plot="${panel}"]`);
+    if (meant) plots.scrollLeft += meant.getBoundingClientRect().left - plots.getBoundingClientRect().left;
     const bottom = header() + stage.getBoundingClientRect().height + 12;
     document.documentElement.style.scrollPaddingTop = `${bottom}px`; // the focus is never below it
     const hidden = bottom - word.getBoundingClientRect().top;

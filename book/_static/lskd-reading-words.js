@@ -1,6 +1,6 @@
 /* Live words: a phrase in the text that sets the controls of a figure on its page. In the source
    [raise it to 8](live:toy?temperature=8), on the page a link to ?temperature=8#live-toy, which also works as an
-   address: the page opens with its figure set. book/pages/live_words.py refuses words that can do nothing. */
+   address: the page opens with its figure set. "panel=NAME" says which of its plots is spoken of. book/pages/live_words.py refuses words that can do nothing. */
 (() => {
   "use strict";
   const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -43,6 +43,10 @@
   };
   const move = (root, pairs, animate) => {
     const turn = {}, tint = "color-mix(in srgb, var(--pst-color-primary) 30%, transparent)";
+    for (const [input] of pairs) {
+      const fold = input.closest("details");
+      if (fold) fold.open = true;
+    }
     for (const [input] of still.matches ? [] : pairs) {
       const label = input.closest("label"); // where to look, and to do the same by hand
       label?.animate({ backgroundColor: [tint, "transparent"] }, { duration: 2 * DURATION, easing: "ease-in" });
@@ -106,14 +110,14 @@
 
   /* Plots and words in view together: as they are, by a little scrolling, or with the plots pinned above the words.
      Where nothing of this can be done, the plots alone. */
-  const show = (root, word) => {
-    if (root.querySelector(".lskd-pinned")) return void lskdPin(root, word);
+  const show = (root, word, panel) => {
+    if (root.querySelector(".lskd-pinned")) return void lskdPin(root, word, panel);
     const plots = root.querySelector(".lskd-plots") ?? root, box = plots.getBoundingClientRect(), from = header();
     const part = Math.min(box.bottom, innerHeight) - Math.max(box.top, from);
     if (part >= 0.6 * Math.min(box.height, innerHeight - from)) return;
     const at = word.getBoundingClientRect(), room = innerHeight - from - 24;
     const fits = Math.max(box.bottom, at.bottom) - Math.min(box.top, at.top) <= room;
-    if (!fits && window.lskdPin?.(root, word)) return back.remove();
+    if (!fits && window.lskdPin?.(root, word, panel)) return back.remove();
     const above = box.top < from || box.height > room;
     const top = above ? box.top - from - 8 : box.bottom - innerHeight + 16;
     scrollBy({ top, behavior: motion() });
@@ -132,7 +136,7 @@
     const say = () => word.setAttribute("aria-pressed", String(holds(pairs)));
     const press = () =>
       whenUp(root, () => {
-        show(root, word);
+        show(root, word, /[?;]panel=(\w+)/.exec(address.search)?.[1]);
         if (!holds(pairs)) {
           before = pairs.map(([input]) => [input, current(input)]);
           move(root, pairs, true);

@@ -3,7 +3,7 @@
 ``[raise it to 8](live:toy?temperature=8)`` in a chapter becomes a link with the class ``lskd-word`` and the address
 ``?temperature=8#live-toy`` (``myst_url_schemes`` in ``_config.yml``). ``book/_static/lskd-reading-words.js`` makes it
 act. Several controls are separated by ``;``. A slider takes the number that it shows, or ``first`` or ``last``; a box
-takes ``true`` or ``false``; a list takes one of its values.
+takes ``true`` or ``false``; a list takes one of its values. ``panel=NAME`` is the plot that the words speak of.
 """
 
 from __future__ import annotations
@@ -45,8 +45,13 @@ def _wrong(page: BeautifulSoup) -> list[tuple[str, str]]:
             found.append((word, f"names the figure {place.removeprefix('live-')!r}; live figures here: {known}"))
             continue
         controls = {str(c["data-control"]): c for c in figures[place].select("[data-control]")}
+        panels = [str(plot["data-plot"]) for plot in figures[place].select("[data-plot]")]
         for setting in address.removeprefix("?").split(";"):
             name, equal, value = (unquote(part) for part in setting.partition("="))
+            if name == "panel":
+                wrong = f"speaks of the panel {value!r}; there are: {', '.join(panels)}"
+                found += [] if value in panels else [(word, wrong)]
+                continue
             if not equal or name not in controls:
                 found.append((word, f"sets {setting!r}; expected NAME=VALUE with one of: {', '.join(controls)}"))
             elif complaint := _complaint(controls[name], value):

@@ -19,20 +19,24 @@ class Control(ABC):
     Attributes:
         name: of the value in the script.
         label: what a reader sees and a screen reader says.
-        when: ``"CONTROL=VALUE"``: shown only while another control has this value (a checkbox: true or false).
+        when: ``"CONTROL=VALUE"`` or ``"CONTROL!=VALUE"``: shown only while another control has this value, or another
+            one (a checkbox: true or false).
         wide: takes a row of its own.
+        more: lies in a fold below the others.
     """
 
     name: str
     label: str
     when: str = field(default="", kw_only=True)
     wide: bool = field(default=False, kw_only=True)
+    more: bool = field(default=False, kw_only=True)
 
     def to_html(self, prefix: str) -> str:
         """The field inside its label; ``prefix`` makes identities unique on a page."""
         identity = f"{prefix}-{self.name}"
         shown = f' data-when="{html.escape(self.when)}"' if self.when else ""
         shown += " data-wide" if self.wide else ""
+        shown += " hidden" if isinstance(self, Choice) and len(self.options) == 1 else ""
         found = self._field(f'id="{identity}" data-control="{self.name}"')
         return f'<label for="{identity}"{shown}>{self._order(html.escape(self.label), found, identity)}</label>'
 

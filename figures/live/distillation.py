@@ -172,7 +172,7 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
         controls=[
             student_choice(networks, shown),
             image_slider(images),
-            live.Slider("temperature", "temperature", -0.3, 2, 0.02, 0.6, digits=2, log=True),
+            live.Slider("temperature", "temperature", -0.3, 2, 0.02, 0.3, digits=2, log=True),
         ],
         plots={"size": made},
         data=rows(networks, images, shown),

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from figures import theme
 from figures.live import figure as live
 from figures.live.distillation import members, middle
 from figures.live.rows import (
@@ -32,6 +33,7 @@ from paper.theory import constant_rows
 __all__ = ["DEVIATIONS", "TEMPERATURE", "constant_text", "epsilon", "lengths", "literal_length", "with_deviation"]
 
 TEMPERATURE = 2.0
+LITERAL = theme.look("mlkd").color
 DEVIATIONS = (-10, 1)  # powers of ten that the slider reaches
 
 
@@ -123,7 +125,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
     size = live.plot(
         "deviation of the logits", "length of the gradient", x_axis_type="log", y_axis_type="log", powers=True
     )
-    live.curve(size, "literal", PLAIN, line_dash="dashed")
+    live.curve(size, "literal", LITERAL, line_dash="dashed")
     live.curve(size, "length", STANDARD)
     live.points(size, "here-length", [1], TEACHER, size=9, marker="circle")
     return live.Live(
@@ -137,7 +139,13 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
                 "logits are stored as",
                 [("float64", "float64 (exact)"), *((name, name) for name in ("float32", "bfloat16", "float16"))],
             ),
-            live.Choice("offset", "around", [("0", "0"), ("0.1", "0.1"), ("1", "1"), ("10", "10")], numbers=True),
+            live.Choice(
+                "offset",
+                "around",
+                [("0", "0"), ("0.1", "0.1"), ("1", "1"), ("10", "10")],
+                numbers=True,
+                when="format!=float64",
+            ),
             student_choice(networks, shown),
             image_slider(images),
         ],
@@ -147,7 +155,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         readout=(
             f"{live.key(STUDENT, 'exact logits: without ε (bars), with (dashed)')}"
             f"{live.key(PLAIN, 'stored logits, with ε (circles, line)')}"
-            f"{live.key(STANDARD, 'gradient (line)')}{live.key(PLAIN, 'by the literal formula (dashed)')}<br>"
+            f"{live.key(STANDARD, 'gradient (line)')}{live.key(LITERAL, 'by the literal formula (dashed)')}<br>"
             'Deviation of the Z-scores <b data-say="z"></b>; s / (s + ε) is <b data-say="rule"></b>. Different values '
             'that are left for <b data-say="classes"></b> classes: <b data-say="distinct"></b>. Largest error of a '
             'Z-score <b data-say="error"></b>. Length of the gradient <b data-say="length"></b>, by the literal '

@@ -106,7 +106,11 @@ class Live:
             "data": self.data,
         }
         stored = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-        controls = "".join(control.to_html(prefix) for control in self.controls)
+        folded = [control for control in self.controls if isinstance(control, Control) and control.more]
+        controls = "".join(control.to_html(prefix) for control in self.controls if control not in folded)
+        if folded:
+            more = "".join(control.to_html(prefix) for control in folded)
+            controls += f'<details class="lskd-more"><summary>More</summary><div>{more}</div></details>'
         places = "".join(
             f'<div data-plot="{name}"{" data-wide" if name in self.wide else ""}></div>' for name in self.plots
         )

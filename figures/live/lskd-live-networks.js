@@ -43,7 +43,15 @@
       group: keep.map(i => String(data.superclass[data.label[i]])),
     });
     const right = keep.filter(i => pack.prediction[i] === data.label[i]).length;
-    figure.say({ shown: keep.length.toLocaleString("en"), right: right.toLocaleString("en") });
+    const i = keep[Math.min(figure.value("image"), keep.length - 1)] ?? null, none = i === null;
+    at("points").source("here", none ? { x: [], y: [] } : { x: [pack.points[2 * i]], y: [pack.points[2 * i + 1]] });
+    figure.picture(i, data.side, data.columns);
+    figure.say({
+      shown: keep.length.toLocaleString("en"),
+      right: right.toLocaleString("en"),
+      label: none ? "–" : data.names[data.label[i]],
+      prediction: none ? "–" : data.names[pack.prediction[i]],
+    });
   };
 
   /* Cell i, j of a picture of K by K, row 0 on top, with classes in the order of their superclasses. */

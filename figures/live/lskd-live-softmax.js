@@ -26,9 +26,13 @@
     });
   };
 
-
-  /* Numbers that a reader brings: separated by spaces, commas or semicolons. */
-  const parse = text => text.split(/[\s,;]+/).filter(Boolean).map(word => Number(word.replace("−", "-")));
+  /* Numbers that a reader brings, separated by spaces or semicolons, and by commas: these are decimal commas where
+     something else separates and no space follows them. */
+  const parse = text => {
+    const decimal = /[\s;]/.test(text.trim()) && !/,(\s|$)/.test(text);
+    const words = text.replace(/,/g, decimal ? "." : " ").replace(/−/g, "-").split(/[\s;]+/);
+    return words.filter(Boolean).map(Number);
+  };
   const complaint = (teacher, student) => {
     if (![...teacher, ...student].every(Number.isFinite)) return "Numbers only, please, such as: 2.5, 0, -1.";
     if (teacher.length !== student.length) {

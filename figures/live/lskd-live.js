@@ -182,11 +182,11 @@
           if (place && place.textContent !== text) place.textContent = text;
         }
       },
-      picture: (i, side) => {
+      picture: (i, side, columns = 1) => {
         const place = root.querySelector("[data-picture]");
         if (!place) return;
         place.hidden = i === null; // no image belongs to what is shown
-        place.style.backgroundPosition = `0 ${-i * side * 4}px`;
+        place.style.backgroundPosition = `${-(i % columns) * side * 4}px ${-Math.floor(i / columns) * side * 4}px`;
       },
     };
     const update = () => {
@@ -201,8 +201,8 @@
         if (odd) input.setAttribute("aria-valuetext", shown.textContent);
       }
       for (const label of root.querySelectorAll("[data-when]")) {
-        const [name, value] = label.dataset.when.split("=");
-        label.hidden = String(figure.value(name)) !== value;
+        const [, name, not, value] = label.dataset.when.match(/^(\w+)(!?)=(.*)$/);
+        label.hidden = (String(figure.value(name)) === value) === Boolean(not);
       }
       live.kinds[given.kind](figure, name => plots[name], given.data, live);
     };

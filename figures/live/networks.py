@@ -103,6 +103,8 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     made.grid.visible = False
     tooltips = f"<div>{picture}<b>@label</b>, predicted <b>@prediction</b></div>"
     live.scatter(made, "points", len(groups), palette, tooltips)
+    live.points(made, "here", [], theme.look("teacher").color, size=13, marker="circle", fill_alpha=0, line_width=2)
+    sprites, thumb = thumbnail(dataset, np.arange(len(teacher.label)), "features", COLUMNS)
 
     def network(name: str) -> dict[str, Any]:
         return {
@@ -119,6 +121,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
                 "group", "classes", [("-1", "all"), *((str(i), n) for i, n in enumerate(groups))], numbers=True
             ),
             live.Check("wrong", "only what it gets wrong"),
+            live.Slider("image", "image", 0, len(teacher.label) - 1, 1, 0, digits=0),
         ],
         plots={"points": made},
         data={
@@ -129,10 +132,11 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
             "columns": COLUMNS,
             "networks": {name: network(name) for name in embeddings},
         },
-        readout='<b data-say="shown"></b> images shown, <b data-say="right"></b> of them classified right.',
-        caption=f"<b>The feature space under the pointer.</b> Point at an image to see it with its class and the "
-        f"network's answer; drag and zoom with the tools above. {networks.source}",
+        readout=f'{thumb}<b data-say="shown"></b> images shown, <b data-say="right"></b> of them classified right.<br>'
+        'In the circle: <b data-say="label"></b>, predicted <b data-say="prediction"></b>.<br style="clear:both">',
+        caption=f"<b>The feature space under the pointer.</b> Point at an image, or choose it with the slider, to see "
+        f"it with its class and the network's answer; drag and zoom with the tools above. {networks.source}",
         still="",
         alt="The feature space of one network in two dimensions, a point an image, coloured by superclass.",
-        sprites="" if dataset is None else live.sprite(dataset.test_images.numpy(), COLUMNS),
+        sprites=sprites,
     )

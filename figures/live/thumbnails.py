@@ -35,12 +35,13 @@ def side(dataset: Dataset | None) -> int:
     return 0 if dataset is None else int(dataset.test_images.shape[-1])
 
 
-def thumbnail(dataset: Dataset | None, index: np.ndarray, figure: str) -> tuple[str, str]:
+def thumbnail(dataset: Dataset | None, index: np.ndarray, figure: str, columns: int = 1) -> tuple[str, str]:
     """The sheet of a figure's images, and the place that shows one of them; both empty without images.
 
     Args:
         index: test images, in the order of the figure's slider.
         figure: its name.
+        columns: images in a row of the sheet.
 
     Returns:
         ``(sprites, html)``; the first for :class:`~figures.live.figure.Live`, the second for its readout.
@@ -51,6 +52,6 @@ def thumbnail(dataset: Dataset | None, index: np.ndarray, figure: str) -> tuple[
     html = (
         f'<span class="lskd-thumb" data-picture role="img" aria-label="the image" style="width:{width}px;'
         f"height:{width}px;float:left;margin-right:1rem;background-image:var(--lskd-sprite-{figure});"
-        f'background-size:{width}px auto"></span>'
+        f'background-size:{columns * width}px auto"></span>'
     )
-    return live.sprite(dataset.test_images[index].numpy(), 1), html
+    return live.sprite(dataset.test_images[index].numpy(), columns), html

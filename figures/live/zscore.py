@@ -143,7 +143,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         kind="invariance",
         controls=[
             live.Slider("shift", "add to the student's logits", -10, 10, 0.1, 0),
-            live.Slider("scale", "stretch them, times", -1, 1, 0.02, -0.5, digits=2, log=True),
+            live.Slider("scale", "stretch them, times", -1, 1, 0.02, -0.3, digits=2, log=True),
             live.Slider("temperature", "temperature", 0.5, 8, 0.1, 2),
             student_choice(networks, shown),
             image_slider(images),
@@ -329,7 +329,7 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
             live.Choice(
                 "format", "logits are stored as", [(name, name) for name in ("bfloat16", "float16", "float32")]
             ),
-            live.Slider("shift", "added to every logit", -1, 3, 0.05, 2.2, digits=1, log=True),
+            live.Slider("shift", "added to every logit", -1, 3, 0.05, 2, digits=1, log=True),
             live.Slider("scale", "all logits, times", -2, 1, 0.05, 0, digits=2, log=True),
             image_slider(images),
         ],

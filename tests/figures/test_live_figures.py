@@ -126,6 +126,13 @@ def test_soft_labels_of_a_reader_s_own(show: Any) -> None:
     assert said(figure, "problem") == ""
     teacher, student = (torch.tensor([row]).double() for row in ([0, 3, 2, 1, -1.5], [0, 0.3, 0.2, 0.1, -0.15]))
     assert number(figure, "loss") == pytest.approx(kd_loss(student, teacher, temperature=2.0).item(), abs=6e-5)
+    figure.get_by_label("teacher's logits").fill("0,5; 2")  # decimal commas, as in an exercise
+    figure.get_by_label("student's logits").fill("0,3 2,5")
+    teacher, student = torch.tensor([[0.5, 2]]).double(), torch.tensor([[0.3, 2.5]]).double()
+    assert number(figure, "loss") == pytest.approx(kd_loss(student, teacher, temperature=2.0).item(), abs=6e-5)
+    figure.get_by_label("teacher's logits").fill("1,2,3")
+    figure.get_by_label("student's logits").fill("1,2,3 4")
+    assert said(figure, "problem").startswith("Numbers only")
     figure.get_by_label("student's logits").fill("0 0.3 x 0.1 0")
     assert said(figure, "problem").startswith("Numbers only")
 
@@ -440,3 +447,11 @@ def test_series_and_titles_hold_what_was_measured(records: list[tuple[str, dict[
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_fits_a_phone_follows_the_mode_and_answers_to_keys(chromium: Any, site: Path, name: str) -> None:
     check_on_a_phone(chromium, site, name)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_slider_of_powers_begins_at_a_round_number(show: Any, name: str) -> None:
+    figure = show(name)
+    for slider in figure.locator("input[data-log]").all():
+        shown = figure.locator(f"output[for='{slider.get_attribute('id')}']").text_content()
+        assert len(shown.partition("e")[0].replace(".", "").strip("0")) <= 1, f"{slider.get_attribute('id')}: {shown}"

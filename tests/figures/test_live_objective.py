@@ -20,20 +20,22 @@ from PIL import Image
 from synthetic import write_run
 
 from figures import networks as inputs
-from figures.live import distillation, thumbnails
+from figures.live import distillation, thumbnails, toy
 from figures.live import epsilon as live_epsilon
+from figures.live import networks as live_networks
 from figures.live import objective as live_objective
-from figures.live.controls import Steps
+from figures.live.controls import Choice, Steps
 from figures.live.epsilon import with_deviation
 from figures.live.objective import PUBLISHED, Setting, published, pushes
 from figures.live.rows import of_all_kinds
 from figures.networks import Networks
 from lskd.losses import cross_entropy, kd_loss, standardize
 from lskd.objectives import KD, Logits
+from paper.embedding import Embedding
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]
 
-FIGURES = ("objective", "epsilon", "distillation")  # the last one with thumbnails
+FIGURES = ("objective", "epsilon", "distillation", "features", "toy")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,16 @@ def dataset(networks: Networks) -> Any:
     return SimpleNamespace(test_images=grey.expand(-1, 3, 8, 8).clone())
 
 
+WORDS = (
+    '<p style="margin-top:1500px"><a class="lskd-word" href="?temperature=8;panel=gradient#live-toy">to 8</a> '
+    '<a class="lskd-word" href="?scale=5;panel=length#live-objective">fivefold</a></p><p style="height:1500px"></p>'
+)
+
+
+def places(n: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def site(networks: Networks, dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
@@ -55,8 +67,10 @@ def site(networks: Networks, dataset: Any, tmp_path_factory: pytest.TempPathFact
         live_objective.objective(networks, folder / "stills", dataset),
         live_epsilon.epsilon(networks, folder / "stills"),
         distillation.distillation(networks, folder / "stills", dataset),
+        live_networks.features(networks, {"kd": Embedding(places(networks.n), 0, 0, 0)}, dataset),
+        toy.toy(toy.still(folder / "stills")),
     )
-    write_site(folder, dict(zip(FIGURES, made, strict=True)))
+    write_site(folder, dict(zip(FIGURES, made, strict=True)), below=WORDS)
     return folder
 
 
@@ -125,7 +139,7 @@ def test_published_settings_are_those_of_the_recipes() -> None:
 
 
 def test_a_figure_s_sidecar_names_all_that_it_shows(networks: Networks, site: Path) -> None:
-    for name in FIGURES:
+    for name in ("objective", "epsilon", "distillation"):
         sidecar = json.loads((site / "stills" / f"{name}.json").read_text())
         assert {Path(item["file"]).name for item in sidecar["inputs"]} == {
             path.name for path in networks.paths("teacher", *distillation.members(networks))
@@ -265,7 +279,7 @@ def test_at_high_temperature_weights_compare_by_the_product_of_both_deviations()
 def test_the_table_of_lengths_has_the_mean_of_every_student(networks: Networks) -> None:
     found = live_objective.loudness(networks, {name: published()[name] for name in ("literature", "like", "ls")})
     table = found.to_table()
-    assert [row[0] for row in table.rows] == [networks.look(m, live_objective.LIGHT).label for m in networks.students]
+    assert [row[0] for row in table.rows] == [networks.look(m).label for m in networks.students]
     assert all(len(row) == len(table.headings) for row in table.rows)
     z, v = (torch.from_numpy(networks.packs[m].logits).double() for m in ("kd", "teacher"))
     gradients = torch.stack([with_gradient(z[[i]], v[[i]], 4.0, False)[1] for i in range(len(z))])
@@ -296,8 +310,8 @@ def test_epsilon(
     figure = show("epsilon")
     for name, value in (("network", member), ("image", image), ("deviation", power), ("epsilon", eps)):
         move(figure, name, value)
-    move(figure, "offset", f"{offset:g}")
-    move(figure, "format", format)
+    for name, value in (("format", "float32"), ("offset", f"{offset:g}"), ("format", format)):
+        move(figure, name, value)
     row, teacher = logits(networks, member, image), logits(networks, "teacher", image)
     epsilon, wanted = 10**eps, 10**power
     kept = with_deviation(row, wanted, offset, format)
@@ -345,3 +359,66 @@ def test_the_flattest_row_is_named(networks: Networks) -> None:
     assert f"its deviation is {least:.2f}." in text
     assert "multiplies the gradient by 10,000,000" in text
     assert "is by KD + LS" in text or "is by CTKD + LS" in text or "is by DKD + LS" in text
+
+
+def test_on_a_phone_the_panel_that_is_meant_is_pinned(chromium: Any, site: Path) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    figure = opened(context.new_page(), site)("toy")
+    figure.page.locator("a.lskd-word[href$='#live-toy']").click()
+    figure.page.locator(".lskd-pinned").wait_for()
+    box = figure.locator("[data-plot='gradient']").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    context.close()
+
+
+def test_a_figure_begins_with_few_controls_and_a_word_opens_the_fold(show: Any) -> None:
+    figure = show("objective")
+    assert figure.locator("[data-control]:visible").count() == 4
+    figure.page.locator("a.lskd-word[href$='#live-objective']").click()
+    assert figure.locator("[data-control]").count() == 8
+    assert figure.locator("details.lskd-more").get_attribute("open") is not None
+
+
+def test_what_a_control_cannot_change_is_not_shown(show: Any) -> None:
+    figure = show("epsilon")
+    around = figure.get_by_label("around")
+    for name, changes in (("float64", False), ("bfloat16", True), ("float64", False)):
+        move(figure, "format", name)
+        assert around.is_visible() == changes
+    for count, hidden in ((1, True), (2, False)):
+        field = Choice("record", "record", [(str(i), f"run {i}") for i in range(count)])
+        assert ("hidden" in field.to_html("curves").partition(">")[0]) == hidden
+
+
+def test_images_are_reached_by_keys_too(show: Any, networks: Networks) -> None:
+    figure, n = show("features"), networks.n
+    figure.locator("[data-control='image']").focus()
+    for key, image in (("ArrowRight", 1), ("ArrowRight", 2), ("End", n - 1)):
+        figure.page.keyboard.press(key)
+        teacher, kd = networks.teacher, networks.packs["kd"]
+        assert said(figure, "label") == str(teacher.class_names[teacher.label[image]])
+        assert said(figure, "prediction") == str(teacher.class_names[kd.prediction[image]])
+        assert [drawn(figure, "here", c)[0] for c in "xy"] == pytest.approx(places(n)[image], abs=6e-3)
+        sheet = figure.locator("[data-picture]").evaluate(
+            "e => e.style.backgroundPosition.match(/-?\\d+/g).map(Number)"
+        )
+        assert sheet == [-(image % 50) * 32, -(image // 50) * 32]
+
+
+def test_what_is_under_the_pointer_is_dark_on_dark_pages(show: Any) -> None:
+    page = show("features").page
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    spot = page.evaluate(
+        """() => {
+            const [view] = Bokeh.index.roots, box = view.el.getBoundingClientRect();
+            const { x, y } = view.model.document.get_model_by_name("points").data;
+            return [box.x + view.frame.x_scale.compute(x[0]), box.y + view.frame.y_scale.compute(y[0])];
+        }"""
+    )
+    page.mouse.move(*spot)
+    tip = page.locator(".bk-Tooltip")
+    tip.wait_for()
+    ground, ink = tip.evaluate("e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]")
+    light = [sum(map(int, color[4:-1].split(","))) for color in (ground, ink)]
+    assert light[0] < 200 < 500 < light[1]
