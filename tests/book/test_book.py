@@ -215,6 +215,22 @@ def test_pages_are_accessible(chromium: Any, book: Path, chapters: list[Path], l
 
 
 @pytest.mark.browser
+def test_nothing_is_cut_at_the_edge_of_a_sheet(chromium: Any, book: Path, chapters: list[Path]) -> None:
+    """At the width of A4 between Chromium's margins; an equation may be as wide as it is."""
+    page = chromium.new_page(viewport={"width": 717, "height": 1000})
+    page.emulate_media(media="print")
+    outside = """() => [...document.querySelectorAll(".bd-article :is(table, pre, img, p)")].filter(e =>
+        e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.trim().slice(0, 60))"""
+    wrong = {}
+    for path in chapters:
+        page.goto(path.as_uri())
+        if found := page.evaluate(outside):
+            wrong[path.name] = found
+    page.close()
+    assert wrong == {}
+
+
+@pytest.mark.browser
 def test_the_book_is_printed_with_its_code_and_still_pictures(
     chromium: Any, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
