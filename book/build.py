@@ -30,8 +30,6 @@ from figures.live import by_itself
 from lskd.errors import LskdError
 from lskd.files import read_json
 
-__all__ = ["assemble", "build", "chapters", "copy_static", "included", "pages", "run_jupyter_book", "with_facts"]
-
 StrPath = str | os.PathLike[str]
 
 # What is done to pages once Sphinx has built them, in this order; numbers come before those who show them.

@@ -16,8 +16,6 @@ from pathlib import Path
 import lskd
 from figures.fingerprint import ROOT
 
-__all__ = ["browser", "install_browser", "report"]
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 

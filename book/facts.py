@@ -12,8 +12,6 @@ from typing import Any
 
 from lskd.evidence import Evidence
 
-__all__ = ["experiment_facts", "published_facts"]
-
 
 def published_facts(store: Path | str = "results") -> dict[str, str]:
     """What the records and the published numbers say: the answer in lines of Markdown, and what best epochs flatter."""

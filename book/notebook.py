@@ -27,8 +27,6 @@ from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible, write_json
 
-__all__ = ["Result", "at_root", "declared", "find", "report", "run"]
-
 REPORT, NONCE = "LSKD_NOTEBOOK_REPORT", "LSKD_NOTEBOOK_NONCE"
 KERNEL = "lskd-running-interpreter"
 

@@ -23,8 +23,6 @@ import msgspec
 from lskd.checked import convert, read_text
 from lskd.errors import LskdError
 
-__all__ = ["Parameter", "bind", "read"]
-
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 

@@ -24,8 +24,6 @@ from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible
 
-__all__ = ["BRANCH", "Repository", "add_links", "colab_copy", "links", "repository", "standalone", "write_copies"]
-
 BRANCH = "colab"  # of the copies
 TRAINED = {"train_teacher": "train_cohort", "train_students": "train_cohort"}  # pages, and the notebook behind them
 NEEDS = {"teacher", "students"}  # parameters that name trained networks, which a fresh checkout does not have

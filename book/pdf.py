@@ -14,8 +14,6 @@ from book.pages import typography
 from book.pages.numbers import number_joined
 from lskd.errors import LskdError
 
-__all__ = ["build"]
-
 StrPath = str | os.PathLike[str]
 
 

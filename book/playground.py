@@ -17,8 +17,6 @@ from lskd.trainer.run import publish, train_cached
 from paper import statistics
 from paper import text as describe
 
-__all__ = ["METHODS", "panel", "settings", "show", "train"]
-
 METHODS = {"kd": "KD", "dkd": "DKD", "ctkd": "CTKD (learns its temperature)"}
 RECIPE = "playground"
 PAIRS = ("wrn_16_2 -> resnet8", "wrn_16_2 -> resnet14", "wrn_16_2 -> wrn_16_1", "resnet20 -> resnet8")

@@ -16,8 +16,6 @@ from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json
 from paper import gains, statistics, store
 
-__all__ = ["blocks", "fill", "write"]
-
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
 CIFAR100 = Path("results/cifar100/resnet56-resnet20")
 COST = Path("benchmarks/results/make_book.json")

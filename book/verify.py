@@ -18,8 +18,6 @@ from lskd.records import identity as identity_of
 from lskd.records import load_record, summarize
 from paper.store import STORE, address, content_digest, groups
 
-__all__ = ["Report", "verify"]
-
 TEACHER = (
     "teacher.evidence.npz"  # of a teacher without a run of its own: beside the records it taught, or with the packs
 )

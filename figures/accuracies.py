@@ -18,8 +18,6 @@ from paper.members import pairs
 from paper.statistics import ENOUGH_SEEDS, accuracies, binomial_error, results, summarize
 from paper.text import counted, with_symbols
 
-__all__ = ["dots"]
-
 
 def dots(
     records: Sequence[Mapping[str, Any]],
@@ -115,7 +113,6 @@ def dots(
         inputs=files,
         data=frame,
         n=counts[0],
-        module=__name__,
     )
 
 

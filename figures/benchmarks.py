@@ -21,8 +21,6 @@ from paper.members import label, order
 from paper.statistics import ENOUGH_SEEDS, summarize
 from paper.text import signed
 
-__all__ = ["book_table", "comparison", "gpu_table", "growth", "growth_frame", "machine_text", "precision_table"]
-
 
 def comparison(result: Mapping[str, Any]) -> Table:
     """A row a comparison of ``cpu.json``."""
@@ -179,7 +177,6 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
         f"{'; '.join(sizes.values())}. One process, median or one measurement each; {machine_text(result)}",
         inputs=files,
         data=frame,
-        module=__name__,
     )
 
 

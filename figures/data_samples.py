@@ -16,8 +16,6 @@ from lskd.data import Dataset
 from lskd.data.views import Views
 from paper.text import counted, markdown_table
 
-__all__ = ["classes", "facts", "views"]
-
 
 def classes(dataset: Dataset, *, folder: Path | str) -> Published:
     """The first training image of every class, one superclass a row."""
@@ -48,7 +46,6 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
         inputs=[],
         data=rows,
         n=dataset.classes,
-        module=__name__,
     )
 
 
@@ -79,7 +76,6 @@ def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
         inputs=[],
         data=pd.DataFrame({"view": range(gather.count), "top": [v // gather.side for v in range(gather.count)]}),
         n=gather.count,
-        module=__name__,
     )
 
 

@@ -20,8 +20,6 @@ from paper.published import NUMBERS
 from paper.statistics import ENOUGH_SEEDS
 from paper.text import counted, signed
 
-__all__ = ["by_length", "forest"]
-
 SHORT = {
     "same": "same settings",
     "effective": "effective weight",
@@ -78,7 +76,6 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
         inputs=[*files, NUMBERS],
         data=frame(gains),
         n=min(len(gain.seeds) for gain in measured),
-        module=__name__,
     )
 
 
@@ -125,7 +122,6 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str, name: str = "gain_by
         inputs=sorted({path for gain in drawn for path in gain.paths}),
         data=frame(list(drawn)).assign(epochs=[gain.epochs for gain in drawn]),
         n=min(len(gain.seeds) for gain in drawn),
-        module=__name__,
     )
 
 

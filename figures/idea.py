@@ -18,8 +18,6 @@ from figures.theme import figure
 from lskd.losses import standardize
 from paper.toy import TOY
 
-__all__ = ["picture", "rows"]
-
 HEIGHTS = {"s1": 2.0, "teacher": 1.0, "s2": 0.0}  # the teacher between its students, so that lines run to both
 NAMES = {"s1": "student 1\n(wrong)", "teacher": "teacher", "s2": "student 2\n(right)"}
 SIZE = 11  # points; the picture is narrow, so that it can be read on a telephone without scrolling

@@ -17,8 +17,6 @@ from figures.theme import figure as canvas
 from paper.members import LITERATURE, label, order, pairs
 from paper.statistics import accuracies
 
-__all__ = ["figure", "history"]
-
 
 def history(record: dict[str, Any]) -> pd.DataFrame:
     """One row a member and epoch: member, epoch, learning_rate, train_accuracy, test_accuracy [%], temperature."""
@@ -107,7 +105,6 @@ def figure(
         inputs=[source],
         data=data,
         n=1,
-        module=__name__,
     )
 
 

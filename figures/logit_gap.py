@@ -19,8 +19,6 @@ from figures.theme import figure, is_narrow
 from paper.logits import gap_matrix, gap_statistics
 from paper.members import label
 
-__all__ = ["heatmaps"]
-
 KINDS = ("raw", "standardised")
 SHORT = 4  # letters of a superclass's name that fit under a small panel
 
@@ -106,7 +104,6 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
         inputs=networks.paths("teacher", *shown),
         data=data,
         n=networks.n,
-        module=__name__,
     )
 
 

@@ -21,8 +21,6 @@ from lskd.evidence import Evidence
 from paper.logits import z_scores
 from paper.members import SUFFIX, label
 
-__all__ = ["bars", "choose_sample", "mean_and_deviation", "spread"]
-
 POINTS = 240  # of a density curve
 SHARES = 0.9, 0.5  # of the images, inside a contour
 
@@ -118,7 +116,6 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
         inputs=networks.paths("teacher", method, twin),
         data=data,
         n=1,
-        module=__name__,
     )
 
 
@@ -191,7 +188,6 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
         inputs=networks.paths(),
         data=pd.concat(rows),
         n=networks.n,
-        module=__name__,
     )
 
 
@@ -263,7 +259,6 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
         inputs=networks.paths(*shown),
         data=pd.concat(rows),
         n=networks.n,
-        module=__name__,
     )
 
 

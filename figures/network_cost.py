@@ -17,8 +17,6 @@ from lskd.models import list_models, model_info
 from paper import published
 from paper.text import markdown_table
 
-__all__ = ["alone", "by_data", "costs", "networks", "pairs", "write_csv"]
-
 FAMILIES = {  # drawn alike: (marker, whose hue)
     "resnet": ("o", "kd"),
     "ResNet": ("o", "kd"),

@@ -15,8 +15,6 @@ from lskd.records import load_record
 from paper.members import label, order, pairs
 from paper.text import data_name
 
-__all__ = ["Networks", "load"]
-
 
 @dataclass(frozen=True)
 class Networks:

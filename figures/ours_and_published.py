@@ -18,8 +18,6 @@ from paper.published import find
 from paper.statistics import ENOUGH_SEEDS, accuracies, summarize
 from paper.text import counted, data_name
 
-__all__ = ["accuracy_table", "committed", "pairs", "records_of"]
-
 TEACHER_PACK = "teacher.evidence.npz"
 
 

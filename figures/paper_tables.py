@@ -14,8 +14,6 @@ from paper.statistics import ENOUGH_SEEDS
 from paper.tables import TABLES, Entry, LeftOut, frame
 from paper.text import signed
 
-__all__ = ["FEW", "left_out_table", "overview", "table", "write_csv"]
-
 FEW = "\u00a0†"  # marks every number of ours from fewer than three seeds
 OTHER = "\u00a0‡"  # marks those whose teacher was not trained by the recipe
 

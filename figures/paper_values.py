@@ -9,8 +9,6 @@ from typing import Any
 
 from figures.table import Table
 
-__all__ = ["BARS", "GAPS", "SCHEDULE", "SPREAD", "gap_table", "spread_table"]
-
 # Fig. 3, first row: largest standard deviation among the 64 images of the batch that the plotted one is from.
 BARS = {"teacher": 3.095, "kd": 3.784, "kd_ls": 0.476}
 

@@ -30,8 +30,6 @@ from figures import fingerprint
 from figures.theme import dark, narrow, settings
 from lskd.files import atomic_write, sha256_file, write_json
 
-__all__ = ["Published", "publish"]
-
 EMBEDDED_DATA = 60_000  # bytes of CSV that a page may carry for download
 
 # The theme of the book gives pictures in outputs a light ground and a dimming filter in dark mode; these figures

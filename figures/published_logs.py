@@ -24,20 +24,7 @@ from figures.table import Table
 from figures.theme import figure as canvas
 from lskd.errors import LskdError, nearest
 from paper import published
-
-__all__ = [
-    "best_and_last",
-    "curves",
-    "epochs",
-    "gains",
-    "irregular",
-    "jumps",
-    "jumps_table",
-    "methods_table",
-    "reported",
-    "runs",
-    "twice",
-]
+from paper.text import signed
 
 METHODS = ("kd", "ctkd", "dkd", "mlkd")
 PAIRS = (  # in the order of the paper's Tables 1 and 2
@@ -143,7 +130,7 @@ def methods_table() -> Table:
                 f"{gain.mean():.2f}",
                 f"{gain.max():.2f}",
                 f"{found['sd'].mean():.2f}",
-                _signed(reported.mean()),
+                signed(reported.mean()),
                 f"{equal} of {len(found)}",
             ]
         )
@@ -159,7 +146,7 @@ def reported(method: str) -> str:
     above, below = found["reported"] - found["last"], found["reported"] - found["best"]
     nearer, equal = int((above.abs() < below.abs()).sum()), int((below == 0).sum())
     return (
-        f"{method.upper()}, reported minus best {_signed(below.mean())}, minus last {_signed(above.mean())}, nearer "
+        f"{method.upper()}, reported minus best {signed(below.mean())}, minus last {signed(above.mean())}, nearer "
         f"to the last in {nearer} of {len(found)}, equal to the best in {equal}"
     )
 
@@ -171,7 +158,7 @@ def jumps_table() -> Table:
             f"{r['method'].upper()} + LS, {r['pair']}",
             str(r["epoch"]),
             f"{r['before']:.2f} → {r['after']:.2f}",
-            _signed(r["accuracy_change"]),
+            signed(r["accuracy_change"]),
         ]
         for r in jumps().to_dict("records")
     ]
@@ -254,7 +241,6 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
         inputs=[published.CURVES, published.NUMBERS],
         data=data.round(3),
         n=1,
-        module=__name__,
     )
 
 
@@ -313,7 +299,6 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
         inputs=[published.CURVES],
         data=chosen[columns],
         n=1,
-        module=__name__,
     )
 
 
@@ -381,7 +366,6 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
         inputs=[published.CURVES],
         data=found,
         n=1,
-        module=__name__,
     )
 
 
@@ -395,7 +379,3 @@ def _loss(ax: Axes, method: str, pair: Sequence[str], *, color: str, lw: float =
     data = epochs()
     rows = data[(data["method"] == method) & (data["pair"] == " → ".join(pair))]
     ax.plot(rows["epoch"], rows["train_loss"], color=color, lw=lw)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

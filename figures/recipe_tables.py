@@ -22,20 +22,6 @@ from paper.cells import Cell, of_recipe
 from paper.tables import Entry
 from paper.text import OPTIMIZERS, markdown_table, settings_text
 
-__all__ = [
-    "cited",
-    "dots",
-    "doubts_in",
-    "doubts_text",
-    "markdown",
-    "members_table",
-    "obstacles",
-    "protocol_table",
-    "recipes_in",
-    "sources",
-    "write_doubts",
-]
-
 WORDS = {
     "nesterov": "Nesterov momentum",
     "warmup_epochs": "warm-up epochs",
@@ -249,7 +235,6 @@ def dots(
         inputs=[published.NUMBERS, *files],
         data=frame,
         n=None,
-        module=__name__,
     )
 
 

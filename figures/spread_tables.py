@@ -12,8 +12,6 @@ from figures.table import Table
 from lskd.losses import kd_loss
 from paper.theory import best_spread, largest_probability
 
-__all__ = ["SizeShare", "confidence_table", "size_shares", "spread_table", "spread_text"]
-
 
 @dataclass(frozen=True)
 class SizeShare:

@@ -16,8 +16,6 @@ from paper.text import counted, signed, with_symbols
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
 
-__all__ = ["Measured", "Table", "gap_table", "logit_table", "mean_text", "neighbor_table", "results_table"]
-
 
 class Measured(str):
     """Text of a cell that was measured here, which a table sets apart from what is quoted."""

@@ -20,8 +20,6 @@ from figures.theme import figure, is_narrow
 from lskd.errors import LskdError
 from paper.text import counted, signed
 
-__all__ = ["at_equal_pull", "cells", "maps", "over_effective_weight", "summary"]
-
 
 def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.DataFrame:
     """Mean accuracy of every (temperature, weight) over records, in percent.
@@ -165,7 +163,6 @@ def over_effective_weight(
         inputs=files,
         data=long,
         n=len(records),
-        module=__name__,
     )
 
 
@@ -216,7 +213,6 @@ def maps(
         inputs=files,
         data=frame,
         n=n,
-        module=__name__,
     )
 
 

@@ -25,29 +25,6 @@ from matplotlib.figure import Figure
 
 from paper.members import LITERATURE, SUFFIX, label
 
-__all__ = [
-    "DIVERGING",
-    "FONT",
-    "GRID",
-    "HEAT",
-    "INK",
-    "MUTED",
-    "NARROW",
-    "PAPER",
-    "WIDTH",
-    "Look",
-    "dark",
-    "figure",
-    "group_colors",
-    "is_narrow",
-    "look",
-    "narrow",
-    "note",
-    "own_font",
-    "settings",
-    "written_on",
-]
-
 FONT = "DejaVu Sans"  # comes with Matplotlib, see own_font
 WIDTH = 8.2  # inches; a page's column at 96 pixels an inch, so that 9 pt is read as 12 px
 NARROW = 4.1  # the same of a telephone's

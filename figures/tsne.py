@@ -19,8 +19,6 @@ from figures.theme import WIDTH, figure, group_colors
 from paper.embedding import Embedding, obstacle
 from paper.members import label
 
-__all__ = ["panels", "table"]
-
 COLUMNS = 4
 
 
@@ -98,7 +96,6 @@ def panels(
         inputs=networks.paths(*embeddings),
         data=pd.concat(rows),
         n=networks.n,
-        module=__name__,
     )
 
 

@@ -11,8 +11,6 @@ from book.exercises.model import Answer
 from lskd.losses import kd_loss
 from paper import published
 
-__all__ = ["answers"]
-
 LITERATURE, RELEASED = (4.0, 0.9), (2.0, 9.0)  # temperature and weight of plain KD (protocol 1.2)
 
 

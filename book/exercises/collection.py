@@ -25,8 +25,6 @@ from book.exercises import (
 from book.exercises.model import KINDS, Chapter, load
 from lskd.files import atomic_write
 
-__all__ = ["CHAPTERS", "Collection", "collect"]
-
 _MODULES = (
     toy, temperature, zscore, losses, results_table, surface, logit_statistics, audit, data, networks, logit_gap, tsne,
 )  # fmt: skip

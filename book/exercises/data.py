@@ -9,8 +9,6 @@ from book.exercises.model import Answer
 from lskd.data import Dataset
 from lskd.data.views import Views
 
-__all__ = ["answers"]
-
 
 def answers(dataset: Dataset) -> dict[str, Answer]:
     """By exercise."""

@@ -11,8 +11,6 @@ from figures.networks import Networks
 from lskd.losses import standardize
 from paper.logits import gap_matrix, gap_statistics
 
-__all__ = ["answers"]
-
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""

@@ -10,8 +10,6 @@ from book.exercises.model import Answer, one_digit
 from figures.networks import Networks
 from paper.logits import z_scores
 
-__all__ = ["answers"]
-
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""

@@ -10,8 +10,6 @@ from lskd.losses import kd_loss, standardize
 from lskd.recipes import load_recipe
 from paper.theory import opposite_signs_loss
 
-__all__ = ["answers"]
-
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""

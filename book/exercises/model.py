@@ -14,8 +14,6 @@ from typing import Any
 
 from lskd.checked import arguments
 
-__all__ = ["KINDS", "Answer", "Chapter", "Exercise", "Posed", "chapters", "load", "number", "one_digit"]
-
 KINDS = {"predict": "Predict, then look", "paper": "Pencil and paper", "code": "In code"}
 _FOLDER = Path(__file__).parent
 _VALUE = re.compile(r"@\{(\w+)\}")

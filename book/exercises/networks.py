@@ -6,8 +6,6 @@ from book.exercises.model import Answer
 from lskd.models import create_model, model_info
 from lskd.recipes import load_recipe
 
-__all__ = ["LEGEND", "answers"]
-
 LEGEND = 2_255_604  # parameters of wrn_40_2 as the legend of the paper's Fig. 5 has them (protocol 5.4)
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from book.exercises.model import KINDS, Answer, Posed, load
 
-__all__ = ["Sheet", "check", "pose", "to_markdown"]
-
 _BUTTON = '<button type="button" hidden>Check</button>'
 _posed: dict[str, Posed] = {}  # what this kernel has shown
 

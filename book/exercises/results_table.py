@@ -12,8 +12,6 @@ from scipy.integrate import quad
 from book.exercises.model import Answer
 from paper.statistics import binomial_error, results
 
-__all__ = ["answers", "largest_of"]
-
 
 def answers(tested: int, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Answer | None]:
     """By exercise.

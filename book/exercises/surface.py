@@ -10,8 +10,6 @@ from book.exercises.results_table import largest_of
 from figures.temperature_and_weight import cells, summary
 from paper.text import signed
 
-__all__ = ["MARGIN", "answers"]
-
 MARGIN = 1.0  # points: accuracies that lose about the same
 
 

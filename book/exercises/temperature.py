@@ -11,8 +11,6 @@ from figures.networks import Networks
 from lskd.losses import kd_loss
 from paper.toy import TOY
 
-__all__ = ["answers"]
-
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""

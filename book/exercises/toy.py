@@ -9,8 +9,6 @@ from book.exercises.model import Answer
 from lskd.losses import kd_loss
 from paper.toy import TOY
 
-__all__ = ["answers"]
-
 
 def answers() -> dict[str, Answer]:
     """By exercise."""

@@ -14,8 +14,6 @@ from figures.networks import Networks
 from paper.embedding import Embedding
 from paper.text import signed
 
-__all__ = ["answers"]
-
 
 def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str, Answer | None]:
     """By exercise; None for what needs features where a compact pack has left them out."""

@@ -12,8 +12,6 @@ from figures.networks import Networks
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
-__all__ = ["answers", "judge"]
-
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""

@@ -13,8 +13,6 @@ from bs4 import BeautifulSoup
 
 from lskd.errors import LskdError
 
-__all__ = ["Chapter", "Pages", "listed", "way"]
-
 
 @dataclass(frozen=True)
 class Chapter:

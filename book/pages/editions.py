@@ -17,8 +17,6 @@ from book.search.page_text import SILENT, SILENT_CLASSES
 from figures.fingerprint import ROOT
 from lskd.files import atomic_write
 
-__all__ = ["write"]
-
 SHOWN = {"cell_input", "section-number", "eqno"}  # the search leaves these out, a text has them
 HIDDEN = SILENT_CLASSES - SHOWN | {"above-input", "tag_parameters", "tag_injected-parameters", "lskd-dark"}
 ABOUT = re.compile(r"^\*(At the end of this page .*?)\*$", re.MULTILINE | re.DOTALL)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["PageFigure", "figures_of"]
-
 # A script may hold anything; a figure may hold others (a live one holds the still picture that stands in for it).
 _TAG = re.compile(r"<script\b.*?</script>|<style\b.*?</style>|</?(?:figure|figcaption)\b[^>]*>", re.DOTALL)
 _PARAGRAPH = re.compile(r"\s*<p>")

@@ -23,8 +23,6 @@ from book.pages import Pages, way
 from book.pages.find_figures import PageFigure, figures_of
 from lskd.files import read_json
 
-__all__ = ["Origin", "add_footers"]
-
 NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
 _IMAGE = re.compile(  # as a cell embeds it, for light and for dark pages, or as Sphinx refers to it
     r'(?:<img class="lskd-(?:light|dark) dark-light" alt="(?P<alt>[^"]*)" src="data:[^"]*">)+'

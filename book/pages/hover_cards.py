@@ -16,8 +16,6 @@ from bs4 import BeautifulSoup, Tag
 from book.pages import Pages
 from lskd.errors import LskdError
 
-__all__ = ["collect", "write"]
-
 FILE = "_static/lskd-cards/cards.js"  # a folder of its own: what lies in _static loads on every page
 
 

@@ -16,8 +16,6 @@ from bs4 import BeautifulSoup, Tag
 from book.pages import Pages
 from lskd.errors import LskdError
 
-__all__ = ["check"]
-
 
 def check(pages: Pages) -> None:
     """Hold each live word to the controls of its figure.

@@ -17,8 +17,6 @@ from book.pages import Pages, way
 from book.pages.find_figures import figures_of
 from lskd.errors import LskdError, nearest
 
-__all__ = ["Numbered", "number_figures", "number_joined"]
-
 _CHAPTER = re.compile(r'<h\d><span class="section-number">(\d+)\. </span>')
 _SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
 _EXERCISE = re.compile(r'(<h3 class="lskd-exercise-title"[^>]*><span>Exercise )(\d+</span>)')

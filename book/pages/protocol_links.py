@@ -12,8 +12,6 @@ from book.pages import Pages, way
 from book.pages.typography import in_text
 from lskd.errors import LskdError
 
-__all__ = ["PAGE", "link_protocol"]
-
 PAGE = "notebooks/protocol"
 _NUMBER = r"\d+(?:\.\d+)*"
 _SECTION = re.compile(

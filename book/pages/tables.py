@@ -12,8 +12,6 @@ from book.search.plain_formula import plain_formula
 from lskd.files import atomic_write
 from paper.text import csv_table, latex_table
 
-__all__ = ["offer_tables"]
-
 _TABLE = re.compile(r'<table class="(?:table|dataframe)\b.*?</table>', re.DOTALL)  # no table that a live figure fills
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 from book.pages import Pages
 
-__all__ = ["bound", "in_text", "mend"]
-
 SPACE = "\u00a0"
 # Left as they are: tags, and what is no running text. Formulas are still LaTeX in a built page.
 _VERBATIM = re.compile(

@@ -20,8 +20,6 @@ from book.search.page_text import sections
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 
-__all__ = ["FOLDER", "contents", "write"]
-
 FOLDER = "_static/lskd-search"  # a folder of its own: what lies in _static loads on every page
 SCRIPTS = ("find.js", "show.js")
 LIMIT = 500_000  # bytes: what a reader on a slow line may be asked to load before the first result

@@ -12,8 +12,6 @@ from html.parser import HTMLParser
 
 from book.search.plain_formula import plain_formula
 
-__all__ = ["Section", "sections"]
-
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 BLOCKS = {
     *("address", "article", "aside", "blockquote", "caption", "details", "dd", "div", "dl", "dt", "figcaption"),

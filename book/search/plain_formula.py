@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["plain_formula"]
-
 _WORDS = (
     "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau"
     " upsilon varphi chi psi omega",

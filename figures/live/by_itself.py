@@ -17,8 +17,6 @@ from pathlib import Path
 
 from lskd.errors import LskdError
 
-__all__ = ["bokeh_script", "loader", "without"]
-
 FOLDER = Path(__file__).parent
 # What the style of the pages calls its colours, in those of JupyterLab or, elsewhere, on white.
 COLORS = {

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 from figures.theme import dark
 
-__all__ = ["Check", "Choice", "Control", "Entry", "Several", "Slider", "Steps", "key"]
-
 
 @dataclass(frozen=True)
 class Control(ABC):

@@ -9,8 +9,6 @@ from figures import theme
 from figures.live import figure as live
 from paper.members import label, order
 
-__all__ = ["QUANTITIES", "curves", "series", "titles"]
-
 QUANTITIES = {  # what it is called, digits to read
     "test_accuracy": ("test accuracy [%]", 2),
     "train_accuracy": ("training accuracy [%]", 2),
@@ -114,7 +112,6 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
         caption="<b>Any curve of any record.</b> <i>Mean of epochs</i> averages each epoch with those before it. "
         "Solid: with LS; dashed: without; dotted: trained alone. One run of "
         "each network (n = 1): a difference between two curves is not yet a difference between two methods.",
-        still="",
         alt="One curve a network over the epochs of training; the values at the chosen epoch are in the text below.",
     )
 

@@ -21,18 +21,16 @@ from figures.live.rows import (
     of_all_kinds,
     rows,
     source,
-    still,
     student_choice,
 )
 from figures.live.thumbnails import side, thumbnail
 from figures.networks import Networks
+from figures.publish import publish
 from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import kd_loss
 
 SHOWN = 8  # classes; lskd-live-softmax.js shows as many
-
-__all__ = ["distillation", "factor", "members", "push_sizes", "spread", "spread_losses"]
 
 
 def members(networks: Networks) -> list[str]:
@@ -75,9 +73,10 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
             ax.set_xticks(range(len(first)), labels=names, rotation=90)
         return fig
 
-    picture = still(
-        draw, "distillation", networks.paths("teacher", *shown), folder,
-        pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(), "student": student[0, first].numpy()}),
+    picture = publish(
+        draw, "distillation", folder=folder, inputs=networks.paths("teacher", *shown),
+        data=pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(), "student": student[0, first].numpy()}),
+        n=1,
         alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
         "temperature, the more alike the bars.",
         caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",
@@ -119,9 +118,7 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
         "true one ticked. "
         "Second: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
         f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
         sprites=sprites,
     )
 
@@ -154,9 +151,9 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
         ax.legend()
         return fig
 
-    picture = still(
-        draw, "factor", networks.paths("teacher", *shown), folder,
-        pd.DataFrame({"temperature": grid, "with": sizes[:, 0], "without": sizes[:, 1]}),
+    picture = publish(
+        draw, "factor", folder=folder, inputs=networks.paths("teacher", *shown),
+        data=pd.DataFrame({"temperature": grid, "with": sizes[:, 0], "without": sizes[:, 1]}), n=1,
         alt="Length of the gradient over temperature, both on logarithmic scales. Without the factor it falls by two "
         "decades for each decade of temperature; with it, it levels off at the limit.",
         caption="<b>The factor T²</b> at one image of the student trained alone.",
@@ -183,9 +180,7 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
         ),
         caption="<b>Why the factor.</b> Length of the gradient with respect to the student's logits. Both axes are "
         f"logarithmic. {source(networks, images)}",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )
 
 
@@ -216,9 +211,10 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
         ax.legend()
         return fig
 
-    picture = still(
-        draw, "spread", networks.paths("teacher"), folder, pd.DataFrame({"spread": grid, **{f"student_at_{t:g}": v
-        for t, v in found.items()}}),
+    picture = publish(
+        draw, "spread", folder=folder, inputs=networks.paths("teacher"),
+        data=pd.DataFrame({"spread": grid, **{f"student_at_{t:g}": v
+        for t, v in found.items()}}), n=1,
         alt="Divergence over the student's spread. With equal temperatures it is zero only at the teacher's spread; "
         "with half or twice the teacher's temperature the zero moves to half or twice the spread. Between Z-scores it "
         "is zero everywhere.",
@@ -249,7 +245,5 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
         caption="<b>A student that knows everything the teacher knows.</b> Its logits are the teacher's, times a "
         "number; the circles are at that number. The triangle is where the plain divergence is zero. "
         f"{source(networks, images)}",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )

@@ -21,16 +21,14 @@ from figures.live.rows import (
     of_all_kinds,
     rows,
     source,
-    still,
     student_choice,
 )
 from figures.live.zscore import stored
 from figures.networks import Networks
+from figures.publish import publish
 from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.theory import constant_rows
-
-__all__ = ["DEVIATIONS", "TEMPERATURE", "constant_text", "epsilon", "lengths", "literal_length", "with_deviation"]
 
 TEMPERATURE = 2.0
 LITERAL = theme.look("mlkd").color
@@ -104,8 +102,8 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         right.legend()
         return fig
 
-    picture = still(
-        draw, "epsilon", networks.paths("teacher", *shown), folder, data,
+    picture = publish(
+        draw, "epsilon", folder=folder, inputs=networks.paths("teacher", *shown), data=data, n=1,
         alt="Two curves over the deviation of a row of logits, from a ten-billionth to ten. The deviation of its "
         "Z-scores is one until the logits' deviation comes down to epsilon, where it is one half, and falls to zero "
         "below. The length of the gradient grows as one over the deviation and levels off at epsilon.",
@@ -165,7 +163,5 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         "stored around a number and standardised. Below: the deviation of its Z-scores, and "
         "s / (s + ε). Then: length of the gradient of the loss at base temperature "
         f"{TEMPERATURE:g} with respect to the logits. {source(networks, images)}",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )

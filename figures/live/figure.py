@@ -34,32 +34,16 @@ from bokeh.plotting import figure as bokeh_figure
 from PIL import Image
 
 from figures.live.by_itself import loader
-from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key
+from figures.live.controls import Check as Check
+from figures.live.controls import Choice as Choice
+from figures.live.controls import Control as Control
+from figures.live.controls import Entry as Entry
+from figures.live.controls import Several as Several
+from figures.live.controls import Slider as Slider
+from figures.live.controls import Steps as Steps
+from figures.live.controls import key as key
+from figures.publish import Published
 from figures.theme import MUTED, dark
-
-__all__ = [
-    "Check",
-    "Choice",
-    "Control",
-    "Entry",
-    "Live",
-    "Several",
-    "Slider",
-    "Steps",
-    "arrows",
-    "bars",
-    "both",
-    "curve",
-    "heat",
-    "key",
-    "pack",
-    "plot",
-    "points",
-    "scatter",
-    "sprite",
-    "zero",
-]
-
 
 # Where no script runs there is no style either, which hides this.
 ELSEWHERE = '<p class="lskd-elsewhere"><i>Run this cell, and the figure has controls, as in the built book.</i></p>'
@@ -77,10 +61,9 @@ class Live:
         data: what that function reads; arrays through :func:`pack`.
         readout: HTML with ``<b data-say="NAME"></b>`` where the function writes its results.
         caption: HTML; says n and source.
-        still: HTML that stands in where scripts do not run.
+        picture: stands in where scripts do not run.
         sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
-        files: of the still picture, for a notebook to declare.
-        alt: what the plots show, for who cannot see them.
+        alt: what the plots show, for who cannot see them; what the picture shows by default.
         wide: plots that take a row of their own where others stand side by side.
     """
 
@@ -91,11 +74,15 @@ class Live:
     data: Mapping[str, Any]
     readout: str
     caption: str
-    still: str
+    picture: Published | None = None
     sprites: str = ""
-    files: Sequence[Path] = ()
     alt: str = ""
     wide: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """Of the picture, for a notebook to declare."""
+        return self.picture.paths if self.picture else []
 
     def to_html(self) -> str:
         """One ``<figure>``; its script is data only, the page brings the code."""
@@ -116,13 +103,14 @@ class Live:
         )
         sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
         title = html.escape(self.name.replace("_", " "))
-        alt = html.escape(self.alt or f"Plots of {self.name.replace('_', ' ')}", quote=True)
+        still, told = (self.picture.to_html(), self.picture.alt) if self.picture else ("", f"Plots of {title}")
+        alt = html.escape(self.alt or told, quote=True)
         return (
             f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}'
             f'<div class="lskd-stage" hidden><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
             f'{controls}</div><div class="lskd-plots" role="group" aria-label="{alt}">{places}</div>'
             f'<div class="lskd-readout" role="status">{self.readout}</div></div>'
-            f'<div class="lskd-still">{self.still}</div>{ELSEWHERE}'
+            f'<div class="lskd-still">{still}</div>{ELSEWHERE}'
             f'<script type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
         )
 

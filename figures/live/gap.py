@@ -13,8 +13,6 @@ from figures.live import figure as live
 from figures.networks import Networks
 from paper.logits import gap_matrix
 
-__all__ = ["gap"]
-
 TOOLTIPS = """<div>true class <b>@truth</b>, logit of <b>@logit</b><br>first <b>@a{0.00}</b>, second <b>@b{0.00}</b>,
 difference <b>@value{0.00}</b></div>"""
 
@@ -96,6 +94,5 @@ def gap(networks: Networks) -> live.Live:
         caption="<b>Cell by cell.</b> Absolute difference of class-mean logits between two networks. Point at a cell, "
         "touch it, or choose it in the lists. With <i>second</i> set to another student the picture shows where two "
         f"students differ. Values are stored in 16 bits. {networks.source}",
-        still="",
         alt=f"Heat map of {side} by {side} differences between the class-mean logits of two networks.",
     )

@@ -10,13 +10,12 @@ import numpy as np
 from figures import theme
 from figures.live import figure as live
 from figures.live.rows import rows
-from figures.live.thumbnails import images, side, thumbnail
+from figures.live.thumbnails import images as images
+from figures.live.thumbnails import side, thumbnail
 from figures.networks import Networks
 from figures.theme import group_colors
 from lskd.data import Dataset
 from paper.embedding import Embedding
-
-__all__ = ["features", "images", "sample"]
 
 COLUMNS = 50  # thumbnails in a row of the sheet
 
@@ -77,7 +76,6 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
         ),
         caption=f"<b>Any of {len(index)} test images.</b> Bars: the student; marks: the teacher; the triangle at zero "
         f"marks the true class. Move the image, choose the student and what is shown. {networks.source}",
-        still="",
         sprites=sprites,
         alt=f"All {classes} logits of one test image: a student's as bars, the teacher's as marks.",
     )
@@ -136,7 +134,6 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
         'In the circle: <b data-say="label"></b>, predicted <b data-say="prediction"></b>.<br style="clear:both">',
         caption=f"<b>The feature space under the pointer.</b> Point at an image, or choose it with the slider, to see "
         f"it with its class and the network's answer; drag and zoom with the tools above. {networks.source}",
-        still="",
         alt="The feature space of one network in two dimensions, a point an image, coloured by superclass.",
         sprites=sprites,
     )

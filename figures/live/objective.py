@@ -15,16 +15,15 @@ from torch import Tensor
 from figures import theme
 from figures.live import figure as live
 from figures.live.distillation import SHOWN, members, middle
-from figures.live.rows import PLAIN, STANDARD, TEACHER, image_slider, of_all_kinds, rows, source, still, student_choice
+from figures.live.rows import PLAIN, STANDARD, TEACHER, image_slider, of_all_kinds, rows, source, student_choice
 from figures.live.thumbnails import side, thumbnail
 from figures.networks import Networks
+from figures.publish import publish
 from figures.table import Table
 from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import cross_entropy, kd_loss
 from lskd.recipes import load_recipe
-
-__all__ = ["PUBLISHED", "Loudness", "Setting", "lengths", "loudness", "objective", "published", "pushes", "telling"]
 
 LABEL = theme.look("mlkd").color  # what the label pushes
 CIFAR, IMAGENET = "cifar100/resnet32x4-resnet8x4", "imagenet/ResNet34-ResNet18"
@@ -211,8 +210,8 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         return fig
 
-    picture = still(
-        draw, "objective", networks.paths("teacher", *shown), folder, data,
+    picture = publish(
+        draw, "objective", folder=folder, inputs=networks.paths("teacher", *shown), data=data, n=1,
         alt="Length of the gradient over the deviation of the student's logits, both on logarithmic scales. Plain "
         "distillation at the weight of LS pushes far harder than at the literature's; with LS the same weight "
         "pushes about as hard as the literature's does where the student's logits are small, and ever less where "
@@ -290,8 +289,7 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         "spread; both axes are logarithmic, circles are at the logits of the first panel. "
         f"{source(networks, images)}",
         sprites=sprites,
-        still=picture.to_html(),
-        files=picture.paths,
+        picture=picture,
         alt="First, bars for eight classes and the others: what label and teacher push; arrows: their sum. "
         "Second, lengths of the gradients over the deviation of the student's logits. The gradient between Z-scores "
         "falls as one over the deviation.",

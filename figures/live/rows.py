@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from figures import theme
 from figures.live import figure as live
 from figures.networks import Networks
-from figures.publish import Published, publish
-
-__all__ = [
-    "PLAIN",
-    "STANDARD",
-    "STUDENT",
-    "TEACHER",
-    "image_slider",
-    "of_all_kinds",
-    "rows",
-    "source",
-    "still",
-    "student_choice",
-]
 
 TEACHER, STUDENT = theme.look("teacher").color, theme.look("kd").color
 PLAIN, STANDARD = theme.look("dkd").color, theme.look("ctkd").color  # the two losses, wherever both are drawn
@@ -76,13 +59,3 @@ def student_choice(
 ) -> live.Choice:
     """Chooses one of ``members``; ``others`` are further (value, text) pairs."""
     return live.Choice("network", "student", [*((m, networks.look(m).label) for m in members), *others], more=more)
-
-
-def still(
-    draw: Callable[[], Figure], name: str, inputs: Sequence[Path], folder: Path | str, data: pd.DataFrame,
-    alt: str, caption: str,
-) -> Published:  # fmt: skip
-    """A picture that stands in where scripts do not run; ``inputs`` are the packs that it and the live figure show."""
-    return publish(
-        draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data, n=1, module=draw.__module__
-    )

@@ -9,8 +9,6 @@ from figures.networks import Networks
 from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
 
-__all__ = ["images", "side", "thumbnail"]
-
 ENLARGED = 4  # times; lskd-live.js moves the sheet by as much
 
 

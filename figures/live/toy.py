@@ -18,8 +18,6 @@ from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
-__all__ = ["CLASSES", "still", "toy"]
-
 CLASSES = ("cat", "dog", "bird", "frog")
 NAMES = {"teacher": "teacher", "s1": "student 1 (wrong)", "s2": "student 2 (right)"}
 COLORS = {"teacher": theme.look("teacher").color, "s1": theme.look("dkd").color, "s2": theme.look("kd").color}
@@ -101,6 +99,5 @@ def toy(picture: Published) -> live.Live:
         ),
         caption="<b>Move the sliders.</b> First: what enters the softmax. Second: what comes out of it. Third: minus "
         "the gradient of the loss. The logits are those behind the paper's Fig. 2.",
-        still=picture.to_html(),
-        alt=picture.alt,
+        picture=picture,
     )

@@ -22,16 +22,14 @@ from figures.live.rows import (
     of_all_kinds,
     rows,
     source,
-    still,
     student_choice,
 )
 from figures.live.toy import CLASSES
 from figures.networks import Networks
+from figures.publish import publish
 from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
-
-__all__ = ["ASIDE", "FORMATS", "bound", "bounds", "entropy", "invariance", "precision", "two_classes"]
 
 ASIDE = (1.0, 1.0, -1.0, -1.0)  # sums to zero, also weighted by the teacher's logits of the toy case
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -59,8 +57,9 @@ def entropy(folder: Path | str) -> live.Live:
         right.set(xlabel="temperature", ylabel="average logit")
         return fig
 
-    picture = still(
-        draw, "entropy", [], folder, pd.DataFrame({"temperature": grid, "average_logit": average}),
+    picture = publish(
+        draw, "entropy", folder=folder, inputs=[],
+        data=pd.DataFrame({"temperature": grid, "average_logit": average}), n=1,
         alt="The softmax of four logits, and the average logit under it as the temperature rises: from the largest "
         "logit down to the plain mean.",
         caption="<b>Each average logit belongs to one temperature.</b>",
@@ -90,9 +89,7 @@ def entropy(folder: Path | str) -> live.Live:
         caption="<b>Where a temperature comes from.</b> The logits are those of the toy case's teacher. Fix their "
         "average, in deviations above the mean: the softmax of one temperature has it. <i>Step aside</i> leads to "
         "other distributions with the same average; none has more entropy.",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )
 
 
@@ -119,9 +116,9 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         ax.legend()
         return fig
 
-    picture = still(
-        draw, "invariance", networks.paths("teacher", *shown), folder,
-        pd.DataFrame({"scale": scales, "plain": losses[False], "standardized": losses[True]}),
+    picture = publish(
+        draw, "invariance", folder=folder, inputs=networks.paths("teacher", *shown),
+        data=pd.DataFrame({"scale": scales, "plain": losses[False], "standardized": losses[True]}), n=1,
         alt="Loss over a factor on the student's logits. The plain loss has one minimum and rises on both sides; the "
         "standardised loss is a horizontal line.",
         caption="<b>Stretching the student's logits</b> about their mean, one image.",
@@ -159,9 +156,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         ),
         caption="<b>Move the first two sliders.</b> First logits, then Z-scores. The table has the loss, the length "
         f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )
 
 
@@ -182,8 +177,8 @@ def bound(folder: Path | str) -> live.Live:
         ax.legend()
         return fig
 
-    picture = still(
-        draw, "bound", [], folder, data,
+    picture = publish(
+        draw, "bound", folder=folder, inputs=[], data=data, n=1,
         alt="Bounds of a Z-score and of the difference of two, over the number of classes: both grow as its root.",
         caption="<b>How large a Z-score can be.</b>",
     )  # fmt: skip
@@ -223,9 +218,7 @@ def bound(folder: Path | str) -> live.Live:
         ),
         caption="<b>Bound and order.</b> A point is a class. Points that rise from left to right keep their order; "
         "no point leaves the strip between the dashed lines.",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )
 
 
@@ -253,8 +246,8 @@ def two_classes(folder: Path | str) -> live.Live:
         ax.legend()
         return fig
 
-    picture = still(
-        draw, "two_classes", [], folder, data,
+    picture = publish(
+        draw, "two_classes", folder=folder, inputs=[], data=data, n=1,
         alt="Two classes: the plain loss is a smooth curve with its zero at the teacher's margin; the standardised "
         "one is zero for every student on the teacher's side and a constant for every other.",
         caption="<b>Two classes.</b> The teacher's margin is 3.",
@@ -281,9 +274,7 @@ def two_classes(folder: Path | str) -> live.Live:
         ),
         caption="<b>A step has no slope.</b> Move the margin of this student, which is wrong: the standardised loss "
         "does not tell it in which direction to go. The circles are at its margin; slopes are without sign.",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )
 
 
@@ -311,8 +302,8 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         ax.legend()
         return fig
 
-    picture = still(
-        draw, "precision", networks.paths("teacher"), folder, found,
+    picture = publish(
+        draw, "precision", folder=folder, inputs=networks.paths("teacher"), data=found, n=1,
         alt="Largest error of a Z-score over an offset common to all logits, for three number formats. The error "
         "grows with the offset; bfloat16 is worst, float16 eight times better, float32 thousands of times better.",
         caption="<b>An offset uses up the digits</b> of logits that are stored in 16 bits.",
@@ -342,7 +333,5 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         ),
         caption="<b>Standardise before you round.</b> The teacher's logits of one image, shifted, stretched, stored "
         f"and standardised. {source(networks, images)}",
-        still=picture.to_html(),
-        files=picture.paths,
-        alt=picture.alt,
+        picture=picture,
     )
