@@ -115,11 +115,7 @@ def mlkd_terms(
 
 
 def normkd_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    *,
-    temperature: Temperature = 2.0,
-    **rows: Unpack[RowOptions],
+    student_logits: Tensor, teacher_logits: Tensor, *, temperature: Temperature = 2.0, **rows: Unpack[RowOptions]
 ) -> Tensor:
     """NormKD (arXiv 2308.00520): (T σ)² KL of logits divided by T times their own deviation, σ the teacher's.
 
@@ -181,11 +177,7 @@ def dist_loss(
 
 
 def ttm_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    *,
-    gamma: Temperature,
-    **rows: Unpack[RowOptions],
+    student_logits: Tensor, teacher_logits: Tensor, *, gamma: Temperature, **rows: Unpack[RowOptions]
 ) -> Tensor:
     """TTM (arXiv 2402.11148): KL(p^γ / Σ p^γ ‖ q) of the teacher's p and the student's q at temperature 1.
 
@@ -197,11 +189,7 @@ def ttm_loss(
 
 
 def wttm_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    *,
-    gamma: Temperature,
-    **rows: Unpack[RowOptions],
+    student_logits: Tensor, teacher_logits: Tensor, *, gamma: Temperature, **rows: Unpack[RowOptions]
 ) -> Tensor:
     """WTTM (arXiv 2402.11148): :func:`ttm_loss` with a row's weight Σ p^γ, large where the teacher is in doubt."""
     pair = Rows(student_logits, teacher_logits, **rows)

@@ -24,11 +24,7 @@ class LocalityGuidance(nn.Module):
     """
 
     def __init__(
-        self,
-        student_channels: Sequence[int],
-        teacher_channels: Sequence[int],
-        *,
-        weight: float = 2.5,
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, weight: float = 2.5
     ) -> None:
         super().__init__()
         pairs = zip(student_channels, teacher_channels, strict=True)

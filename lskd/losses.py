@@ -29,16 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lskd.family import (
-    dist_loss,
-    gdkd_loss,
-    luminet_loss,
-    mlkd_terms,
-    normkd_loss,
-    rld_loss,
-    ttm_loss,
-    wttm_loss,
-)
+from lskd.family import dist_loss, gdkd_loss, luminet_loss, mlkd_terms, normkd_loss, rld_loss, ttm_loss, wttm_loss
 from lskd.rows import (
     Reduction,
     RowOptions,
@@ -307,13 +298,7 @@ class CurriculumTemperature(nn.Module):
         return fixed + reversal * (temperature - fixed)
 
 
-def curriculum_reversal(
-    epoch: int,
-    *,
-    loops: int = 10,
-    start: float = 0.0,
-    end: float = -1.0,
-) -> float:
+def curriculum_reversal(epoch: int, *, loops: int = 10, start: float = 0.0, end: float = -1.0) -> float:
     """Factor λ on θ's gradient in epoch 1, 2, ...: a half cosine from ``start`` to ``end`` in ``loops`` epochs.
 
     λ_e = ½ (1 + cos(π min(e, N) / N)) (start - end) + end  (protocol 1.4).

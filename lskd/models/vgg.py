@@ -11,13 +11,7 @@ from torch.nn import functional as F
 from lskd.models.base import Family, Network, init_convolutions, init_linear
 
 WIDTHS = (64, 128, 256, 512, 512)
-LAYOUTS = {
-    8: (1, 1, 1, 1, 1),
-    11: (1, 1, 2, 2, 2),
-    13: (2, 2, 2, 2, 2),
-    16: (2, 2, 3, 3, 3),
-    19: (2, 2, 4, 4, 4),
-}
+LAYOUTS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 LINEAR_STD = 0.01
 
 

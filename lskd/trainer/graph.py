@@ -76,11 +76,7 @@ class StepGraph:
         """Record the launches of a step, without carrying them out."""
         given = {name: getattr(draw, name) for name in READ}
         copies: dict[str, Any] = {name: None if value is None else value.clone() for name, value in given.items()}
-        inputs = BatchIndex(
-            epoch=draw.epoch,
-            step=torch.zeros((), dtype=torch.int64, device=self.device),
-            **copies,
-        )
+        inputs = BatchIndex(epoch=draw.epoch, step=torch.zeros((), dtype=torch.int64, device=self.device), **copies)
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)
         with torch.cuda.graph(graph):

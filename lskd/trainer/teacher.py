@@ -36,10 +36,7 @@ def logits_source(recipe: Recipe, dataset: Dataset, options: Options) -> tuple[d
             raise LskdError(f"{dataset.name} has more views than a table can hold; take --teacher-logits live")
         return {"source": "live", "dtype": "float32"}, f"{dataset.name} has more views than a table can hold"
     source, reason = tables.choose(
-        options.teacher_logits,
-        epochs=recipe.epochs,
-        train_size=len(dataset.train_labels),
-        views=dataset.view_count,
+        options.teacher_logits, epochs=recipe.epochs, train_size=len(dataset.train_labels), views=dataset.view_count
     )
     return {"source": source, "dtype": options.table_dtype if source == "table" else "float32"}, reason
 
