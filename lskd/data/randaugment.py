@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ def strong_view(images: Tensor, draws: StrongDraws) -> Tensor:
     for stage in range(draws.operation.shape[1]):
         for number in draws.operation[:, stage].unique().tolist():
             operation = OPERATIONS[number]
-            if operation.apply is _identity:
+            if operation.name == "Identity":
                 continue
             for rows in (draws.operation[:, stage] == number).nonzero()[:, 0].split(piece):
                 value = operation.low + (operation.high - operation.low) * draws.amount[rows, stage]
@@ -95,10 +96,6 @@ def cutout(images: Tensor, side: Tensor, centre_x: Tensor, centre_y: Tensor) -> 
 # Look-up tables: a new value for each of the 256 old ones, by image and channel.
 
 
-def _identity(images: Tensor, value: Tensor) -> Tensor:
-    return images
-
-
 def _auto_contrast(images: Tensor, value: Tensor) -> Tensor:
     flat = images.flatten(2)
     low, high = flat.amin(2, keepdim=True).double(), flat.amax(2, keepdim=True).double()
@@ -129,10 +126,6 @@ def _posterize(images: Tensor, value: Tensor) -> Tensor:
     return images & mask.to(torch.uint8)[:, None, None, None]
 
 
-def _solarize(images: Tensor, value: Tensor) -> Tensor:
-    return torch.where(images < value[:, None, None, None], images, 255 - images)
-
-
 # Blends between a degenerate image (factor 0) and the image itself (factor 1).
 
 
@@ -147,14 +140,6 @@ def _luma(images: Tensor) -> Tensor:
     """Pillow's grey, int32 ``[n, 1, H, W]``: ITU-R 601-2 in 16-bit fixed point, rounded."""
     red, green, blue = images.int().split(1, dim=1)
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
-
-
-def _brightness(images: Tensor, value: Tensor) -> Tensor:
-    return _blend(torch.zeros(1, dtype=torch.int32, device=images.device), images, value)
-
-
-def _color(images: Tensor, value: Tensor) -> Tensor:
-    return _blend(_luma(images), images, value)
 
 
 def _contrast(images: Tensor, value: Tensor) -> Tensor:
@@ -209,14 +194,9 @@ def _rotate(images: Tensor, value: Tensor) -> Tensor:
     return _affine(images, (cos, sin, cos * -x + sin * -y + x, -sin, cos, -sin * -x + cos * -y + y))
 
 
-def _shear_x(images: Tensor, value: Tensor) -> Tensor:
-    zero, one = torch.zeros_like(value), torch.ones_like(value)
-    return _affine(images, (one, value, zero, zero, one, zero))
-
-
-def _shear_y(images: Tensor, value: Tensor) -> Tensor:
-    zero, one = torch.zeros_like(value), torch.ones_like(value)
-    return _affine(images, (one, zero, zero, value, one, zero))
+def _shear(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    return _affine(images, (one, x, zero, y, one, zero))
 
 
 def _shifted(offset: Tensor, size: int) -> Tensor:
@@ -227,31 +207,26 @@ def _shifted(offset: Tensor, size: int) -> Tensor:
     return torch.stack(positions, dim=1).floor().long()
 
 
-def _translate_x(images: Tensor, value: Tensor) -> Tensor:
-    height, width = images.shape[2:]
-    row = torch.arange(height, device=images.device)[:, None]
-    return _gather(images, row, _shifted(value * width, width)[:, None, :])
-
-
-def _translate_y(images: Tensor, value: Tensor) -> Tensor:
-    height, width = images.shape[2:]
-    column = torch.arange(width, device=images.device)
-    return _gather(images, _shifted(value * height, height)[:, :, None], column)
+def _translate(images: Tensor, value: Tensor, *, along_rows: bool) -> Tensor:
+    size = images.shape[3 if along_rows else 2]
+    other = torch.arange(images.shape[2 if along_rows else 3], device=images.device)
+    shifted = _shifted(value * size, size)
+    return _gather(images, *((other[:, None], shifted[:, None]) if along_rows else (shifted[:, :, None], other)))
 
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("AutoContrast", 0.0, 1.0, _auto_contrast),
-    Operation("Brightness", 0.05, 0.95, _brightness),
-    Operation("Color", 0.05, 0.95, _color),
+    Operation("Brightness", 0.05, 0.95, lambda x, v: _blend(torch.zeros_like(x[:1, :1]), x, v)),
+    Operation("Color", 0.05, 0.95, lambda x, v: _blend(_luma(x), x, v)),
     Operation("Contrast", 0.05, 0.95, _contrast),
     Operation("Equalize", 0.0, 1.0, _equalize),
-    Operation("Identity", 0.0, 1.0, _identity),
+    Operation("Identity", 0.0, 1.0, lambda x, v: x),
     Operation("Posterize", 4.0, 8.0, _posterize),
     Operation("Rotate", -30.0, 30.0, _rotate),
     Operation("Sharpness", 0.05, 0.95, _sharpness),
-    Operation("ShearX", -0.3, 0.3, _shear_x),
-    Operation("ShearY", -0.3, 0.3, _shear_y),
-    Operation("Solarize", 0.0, 256.0, _solarize),
-    Operation("TranslateX", -0.3, 0.3, _translate_x),
-    Operation("TranslateY", -0.3, 0.3, _translate_y),
+    Operation("ShearX", -0.3, 0.3, lambda x, v: _shear(x, v, torch.zeros_like(v))),
+    Operation("ShearY", -0.3, 0.3, lambda x, v: _shear(x, torch.zeros_like(v), v)),
+    Operation("Solarize", 0.0, 256.0, lambda x, v: torch.where(x < v[:, None, None, None], x, 255 - x)),
+    Operation("TranslateX", -0.3, 0.3, partial(_translate, along_rows=True)),
+    Operation("TranslateY", -0.3, 0.3, partial(_translate, along_rows=False)),
 )
