@@ -220,10 +220,7 @@ def test_what_cannot_be_downloaded_is_named(tmp_path: Path, capsys: pytest.Captu
     assert "no data set 'imagenet' can be downloaded; there are cifar100, cifar100_224" in capsys.readouterr().err
     (tmp_path / NAME).mkdir()
     (tmp_path / "file").write_text("")
-    for folder, message in (
-        (tmp_path, "a folder, where a file"),
-        (tmp_path / "file" / "x", "no folder can be made"),
-    ):
+    for folder, message in ((tmp_path, "a folder, where a file"), (tmp_path / "file" / "x", "no folder can be made")):
         with pytest.raises(LskdError, match=message):
             get_cifar100(folder)
 

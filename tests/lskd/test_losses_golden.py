@@ -68,13 +68,7 @@ def test_kd_and_dkd(path: Path) -> None:
             loss = dkd_loss(student, teacher, target, alpha=alpha, beta=beta, temperature=t, standardize=on)
             close(loss, g[f"dkd_ls{ls}"][i])
             single = dkd_loss(
-                student.float(),
-                teacher.float(),
-                target,
-                alpha=alpha,
-                beta=beta,
-                temperature=t,
-                standardize=on,
+                student.float(), teacher.float(), target, alpha=alpha, beta=beta, temperature=t, standardize=on
             )
             close(single, g[f"dkd_ls{ls}"][i], rtol=1e-5)
 
@@ -93,13 +87,7 @@ def test_kd_and_dkd_gradients_and_totals(path: Path) -> None:
             kd_loss(student, teacher, temperature=number["T"], standardize=ls).backward()
         elif key.startswith("grad_dkd"):
             dkd_loss(
-                student,
-                teacher,
-                target,
-                alpha=number["a"],
-                beta=number["b"],
-                temperature=number["T"],
-                standardize=ls,
+                student, teacher, target, alpha=number["a"], beta=number["b"], temperature=number["T"], standardize=ls
             ).backward()
         elif key.startswith("total_"):
             if key.startswith("total_kd"):
@@ -167,23 +155,9 @@ def test_mlkd_paper_definitions_recombine_the_golden_parts(path: Path) -> None:
     )
     close(terms["kd"], mu * g["kl_weak_ls1"][order].sum() + g["kl_strong_ls1"][order].sum())
     # The stored standardised correlations have no epsilon, ours adds 1e-7 to the deviation.
-    close(
-        terms["cc"],
-        nu * g["cc_weak_standardised"][order].sum() + g["cc_strong_standardised"][order].sum(),
-        1e-5,
-    )
-    close(
-        terms["bc"],
-        mu * g["bc_weak_standardised"][order].sum() + g["bc_strong_standardised"][order].sum(),
-        1e-5,
-    )
-    elementwise = mlkd_terms(
-        *x,
-        torch.from_numpy(g["target"]),
-        temperature=2.0,
-        kd_weight=1.0,
-        masks="elementwise",
-    )
+    close(terms["cc"], nu * g["cc_weak_standardised"][order].sum() + g["cc_strong_standardised"][order].sum(), 1e-5)
+    close(terms["bc"], mu * g["bc_weak_standardised"][order].sum() + g["bc_strong_standardised"][order].sum(), 1e-5)
+    elementwise = mlkd_terms(*x, torch.from_numpy(g["target"]), temperature=2.0, kd_weight=1.0, masks="elementwise")
     kept = torch.from_numpy(g["sample_mask"])
     weak = sum(kd_loss(x[0][kept], x[2][kept], temperature=float(t)) for t in (2, 3, 5, 2, 6)) * kept.double().mean()
     rest = g["kl_strong_ls0"][order[:3]].sum() + g["kl_weak_ls0"][order[3:]].sum()

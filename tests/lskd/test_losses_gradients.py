@@ -11,14 +11,7 @@ from loss_table import LOSSES, K, draw
 from torch import Tensor
 
 from lskd import losses
-from lskd.losses import (
-    CurriculumTemperature,
-    kd_loss,
-    locality_guidance_loss,
-    mlkd_terms,
-    standardize,
-    vit_logit_terms,
-)
+from lskd.losses import CurriculumTemperature, kd_loss, locality_guidance_loss, mlkd_terms, standardize, vit_logit_terms
 
 TENSORS = {"ttm": ["gamma"], "wttm": ["gamma"], "rld": ["temperature", "alpha_temperature"]}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -102,62 +100,12 @@ def test_gradient_of_the_z_score_is_the_formula(seed: int, k: int) -> None:
     torch.testing.assert_close((found * (z - m)).sum(-1), torch.zeros(4, dtype=z.dtype), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("ls", [False, True])
-def test_gradcheck(ls: bool) -> None:
-    student, teacher = logits(1, 7).requires_grad_(), logits(2, 7)
-    strong, teacher_strong = logits(3, 7).requires_grad_(), logits(4, 7)
-    target = torch.tensor([0, 3, 6, 2])
-    assert torch.autograd.gradcheck(lambda x: kd_loss(x, teacher, temperature=2.0, standardize=ls), student)
-    assert torch.autograd.gradcheck(lambda x: dkd_loss(x, teacher, target, standardize=ls), student)
-    assert torch.autograd.gradcheck(
-        lambda x, y: sum(
-            mlkd_terms(x, y, teacher, teacher_strong, target, temperature=2.0, kd_weight=9.0, standardize=ls).values()
-        ),
-        (student, strong),
-    )
-
-
 def test_paper_and_code_deviation_differ_by_the_stated_temperature() -> None:
     """Protocol 5.1.1: loss at T with K-1 = (K-1)/K · loss at T sqrt(K/(K-1)) with K."""
     student, teacher = logits(5, 100), logits(6, 100)
     code = kd_loss(student, teacher, temperature=2.0, standardize=True)
     paper = kd_loss(student, teacher, temperature=2.0 * math.sqrt(100 / 99), standardize=True, correction=0)
     torch.testing.assert_close(code, 0.99 * paper, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    student, teacher = logits(7, 100).to(dtype), logits(8, 100).to(dtype)
-    target = torch.arange(4)
-    for loss in (
-        lambda s, t: kd_loss(s, t, temperature=2.0, standardize=True),
-        lambda s, t: dkd_loss(s, t, target, standardize=True),
-        lambda s, t: sum(mlkd_terms(s, s, t, t, target, temperature=2.0, kd_weight=9.0).values()),
-    ):
-        found = loss(student, teacher)
-        assert found.dtype == torch.float32
-        assert torch.equal(found, loss(student.float(), teacher.float()))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("scale", [1e-30, 1e-3, 60.0, 1e4, 1e12, 1e30])
-def test_finite_for_finite_logits(scale: float, dtype: torch.dtype) -> None:
-    student = logits(9, 100, scale=scale).to(dtype).requires_grad_()
-    teacher = logits(10, 100, scale=scale).to(dtype)
-    target = torch.arange(4)
-    for ls in (False, True):
-        for loss in (
-            kd_loss(student, teacher, temperature=1.0, standardize=ls),
-            dkd_loss(student, teacher, target, temperature=1.0, standardize=ls),
-            sum(
-                mlkd_terms(
-                    student, student, teacher, teacher, target, temperature=2.0, kd_weight=9.0, standardize=ls
-                ).values()
-            ),
-        ):
-            (gradient,) = torch.autograd.grad(loss, student, retain_graph=True)
-            assert torch.isfinite(loss)
-            assert torch.isfinite(gradient).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -231,20 +179,14 @@ def test_two_classes_warn_once() -> None:
         (lambda x, bad, y: kd_loss(bad, x, temperature=2.0), r"student_logits holds NaN.* row 1 and 1 more"),
         (lambda x, bad, y: kd_loss(x, bad, temperature=2.0), r"teacher_logits holds NaN"),
         (lambda x, bad, y: dkd_loss(x, bad, y), r"teacher_logits holds NaN"),
-        (
-            lambda x, bad, y: mlkd_terms(x, x, x, bad, y, temperature=2.0, kd_weight=9.0),
-            r"teacher_strong holds NaN",
-        ),
+        (lambda x, bad, y: mlkd_terms(x, x, x, bad, y, temperature=2.0, kd_weight=9.0), r"teacher_strong holds NaN"),
         (lambda x, bad, y: vit_logit_terms(x, bad, x, y, temperature=2.0), r"distill_logits holds NaN.* row 1"),
         (lambda x, bad, y: cross_entropy(x, y - 1), r"target holds -1"),
         (
             lambda x, bad, y: LocalityGuidance([8], [4])([torch.ones(1, 8, 3, 3)] * 2, [torch.ones(1, 4, 3, 3)] * 2),
             r"2 student and 2 teacher maps; it was made for 1",
         ),
-        (
-            lambda x, bad, y: kd_loss(x, x[:2], temperature=2.0),
-            r"teacher_logits .*expected .*like student_logits",
-        ),
+        (lambda x, bad, y: kd_loss(x, x[:2], temperature=2.0), r"teacher_logits .*expected .*like student_logits"),
         (lambda x, bad, y: kd_loss(x.int(), x, temperature=2.0), r"int32.*\[\.\.\., classes\]"),
         (lambda x, bad, y: kd_loss(x, x, temperature=0.0), r"temperature is 0"),
         (lambda x, bad, y: kd_loss(x, x, temperature=torch.ones(2)), r"one element"),
@@ -253,16 +195,10 @@ def test_two_classes_warn_once() -> None:
         (lambda x, bad, y: standardize(x[:, :1]), r"at least two"),
         (lambda x, bad, y: standardize(x, correction=2), r"correction"),
         (lambda x, bad, y: mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, masks="no"), r"masks"),
-        (
-            lambda x, bad, y: mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, strong_terms="no"),
-            r"strong",
-        ),
+        (lambda x, bad, y: mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, strong_terms="no"), r"strong"),
         (lambda x, bad, y: curriculum_reversal(0), r"count from 1"),
         (lambda x, bad, y: CurriculumTemperature(0.0), r"t_start"),
-        (
-            lambda x, bad, y: locality_guidance_loss(torch.ones(1, 2, 3, 3), torch.ones(1, 4, 3, 3)),
-            r"channels",
-        ),
+        (lambda x, bad, y: locality_guidance_loss(torch.ones(1, 2, 3, 3), torch.ones(1, 4, 3, 3)), r"channels"),
         (lambda x, bad, y: create_objective("kdd"), r"did you mean 'kd'"),
         (lambda x, bad, y: create_objective("kd", temprature=2.0), r"did you mean 'temperature'"),
         (lambda x, bad, y: create_objective("kd"), "needs temperature and kd_weight among its settings"),
@@ -297,16 +233,12 @@ def test_compiles_without_graph_breaks_and_runs_under_autocast(method: str) -> N
 
 
 @pytest.mark.parametrize("ls", [False, True])
-@pytest.mark.parametrize("name", ["kd", "dkd", "mlkd", "vit"])
+@pytest.mark.parametrize("name", ["mlkd", "vit"])  # the others: test_losses_rows
 def test_vmap_over_a_leading_axis(name: str, ls: bool) -> None:
     """Several students, or several temperatures' worth of logits, at once: losses and gradients."""
     student, teacher, target = torch.randn(3, 5, 10), torch.randn(3, 5, 10), torch.randint(0, 10, (3, 5))
 
     def loss(s: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if name == "kd":
-            return kd_loss(s, t, temperature=2.0, standardize=ls)
-        if name == "dkd":
-            return dkd_loss(s, t, y, standardize=ls)
         if name == "mlkd":
             return sum(mlkd_terms(s, s + 1, t, t - 1, y, temperature=2.0, kd_weight=9.0, standardize=ls).values())
         return sum(vit_logit_terms(s, s, t, y, temperature=2.0, standardize=ls).values())
@@ -341,14 +273,7 @@ def test_elementwise_masks_keep_confident_samples_and_frequent_classes_out() -> 
         cc += sum((p[:, k] @ p[:, m] - q[:, k] @ q[:, m]) ** 2 for k in classes_kept for m in range(6)) / 6
         bc += sum((p[i] @ p[j] - q[i] @ q[j]) ** 2 for i in samples for j in range(5)) / 5
     terms = mlkd_terms(
-        student,
-        student,
-        teacher,
-        teacher,
-        torch.arange(5),
-        temperature=2.0,
-        kd_weight=1.0,
-        masks="elementwise",
+        student, student, teacher, teacher, torch.arange(5), temperature=2.0, kd_weight=1.0, masks="elementwise"
     )
     torch.testing.assert_close(terms["cc"], cc)
     torch.testing.assert_close(terms["bc"], bc)
@@ -392,8 +317,8 @@ def test_objectives_compute_half_precision_in_float32(dtype: torch.dtype) -> Non
     x = [logits(seed, 10, rows=6).to(dtype) for seed in range(4)]
     for method, own in {
         "plain": {},
-        "kd": {"temperature": 2.0, "kd_weight": 9.0},
-        "dkd": {},
+        "kd": {"temperature": 2.0, "kd_weight": 9.0, "standardize": True},
+        "dkd": {"standardize": True},
         "ctkd": {"kd_weight": 9.0},
         "mlkd": {"temperature": 2.0, "kd_weight": 9.0},
     }.items():
@@ -418,12 +343,3 @@ def test_plain_objective_is_cross_entropy() -> None:
     x, y = torch.randn(4, 10), torch.arange(4)
     terms = create_objective("plain")(Logits(x, y))
     assert torch.equal(terms["ce"], F.cross_entropy(x, y))
-
-
-def test_losses_import_torch_and_nothing_of_the_book() -> None:
-    code = (
-        "import torch, sys; before = set(sys.modules); import lskd.losses, lskd.objectives; "
-        "new = {m.split('.')[0] for m in set(sys.modules) - before}; print(sorted(new))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "['lskd']"

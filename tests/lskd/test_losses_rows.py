@@ -205,10 +205,7 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: kd(student, teacher, reduction="batchmean"), "reduction is 'batchmean'; use \"mean\""),
         (partial(kd, student), "either teacher_logits or teacher_topk"),
         (lambda: kd(student, teacher, teacher_topk=(values, indices)), "either teacher_logits or teacher_topk"),
-        (
-            lambda: kd(student, teacher_topk=(values, indices + 5)),
-            r"names classes \d+\.\.\d+; classes are 0\.\.6",
-        ),
+        (lambda: kd(student, teacher_topk=(values, indices + 5)), r"names classes \d+\.\.\d+; classes are 0\.\.6"),
         (lambda: kd(student, teacher_topk=(values, indices[:1])), r"teacher_topk holds \[2, 3, 3\] and \[1, 3, 3\]"),
         (lambda: kd(student, teacher_topk=(indices, values)), "expected \\(float values, int indices\\)"),
         (lambda: dkd_loss(student, teacher, teacher.softmax(-1)), "a distribution .*weights=.*or take kd_loss"),

@@ -232,10 +232,7 @@ def test_an_item_that_cannot_be_used_is_named_by_its_number(make: Any, message: 
 
 @pytest.mark.parametrize(
     ("train", "message"),
-    [
-        ([], "the training data are empty"),
-        (iter([]), "the training data are list_iterator; expected a length"),
-    ],
+    [([], "the training data are empty"), (iter([]), "the training data are list_iterator; expected a length")],
 )
 def test_data_without_length_or_items_are_named(train: Any, message: str) -> None:
     with pytest.raises(LskdError, match=message):

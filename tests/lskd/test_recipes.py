@@ -16,13 +16,7 @@ from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.checked import parse_settings
 from lskd.errors import LskdError
-from lskd.recipes import (
-    alone_recipe,
-    list_recipes,
-    load_recipe,
-    recipe_and_members,
-    teacher_training,
-)
+from lskd.recipes import alone_recipe, list_recipes, load_recipe, recipe_and_members, teacher_training
 from lskd.records import load_record
 from paper.store import address
 
