@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.publish import Published, publish
-from figures.theme import figure
+from figures.theme import NARROW, WIDTH, figure, is_narrow
 from lskd.data import Dataset
 from lskd.data.views import Views
 from paper.text import counted, markdown_table
@@ -25,15 +25,12 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
 
     def draw() -> Figure:
         width = max(len(g) for g in groups)
-        fig = figure(0.66 * len(groups) * 10 / width)
-        axes = fig.subplots(len(groups), width, squeeze=False)
-        for row, group in zip(axes, groups, strict=True):
-            for ax in row:
-                ax.axis("off")
-            for ax, k in zip(row, group, strict=False):
-                _show(ax, dataset.train_images[first[int(k)]])
-                ax.set_title(dataset.class_names[k], fontsize=7, fontweight="normal", loc="center", pad=1.5)
-        return fig
+        columns = -(-width // 2) if is_narrow() and width > 5 else width
+        lines = -(-width // columns)  # of a superclass
+        places = {
+            int(k): (lines * g + i // columns, i % columns) for g, own in enumerate(groups) for i, k in enumerate(own)
+        }
+        return _sheet({(dataset.class_names[k], at): dataset.train_images[first[k]] for k, at in places.items()})
 
     rows = pd.DataFrame({"class": dataset.class_names, "training_image": [first[k] for k in range(dataset.classes)]})
     return publish(
@@ -55,15 +52,8 @@ def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
     every = gather(torch.zeros(gather.count, dtype=torch.int64), torch.arange(gather.count))
 
     def draw() -> Figure:
-        columns = min(gather.count, 18)
-        lines = -(-gather.count // columns)
-        fig = figure(0.5 * lines + 0.35)
-        for i, ax in enumerate(np.ravel(fig.subplots(lines, columns, squeeze=False))):
-            ax.axis("off")
-            if i < gather.count:
-                _show(ax, every[i])
-                ax.set_title(str(i), fontsize=7, fontweight="normal", loc="center", pad=1.5)
-        return fig
+        columns = min(gather.count, 9 if is_narrow() else 18)
+        return _sheet({(str(i), divmod(i, columns)): every[i] for i in range(gather.count)})
 
     mirrored, padded = " and mirrored" if dataset.flip else "", counted(dataset.pad, "pixel")
     return publish(
@@ -93,8 +83,21 @@ def facts(dataset: Dataset) -> str:
     return markdown_table(("of this data set", "value"), rows)
 
 
-def _show(ax: Axes, image: torch.Tensor) -> None:
-    ax.imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
+def _sheet(pictures: Mapping[tuple[str, tuple[int, int]], torch.Tensor]) -> Figure:
+    """Pictures by (title, (line, column)) in one panel; a panel each would take seconds to lay out."""
+    lines, columns = (1 + max(places) for places in zip(*(at for _, at in pictures), strict=True))
+    side = 0.64 * (NARROW if is_narrow() else WIDTH) / columns  # inches, of a picture
+    height = side + 0.16
+    fig = figure(height * lines)
+    ax = fig.subplots()
+    ax.axis("off")
+    for (title, (line, column)), image in pictures.items():
+        top = line + 1 - side / height
+        ax.imshow(image.permute(1, 2, 0).numpy(), extent=(column + 0.18, column + 0.82, line + 1, top), aspect="auto",
+                  interpolation="none")  # fmt: skip
+        ax.text(column + 0.5, top, title, fontsize=7, ha="center", va="bottom")
+    ax.set(xlim=(0, columns), ylim=(lines, 0))
+    return fig
 
 
 def _size(dataset: Dataset) -> str:
