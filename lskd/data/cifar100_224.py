@@ -12,8 +12,7 @@ from lskd.checked import Count
 from lskd.data import cifar100
 from lskd.data.dataset import Dataset, DataSource, Mean, Side, Std
 from lskd.data.imagenet import MEAN, STD, to_tensor
-from lskd.data.lazy_images import PictureDataset, pictures
-from lskd.data.random_crop import random_box
+from lskd.data.lazy_images import PictureDataset, pictures, random_box
 
 
 def cifar100_224(

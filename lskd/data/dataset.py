@@ -14,9 +14,10 @@ import msgspec
 import torch
 from torch import Tensor
 
+from lskd.data.views import Views, view_count
+
 if TYPE_CHECKING:
     from lskd.data.lazy_images import PictureViews
-    from lskd.data.views import Views
 
 # Types of options that several data sets have; means and deviations are of images scaled to [0, 1].
 Side = Annotated[int, msgspec.Meta(ge=8)]
@@ -95,14 +96,10 @@ class Dataset:
     @property
     def view_count(self) -> int | None:
         """Number of weak views of an image; None when there are too many for a table."""
-        from lskd.data.views import view_count
-
         return view_count(pad=self.pad, flip=self.flip)
 
     def views(self, device: torch.device) -> Views | PictureViews:
         """What makes batches of views of the training images, on a device."""
-        from lskd.data.views import Views
-
         return Views(self.train_images.to(device), pad=self.pad, flip=self.flip)
 
     @property

@@ -15,8 +15,7 @@ from torch import Tensor
 from lskd.data.dataset import Bits, Dataset, DataSource, Mean, Side, Std
 from lskd.data.download import data_root
 from lskd.data.inventory import ImageFiles, find_images
-from lskd.data.lazy_images import PictureDataset, pictures
-from lskd.data.random_crop import random_box
+from lskd.data.lazy_images import PictureDataset, pictures, random_box
 from lskd.errors import LskdError
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ training; Pillow and PyTorch compute without Python's lock.
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from random import Random
 from typing import cast
 
 import torch
@@ -20,6 +22,8 @@ from torch import Tensor
 from lskd.data.dataset import Dataset
 
 VIEWS = 1 << 62
+SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of random parts: area, width to height, tries
+Box = tuple[int, int, int, int]  # left, top, width, height
 
 
 class Pictures:
@@ -123,3 +127,19 @@ def started(make: Callable[[int], Tensor], positions: Sequence[int]) -> Callable
     """Have images made, in order of being asked for; the call that is returned waits and stacks them."""
     futures: list[Future[Tensor]] = [_pool().submit(make, i) for i in positions]
     return lambda: torch.stack([future.result() for future in futures])
+
+
+def random_box(width: int, height: int, draw: Random) -> Box:
+    """A part of an image (protocol 3.2, 3.3): area uniform, ratio of sides log-uniform, as torchvision draws it.
+
+    A part that does not fit is drawn again, ten times; then the middle with the nearest ratio that is allowed.
+    """
+    for _ in range(ATTEMPTS):
+        area = width * height * draw.uniform(*SCALE)
+        aspect = math.exp(draw.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return draw.randint(0, width - w), draw.randint(0, height - h), w, h
+    w = min(width, round(height * RATIO[1]))
+    h = min(height, round(width / RATIO[0]))
+    return (width - w) // 2, (height - h) // 2, w, h

@@ -7,11 +7,14 @@ image gets is decided by :mod:`lskd.data.draws`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lskd.data.dataset import Dataset
+if TYPE_CHECKING:
+    from lskd.data.dataset import Dataset
 
 
 def view_count(*, pad: int = 4, flip: bool = True) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Network(nn.Module, ABC):
@@ -53,6 +54,40 @@ class Network(nn.Module, ABC):
 
     def use_released_batchnorm(self) -> None:
         """Update running statistics as the released forward does; a family in which that differs overrides this."""
+
+
+class Resized(Network):
+    """Resizes images bilinearly, corners not aligned: what the teacher of vision transformers sees (protocol 1.6).
+
+    Args:
+        network: what sees them.
+        size: height and width.
+    """
+
+    def __init__(self, network: Network, size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+
+    def _resized(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] == (self.size, self.size):
+            return x
+        return F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+
+    def stage_features(self, x: Tensor) -> list[Tensor]:
+        return self.network.stage_features(self._resized(x))
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.network.classify(features)
+
+    def pooled_features(self, x: Tensor) -> Tensor:
+        return self.network.pooled_features(self._resized(x))
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.forward_with_features(self._resized(x))
+
+    def forward_with_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        return self.network.forward_with_stages(self._resized(x))
 
 
 @dataclass(frozen=True)

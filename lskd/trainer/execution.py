@@ -70,16 +70,16 @@ class Execution:
             logits: Tensor = model(inputs)
         return logits.float()
 
-    def with_stages(self, model: nn.Module, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def with_stages(self, model: Any, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Feature maps of the stages, and logits in float32."""
         with self.autocast():
-            stages, logits = model.forward_with_stages(inputs)  # type: ignore[operator]
+            stages, logits = model.forward_with_stages(inputs)
         return tuple(stages), logits.float()
 
-    def heads(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def heads(self, model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits in float32 of the class head and of the distillation head."""
         with self.autocast():
-            logits, distilled = model.forward_heads(inputs)  # type: ignore[operator]
+            logits, distilled = model.forward_heads(inputs)
         return logits.float(), distilled.float()
 
     @contextmanager

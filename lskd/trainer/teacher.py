@@ -15,8 +15,8 @@ from tqdm import tqdm
 from lskd.data import Dataset
 from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
+from lskd.models.base import Resized
 from lskd.models.imagenet import load_torchvision
-from lskd.models.resized import Resized
 from lskd.recipes import Recipe, list_recipes, load_recipe, teacher_training
 from lskd.trainer import logit_table as tables
 from lskd.trainer.distributed import world

@@ -40,13 +40,13 @@ class Replayed(StepGraph):
 # Curricula change with every epoch; MLKD has none and meets the lower rate of epoch 3.
 @pytest.mark.parametrize(("members", "captures"), [(["alone", "kd", "dkd_ls", "ctkd"], 3), (["mlkd"], 2)])
 def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {"epochs": 3, "milestones": [2]}
+    settings: dict[str, Any] = {"epochs": 3, "milestones": [2], "batch_size": 32}
     if members == ["mlkd"]:
         settings["members.mlkd"] = {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}
     else:
         settings["members.dkd_ls.warmup"] = 20
     recipe = load_recipe("digit-pairs", settings=settings, members=members)
-    dataset = load_dataset("digit_pairs", train_size=600, test_size=100)  # nine batches of 64 and one of 24
+    dataset = load_dataset("digit_pairs", train_size=300, test_size=100)  # nine batches of 32 and one of 12
 
     def trained(made: StepGraph | None) -> dict[str, Any]:
         torch.manual_seed(0)

@@ -18,8 +18,7 @@ from lskd.data.dataset import Dataset
 from lskd.errors import LskdError
 from lskd.losses import kd_loss
 from lskd.models import create_model
-from lskd.models.base import Network
-from lskd.models.resized import Resized
+from lskd.models.base import Network, Resized
 from lskd.models.transformer import DropPath, drop_path_columns, dropping
 from lskd.objectives import Logits, create_objective
 from lskd.recipes import Recipe, load_recipe

@@ -18,14 +18,13 @@ from lskd import evidence
 from lskd.data import Dataset, load_dataset
 from lskd.data.cifar100_224 import enlarged
 from lskd.data.imagenet import imagenet
-from lskd.data.lazy_images import PictureDataset
+from lskd.data.lazy_images import PictureDataset, random_box
 from lskd.data.randaugment_increasing import OPERATIONS, apply, erase, randaugment
-from lskd.data.random_crop import random_box
 from lskd.data.views import normalize
 from lskd.errors import LskdError
 from lskd.models import create_model, save_checkpoint
+from lskd.models.base import Resized
 from lskd.models.imagenet import load_torchvision
-from lskd.models.resized import Resized
 from lskd.torchvision import import_torchvision
 from lskd.trainer.batches import Batches
 from lskd.trainer.run import train

@@ -20,8 +20,7 @@ from lskd.data.cifar100_224 import enlarged
 from lskd.data.imagenet import imagenet
 from lskd.errors import LskdError
 from lskd.models import create_model
-from lskd.models.base import Network
-from lskd.models.resized import Resized
+from lskd.models.base import Network, Resized
 from lskd.recipes import doubts, list_recipes, load_recipe
 from lskd.trainer.cohort import Cohort
 from paper import cells as catalogue
