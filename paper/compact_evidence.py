@@ -43,10 +43,10 @@ def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evide
         return pack
     import sklearn
 
-    view = embed(pack, perplexity=perplexity, seed=seed)
+    view, who = embed(pack, perplexity=perplexity, seed=seed), f"compact {pack.meta.get('member')}"
     steps = np.rint(view.points * STEPS)
     if np.abs(steps).max() > np.iinfo(np.int16).max:
-        raise ValueError(f"compact: the view reaches {np.abs(view.points).max():g} units; at most 327 can be stored")
+        raise ValueError(f"{who}: its view reaches {np.abs(view.points).max():g} units; at most 327 can be stored")
     made: dict[str, Any] = {
         "method": "t-SNE",
         "perplexity": perplexity,
@@ -59,7 +59,7 @@ def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evide
     }
     rounded = {name: getattr(pack, name).astype(np.float16).astype(np.float32) for name in HALF}
     if not all((np.isfinite(values) == np.isfinite(getattr(pack, name))).all() for name, values in rounded.items()):
-        raise ValueError("compact: logits beyond 65504 cannot be stored in float16; keep the full pack")
+        raise ValueError(f"{who}: logits beyond 65504 cannot be stored in float16; keep the full pack")
     return dataclasses.replace(
         pack, **rounded, features=None, embedding=steps / STEPS, meta={**pack.meta, "embedding": made}
     )

@@ -27,7 +27,7 @@ def cifar100_224(
 
     Args:
         size: height and width; the teacher of the vision transformers is trained at 32.
-        train_size, test_size: keep only the first so many images (for quick trials).
+        train_size, test_size: keep only so many images, evenly spaced in their order (for quick trials).
         mean, std: of the three channels, ImageNet's by default.
 
     Raises:

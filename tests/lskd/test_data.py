@@ -115,15 +115,15 @@ def test_cifar100_reads_the_file(
     names = sorted(" ".join(SUPERCLASSES.values()).split())
     assert len(names) == len(set(names)) == 100
     images = np.arange(200 * 32 * 32 * 3, dtype=np.int64).reshape(200, 32, 32, 3).astype(np.uint8)
-    arrays = {f"{s}_images": images for s in ("train", "test")} | {
-        f"{s}_labels": np.arange(200) % 100 for s in ("train", "test")
-    }
-    np.savez(tmp_path / "cifar100.npz", class_names=np.array(names), **arrays)
+    labels = {"train_labels": np.arange(200) % 100, "test_labels": np.arange(200) // 2}  # the test part by class
+    arrays = {f"{s}_images": images for s in ("train", "test")}
+    np.savez(tmp_path / "cifar100.npz", class_names=np.array(names), **arrays, **labels)
     monkeypatch.setenv("LSKD_DATA", str(tmp_path))
     data = load_dataset("cifar100", test_size=50, mean=[0, 0, 0], std=[1, 1, 1])
     assert data.std == (1.0, 1.0, 1.0)
     said = capsys.readouterr().err
-    assert said.startswith("cifar100, test: 50 of 200 images, 1 of each of 50 classes; none of 'mouse', 'mushroom'")
+    assert said.startswith("cifar100, test: 50 of 200 images, 1 of each of 50 classes; none of 'aquarium_fish', 'bear'")
+    assert load_dataset("cifar100", test_size=100).test_labels.tolist() == list(range(100))
     with pytest.raises(LskdError, match="train_size is 201; there are 200 images"):
         load_dataset("cifar100", train_size=201)
     assert data.train_images.shape == (200, 3, 32, 32)
