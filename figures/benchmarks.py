@@ -98,6 +98,34 @@ def precision_table(result: Mapping[str, Any]) -> Table:
     return Table(["member", "seeds", "accuracy", "logit deviation"], out, caption)
 
 
+def losses_table(result: Mapping[str, Any]) -> Table:
+    """A row a loss of ``losses.json``: its time with its gradient in times KD's, by classes; then memory."""
+    ratios, own = field(result, "ratios"), field(result, "kd_microseconds").values()
+    out = [[label(loss), *(f"{ratios[n][loss]:.1f}" for n in ratios)] for loss in order(next(iter(ratios.values())))]
+    headings = [f"{int(n):,} classes, {field(result, 'rows', n)} rows" for n in ratios]
+    caption = (
+        '<b class="lskd-overview">A loss with its gradient, in times KD\'s.</b> '
+        f"Median of {field(result, 'turns')} turns, one thread; KD itself takes "
+        f"{', '.join(f'{value / 1000:,.1f}' for value in own)} milliseconds. "
+        f"{_memory_text(field(result, 'memory'))} {machine_text(result)}"
+    )
+    return Table(["loss", *headings], out, caption)
+
+
+def _memory_text(memory: Mapping[str, Any]) -> str:
+    """The peak beyond the two inputs, in tensors of the inputs' size, of KD with LS as a whole and in pieces."""
+    parts = []
+    for count, found in field(memory, "bytes_by_rows").items():
+        extra = {k: (found[k] - found["inputs"]) / found["tensor"] for k in ("plain", "chunked") if k in found}
+        whole = f"{extra['plain']:.1f} as a whole, " if "plain" in extra else "not measured as a whole, "
+        parts.append(f"{int(count):,} rows: {whole}{extra['chunked']:.1f} in pieces")
+    return (
+        f"Peak memory of KD + LS beyond the logits, {field(memory, 'classes'):,} classes in {field(memory, 'dtype')}, "
+        "in times the logits of one side, of which the gradient is one: "
+        f"{'; '.join(parts)} of {field(memory, 'chunk')} rows."
+    )
+
+
 def gpu_table(result: Mapping[str, Any]) -> Table:
     """The goals of ``gpu.json``, then student-images a second as pieces of the fast path are switched on."""
     rows = [[name, _amount(reached), "", _amount(aim), verdict] for name, aim, reached, verdict in gpu_goals(result)]

@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 COMMANDS = {"cpu": "make bench", "gpu": "python benchmarks/gpu.py", "make_book": "python benchmarks/make_book.py"}
-COMMANDS |= {"precision": "python benchmarks/precision.py build/runs"}
+COMMANDS |= {"precision": "python benchmarks/precision.py build/runs", "losses": "python benchmarks/losses.py"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from synthetic import pack
 
-from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame, precision_table
+from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame, losses_table, precision_table
 from figures.fingerprint import ROOT
+from lskd import losses
 from lskd.errors import LskdError
 from lskd.evidence import save
 from lskd.models import model_info
@@ -250,6 +252,35 @@ def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPat
     found = benchmarks.read(ROOT / "benchmarks" / "results", "gpu")
     if found is not None:
         assert gpu_table(found).rows
+
+
+def test_losses_are_told_in_times_kds_and_memory_in_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = script("losses", monkeypatch)
+    monkeypatch.setattr(bench, "CLASSES", {700: 300})
+    measured = bench.times(turns=1)
+    assert set(measured["ratios"]["700"]) == set(bench.LOSSES)
+    assert measured["ratios"]["700"]["kd"] == 1
+    whole = {"tensor": 100, "inputs": 1000, "chunked": 1150, "plain": 2250}
+    by_rows = {"4": whole, "4096": {"tensor": 100, "inputs": 1000, "chunked": 1100}}
+    result = {
+        **{key: RESULT[key] for key in ("machine", "versions", "finished")},
+        "ratios": {"100": {"dkd_ls": 3.26, "kd": 1.0}, "151936": {"dkd_ls": 4.0, "kd": 1.0}},
+        "kd_microseconds": {"100": 250.0, "151936": 90000.0},
+        "rows": {"100": 64, "151936": 16},
+        "turns": 9,
+        "memory": {"classes": 151936, "chunk": 64, "dtype": "bfloat16", "bytes_by_rows": by_rows},
+    }
+    table = losses_table(result)
+    assert table.headings == ["loss", "100 classes, 64 rows", "151,936 classes, 16 rows"]
+    assert table.rows == [["KD", "1.0", "1.0"], ["DKD + LS", "3.3", "4.0"]]
+    assert "KD itself takes 0.2, 90.0 milliseconds" in table.caption
+    assert "4 rows: 12.5 as a whole, 1.5 in pieces; 4,096 rows: not measured as a whole, 1.0" in table.caption
+
+
+def test_every_loss_of_logits_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = {f"{name.removesuffix('_ls')}_loss" for name in script("losses", monkeypatch).LOSSES} | {"dkd_terms"}
+    public = (name for name in losses.__all__ if "student_logits" in signature(getattr(losses, name)).parameters)
+    assert timed == set(public)
 
 
 def test_the_page_has_no_typed_result() -> None:
