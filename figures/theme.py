@@ -2,8 +2,8 @@
 
 Figures are drawn once, for light pages; :func:`dark` says what each colour is on dark ones, and
 :mod:`figures.publish` writes that into the picture. Hues are those of Okabe and Ito, told apart with any common colour
-vision. Colour is never the only sign: a method also has a marker, and what is standardised is solid and filled while
-its twin without standardisation is dashed, pale or hollow.
+vision, then seven more. Colour is never the only sign: a method also has a marker, and what is standardised is solid
+and filled while its twin without standardisation is dashed, pale or hollow.
 """
 
 from __future__ import annotations
@@ -42,9 +42,17 @@ _HUES = {  # (light page, dark page)
     "ctkd": ("#009e73", "#3ccf9f"),
     "dkd": ("#d55e00", "#ff8f45"),
     "mlkd": ("#a8488c", "#e79fcb"),
+    "normkd": ("#5b3fa8", "#b39bf0"),
+    "luminet": ("#9a6700", "#f0c05a"),
+    "dist": ("#007f8c", "#5fd0dc"),
+    "ttm": ("#8c4a2f", "#d59a7f"),
+    "wttm": ("#c2185b", "#ff7fae"),
+    "rld": ("#4f6b1f", "#a9c26e"),
+    "gdkd": ("#3d5a80", "#9fb8dd"),
 }
 _OTHER = ("#7a6a00", "#e0c94a")
 _MARKERS = {"teacher": "*", "plain": "X", "kd": "o", "ctkd": "^", "dkd": "s", "mlkd": "D"}
+_MARKERS |= {"normkd": "v", "luminet": "p", "dist": "h", "ttm": "<", "wttm": ">", "rld": "8", "gdkd": "d"}
 
 
 def mix(color: str, ground: str, share: float) -> str:

@@ -39,6 +39,7 @@ FIGURES = {
     "tsne": {"tsne"},
     "results_table": {"results_run", "learning_curves"},
     "cifar100": {"cifar100_results", "learning_curves", "logit_bars_kd", "logit_spread", "logit_gap", "tsne"},
+    "one_family": {"family"},
     "benchmarks": {"growth"},
     "imagenet": {"imagenet"},
     "vit": {"vit"},
