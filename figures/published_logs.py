@@ -153,18 +153,14 @@ def reported(method: str) -> str:
 
 def jumps_table() -> Table:
     """:func:`jumps` for readers."""
-    rows = [
-        [
-            f"{r['method'].upper()} + LS, {r['pair']}",
-            str(r["epoch"]),
-            f"{r['before']:.2f} → {r['after']:.2f}",
-            signed(r["accuracy_change"]),
-        ]
-        for r in jumps().to_dict("records")
-    ]
+    found = jumps().assign(method=lambda frame: frame["method"].str.upper())
+    columns = {
+        "run": "{method} + LS, {pair}", "epoch": "{epoch}", "training loss": "{before:.2f} → {after:.2f}",
+        "training accuracy, points": "{accuracy_change:+.2f}",
+    }  # fmt: skip
     caption = f"Changes of the training loss by more than {100 * JUMP:.0f} % from one epoch to the next, after epoch "
     caption += f"{SETTLED} and away from the decays of the learning rate, in all {len(runs())} runs."
-    return Table(["run", "epoch", "training loss", "training accuracy, points"], rows, caption)
+    return Table.of(found, columns, caption)
 
 
 def gains() -> dict[str, float]:

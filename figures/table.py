@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from paper.statistics import ENOUGH_SEEDS
-from paper.text import counted, signed, with_symbols
+from paper.text import counted, with_symbols
 
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
@@ -28,6 +29,15 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, columns: Mapping[str, str], caption: str = "") -> Table:
+        """A line a row; ``columns`` says by heading how a cell is written, such as ``"{accuracy:.1f} %"``."""
+        cells = [
+            [re.sub(r"^-(?=\d)", "−", text.format_map(row)) for text in columns.values()]
+            for row in rows.to_dict("records")
+        ]
+        return cls(list(columns), cells, caption)
 
     def to_html(self) -> str:
         """A ``<table>`` whose caption is HTML and whose cells are text."""
@@ -135,54 +145,32 @@ def results_table(
 
 def logit_table(statistics: pd.DataFrame) -> Table:
     """:func:`paper.logits.logit_statistics` for readers."""
-    rows = [
-        [
-            str(r["label"]),
-            f"{r['test_accuracy']:.1f} %",
-            signed(r["mean_of_means"], 4),
-            f"{r['mean_of_std']:.3f}",
-            f"{r['spread_of_std']:.3f}",
-            f"{r['mean_of_range']:.2f}",
-            f"{r['standardized_std']:.4f}",
-        ]
-        for r in statistics.to_dict("records")
-    ]
-    headings = ["network", "test accuracy", "mean of means", "mean of σ", "sd of σ", "mean range", "σ of Z-scores"]
+    columns = {
+        "network": "{label}", "test accuracy": "{test_accuracy:.1f} %", "mean of means": "{mean_of_means:+z.4f}",
+        "mean of σ": "{mean_of_std:.3f}", "sd of σ": "{spread_of_std:.3f}", "mean range": "{mean_of_range:.2f}",
+        "σ of Z-scores": "{standardized_std:.4f}",
+    }  # fmt: skip
     n = f"{int(statistics['n'].iloc[0]):,}" if len(statistics) else "0"
-    return Table(
-        headings, rows, f"Logits of n = {n} test images, one run of each network; σ over classes, divided by K."
+    return Table.of(
+        statistics, columns, f"Logits of n = {n} test images, one run of each network; σ over classes, divided by K."
     )
 
 
 def gap_table(statistics: pd.DataFrame) -> Table:
     """:func:`paper.logits.gap_statistics` for readers."""
-    rows = [
-        [
-            str(r["label"]),
-            str(r["kind"]),
-            f"{r['mean']:.4f}",
-            f"{r['mean_off_diagonal']:.4f}",
-            f"{r['max']:.3f}",
-            f"{r['row']} → {r['column']}",
-        ]
-        for r in statistics.to_dict("records")
-    ]
-    headings = ["student", "logits", "mean (with diagonal)", "mean (off diagonal)", "largest", "at true class → logit"]
-    return Table(headings, rows, "Absolute difference of class-mean logits, student and teacher; one run of each.")
+    columns = {
+        "student": "{label}", "logits": "{kind}", "mean (with diagonal)": "{mean:.4f}",
+        "mean (off diagonal)": "{mean_off_diagonal:.4f}", "largest": "{max:.3f}",
+        "at true class → logit": "{row} → {column}",
+    }  # fmt: skip
+    caption = "Absolute difference of class-mean logits, student and teacher; one run of each."
+    return Table.of(statistics, columns, caption)
 
 
 def neighbor_table(frame: pd.DataFrame) -> Table:
     """:func:`figures.tsne.table` for readers."""
-    rows = [
-        [
-            str(r["label"]),
-            str(r["features"]),
-            f"{r['test_accuracy']:.1f} %",
-            f"{r['neighbors']:.1f} %",
-            f"{r['silhouette']:+.3f}".replace("-", "−"),
-            f"{r['divergence']:.2f}",
-        ]
-        for r in frame.to_dict("records")
-    ]
-    headings = ["network", "features", "test accuracy", "5-NN accuracy", "silhouette", "t-SNE divergence"]
-    return Table(headings, rows, "5-NN and silhouette of the true classes, both in the original feature space.")
+    columns = {
+        "network": "{label}", "features": "{features}", "test accuracy": "{test_accuracy:.1f} %",
+        "5-NN accuracy": "{neighbors:.1f} %", "silhouette": "{silhouette:+.3f}", "t-SNE divergence": "{divergence:.2f}",
+    }  # fmt: skip
+    return Table.of(frame, columns, "5-NN and silhouette of the true classes, both in the original feature space.")
