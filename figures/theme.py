@@ -97,7 +97,7 @@ def written_on(color: str) -> str:
 
     def is_bright(ground: str) -> bool:
         linear = (c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(ground))
-        return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) > 0.18
+        return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) > 0.2
 
     return _WRITTEN[is_bright(color), is_bright(dark(color))]
 

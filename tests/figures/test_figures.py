@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -15,6 +16,8 @@ import pandas as pd
 import pytest
 import synthetic
 from matplotlib import font_manager
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
 
 from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, theme, tsne
 from figures import networks as inputs
@@ -101,6 +104,59 @@ def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="alt text and caption are both needed"):
         publish(draw, "x", folder=tmp_path, alt=" ", caption="x", inputs=[], data=pd.DataFrame())
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("live")
+def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -> None:
+    """Lines and cells of a scale alike, as a file and as a notebook embeds it."""
+
+    def draw() -> Any:
+        fig = figure(1.0)
+        left, right = fig.subplots(1, 2)
+        left.bar([0], [1], width=1, color=theme.INK)
+        right.imshow([[0.5]], cmap=theme.HEAT, vmin=0, vmax=1, interpolation="none", aspect="auto")
+        for ax in (left, right):
+            ax.axis("off")
+        return fig
+
+    words = {"alt": "a", "caption": "c", "inputs": [], "data": pd.DataFrame({"x": [1]})}
+    drawn = publish(draw, "both", folder=tmp_path, module="figures.theme", **words)
+    (tmp_path / "page.html").write_text(
+        f'<body data-jp-theme-light="false"><img src="both.svg"><img src="both.svg#dark">{drawn.to_html()}</body>'
+    )
+    page.goto((tmp_path / "page.html").as_uri())
+    middle = to_hex(theme.HEAT(0.5))
+    wanted = {0: (theme.INK, middle), 1: (theme.dark(theme.INK), theme.dark(middle))}
+    shown = page.locator("img:visible")
+    assert shown.count() == 3  # of a notebook's two the dark one, here
+    for number in range(3):
+        picture = Image.open(io.BytesIO(shown.nth(number).screenshot())).convert("RGB")
+        for color, share in zip(wanted[min(number, 1)], (0.25, 0.75), strict=True):
+            found = picture.getpixel((int(share * picture.width), picture.height // 2))
+            assert found == pytest.approx([255 * c for c in to_rgb(color)], abs=3)
+
+
+def test_a_colour_without_a_twin_for_dark_pages_is_refused(tmp_path: Path) -> None:
+    def draw() -> Any:
+        fig = figure(1.0)
+        fig.subplots().plot([0, 1], color="#123456")
+        return fig
+
+    with pytest.raises(ValueError, match="#123456 is no colour of"):
+        publish(draw, "x", folder=tmp_path, alt="a", caption="c", inputs=[], data=pd.DataFrame())
+
+
+def test_what_is_written_on_a_cell_is_legible_on_both_kinds_of_pages() -> None:
+    def light(color: str) -> float:
+        return float(np.dot([0.2126, 0.7152, 0.0722], [c**2.2 for c in to_rgb(color)])) + 0.05
+
+    for scale in (theme.HEAT, theme.DIVERGING):
+        for ground in map(to_hex, scale(np.linspace(0, 1, 25))):
+            ink = theme.written_on(ground)
+            for a, b in ((ink, ground), (theme.dark(ink), theme.dark(ground))):
+                contrast = light(a) / light(b)
+                assert max(contrast, 1 / contrast) > 4.1
 
 
 def test_networks_that_do_not_belong_together_are_refused(run: tuple[Path, Path], tmp_path: Path) -> None:
