@@ -227,9 +227,9 @@ def test_a_teacher_is_tried_before_it_is_loaded_or_trained(here: Path, network: 
     teacher = TEACHER | KD | {"teacher.network": f"mine.py:{network}"}
     with pytest.raises(LskdError, match=rf"^teacher 'mine.py:{network}'"):
         train("out", "Plain", **teacher)
+    assert not (here / "out").exists()
     with pytest.raises(LskdError, match=r"absent\.pth: no such file"):  # what it does in training is nobody's business
         train("out", "Plain", **{**teacher, "teacher.network": "mine.py:Auxiliary"})
-    assert not (here / "out").exists()
 
 
 def test_a_last_batch_of_one_is_known_from_the_sizes(here: Path) -> None:
