@@ -210,11 +210,13 @@
       for (const plot of Object.values(plots)) paint(plot.models());
       update();
     };
-    for (const input of [...inputs, ...boxes]) input.addEventListener("input", update);
+    for (const input of [...inputs, ...boxes]) {
+      input.dataset.lmSuppressShortcuts = "";  // in JupyterLab keys belong to the control that has the focus
+      input.addEventListener("input", update);
+    }
     const theme = new MutationObserver(repaint);
     theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
-    root.dataset.lmSuppressShortcuts = "";  // in JupyterLab keys belong to the control that has the focus
     repaint();
     root.querySelector(".lskd-stage").hidden = false;  // for who has neither this script nor the style of the pages
     root.classList.add("lskd-on");

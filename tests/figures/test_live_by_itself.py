@@ -37,6 +37,7 @@ def test_a_cell_that_is_run_shows_a_figure_that_moves(page: Any, output: str) ->
     page.wait_for_selector("#live-toy.lskd-on")
     figure = page.locator("#live-toy")
     assert figure.locator("input:visible").count() == 3
+    assert figure.locator("[data-control]:not([data-lm-suppress-shortcuts])").count() == 0  # or Lab takes their keys
     assert not figure.locator(".lskd-still").is_visible()
     assert not figure.locator(".lskd-elsewhere").is_visible()
     assert figure.locator("[data-say='verdict']").inner_text() == "This loss prefers student 1, which is wrong."
