@@ -179,9 +179,22 @@ def _one_file(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as handle, np.load(handle) as stored:
             names = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
-            return {name: stored[name] for name in names}
+            arrays = {name: stored[name] for name in names}
     except Exception as error:  # any way in which a damaged zip can fail to read
-        raise ValueError(f"{path}: cannot be read ({error}); delete it and bring it anew") from None
+        why = "no NumPy archive, or one of objects" if isinstance(error, ValueError) else error
+        raise ValueError(f"{path}: cannot be read ({why}); delete it and bring it anew") from None
+    named = sorted(name for group in SUPERCLASSES.values() for name in group.split())
+    if [str(name) for name in arrays["class_names"]] != named:
+        raise ValueError(f"{path}: class_names are not those of CIFAR-100 in order, {', '.join(named[:3])}, ...")
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+            raise ValueError(f"{path}: {split}_images are {images.dtype} {images.shape}; expected uint8 [n, 32, 32, 3]")
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"{path}: {split}_labels are {labels.dtype} {labels.shape}; expected integers [{len(images)}]"
+            )
+    return arrays
 
 
 def _extracted(folder: Path) -> dict[str, np.ndarray]:

@@ -126,6 +126,23 @@ def test_cifar100_reads_the_file(
     assert load_dataset("cifar100", test_size=100).test_labels.tolist() == list(range(100))
     with pytest.raises(LskdError, match="train_size is 201; there are 200 images"):
         load_dataset("cifar100", train_size=201)
+    for wrong, message in (
+        (
+            {"train_labels": labels["train_labels"] + 0.5},
+            r"train_labels are float64 \(200,\); expected integers \[200\]",
+        ),
+        ({"test_labels": np.eye(100)}, r"test_labels are float64 \(100, 100\); expected integers"),
+        ({"test_labels": labels["test_labels"] + 1}, r"test labels are 1\.\.100; expected 0\.\.99"),
+        ({"test_images": images.transpose(0, 3, 1, 2)}, r"uint8 \(200, 3, 32, 32\); expected uint8 \[n, 32, 32, 3\]"),
+        ({"class_names": np.array(names[::-1])}, "class_names are not those of CIFAR-100 in order, apple, "),
+        (
+            {"class_names": np.array(names, dtype=object)},
+            "cannot be read .no NumPy archive, or one of objects.; delete",
+        ),
+    ):
+        np.savez(tmp_path / "cifar100.npz", **({"class_names": np.array(names)} | arrays | labels | wrong))
+        with pytest.raises(ValueError, match=message):
+            load_dataset("cifar100")
     assert data.train_images.shape == (200, 3, 32, 32)
     assert data.test_images.shape == (50, 3, 32, 32)
     assert torch.equal(data.train_images[3], torch.from_numpy(images[3]).permute(2, 0, 1))
