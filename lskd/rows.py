@@ -283,6 +283,8 @@ def classes_last(dim: int, **inputs: Tensor) -> list[Tensor]:
     """Logits of one shape with the classes moved from ``dim`` to the end."""
     first_name, first = next(iter(inputs.items()))
     for name, x in inputs.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is {type(x).__name__}; expected a tensor of logits, such as output.logits")
         found = f"{name} is {x.dtype} with shape {tuple(x.shape)}"
         if not x.is_floating_point() or not -x.ndim <= dim < x.ndim:
             raise ValueError(f"{found}; expected float logits" + (" [..., classes]" if dim == -1 else f", dim {dim}"))

@@ -199,6 +199,7 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: kd(student[..., :5], teacher), r"\(2, 3, 7\).*\(2, 3, 5\); the classes differ.* cut it to 5"),
         (lambda: kd(student[:1], teacher), r"teacher_logits .*expected float logits like student_logits \(1, 3, 7\)"),
         (lambda: kd(student, teacher, dim=3), "expected float logits, dim 3"),
+        (lambda: kd({"logits": student}, teacher), "student_logits is dict; expected a tensor of logits"),
         (lambda: kd(student, teacher, mask=torch.ones(3, 2).bool()), r"mask has shape \(3, 2\); expected \(2, 3\)"),
         (lambda: kd(student, teacher, mask=torch.ones(2, 3)), "mask is torch.float32; expected bool.*weights="),
         (lambda: kd(student, teacher, weights=torch.ones(5)), r"weights has shape \(5,\); expected \(2, 3\)"),
