@@ -8,12 +8,10 @@ from the report that the notebook's last cell writes, because a killed kernel le
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import json
 import os
 import re
-import secrets
 import sys
 import tempfile
 import time
@@ -24,10 +22,10 @@ from typing import Any, TextIO
 
 from book import notebook_parameters as typed
 from figures.fingerprint import ROOT
-from lskd.errors import LskdError
+from lskd.errors import LskdError, hint
 from lskd.files import atomic_write, read_json, visible, write_json
 
-REPORT, NONCE = "LSKD_NOTEBOOK_REPORT", "LSKD_NOTEBOOK_NONCE"
+REPORT = "LSKD_NOTEBOOK_REPORT"
 KERNEL = "lskd-running-interpreter"
 
 
@@ -79,7 +77,7 @@ def report(outputs: Iterable[str | os.PathLike[str]] = (), **facts: Any) -> str:
     if missing:
         raise FileNotFoundError(f"declared output does not exist: {', '.join(missing)} (in {Path.cwd()})")
     if target := os.environ.get(REPORT):
-        write_json(target, {"nonce": os.environ.get(NONCE, ""), "outputs": paths, "facts": facts})
+        write_json(target, {"outputs": paths, "facts": facts})
     parts = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()]
     return "; ".join([*parts, f"wrote {', '.join(paths)}" if paths else "no output files"])
 
@@ -100,9 +98,7 @@ def find(name: str | os.PathLike[str], root: Path | None = None) -> Path:
         if (folder / f"{text}.ipynb").is_file():
             return (folder / f"{text}.ipynb").resolve()
     known = sorted({p.stem for folder in folders for p in visible(folder, "*.ipynb")})
-    near = difflib.get_close_matches(text, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise LskdError(f"unknown notebook {text!r}{hint} There are: {', '.join(known) or 'none'}")
+    raise LskdError(f"unknown notebook {text!r}{hint(text, known)}")
 
 
 def declared(path: Path) -> list[typed.Parameter]:
@@ -145,14 +141,14 @@ def run(
     if final.is_dir():
         raise LskdError(f"{final}: a folder; give the name of the executed notebook's file")
     failed = final.with_suffix(".failed.ipynb")
-    start, nonce = time.monotonic(), secrets.token_hex(16)
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lskd-notebook-", ignore_cleanup_errors=True) as folder:
         private = Path(folder)
         executed, record = private / "executed.ipynb", private / "report.json"
         try:
-            with _environment(private, root, record, nonce):
+            with _environment(private, root, record):
                 _execute(source, executed, values, root, terminal or sys.stderr, timeout)
-            written = _judge(record, nonce, root, source.name)
+            written = _judge(record, root, source.name)
         except LskdError as error:
             if executed.exists():
                 atomic_write(failed, executed.read_bytes())
@@ -325,13 +321,11 @@ def _last_started(executed: Path) -> str:
     return f" in the cell that begins `{''.join(started[-1]['source']).splitlines()[0]}`" if started else ""
 
 
-def _judge(record: Path, nonce: str, root: Path, name: str) -> dict[str, Any]:
-    """The notebook's report, if it is there, of this run, and its outputs exist."""
+def _judge(record: Path, root: Path, name: str) -> dict[str, Any]:
+    """The notebook's report, if it is there and its outputs exist."""
     if not record.is_file():
         raise LskdError(f"{name}: ended without its report; its last cell must call book.notebook.report(...)")
-    written = read_json(record)
-    if not isinstance(written, dict) or not secrets.compare_digest(str(written.get("nonce")), nonce):
-        raise LskdError(f"{name}: the report is of another run; do not set {REPORT} or {NONCE} in a notebook")
+    written: dict[str, Any] = read_json(record)
     missing = [path for path in written["outputs"] if not (root / path).exists()]
     if missing:
         raise LskdError(f"{name}: reported outputs that do not exist: {', '.join(missing)}")
@@ -339,7 +333,7 @@ def _judge(record: Path, nonce: str, root: Path, name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _environment(private: Path, root: Path, record: Path, nonce: str) -> Iterator[None]:
+def _environment(private: Path, root: Path, record: Path) -> Iterator[None]:
     """Environment of the kernel: this interpreter, these sources, nothing read from or written to the home."""
     spec = private / "data" / "kernels" / KERNEL
     write_json(
@@ -353,7 +347,6 @@ def _environment(private: Path, root: Path, record: Path, nonce: str) -> Iterato
     )
     changes = {
         REPORT: os.fspath(record),
-        NONCE: nonce,
         "JUPYTER_PATH": os.fspath(private / "data"),
         "JUPYTER_DATA_DIR": os.fspath(private / "data"),
         "JUPYTER_CONFIG_DIR": os.fspath(private / "config"),
