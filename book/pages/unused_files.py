@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from book.pages import Pages
 
@@ -20,6 +21,17 @@ _MATH = (
 _UNUSED = ("**/*.map", "*webpack-macros.html", "locales/**/*", "**/webfonts/*.ttf")  # browsers take the .woff2
 
 
+def _families(script: str, pages: Pages) -> str:
+    """The script of icons without the families of which no page has one; another build of it is left as it is."""
+    first, *others = re.split(r'(?<=}\(\)),(?=function\(\){"use strict";)', script)
+    start = first.find('!function(){"use strict";') + 1
+    if not start:
+        return script
+    shown = set(re.findall(r"\bfa-(?:brands|regular)\b", "".join(pages.texts.values())))
+    ends = tuple(f'"{family}",p)}})}}()' for family in {"fa-brands", "fa-regular"} - shown)
+    return first[:start] + ",".join(part for part in (first[start:], *others) if not part.endswith(ends))
+
+
 def remove_unused(pages: Pages) -> None:
     """Delete them, and what cells put out from the notebooks to take along: the page shows it, running makes it."""
     static, math = pages.html / "_static", pages.html / "_static" / "mathjax"
@@ -28,6 +40,9 @@ def remove_unused(pages: Pages) -> None:
     for path in math.rglob("*"):
         if path.is_file() and not path.relative_to(math).as_posix().startswith(_MATH):
             path.unlink()
+    icons = static / "scripts" / "fontawesome.js"
+    if icons.is_file():
+        icons.write_text(_families(icons.read_text(encoding="utf-8"), pages), encoding="utf-8")
     for path in pages.html.glob("_sources/**/*.ipynb"):
         content = json.loads(path.read_text(encoding="utf-8"))
         for cell in content["cells"]:
