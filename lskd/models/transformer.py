@@ -157,13 +157,9 @@ class TokenNetwork(Network):
         """Logits ``[batch, classes]`` of normalised tokens."""
         return self.classify(tokens[:, 0])
 
-    def layer_features(self, x: Tensor) -> list[Tensor]:
-        """Patch tokens after every layer as maps ``[batch, width, height, width]``."""
-        return self._checked(x)[0]
-
     def stage_features(self, x: Tensor) -> list[Tensor]:
         """Maps after the guided layers, one for each stage of the teacher."""
-        return self._guided(self._checked(x)[0])
+        return self.forward_with_stages(x)[0]
 
     def pooled_features(self, x: Tensor) -> Tensor:
         """Images ``[batch, 3, 224, 224]`` to the class token before the head, ``[batch, width]``."""
@@ -175,10 +171,7 @@ class TokenNetwork(Network):
 
     def forward_with_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         maps, tokens = self._checked(x)
-        return self._guided(maps), self.logits(tokens)
-
-    def _guided(self, maps: list[Tensor]) -> list[Tensor]:
-        return [maps[i] for i in self.guided]
+        return [maps[i] for i in self.guided], self.logits(tokens)
 
     def _checked(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         height, width = x.shape[-2:]

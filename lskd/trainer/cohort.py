@@ -164,7 +164,7 @@ class Cohort:
 
     def state(self) -> Checkpoint:
         """Everything that a resumed run needs."""
-        self._look()
+        self._check_finite()
         tensors = {f"{m.name}/{key}": value for m in self.members for key, value in m.tensors().items()}
         facts = {m.name: {"history": m.history, "failure": m.failure} for m in self.members}
         return Checkpoint(self.step, tensors, {"members": facts})
@@ -199,7 +199,7 @@ class Cohort:
             model,
             objective,
             optimizer,
-            look_later=self.device.type != "cpu",
+            check_on_device=self.device.type != "cpu",
             world=self.world,
             sync_batchnorm=self.sync_batchnorm,
         )
@@ -259,7 +259,7 @@ class Cohort:
             constants = (rate, *((m.name, m.objective.epoch_constants()) for m in self.running))
             graph(lambda given: self._device_step(given, streams=streams), draw, constants)
             if (int(draw.step) + 1) % CHECK_EVERY == 0:
-                self._look()
+                self._check_finite()
             yield 1
 
     def _device_step(self, draw: BatchIndex, *, streams: bool) -> None:
@@ -308,7 +308,7 @@ class Cohort:
         return TeacherOutput(weak, None if batch.strong is None else forward(self.teacher, batch.strong[rows]), stages)
 
     def _finish_epoch(self, epoch: int) -> None:
-        self._look()
+        self._check_finite()
         for member, test, held in self._test_all():
             if not math.isfinite(test.loss):  # the epoch's last update was one too many
                 self._fail(member, self.step - 1, "test loss")
@@ -351,10 +351,10 @@ class Cohort:
         self.lanes.run([test(member) for member in self.running])
         return [(member, *found[member.name]) for member in self.running]
 
-    def _look(self) -> None:
+    def _check_finite(self) -> None:
         """Read what a GPU has noted."""
         for member in self.running:
-            if (bad := member.look()) is not None:
+            if (bad := member.check_finite()) is not None:
                 self._fail(member, *bad)
 
     def _fail(self, member: Member, step: int, term: str) -> None:

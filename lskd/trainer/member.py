@@ -26,10 +26,10 @@ class Member:
         history: a line of the record for every epoch that is over.
         sums: float64 scalars, of the epoch that goes on: loss, correct, count, one a term.
         failure: why it stopped, or None.
-        look_later: on a GPU, whether values are finite is noted there and read now and then, because reading waits.
+        check_on_device: whether values are finite is noted on a GPU and read now and then, because reading waits.
         watched: names of the values whose finiteness a step looks at, in order.
         first_bad: int64 scalar, ``step · len(watched) + which`` of the first value that was not finite,
-            below 0 while there is none; read by :meth:`look`.
+            below 0 while there is none; read by :meth:`check_finite`.
         world: the processes that train it together.
         sync_batchnorm: statistics of BatchNorm are those of the batches of all processes.
         module: student and objective as one, :class:`lskd.trainer.step.Step`, gradients averaged over processes.
@@ -42,7 +42,7 @@ class Member:
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
     failure: dict[str, Any] | None = None
-    look_later: bool = False
+    check_on_device: bool = False
     watched: tuple[str, ...] = ()
     first_bad: Tensor | None = None
     world: World = ALONE
@@ -64,16 +64,16 @@ class Member:
 
         Returns:
             The name of the first value that is not finite; the member is as it was before the update then. With
-            ``look_later`` always None.
+            ``check_on_device`` always None.
         """
-        found: StepResult = self.module(batch, teaching, execution, look=not self.look_later)
-        if not self.look_later and (bad := self._agreed(found)) is not None:
+        found: StepResult = self.module(batch, teaching, execution, check=not self.check_on_device)
+        if not self.check_on_device and (bad := self._agreed(found)) is not None:
             return bad
         assert found.loss is not None
         self.optimizer.zero_grad(set_to_none=True)
         (found.loss if batch.scale == 1.0 else batch.scale * found.loss).backward()
         self.optimizer.step()
-        if self.look_later:
+        if self.check_on_device:
             self._note(batch.step, found.watched)
         self._accumulate(found.terms, found.loss, found.logits, batch.target)
         return None
@@ -99,7 +99,7 @@ class Member:
             self.first_bad = torch.full_like(code, -1)
         self.first_bad.copy_(torch.where(self.first_bad < 0, code, self.first_bad))
 
-    def look(self) -> tuple[int, str] | None:
+    def check_finite(self) -> tuple[int, str] | None:
         """Step and name of the first value that was noted as not finite. Waits for the device."""
         if self.first_bad is None:
             return None

@@ -153,7 +153,7 @@ class Run:
         members: Iterable[str] | None,
         options: Mapping[str, Any],
     ) -> None:
-        chosen = {} if members is None else {"members": list(members)}
+        chosen: dict[str, Any] = {} if members is None else {"members": list(members)}
         self.recipe = load_recipe(name, settings=settings, **chosen)
         self.name, self.seed = name, convert(seed, Natural, "seed")
         self.overrides = {**(settings or {}), **chosen}

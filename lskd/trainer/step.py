@@ -54,8 +54,8 @@ class Step(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, batch: Batch, teaching: TeacherOutput, execution: Execution, *, look: bool) -> StepResult:
-        """``look``: stop at the first value that is not finite, which waits for the device."""
+    def forward(self, batch: Batch, teaching: TeacherOutput, execution: Execution, *, check: bool) -> StepResult:
+        """``check``: stop at the first value that is not finite, which waits for the device."""
         distilled: Tensor | None = None
         stages: Sequence[Tensor] = ()
         with dropping(self.model, batch.drops):
@@ -71,7 +71,7 @@ class Step(nn.Module):
             with dropping(self.model, batch.drops):
                 strong = execution.forward(self.model, batch.strong)
         watched = {"logits": logits, **({} if strong is None else {"strong logits": strong})}
-        if look and (bad := first_bad(watched)):  # losses would refuse them, for all members
+        if check and (bad := first_bad(watched)):  # losses would refuse them, for all members
             return StepResult(logits, watched, bad=bad)
         terms = self.objective(
             Logits(
@@ -87,7 +87,7 @@ class Step(nn.Module):
         )
         loss = torch.stack(list(terms.values())).sum()
         watched |= {**terms, "loss": loss}
-        return StepResult(logits, watched, terms, loss, first_bad(watched) if look else None)
+        return StepResult(logits, watched, terms, loss, first_bad(watched) if check else None)
 
 
 def first_bad(watched: Mapping[str, Tensor]) -> str | None:

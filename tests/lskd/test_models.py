@@ -73,7 +73,7 @@ def test_keys_shapes_and_costs(name: str) -> None:
     assert [3, info.input_size, info.input_size] == known["input"]
     assert info.classes == known["logits"]
     assert info.features == (known["pooled_feature"] or info.features)
-    stages = model.layer_features(image) if isinstance(model, TokenNetwork) else model.stage_features(image)
+    stages = model.run(image)[0] if isinstance(model, TokenNetwork) else model.stage_features(image)
     assert [list(stage.shape[1:]) for stage in stages] == known["stages"][-len(stages) :]
 
 
@@ -363,7 +363,7 @@ def test_locality_guidance_gets_one_map_for_each_stage_of_the_teacher() -> None:
         }.items():
             model = create_model(name).eval()
             x = torch.zeros(1, 3, 224, 224)
-            every = [tuple(stage.shape) for stage in model.layer_features(x)]
+            every = [tuple(stage.shape) for stage in model.run(x)[0]]
             assert [tuple(stage.shape) for stage in model.stage_features(x)] == [every[block] for block in blocks]
     model = fill(create_model("DeiT-Tiny")).eval()
     x = images(5, (1, 3, 224, 224)).float()

@@ -382,7 +382,7 @@ def test_where_looking_costs_time_the_first_bad_step_is_still_the_one_named(monk
     cohort = Cohort(recipe, load_dataset("digit_pairs", **DATA), seed=0, teacher=teacher, device=torch.device("cpu"))
     monkeypatch.setattr(cohort, "device", types.SimpleNamespace(type="cuda"))
     for member in cohort.members:
-        member.look_later = True
+        member.check_on_device = True
     stopped: list[str] = []
     cohort.run(on_failure=lambda member, tensors: stopped.append(f"{member.name} {len(tensors['batch/index'])}"))
     dkd, alone = sorted(cohort.members, key=lambda member: member.name != "dkd")
