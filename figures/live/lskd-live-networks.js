@@ -94,7 +94,7 @@
     figure.once(() =>
       at("gap").onPoint((x, y) => {
         const [j, i] = [Math.round(x), K - 1 - Math.round(y)];
-        if (i < 0 || j < 0 || i >= K || j >= K) return;
+        if (i < 0 || j < 0 || i >= K || j >= K || data.unseen.includes(data.order[i])) return;
         figure.set({ truth: data.order[i], logit: data.order[j] });
       }));
   };

@@ -22,6 +22,7 @@ from figures import networks as inputs
 from figures.live import curves, distillation, gap, zscore
 from figures.live.figure import Live
 from figures.networks import Networks
+from lskd.evidence import Evidence
 from lskd.losses import kd_loss, standardize
 from paper import theory
 from paper.logits import gap_matrix
@@ -343,6 +344,30 @@ def test_the_gap_cell_by_cell(show: Any, networks: Networks, first: str, second:
     assert figure.page.evaluate(high) == pytest.approx(most)
     move(figure, "same", False)
     assert figure.page.evaluate(high) == pytest.approx(expected.max(), abs=2e-3)
+
+
+def test_a_class_without_test_images_is_left_empty(page: Any, networks: Networks, tmp_path: Path) -> None:
+    def without(pack: Evidence) -> Evidence:
+        means = {name: getattr(pack, name).copy() for name in ("class_mean_logits", "class_mean_z")}
+        for values in means.values():
+            values[13] = np.nan
+        return dataclasses.replace(pack, label=np.where(pack.label == 13, 12, pack.label), **means)
+
+    few = dataclasses.replace(networks, packs={name: without(pack) for name, pack in networks.packs.items()})
+    write_site(tmp_path, {"gap": gap.gap(few)})
+    figure = opened(page, tmp_path)("gap")
+    expected = gap_matrix(few.teacher, few.packs["kd_ls"], standardized=False)
+    order = np.argsort(few.teacher.superclass, kind="stable")
+    shown = drawn(figure, "cells", "value").reshape(CLASSES, CLASSES)
+    assert np.isnan(shown[order == 13]).all()
+    np.testing.assert_allclose(shown, expected[np.ix_(order, order)], atol=2e-3)
+    assert number(figure, "mean") == pytest.approx(np.nanmean(expected), abs=1e-3)
+    assert number(figure, "max") == pytest.approx(np.nanmax(expected), abs=7e-3)
+    before = said(figure, "truth")
+    for row in (order.tolist().index(13), 0):  # nothing is chosen where nothing was measured
+        page.mouse.click(*page.evaluate(PLACE, [3, CLASSES - 1 - row]))
+        page.wait_for_timeout(300)
+        assert said(figure, "truth") == (before if row else few.teacher.class_names[order[0]])
 
 
 PLACE = """([x, y]) => {
