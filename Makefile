@@ -15,7 +15,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv --constraint constraints.txt
 # Two processes with one thread each: the tests are many and small.
-PARALLEL := -n 2 --dist loadgroup --durations 25
+PARALLEL := -n 2 --dist loadscope --durations 25
 
 .DEFAULT_GOAL := help
 .PHONY: help book tables pdf test bench cifar100 lint lock lab doctor clean

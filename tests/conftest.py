@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,27 @@ os.environ["MKL_NUM_THREADS"] = "1"
 # Started in the background, a shell has interrupts ignored, and so would every process that is interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file run in one process, and so do those of all files that read the built book.
+
+    What they share is then made once, and no process waits for the other's book. A scheduler, not marks: those of
+    xdist 3.8 are lost in pytest 9.2, without a word.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    @functools.cache
+    def readers(file: str) -> set[str]:
+        text = (config.rootpath / file).read_text(encoding="utf-8")
+        return set(re.findall(r"def (\w+)\([^)]*\bbook: Path", text))
+
+    class Shared(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return "book" if test.partition("[")[0] in readers(file) else file
+
+    return Shared(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

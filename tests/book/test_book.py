@@ -21,7 +21,7 @@ from book.build import pages as notebook_pages
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 
-pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
+pytestmark = pytest.mark.book
 
 BUILD = ROOT / "build" / "tiny"
 FIGURES = {

@@ -188,7 +188,6 @@ def of_this_book(chapter: str) -> dict[str, Answer | None]:
 
 @browser
 @pytest.mark.book
-@pytest.mark.xdist_group("book")
 @pytest.mark.parametrize(
     "chapter",
     ["toy", "temperature", "zscore", "losses", "networks", "logit_statistics", "logit_gap", "surface", "audit"],
@@ -218,7 +217,6 @@ def test_each_page_accepts_the_answer_of_its_run_and_helps_with_others(page: Any
 
 @browser
 @pytest.mark.book
-@pytest.mark.xdist_group("book")
 @pytest.mark.parametrize("look", LOOKS)
 def test_verdicts_and_solutions_are_accessible(chromium: Any, book: Path, look: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
@@ -246,7 +244,6 @@ def test_verdicts_and_solutions_are_accessible(chromium: Any, book: Path, look: 
 
 @browser
 @pytest.mark.book
-@pytest.mark.xdist_group("book")
 def test_the_list_leads_to_an_exercise_and_remembers(page: Any, book: Path) -> None:
     page.goto((book / "notebooks" / "exercises.html").as_uri())
     assert page.locator("[data-count]").inner_text() == f"You have solved 0 of {len(ALL)} on this device."

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.book, pytest.mark.browser, pytest.mark.xdist_group("book")]
+pytestmark = [pytest.mark.book, pytest.mark.browser]
 
 # By the page that answers; where two do equally well, both.
 QUERIES = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from reading import go
 
-pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
+pytestmark = pytest.mark.book
 
 SEEN = "selector => [...document.querySelectorAll(selector)].filter(e => e.getClientRects().length).length"
 BARS = "article details.hide.above-input"

@@ -14,7 +14,7 @@ from reading import go, small
 from book.pages import Pages, hover_cards
 from lskd.errors import LskdError
 
-pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
+pytestmark = pytest.mark.book
 
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},

@@ -23,7 +23,7 @@ from lskd.errors import LskdError
 from lskd.losses import kd_loss
 from paper.toy import TOY
 
-pytestmark = [pytest.mark.book, pytest.mark.xdist_group("book")]
+pytestmark = pytest.mark.book
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from book.search import index
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 
-small = pytest.mark.xdist_group("search")  # one process builds the small book
 LOOKS = {
     "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
@@ -165,7 +164,6 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return books.build(**places, facts=place / "none.json", config=ROOT / "_config.yml").parent
 
 
-@small
 @pytest.mark.book
 def test_a_book_is_built_with_its_words(html: Path) -> None:
     found = {page[0]: page for page in words(html)["pages"]}
@@ -211,7 +209,6 @@ def find(engine: Any, query: str) -> list[str]:
     return [str(title) for title in found]
 
 
-@small
 @pytest.mark.browser
 @pytest.mark.book
 class TestFind:
@@ -305,7 +302,6 @@ def opened(page: Any, html: Path, name: str = "glossary.html", query: str = "") 
     return page.locator("#pst-search-dialog")
 
 
-@small
 @pytest.mark.browser
 @pytest.mark.book
 class TestDialog:
@@ -429,7 +425,6 @@ def serious(found: Any) -> list[str]:
     ]
 
 
-@small
 @pytest.mark.browser
 @pytest.mark.book
 def test_without_scripts_the_form_is_there(chromium: Any, html: Path) -> None:
@@ -442,7 +437,6 @@ def test_without_scripts_the_form_is_there(chromium: Any, html: Path) -> None:
     context.close()
 
 
-@small
 @pytest.mark.browser
 @pytest.mark.book
 def test_where_the_words_are_missing_sphinx_s_search_stands_in(chromium: Any, html: Path, tmp_path: Path) -> None:
@@ -455,7 +449,6 @@ def test_where_the_words_are_missing_sphinx_s_search_stands_in(chromium: Any, ht
 
 
 @pytest.mark.book
-@pytest.mark.xdist_group("book")
 def test_the_book_s_words_lead_to_its_pages(book: Path) -> None:
     """Every page is there, every anchor exists, and what is no text is not there."""
     content = words(book)
@@ -478,7 +471,6 @@ def test_the_book_s_words_lead_to_its_pages(book: Path) -> None:
 
 
 @pytest.mark.book
-@pytest.mark.xdist_group("book")
 def test_the_book_s_code_cells_are_not_searched(book: Path) -> None:
     texts = {page[0]: "\n".join(entry[3] for entry in page[3]) for page in words(book)["pages"]}
     looked_at = 0

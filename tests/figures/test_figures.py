@@ -107,7 +107,6 @@ def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.xdist_group("live")
 def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -> None:
     """Lines and cells of a scale alike, as a file and as a notebook embeds it."""
 

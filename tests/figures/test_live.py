@@ -17,7 +17,7 @@ from lskd import evidence
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
-pytestmark = [pytest.mark.book, pytest.mark.browser, pytest.mark.xdist_group("book")]
+pytestmark = [pytest.mark.book, pytest.mark.browser]
 
 
 def show(page: Any, book: Path, name: str, figure: str) -> Any:

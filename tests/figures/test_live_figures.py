@@ -28,7 +28,7 @@ from paper import theory
 from paper.logits import gap_matrix
 from paper.toy import TOY
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.browser
 
 FIGURES = (
     "distillation", "factor", "spread", "entropy", "invariance", "bound", "two_classes", "precision", "gap", "curves",

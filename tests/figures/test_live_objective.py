@@ -33,7 +33,7 @@ from lskd.losses import cross_entropy, kd_loss, standardize
 from lskd.objectives import KD, Logits
 from paper.embedding import Embedding
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.browser
 
 FIGURES = ("objective", "epsilon", "distillation", "features", "toy")
 
