@@ -21,15 +21,17 @@ _MATH = (
 _UNUSED = ("**/*.map", "*webpack-macros.html", "locales/**/*", "**/webfonts/*.ttf")  # browsers take the .woff2
 
 
-def _families(script: str, pages: Pages) -> str:
-    """The script of icons without the families of which no page has one; another build of it is left as it is."""
-    first, *others = re.split(r'(?<=}\(\)),(?=function\(\){"use strict";)', script)
-    start = first.find('!function(){"use strict";') + 1
-    if not start:
-        return script
-    shown = set(re.findall(r"\bfa-(?:brands|regular)\b", "".join(pages.texts.values())))
-    ends = tuple(f'"{family}",p)}})}}()' for family in {"fa-brands", "fa-regular"} - shown)
-    return first[:start] + ",".join(part for part in (first[start:], *others) if not part.endswith(ends))
+# An icon in the theme's script: name, width, height, other names, character, outline.
+_ICON = re.compile(r'(?:"([\w-]+)"|(\w+)):\[\d+,\d+,\[([^]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^]]*\])\],?')
+
+
+def _icons(script: str, shown: set[str]) -> str:
+    """The script of icons with those that are shown."""
+
+    def kept(icon: re.Match[str]) -> str:
+        return icon[0] if shown & {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])} else ""
+
+    return _ICON.sub(kept, script)
 
 
 def remove_unused(pages: Pages) -> None:
@@ -42,7 +44,9 @@ def remove_unused(pages: Pages) -> None:
             path.unlink()
     icons = static / "scripts" / "fontawesome.js"
     if icons.is_file():
-        icons.write_text(_families(icons.read_text(encoding="utf-8"), pages), encoding="utf-8")
+        scripts = (path.read_text(encoding="utf-8") for path in static.rglob("*.js") if path != icons)
+        shown = set(re.findall(r"\bfa-([\w-]+)", " ".join([*pages.texts.values(), *scripts])))
+        icons.write_text(_icons(icons.read_text(encoding="utf-8"), shown), encoding="utf-8")
     for path in pages.html.glob("_sources/**/*.ipynb"):
         content = json.loads(path.read_text(encoding="utf-8"))
         for cell in content["cells"]:
