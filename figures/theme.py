@@ -57,7 +57,8 @@ _MARKERS |= {"normkd": "v", "luminet": "p", "dist": "h", "ttm": "<", "wttm": ">"
 
 def mix(color: str, ground: str, share: float) -> str:
     """``share`` of a colour on the rest of another."""
-    return to_hex([share * c + (1 - share) * d for c, d in zip(to_rgb(color), to_rgb(ground), strict=True)])
+    r, g, b = (share * c + (1 - share) * d for c, d in zip(to_rgb(color), to_rgb(ground), strict=True))
+    return to_hex((r, g, b))
 
 
 def _scale(light: Colormap, dark: Colormap) -> Colormap:
@@ -147,7 +148,7 @@ def look(member: str, *, method: str = "", standardize: bool | None = None) -> L
 
 def settings() -> Any:
     """Matplotlib's settings while a figure is made and written, a context."""
-    own = {
+    own: dict[Any, Any] = {
         "backend": mpl.rcParams["backend"],
         "figure.facecolor": "none",
         "axes.facecolor": "none",

@@ -127,9 +127,7 @@ def _places(members: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple
     return places
 
 
-def _scatter(
-    ax: Axes, points: np.ndarray, groups: np.ndarray, colors: list[tuple[tuple[float, float, float], str]]
-) -> None:
+def _scatter(ax: Axes, points: np.ndarray, groups: np.ndarray, colors: list[tuple[str, str]]) -> None:
     middle = (points.max(axis=0) + points.min(axis=0)) / 2
     reach = float((points.max(axis=0) - points.min(axis=0)).max()) / 2 * 1.03
     size = 2.1 * min(1.0, (2000 / len(points)) ** 0.25)
