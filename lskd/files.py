@@ -42,7 +42,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(final)
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
     except Exception as error:
         code = error.errno if isinstance(error, OSError) else re.search(r"os error (\d+)", str(error))
         if number := int(code[1]) if isinstance(code, re.Match) else code:
@@ -129,7 +129,7 @@ def _unsuitable(obj: Any, place: str = "value") -> str | None:
     return None
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` last through a power cut; file systems that cannot are left alone."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from lskd.errors import LskdError
-from lskd.files import read_json, sha256_file, write_json
+from lskd.files import read_json, sha256_file, sync_folder, write_json
 from lskd.models.weight_files import plain_tensors
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
@@ -61,7 +61,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) 
         manifest = {"identity": identity, "step": checkpoint.step, "sha256": sha256_file(aside / STATE)}
         write_json(aside / MANIFEST, {**manifest, "values": checkpoint.values})
         aside.rename(final)
-        _sync(folder)
+        sync_folder(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         kept = _found(folder)
@@ -112,11 +112,3 @@ def _read(path: Path, identity: str) -> Checkpoint:
 
 def _found(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
