@@ -8,10 +8,7 @@
   const JOINT = /^[-‐‑–−_.^'’]$/;  // "z-score", "kd_loss", "T^2": words of their own and one word together
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
   const WEIGHT = { page: 12, section: 8, term: 6, figure: 5, object: 4, reference: 4 };
-  /* Pages that name everything and explain little, and exercises, come after those that explain. */
-  const LISTS = /^(intro|api|changelog|bibliography)\.html$/, EXERCISE = /^Exercise\b/;
-  const worth = ({ page, title, kind }) =>
-    LISTS.test(page.path) && kind !== "object" ? 0.5 : EXERCISE.test(title) ? 0.7 : 1;
+  const LISTS = /^(intro|api|changelog|bibliography)\.html$/;  // name everything and explain little
   const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e)\.$/i;
 
   /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
@@ -52,21 +49,18 @@
         const now = { page, anchor, title: heading, text, kind: place ? kind : "page", number: sections.length };
         now.titleWords = tokenize(heading);
         now.words = tokenize(text);
-        now.rows = [...text.matchAll(/^.* · .*$/gm)].map(({ 0: row, index }) => [index, index + row.length]);
         if (!place) page.top = now;
         sections.push(now);
-        const count = (word, field, prose) => {
+        const count = (word, field) => {
           if (!vocabulary.has(word)) vocabulary.set(word, new Map());
           const places = vocabulary.get(word);
-          if (!places.has(now)) places.set(now, { title: 0, text: 0, prose: false });
+          if (!places.has(now)) places.set(now, { title: 0, text: 0 });
           places.get(now)[field] += 1;
-          places.get(now).prose ||= prose;
         };
         for (const [field, words] of [["title", now.titleWords], ["text", now.words]]) {
-          for (const { word, pair, start } of words) {
-            const prose = field === "title" || !now.rows.some(([from, to]) => start >= from && start < to);
-            count(word, field, prose);
-            if (pair) count(pair, field, prose);
+          for (const { word, pair } of words) {
+            count(word, field);
+            if (pair) count(pair, field);
           }
         }
       });
@@ -161,9 +155,9 @@
       const value = likeness(term, word);
       if (!value) continue;
       term.words.set(word, value);
-      for (const [section, { title, text, prose }] of places) {
+      for (const [section, { title, text }] of places) {
         if (title) add(section, "title", value, title);
-        if (text) add(section, "text", prose ? value : 0.6 * value, prose ? text : 1);  // a table explains little
+        if (text) add(section, "text", value, text);
       }
     }
     for (const parts of term.ways) {
@@ -240,10 +234,10 @@
       if (inTitle.size) score += (WEIGHT[section.kind] / 4) * (inTitle.size / section.titleWords.length);
       if (terms.length > 1) score += together(section, terms);
       if (section === section.page.top) score += 0.5 * (themes.get(section.page) ?? 0);
-      if (wanted.length > 1 && answers.every((places, n) => terms[n].asks || places.get(section)?.title)) score *= 1.25;
+      if (LISTS.test(section.page.path) && section.kind !== "object") score *= 0.5;
       if (defined && section.kind === "term" && inTitle.size) score *= 2;  // "What is ...?"
       else if (asking && /\?$/.test(section.title)) score *= 1.15;
-      found.push({ section, score: score * worth(section) * share ** 2, have });
+      found.push({ section, score: score * share ** 2, have });
     }
     /* Sections that have all words; others too where they answer better, or where none has all. */
     const most = Math.max(0, ...found.map(({ have }) => have)), all = most === wanted.length;
