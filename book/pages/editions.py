@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html as markup
 import re
+from typing import Any
 
 from bs4 import Tag
 from markdownify import ATX, MarkdownConverter
@@ -77,7 +78,10 @@ def _bibtex(page: str, chapter: str, *, title: str, version: str, paper: str, **
     return "\n".join([f"@misc{{lskd-{page.rpartition('/')[2]},", *lines, "}"])
 
 
-class _Text(MarkdownConverter):  # type: ignore[misc]
+_Converter: Any = MarkdownConverter  # whose types leave out the methods that it is made to have overridden
+
+
+class _Text(_Converter):
     """Without what acts, folded code and second pictures."""
 
     class Options:

@@ -31,7 +31,8 @@ def test_runs_at_other_settings_beside_the_committed_ones_change_nothing(tmp_pat
     """What `lskd results add` takes of a playground or of a shorter training lies in the same folder."""
     for name in ("results", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    sweep, usual = (read_json(tmp_path / f"{readme.RECORDS}{end}" / "seed-0.json") for end in ("-surface", ""))
+    folders = (tmp_path / f"{readme.RECORDS}{end}" for end in ("-surface", ""))
+    sweep, usual = (read_json(next(folder.glob("seed-0*.json"))) for folder in folders)
     for number, (record, changes) in enumerate(((sweep, {}), (usual, {"epochs": 2}), (usual, {"learning_rate": 0.2}))):
         added = {**record, "config": record["config"] | changes}
         (tmp_path / f"run-{number}").mkdir()

@@ -85,7 +85,7 @@ def write_notebook(path: Path, code: str, parameters: str) -> None:
 def write_project(root: Path) -> None:
     for name in (*PACKAGES, "workflow", "recipes"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "chapters", "drawn"))
-    for name in ("_config.yml", "pyproject.toml"):
+    for name in ("_config.yml", "pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, root / name)
     (root / "lskd" / "only_training.py").write_text("")
     (root / "lskd" / "only_tsne.py").write_text("")

@@ -15,7 +15,7 @@ from lskd.recipes import load_recipe
 from lskd.records import load_record
 from paper import family
 
-SAMPLE = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8" / "seed-0.json"
+SAMPLE = next((ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8").glob("seed-0*.json"))
 
 
 def put(folder: Path, recipe: str, seed: int, accuracies: dict[str, float], **changes: Any) -> None:

@@ -60,6 +60,8 @@ def test_the_third_arm_is_a_baseline_of_its_own(tmp_path: Path) -> None:
     last = record["members"]["kd_ls"]["last"]["test_accuracy"]
     assert of(gains.measured(tmp_path), 8, "effective").values == pytest.approx((last - 54.0,))
     assert len(gains.measured(tmp_path)) == 3
+    (tmp_path / "again.json").write_text(json.dumps(record | {"name": "the same students in another cohort"}))
+    assert len(gains.measured(tmp_path)) == 3
 
 
 def test_a_sweep_compares_each_side_at_its_best(tmp_path: Path) -> None:
