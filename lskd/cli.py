@@ -11,7 +11,6 @@ import importlib.metadata
 import os
 import signal
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -48,7 +47,6 @@ WAYS = {  # what to do about an error of the system
     errno.EROFS: "; choose a place where you may write",
     **dict.fromkeys([getattr(errno, "EDQUOT", 0)], "; make room, or choose a place with a larger quota"),
 }
-LIBRARIES = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
 
 
@@ -122,12 +120,15 @@ def _sentence(error: Exception) -> str | None:
 
 def _origin(error: Exception) -> tuple[str, str]:
     """The line of one's own code in which an error arose, or else the package whose words it has; both empty: ours."""
+    import sysconfig
+
+    libraries = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     package = ""
     for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
         name = (frame.f_globals.get("__package__") or frame.f_globals.get("__name__", "")).partition(".")[0]
         if name in OURS:
             break
-        if not frame.f_code.co_filename.startswith(("<", *LIBRARIES)):
+        if not frame.f_code.co_filename.startswith(("<", *libraries)):
             return f"{short(Path(frame.f_code.co_filename))}, line {line}", ""
         package = package or name
     return "", package

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lskd.checked import NotNegative
 from lskd.errors import LskdError
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Options:
 
     device: str = "auto"
     runs: Path | str = RUNS
-    checkpoint_seconds: NotNegative = 60.0
+    checkpoint_seconds: float = 60.0
     progress: bool = True
     teacher_logits: Literal["auto", "live", "table"] = "live"
     table_dtype: Literal["float32", "float16"] = "float32"

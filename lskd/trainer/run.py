@@ -31,7 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lskd import evidence
-from lskd.checked import Natural, arguments, convert
+from lskd.checked import Natural, NotNegative, arguments, convert
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import atomic_path, claim, locked, sha256_file, write_json
@@ -158,6 +158,7 @@ class Run:
         self.name, self.seed = name, convert(seed, Natural, "seed")
         self.overrides = {**(settings or {}), **chosen}
         self.options = Options(**arguments(Options, options, "train"))
+        convert(self.options.checkpoint_seconds, NotNegative, "train: checkpoint_seconds")
         Log.check(self.options.log)
         optimization.check(self.recipe)
         self.kept = checkpoints.epochs_to_keep(self.options.keep_epochs, self.recipe.epochs)
