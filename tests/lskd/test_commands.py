@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import importlib.metadata
 import re
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
@@ -78,15 +76,9 @@ def test_an_error_is_a_sentence_unless_its_place_is_asked_for(capsys: pytest.Cap
 def test_a_package_that_is_not_installed_is_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(name: str, *args: Any, **more: Any) -> object:
-        if name.partition(".")[0] == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return load(name, *args, **more)
-
-    load = builtins.__import__
     for name in [name for name in sys.modules if name.partition(".")[0] in ("paper", "pandas")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     assert cli.main(["results", "list"]) == 2
     told = capsys.readouterr().err
     assert re.match(r"lskd: error: this needs pandas, which is not installed", told), told
