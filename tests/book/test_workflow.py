@@ -106,7 +106,9 @@ def write_project(root: Path) -> None:
     pages = "".join(f"  - file: notebooks/{name}\n" for name in PAGES)
     (root / "book" / "chapters" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{pages}")
     (root / "book" / "chapters" / "index.md").write_text(CHAPTER)
-    (root / "book" / "chapters" / "references.bib").write_text("@misc{a, title={T}, author={A, B}, year={2024}}\n")
+    (root / "book" / "chapters" / "references.bib").write_text(
+        "@misc{a, title={T}, author={A, B}, year={2024}}\n@misc{sun2024logit, title={T},\n}\n"
+    )
 
 
 def call(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
