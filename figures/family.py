@@ -55,12 +55,13 @@ def state(rows: Sequence[Row]) -> str:
     )
 
 
-def choice_table(choice: Mapping[str, Mapping[float, float]]) -> Table:
+def choice_table(choice: Mapping[str, Mapping[float, float | None]]) -> Table:
     """A row a member: accuracy of the seed that chooses, at each weight, the best marked."""
     out = []
     for member, found in choice.items():
-        cells = [f"{weight:g}: {value:.2f}" + " ←" * (value == max(found.values())) for weight, value in found.items()]
-        out.append([label(member), *cells])
+        best = max((value for value in found.values() if value is not None), default=None)
+        told = {w: "stopped early" if v is None else f"{v:.2f}" + " ←" * (v == best) for w, v in found.items()}
+        out.append([label(member), *(f"{weight:g}: {text}" for weight, text in told.items())])
     return Table(
         ["member", "a third", "published", "three times"], out, f"Weight: accuracy with seed {CHOOSING} alone."
     )

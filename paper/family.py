@@ -110,14 +110,15 @@ def rows(store: Path | str = STORE) -> list[Row]:
     return sorted(out, key=lambda row: (not row.published, rank[row.member]))
 
 
-def choice(store: Path | str = STORE) -> dict[str, dict[float, float]]:
-    """Accuracy by weight at the seed that chooses, by member of digit-pairs-family; empty before that run."""
-    out: dict[str, dict[float, float]] = {}
+def choice(store: Path | str = STORE) -> dict[str, dict[float, float | None]]:
+    """Accuracy by weight at the seed that chooses, None where it left the finite numbers, by member of
+    digit-pairs-family; empty before that run."""
+    out: dict[str, dict[float, float | None]] = {}
     for _, record in runs(store):
         if record["name"] == WEIGHTS and record["seed"] == CHOOSING:
             for name, settings in record["config"]["members"].items():
                 if (found := _accuracies([record], name)) or record["members"][name].get("failure"):
-                    out.setdefault(stem(name), {})[settings["kd_weight"]] = found.get(CHOOSING, 0.0)
+                    out.setdefault(stem(name), {})[settings["kd_weight"]] = found.get(CHOOSING)
     return {name: out[name] for name in order(out)}
 
 

@@ -92,6 +92,8 @@ def test_the_table_and_the_picture_say_what_is_not_run(store: Path, tmp_path: Pa
     )
     (line,) = drawn.choice_table(family.choice(store)).rows
     assert line == ["DIST", "0.333: 71.00 ←", "1: 70.00", "3: 69.00"]
+    (line,) = drawn.choice_table({"dist": {0.333: None, 1.0: 70.0, 3.0: None}}).rows  # a number that nothing measured
+    assert line == ["DIST", "0.333: stopped early", "1: 70.00 ←", "3: stopped early"]
     picture = drawn.dots(rows, folder=tmp_path / "out", files=[path for path, _ in family.runs(store)])
     assert all(path.is_file() for path in picture.paths)
     assert "DIST +2.00 ± 2.48" in picture.alt
