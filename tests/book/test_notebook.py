@@ -20,6 +20,7 @@ from book.notebook_parameters import Parameter, bind, read
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import read_json
+from paper import gains
 
 PARAMETERS = """\
 recipe: str = "digit-pairs"
@@ -365,3 +366,13 @@ def test_notebooks_that_are_opened_by_hand_find_the_project_s_files(
         monkeypatch.chdir(tmp_path / start)
         notebook.at_root()
         assert Path.cwd() == (tmp_path / end).resolve()
+
+
+def test_pages_read_records_where_they_lie() -> None:
+    """A folder of another name would be a page that says, truly for what it reads, that nothing was run."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for parameter in notebook.declared(path):
+            if str(parameter.default).startswith("results"):
+                assert any((ROOT / parameter.default).rglob("*.json")), f"{path.name}: {parameter.name}"
+    (arm,) = (p for p in notebook.declared(ROOT / "notebooks" / "surface.ipynb") if p.name == "third_arm")
+    assert "effective" in {gain.baseline for gain in gains.measured(ROOT / arm.default)}
