@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before torch is imported here or in a child. Bits of a run depend on the number of threads; these tests
 # compare runs with one another, never with a run made elsewhere.
@@ -21,6 +22,9 @@ os.environ["MKL_NUM_THREADS"] = "1"
 # Started in the background, a shell has interrupts ignored, and so would every process that is interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A busy machine is no fault of the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 from lskd.data.download import data_root, fetch
 from lskd.errors import LskdError
-from lskd.files import locked
+from lskd.files import atomic_path, locked
 from lskd.models import create_model, list_models, load_checkpoint
 from lskd.recipes import Recipe
 
@@ -81,12 +82,16 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None, progr
     )
     root.mkdir(parents=True, exist_ok=True)
     with locked(root, doing="downloading"):
-        if not (root / UNPACKED).is_dir():
+        if (root / ARCHIVE).exists() or not (root / UNPACKED).is_dir():
             archive = fetch(url, root / ARCHIVE, md5=None, advice=advice, progress=progress)
             try:
                 with tarfile.open(archive) as tar:
-                    kept = [m for m in tar if m.isfile() and Path(m.name).parent.name.endswith("_vanilla")]
-                    tar.extractall(root, kept, filter="data")
+                    for member in tar:
+                        *_, folder, name = ("", *Path(member.name).parts)
+                        content = tar.extractfile(member) if folder.endswith("_vanilla") else None
+                        if content is not None:
+                            with atomic_path(root / UNPACKED / folder / name) as path, path.open("wb") as file:
+                                shutil.copyfileobj(content, file)
             except (tarfile.TarError, OSError) as error:
                 reason = str(error).partition("\n")[0]
                 raise LskdError(f"{archive}: cannot be unpacked ({reason}); delete it and {advice}") from None

@@ -68,7 +68,7 @@ def profiled(state: dict[str, Any]) -> dict[str, Any]:
     return state | {"total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     nesting=st.lists(st.sampled_from([*KEYS, 0]), max_size=3),
     prefixes=st.lists(st.sampled_from(PREFIXES), max_size=3),

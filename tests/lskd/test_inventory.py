@@ -54,7 +54,7 @@ def expected(tree: Tree, prefix: str = "") -> list[str]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(trees, min_size=2, max_size=3), trees)
 def test_a_tree_gives_its_images_in_order_and_counts_the_rest(classes: list[Tree], test: Tree) -> None:
     with tempfile.TemporaryDirectory() as made:

@@ -30,7 +30,7 @@ from lskd.objectives import LocalityGuidance, Logits, create_objective
 seeds = st.integers(0, 2**31 - 1)
 classes = st.integers(3, 40)
 temperatures = st.floats(0.5, 8.0)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def logits(seed: int, k: int, *, rows: int = 4, scale: float = 3.0) -> torch.Tensor:
@@ -108,7 +108,7 @@ def test_paper_and_code_deviation_differ_by_the_stated_temperature() -> None:
     torch.testing.assert_close(code, 0.99 * paper, rtol=1e-6, atol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seeds,
     classes,
