@@ -8,6 +8,7 @@ from the executed notebook, files and digests from the figure's sidecar, the tra
 
 from __future__ import annotations
 
+import gzip
 import html as markup
 import json
 import posixpath
@@ -23,6 +24,7 @@ from book.pages import Pages, way
 from book.pages.find_figures import PageFigure, figures_of
 from lskd.files import read_json
 
+LARGE = 200_000  # bytes: a table above it goes into the book compressed
 NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
 _IMAGE = re.compile(  # as a cell embeds it, for light and for dark pages, or as Sphinx refers to it
     r'(?:<img class="lskd-(?:light|dark) dark-light" alt="(?P<alt>[^"]*)" src="data:[^"]*">)+'
@@ -150,9 +152,10 @@ def _size(path: Path) -> str:
 def _line(html: Path, page: str, origin: Origin) -> str:
     """Links and a fold, HTML."""
     links = []
-    for end, kind in ((".csv", "Data (CSV)"), (".svg", "Picture (SVG)")):
+    for end, kind in ((".csv", "Data (CSV{})"), (".svg", "Picture (SVG)")):
         if path := origin.files.get(origin.name + end):
             where = _put(html, page, path, f"figures/{origin.maker.name}")
+            kind = kind.format(", gzip" if where.endswith(".gz") else "")
             links.append(f'<a href="{where}" download>{kind}</a>')
     rows = []
     for path in origin.records:
@@ -182,8 +185,12 @@ def _code(text: str) -> str:
 
 
 def _put(html: Path, page: str, path: Path, folder: str, name: str = "") -> str:
-    """Copy a file into the book; returns its address as seen from the page."""
+    """Copy a file into the book, a large table compressed; returns its address as seen from the page."""
     target = html / folder / (name or path.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
+    if path.suffix == ".csv" and path.stat().st_size > LARGE:
+        target = target.with_name(f"{target.name}.gz")
+        target.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    else:
+        shutil.copyfile(path, target)
     return way(page, target.relative_to(html).as_posix())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from book.pages import Chapter, Pages
-from book.pages.footers import add_footers
+from book.pages.footers import LARGE, Maker, Origin, _line, add_footers
 
 IMAGE = '<img class="lskd-{} dark-light" alt="a" src="data:image/svg+xml,x">'
 PAGE = (
@@ -111,6 +112,14 @@ def test_pictures_are_files_in_the_layout_that_fits_the_window(html: Path) -> No
     for name in ("spread", "spread-narrow"):
         written = (html / "figures" / "spread" / f"{name}.svg").read_text(encoding="utf-8")
         assert written.endswith(f">{name}.svg</svg>")
+
+
+def test_a_large_table_is_compressed_and_says_so(tmp_path: Path) -> None:
+    table = tmp_path / "gap.csv"
+    table.write_text("image,gap\n" + "1,0.25\n" * (LARGE // 6), encoding="utf-8")
+    line = _line(tmp_path, "page", Origin(Maker("m", {}, "m"), "gap", {table.name: table}))
+    assert '<a href="figures/m/gap.csv.gz" download>Data (CSV, gzip)</a>' in line
+    assert gzip.decompress((tmp_path / "figures" / "m" / "gap.csv.gz").read_bytes()) == table.read_bytes()
 
 
 def test_a_live_figure_takes_its_still_pictures_data_or_its_pages_records(html: Path) -> None:
