@@ -24,7 +24,7 @@ def _notebook(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="execute one, strictly: wrong parameters are errors before it starts")
     run.add_argument("name", help="a name in notebooks/ or a path")
-    run.add_argument("-p", nargs="+", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    run.add_argument("-p", nargs="+", action="append", default=[], metavar="KEY=VALUE", help="paths: from the project")
     run.add_argument("-o", "--output", metavar="FILE", help="default: build/notebooks/NAME.ipynb")
     run.set_defaults(call=_notebook_run)
     listing = actions.add_parser("list", help="names, with parameters, types and defaults")

@@ -129,7 +129,7 @@ def load_record(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     path = path / "record.json" if path.is_dir() else path
     if not path.is_file():
-        raise LskdError(f"{path}: no record there; a training run writes it when it ends")
+        raise LskdError(f"{path.absolute()}: no record there; a training run writes it when it ends")
     record = read_json(path)
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
