@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from numbers import Real
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -135,6 +136,8 @@ def z_score(x: Tensor, left_out: Tensor | None, *, eps: float, correction: int, 
     """
     if correction not in (0, 1):
         raise ValueError(f"correction is {correction!r}; use 1 (released code) or 0 (paper)")
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps is {eps!r}; it is added to a deviation and must be 0 or more")
     if left_out is not None:
         x = x.masked_fill(left_out, 0.0)
     centred, scale, unit = _centred(x, left_out, correction)
@@ -253,8 +256,8 @@ def temperature_of(value: Temperature, name: str = "temperature") -> Temperature
         if value.numel() != 1:
             raise ValueError(f"{name} has shape {tuple(value.shape)}; use a number or one element")
         return value.reshape(())
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value}; it must be a positive number")
+    if not isinstance(value, Real) or not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}; it must be a positive number")
     return value
 
 

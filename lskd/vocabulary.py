@@ -18,6 +18,8 @@ def known_classes(
     student: Tensor, topk: tuple[Tensor, Tensor], dim: int, mask: Tensor | None, check: bool | None
 ) -> tuple[Tensor, Tensor]:
     """Both sides' logits ``[..., k]`` of the classes that the teacher's (values, indices) name; -inf names none."""
+    if isinstance(topk, Tensor) or len(topk) != 2:
+        raise ValueError(f"teacher_topk is a {type(topk).__name__} of length {len(topk)}; expected (values, indices)")
     values, indices = (x.movedim(dim, -1) for x in topk)
     (student,) = classes_last(dim, student_logits=student)
     wanted = f"[..., k] beside student_logits {list(student.shape)}, k at least 2"
@@ -28,12 +30,16 @@ def known_classes(
     unknown, last = torch.isneginf(values), student.shape[-1] - 1
     if looks(check, values):
         counts = spread("mask", mask, student.shape[:-1])
-        bad = ((indices < 0) | (indices > last)) & ~unknown & (True if counts is None else counts.unsqueeze(-1))
+        named = ~unknown & (True if counts is None else counts.unsqueeze(-1))
+        bad = ((indices < 0) | (indices > last)) & named
         if bad.any():
             found = indices[bad]
             raise ValueError(
                 f"teacher_topk names classes {int(found.min())}..{int(found.max())}; classes are 0..{last}"
             )
+        ordered = torch.where(named, indices, ~torch.arange(indices.shape[-1], device=indices.device)).sort(-1).values
+        if (ordered.diff(dim=-1) == 0).any():
+            raise ValueError("teacher_topk names a class twice in one row; expected k different ones (-inf names none)")
     return student.gather(-1, indices.long().clamp(0, last)).masked_fill(unknown, -math.inf), values
 
 
