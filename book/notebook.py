@@ -49,13 +49,15 @@ def at_root(scope: dict[str, Any] | None = None) -> None:
         scope: the notebook's ``globals()``; parameters in it become what their declared types say.
 
     Raises:
-        LskdError: a parameter of another type.
+        LskdError: a parameter of another type, or one that papermill was given and the notebook does not have.
     """
     kinds = (scope or {}).get("__annotations__", {})
     written = {name: k if isinstance(k, str) else inspect.formatannotation(k) for name, k in kinds.items()}
     parameters = [typed.Parameter(name, kind, None) for name, kind in written.items()]
     if scope:
-        scope.update(typed.bind(parameters, {p.name: scope[p.name] for p in parameters}, "notebook"))
+        given = [cell for cell in scope.get("In", ()) if cell.startswith("# Parameters\n")]  # the cell of papermill
+        names = re.findall(r"^(\w+) = ", "".join(given), flags=re.MULTILINE)
+        scope.update(typed.bind(parameters, {name: scope[name] for name in [*written, *names]}, "notebook"))
     here = Path.cwd()
     if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
         os.chdir(here.parent)

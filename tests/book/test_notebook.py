@@ -317,21 +317,19 @@ def test_the_kernel_goes_when_its_runner_is_stopped(project: Path, stop: signal.
 
 
 def test_papermill_by_hand(project: Path) -> None:
-    path = write_notebook(project / "notebooks" / "n.ipynb", "assert epochs == 2", "open(output, 'w')", REPORT)
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        path.relative_to(project),
-        "out.ipynb",
-        "-p",
-        "epochs",
-        "2",
-        "--no-progress-bar",
-    ]
-    env = dict(os.environ, PYTHONPATH=str(notebook.ROOT))
-    subprocess.run(command, cwd=project, check=True, capture_output=True, env=env, timeout=60)
+    first = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from book.notebook import at_root; at_root(globals())"
+    path = write_notebook(project / "notebooks" / "n.ipynb", first, "assert epochs == 2", "open(output, 'w')", REPORT)
+    command = [sys.executable, "-m", "papermill", path.relative_to(project), "out.ipynb", "--no-progress-bar", "-p"]
+
+    def papermill(*parameter: str) -> subprocess.CompletedProcess[str]:
+        env = dict(os.environ, PYTHONPATH=str(ROOT))
+        return subprocess.run([*command, *parameter], cwd=project, capture_output=True, text=True, env=env, timeout=60)
+
+    assert papermill("epochs", "2").returncode == 0
     assert "accuracy 91.25" in (project / "out.ipynb").read_text()
+    misspelt = papermill("epoch", "2")  # papermill alone warns and goes on with the default
+    assert misspelt.returncode != 0
+    assert "unknown parameter 'epoch'; did you mean 'epochs'?" in misspelt.stderr
 
 
 def running(pid: int) -> bool:
