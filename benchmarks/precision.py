@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd import evidence
-from lskd.files import read_json, write_json
+from lskd.files import read_json, visible, write_json
 from lskd.records import deciding, now
 
 PRECISIONS = ("float32", "bf16")
@@ -23,7 +23,7 @@ def measure(runs: Path, recipe: str) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     same: list[dict[str, Any]] = []
     machine = {}
-    for path in sorted(runs.glob("*/record.json")):
+    for path in visible(runs, "*/record.json"):
         record = read_json(path)
         precision = record["execution"]["precision"]
         if record["name"] != recipe or "trainer" not in record or precision not in PRECISIONS:

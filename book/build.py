@@ -28,7 +28,7 @@ from book.search import index as search
 from figures.fingerprint import ROOT
 from figures.live import by_itself
 from lskd.errors import LskdError
-from lskd.files import read_json
+from lskd.files import read_json, visible
 
 StrPath = str | os.PathLike[str]
 
@@ -175,7 +175,7 @@ def included(book: Path, output: Path) -> list[Path]:
     Chapters are built in ``output``, so that is where their relative paths start.
     """
     found = set()
-    for chapter in book.rglob("*.md"):
+    for chapter in visible(book, "**/*.md"):
         folder = output / chapter.relative_to(book).parent
         for name in re.findall(r"\{(?:literal)?include\}\s+(\S+)", chapter.read_text(encoding="utf-8")):
             path = Path(os.path.normpath(folder / name))

@@ -13,7 +13,7 @@ from figures import accuracies, ours_and_published
 from figures import table as tables
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.files import atomic_write, read_json
+from lskd.files import atomic_write, read_json, visible
 from paper import gains, statistics, store
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
@@ -49,7 +49,7 @@ def fill(text: str, parts: dict[str, str]) -> str:
 def write(root: Path = ROOT) -> None:
     """Write README.md and its picture again."""
     records = _group(root)
-    files = sorted((root / RECORDS).glob("*.json"))
+    files = visible(root / RECORDS, "*.json")
     accuracies.dots(records, folder=root / PICTURES, files=files, name="digit_pairs_results")
     readme = root / "README.md"
     atomic_write(readme, fill(readme.read_text(encoding="utf-8"), blocks(root)))

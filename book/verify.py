@@ -44,7 +44,7 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     packs = 0
     for path in paths:
         _record(path, report)
-        for pack in sorted(path.with_suffix("").glob("*.npz")):
+        for pack in visible(path.with_suffix(""), "*.npz"):
             packs += 1
             report.problems += [f"{pack}: {problem}" for problem in _pack(pack, path)]
     for pack in visible(Path(store), f"**/{TEACHER}"):
@@ -58,7 +58,7 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
         groups(store)
     except LskdError as error:
         report.problems.append(str(error))
-    sidecars = sorted((root / "figures").rglob("*.json"))
+    sidecars = visible(root / "figures", "**/*.json")
     for sidecar in sidecars:
         report.problems += _sidecar(sidecar, root)
     report.checked.append(f"{len(sidecars)} figures: their inputs and files")
@@ -138,7 +138,7 @@ def _redrawn(root: Path, report: Report) -> Iterator[str]:
     readme = (root / "README.md").read_text(encoding="utf-8")
     if front_page.fill(readme, front_page.blocks(root)) != readme:
         yield "README.md: its measured parts differ from the records; run lskd book readme"
-    files = sorted((root / front_page.RECORDS).glob("*.json"))
+    files = visible(root / front_page.RECORDS, "*.json")
     stored = root / front_page.PICTURES
     name = "digit_pairs_results"
     with tempfile.TemporaryDirectory() as folder:

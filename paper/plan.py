@@ -10,6 +10,7 @@ import msgspec
 
 from lskd.checked import Count, Natural, convert
 from lskd.errors import LskdError, hint
+from lskd.files import visible
 
 __all__ = ["Plan", "load"]
 
@@ -70,7 +71,7 @@ def load(name: str, changes: Mapping[str, Any] | None = None, *, root: Path) -> 
     import yaml
 
     place = root / "workflow" / "tables"
-    known = sorted(path.stem for path in place.glob("*.yaml"))
+    known = [path.stem for path in visible(place, "*.yaml")]
     if name not in known:
         raise LskdError(f"{place}: no plan {name!r}{hint(name, known)}; call this in a checkout of the project")
     raw = yaml.safe_load((place / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from lskd.errors import LskdError, nearest
-from lskd.files import read_json
+from lskd.files import read_json, visible
 from paper.plan import Plan, load
 from paper.snakemake import attend
 
@@ -99,7 +99,7 @@ def left(jobs: Sequence[Job], runs: Mapping[str, Run]) -> list[Job]:
 
 
 def _begun(folder: Path) -> Iterator[Run]:
-    for path in sorted(folder.rglob("run.json")):
+    for path in visible(folder, "**/run.json"):
         about = read_json(path)
         if (path.parent / "record.json").is_file():
             yield Run(path.parent, about, True, about["config"]["epochs"])
@@ -110,7 +110,7 @@ def _begun(folder: Path) -> Iterator[Run]:
 
 
 def _stored(store: Path) -> Iterator[Run]:
-    for path in sorted(store.rglob("*.json")):
+    for path in visible(store, "**/*.json"):
         about = read_json(path)
         if "execution" in about:
             yield Run(path, about, True, about["config"]["epochs"])

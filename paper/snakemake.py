@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError
+from lskd.files import visible
 
 __all__ = ["attend", "command", "environment", "run_alone", "start"]
 
@@ -40,7 +41,7 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
         LskdError: no such preset, or ``root`` is not a project.
     """
     root = root.resolve()
-    known = sorted(path.stem for path in (root / "workflow").glob("*.yaml"))
+    known = [path.stem for path in visible(root / "workflow", "*.yaml")]
     if not (root / "workflow" / "Snakefile").is_file():
         raise LskdError(f"{root}: no workflow/Snakefile; call this in a checkout of the project")
     if preset not in known:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.checked import arguments
+from lskd.files import visible
 
 KINDS = {"predict": "Predict, then look", "paper": "Pencil and paper", "code": "In code"}
 _FOLDER = Path(__file__).parent
@@ -231,4 +232,4 @@ def load(name: str) -> Chapter:
 
 def chapters() -> list[str]:
     """Names of all chapters that have exercises."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return [path.stem for path in visible(_FOLDER, "*.toml")]

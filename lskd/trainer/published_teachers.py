@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lskd.data.download import data_root, fetch
 from lskd.errors import LskdError
-from lskd.files import atomic_path, locked
+from lskd.files import atomic_path, locked, visible
 from lskd.models import create_model, list_models, load_checkpoint
 from lskd.recipes import Recipe
 
@@ -44,7 +44,7 @@ def published_teacher(
     if source.recipe != f"cifar100/alone/{source.network}":
         return None
     root, network = Path(folder).expanduser(), source.network
-    have = sorted(p for p in root.rglob("*") if p.suffix in ENDINGS and p.is_file()) if root.is_dir() else []
+    have = [p for p in visible(root, "**/*") if p.suffix in ENDINGS and p.is_file()]
     whole_word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(network)}(?![A-Za-z0-9])")
     named = [path for path in have if whole_word.search(path.relative_to(root).as_posix())]
     archived = [path for path in named if path.name == LAST and path.parent.name == f"{network}_vanilla"]

@@ -42,6 +42,7 @@ def files(root: Path, *names: str) -> Path:
         (RECIPE, ["cifar_teachers/resnet56_vanilla/ckpt_epoch_240.pth", "resnet56.pth"], 0),
         (RECIPE, ["resnet56_vanilla/ckpt_epoch_240.pth", "resnet56_vanilla/ckpt_epoch_150.pth"], 0),
         (RECIPE, ["cifar100_resnet56.pth", "cifar10_resnet56.pth", "cifar100_resnet20.pth"], 0),
+        (RECIPE, ["resnet56.pth", "._resnet56.pth", ".trash/resnet56.pth", "__MACOSX/._resnet56.pth"], 0),
         (RECIPE, ["a/resnet56-best.safetensors", "cifar100_resnet560.pth", "xresnet56.pth"], 0),
         ("cifar100/resnet110-resnet32", ["cifar100_resnet32x4.pth", "resnet110.pt"], 1),
         (

@@ -215,6 +215,9 @@ def test_a_run_with_a_record_is_done_and_nothing_else(tmp_path: Path) -> None:
     assert to_do() == [job.name for job in jobs]
     folder = tmp_path / "runs" / "cifar100" / "a"
     write_json(folder / "run.json", about(cohort))
+    for hidden in (tmp_path / "store" / "._x.json", tmp_path / "runs" / ".old" / "run.json"):  # as systems leave them
+        hidden.parent.mkdir(parents=True)
+        hidden.write_bytes(b"\x00\x05\xff")
     (folder / "checkpoints" / "step-00001600").mkdir(parents=True)
     found = run_jobs.runs_of(config, jobs)[cohort.name]
     assert (found.done, found.epoch, found.precision) == (False, 2, "bf16")  # of 782 steps
