@@ -24,8 +24,6 @@ from lskd.records import SCHEMA, identity, load_record
 from lskd.trainer.checkpoint import MANIFEST as CHECKPOINT
 from lskd.trainer.checkpoint import STATE
 
-__all__ = ["LIMIT", "bring", "export"]
-
 FORMAT, VERSION = "lskd-run", 2
 LIMIT = 16_000_000  # bytes of an archive
 MANIFEST, RECORD, RUN, SESSIONS = "manifest.json", "record.json", "run.json", "sessions.jsonl"

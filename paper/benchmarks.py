@@ -15,10 +15,6 @@ from lskd.errors import LskdError
 from lskd.files import read_json
 from lskd.models import model_info
 
-__all__ = [
-    "COMMANDS", "Row", "field", "goal", "gpu_checks", "gpu_goals", "gpu_rates", "read", "rows", "sharing_alone",
-]  # fmt: skip
-
 COMMANDS = {"cpu": "make bench", "gpu": "python benchmarks/gpu.py", "make_book": "python benchmarks/make_book.py"}
 COMMANDS |= {"precision": "python benchmarks/precision.py build/runs", "losses": "python benchmarks/losses.py"}
 

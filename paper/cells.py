@@ -18,8 +18,6 @@ from lskd.errors import LskdError, nearest
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 
-__all__ = ["Cell", "cells", "describe", "find", "of_recipe", "select", "table"]
-
 
 @dataclass(frozen=True)
 class Cell:

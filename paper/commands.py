@@ -8,8 +8,6 @@ from pathlib import Path
 from lskd.errors import LskdError
 from lskd.files import say_sizes
 
-__all__ = ["add"]
-
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands of this package to the ``lskd`` command."""

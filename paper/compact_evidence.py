@@ -27,8 +27,6 @@ from lskd.recipes import load_recipe
 from lskd.records import load_record
 from paper.embedding import embed, obstacle
 
-__all__ = ["collect_checkpoint", "compact", "compact_run"]
-
 
 def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evidence:
     """A pack without features, with their view; a pack that is compact already comes back as it is.

@@ -20,12 +20,6 @@ from lskd.models import create_model
 from paper import published
 from paper.toy import TOY
 
-__all__ = [
-    "baseline_gradients", "batch_statistics", "best_epoch", "class_mean_drift", "constant_row", "ctkd_temperatures",
-    "deviation", "headline_run", "large_logits", "mask_effect", "mean_subtraction", "strong_view_gradients",
-    "table_4_repeats", "toy_losses",
-]  # fmt: skip
-
 Table = tuple[list[str], list[list[str]]]
 
 

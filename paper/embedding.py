@@ -20,8 +20,6 @@ from lskd.errors import LskdError
 from lskd.evidence import Evidence
 from lskd.files import atomic_path
 
-__all__ = ["Embedding", "class_silhouette", "embed", "embed_all", "neighbor_accuracy", "obstacle", "save"]
-
 
 @dataclass(frozen=True)
 class Embedding:

@@ -17,8 +17,6 @@ from paper.members import label, order
 from paper.statistics import Mean, summarize
 from paper.store import STORE, groups
 
-__all__ = ["CHOOSING", "PLANNED", "REFERENCE", "Row", "choice", "rows", "runs"]
-
 BASE, PUBLISHED, WEIGHTS = "digit-pairs", "digit-pairs-family", "digit-pairs-family-weights"
 COMPARED = ("alone", "kd", "kd_ls", "dkd", "dkd_ls")  # of the default experiment
 REFERENCE = "kd_ls"

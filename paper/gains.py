@@ -22,19 +22,6 @@ from paper.statistics import ENOUGH_SEEDS, Mean, accuracies, settings_of, summar
 from paper.store import STORE, Group, groups
 from paper.text import counted, data_name, duration, signed
 
-__all__ = [
-    "BASELINES",
-    "PUBLISHED_EPOCHS",
-    "Gain",
-    "cost",
-    "frame",
-    "measured",
-    "printed",
-    "sentences",
-    "table_4",
-    "trainers",
-]
-
 TABLES_1_2 = "released README (= paper Tables 1-2"
 PUBLISHED_EPOCHS = 240  # of the paper's CIFAR-100 runs
 LITERATURE = (4.0, 0.9)  # temperature and weight of the KD that the paper's tables quote

@@ -14,8 +14,6 @@ from lskd.errors import LskdError
 from lskd.files import read_json
 from lskd.models.registry import model_info
 
-__all__ = ["Rate", "measured"]
-
 
 @dataclass(frozen=True)
 class Rate:

@@ -15,8 +15,6 @@ from paper.jobs import Job
 from paper.plan import Plan
 from paper.run_jobs import Run, left
 
-__all__ = ["as_data", "listing"]
-
 
 def as_data(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[str, Run]) -> dict[str, Any]:
     """Everything of a plan as JSON values; ``hours`` are None without a benchmark."""

@@ -30,9 +30,6 @@ from paper import tables as paper_tables
 from paper.cells import Cell, cells
 from paper.plan import Plan
 
-__all__ = ["Job", "key_of", "make"]
-
-
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 

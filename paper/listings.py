@@ -14,8 +14,6 @@ from paper.statistics import ENOUGH_SEEDS, compare, rows
 from paper.store import Group, find, groups
 from paper.text import counted, csv_table, latex_table, markdown_table
 
-__all__ = ["compared", "listing", "shown"]
-
 
 def listing(store: Path | str, *, as_json: bool) -> str:
     """A line an experiment."""

@@ -10,8 +10,6 @@ import pandas as pd
 from lskd.evidence import Evidence
 from paper.members import label
 
-__all__ = ["gap_matrix", "gap_statistics", "logit_statistics", "z_scores"]
-
 
 def z_scores(logits: np.ndarray) -> np.ndarray:
     """Standardised rows, float64, by the function that training uses (K - 1 form)."""

@@ -7,9 +7,6 @@ from typing import Any
 
 from lskd.objectives import METHODS
 
-__all__ = ["label", "members_of", "order", "pairs"]
-
-
 SUFFIX = "_ls"  # a member and its standardised twin: "kd", "kd_ls"
 
 LITERATURE = "_literature"  # without LS at the settings of the literature, where "kd" has those of "kd_ls"

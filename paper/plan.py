@@ -12,8 +12,6 @@ from lskd.checked import Count, Natural, convert
 from lskd.errors import LskdError, hint
 from lskd.files import visible
 
-__all__ = ["Plan", "load"]
-
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Runs by name: a recipe, its members (None: all) and seeds."""

@@ -20,8 +20,6 @@ import msgspec
 
 from lskd.errors import LskdError
 
-__all__ = ["CURVES", "LOGS", "NUMBERS", "Number", "curves", "find", "logs", "numbers"]
-
 NUMBERS = Path(__file__).with_name("published.csv")
 LOGS = Path(__file__).with_name("published_logs.json")
 CURVES = Path(__file__).with_name("published_curves.csv.gz")

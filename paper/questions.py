@@ -21,12 +21,6 @@ from lskd.losses import CurriculumTemperature, curriculum_reversal, dkd_loss, kd
 from paper import published, statistics, store, tables
 from paper.cells import Cell
 
-__all__ = [
-    "averaged_teachers", "dense_logits", "half_precision", "kldiv_weights", "learned_temperature", "loss_sizes",
-    "mixed_labels", "own_temperatures", "repeated_runs", "seed_precision", "settings", "shards", "two_classes",
-    "unused_vocabulary",
-]  # fmt: skip
-
 Table = tuple[list[str], list[list[str]]]
 WEIGHTS = {"plain KD, T 4, weight 0.9": (4.0, 0.9, False), "plain KD, T 2, weight 9": (2.0, 9.0, False)}
 WEIGHTS["KD + LS, T 2, weight 9"] = (2.0, 9.0, True)

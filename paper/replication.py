@@ -10,8 +10,6 @@ from paper.statistics import ENOUGH_SEEDS
 from paper.tables import Entry
 from paper.text import counted, signed
 
-__all__ = ["HEADINGS", "summary"]
-
 HEADINGS = ("claim", "published", "run here", "replicated?")
 CLAIMS = {  # baseline: what the paper's tables say of LS beside it
     "literature": "KD + LS is above the KD that the tables quote",

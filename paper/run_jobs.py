@@ -31,22 +31,6 @@ from paper.snakemake import attend
 if TYPE_CHECKING:  # Snakemake reads this file again for every job, and PyTorch takes seconds
     from paper.jobs import Job
 
-__all__ = [
-    "Run",
-    "asked_minutes",
-    "carry_out",
-    "command",
-    "gpus",
-    "hold_one_gpu",
-    "left",
-    "of_config",
-    "report",
-    "run_here",
-    "runs_of",
-    "start",
-]
-
-
 # --- what is done ----------------------------------------------------------------------------------------------------
 
 

@@ -22,8 +22,6 @@ from typing import Any
 from lskd.errors import LskdError
 from lskd.files import visible
 
-__all__ = ["attend", "command", "environment", "run_alone", "start"]
-
 TRAINING = ("teacher", "students")
 
 

@@ -25,20 +25,6 @@ from paper.store import Group, differences
 if TYPE_CHECKING:  # a machine that trains and files its records may have no pandas
     import pandas as pd
 
-__all__ = [
-    "ENOUGH_SEEDS",
-    "Mean",
-    "accuracies",
-    "binomial_error",
-    "compare",
-    "mean_decay",
-    "paired_error",
-    "results",
-    "rows",
-    "settings_of",
-    "summarize",
-]
-
 ENOUGH_SEEDS = 3
 EPOCHS = ("last", "best")
 SELECTED = "selected"  # by images that were held out of the training set, in records of runs that held some out

@@ -21,20 +21,6 @@ from lskd.files import locked, visible, write_json
 from lskd.records import computed_with, load_record, without_places
 from paper.members import order
 
-__all__ = [
-    "STORE",
-    "Group",
-    "add",
-    "address",
-    "aggregate",
-    "content_digest",
-    "differences",
-    "find",
-    "groups",
-    "place",
-    "protocol",
-]
-
 STORE = Path("results")
 
 

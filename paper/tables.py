@@ -27,8 +27,6 @@ from paper.store import STORE, Group, differences, groups
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TABLES", "Entry", "LeftOut", "entries", "entries_of", "frame", "left_out", "printed"]
-
 TABLES = {  # what each table is about, and where its numbers are printed
     1: ("CIFAR-100, teacher and student of different architectures", "released README (= paper Tables 1-2"),
     2: ("CIFAR-100, teacher and student of one architecture", "released README (= paper Tables 1-2"),

@@ -11,21 +11,6 @@ from typing import Any
 from lskd.data import DATASETS
 from lskd.recipes import Recipe
 
-__all__ = [
-    "counted",
-    "csv_table",
-    "data_name",
-    "duration",
-    "latex_table",
-    "markdown_table",
-    "recipe_text",
-    "run_table",
-    "run_text",
-    "settings_text",
-    "signed",
-    "with_symbols",
-]
-
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 SYMBOLS = {
     "temperature": "T",

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from lskd.losses import kd_loss, standardize
 
-__all__ = ["best_spread", "constant_rows", "largest_probability", "opposite_signs_loss"]
-
 
 def best_spread(
     student: Tensor, teacher: Tensor, *, temperature: float, steps: int = 121

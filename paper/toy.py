@@ -8,9 +8,6 @@ import torch
 
 from lskd.losses import kd_loss
 
-__all__ = ["toy_facts"]
-
-
 TOY = {"teacher": (0.0, 3.0, 2.0, 1.0), "s1": (0.0, 1.8, 2.0, 1.0), "s2": (0.0, 0.3, 0.2, 0.1)}
 
 
