@@ -22,37 +22,27 @@ def _recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     recipe = commands.add_parser("recipe", help="the published experiments: settings, values, sources, doubts")
     choices = recipe.add_subparsers(title="actions", metavar="ACTION", required=True)
     recipes = choices.add_parser("list", help="every member of every recipe")
-    recipes.add_argument("--json", action="store_true", help="one object a member, with all that is known")
-    recipes.set_defaults(call=_recipe_list)
+    recipes.set_defaults(name=None)
     show = choices.add_parser("show", help="one member, such as 'resnet32x4 -> resnet8x4, dkd, ls', or one recipe")
     show.add_argument(
         "name", nargs="+", help="whatever stands between its words; or RECIPE/MEMBER, RECIPE, a .toml file"
     )
-    show.add_argument("--json", action="store_true")
-    show.set_defaults(call=_recipe_show)
+    for choice in (recipes, show):
+        choice.add_argument("--json", action="store_true", help="one object a member, with all that is known")
+        choice.set_defaults(call=_recipe_say)
 
 
-def _recipe_list(given: argparse.Namespace) -> int:
+def _recipe_say(given: argparse.Namespace) -> None:
     import json
 
     from paper import cells
 
-    rows = cells.cells()
-    print(json.dumps([c.json() for c in rows], indent=1) if given.json else cells.table(rows))
-    return 0
-
-
-def _recipe_show(given: argparse.Namespace) -> int:
-    import json
-
-    from paper import cells
-
-    rows = cells.select(" ".join(given.name))
+    rows = cells.select(" ".join(given.name)) if given.name else list(cells.cells())
     if given.json:
-        print(json.dumps(rows[0].json() if len(rows) == 1 else [c.json() for c in rows], indent=1))
+        found = [cell.json() for cell in rows]
+        print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
         print(cells.describe(rows[0]) if len(rows) == 1 else cells.table(rows))
-    return 0
 
 
 # --- lskd results ----------------------------------------------------------------------------------------------------
@@ -80,7 +70,7 @@ def _results(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         deed.add_argument("--format", choices=("text", "json", *more), default="text")
 
 
-def _results_add(given: argparse.Namespace) -> int:
+def _results_add(given: argparse.Namespace) -> None:
     from paper import store
 
     for source in given.runs:
@@ -91,28 +81,24 @@ def _results_add(given: argparse.Namespace) -> int:
 
             folder = Path(source).parent if Path(source).is_file() else Path(source)
             say_sizes(compact_evidence.compact_run(folder, path.with_suffix("")))
-    return 0
 
 
-def _results_list(given: argparse.Namespace) -> int:
+def _results_list(given: argparse.Namespace) -> None:
     from paper import listings
 
     print(listings.listing(given.store, as_json=given.format == "json"))
-    return 0
 
 
-def _results_show(given: argparse.Namespace) -> int:
+def _results_show(given: argparse.Namespace) -> None:
     from paper import listings
 
     print(listings.shown(given.name, given.store, style=given.format))
-    return 0
 
 
-def _results_compare(given: argparse.Namespace) -> int:
+def _results_compare(given: argparse.Namespace) -> None:
     from paper import listings
 
     print(listings.compared(given.first, given.second, given.store, as_json=given.format == "json"))
-    return 0
 
 
 # --- lskd evidence ---------------------------------------------------------------------------------------------------
@@ -140,7 +126,7 @@ def _evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         measure.add_argument("--view-seed", type=int, default=0, metavar="SEED", help="of t-SNE")
 
 
-def _evidence_collect(given: argparse.Namespace) -> int:
+def _evidence_collect(given: argparse.Namespace) -> None:
     from lskd import evidence
     from lskd.checked import parse_settings
     from lskd.trainer.run import select_device
@@ -154,14 +140,12 @@ def _evidence_collect(given: argparse.Namespace) -> int:
     evidence.save(pack, Path(given.out))
     print(f"test accuracy {pack.meta['test_accuracy']:.2f} % of {len(pack.label)} images")
     say_sizes([Path(given.out)])
-    return 0
 
 
-def _evidence_compact(given: argparse.Namespace) -> int:
+def _evidence_compact(given: argparse.Namespace) -> None:
     from paper import compact_evidence
 
     say_sizes(compact_evidence.compact_run(given.run, given.out, perplexity=given.perplexity, seed=given.view_seed))
-    return 0
 
 
 # --- lskd plan, lskd run ---------------------------------------------------------------------------------------------
@@ -194,7 +178,7 @@ def _changes(given: argparse.Namespace) -> list[str]:
     return [*given.set, *(f"{key}={value}" for key, value in own.items() if value)]
 
 
-def _plan_show(given: argparse.Namespace) -> int:
+def _plan_show(given: argparse.Namespace) -> None:
     import json
 
     from lskd.checked import parse_settings
@@ -204,7 +188,6 @@ def _plan_show(given: argparse.Namespace) -> int:
     listed = jobs.make(wanted)
     told = wanted, listed, job_cost.measured(Path.cwd()), run_jobs.runs_of(wanted, listed)
     print(json.dumps(job_listing.as_data(*told), indent=1) if given.json else job_listing.listing(*told))
-    return 0
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -245,17 +228,15 @@ def _archive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     into.set_defaults(call=_archive_import)
 
 
-def _archive_export(given: argparse.Namespace) -> int:
+def _archive_export(given: argparse.Namespace) -> None:
     from paper import archive
 
     say_sizes([archive.export(run, given.out, limit=int(given.limit * 1e6)) for run in given.runs])
-    return 0
 
 
-def _archive_import(given: argparse.Namespace) -> int:
+def _archive_import(given: argparse.Namespace) -> None:
     from paper import archive
 
     for path in given.archives:
         place, told = archive.bring(path, store=given.store, runs=given.runs)
         print(f"{place}: {told}")
-    return 0

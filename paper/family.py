@@ -14,7 +14,7 @@ from typing import Any
 from lskd.recipes import load_recipe
 from lskd.records import computed_with, trainer_of
 from paper.members import label, order
-from paper.statistics import Mean, summarize
+from paper.statistics import Mean, by_seed, summarize
 from paper.store import STORE, groups
 
 BASE, PUBLISHED, WEIGHTS = "digit-pairs", "digit-pairs-family", "digit-pairs-family-weights"
@@ -127,9 +127,4 @@ def stem(member: str) -> str:
 
 def _accuracies(records: Iterable[Mapping[str, Any]], member: str) -> dict[int, float]:
     """By seed, of runs that came to their end."""
-    found = ((r["seed"], r["members"].get(member, {})) for r in records)
-    return {
-        s: float(m["last"]["test_accuracy"])
-        for s, m in sorted(found, key=lambda x: x[0])
-        if m.get("last") and not m.get("failure")
-    }
+    return {seed: found["last"] for seed, found in sorted(by_seed(records, member).items())}

@@ -7,10 +7,10 @@ number, so a gain always names it. Everything is read from a folder of records a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ import pandas as pd
 from lskd.records import computed_with, trainer_of
 from paper import published
 from paper.members import order
-from paper.statistics import ENOUGH_SEEDS, Mean, accuracies, settings_of, summarize
+from paper.statistics import ENOUGH_SEEDS, Mean, by_seed, settings_of, summarize
 from paper.store import STORE, Group, groups
 from paper.text import counted, data_name, duration, signed
 
@@ -97,55 +97,43 @@ def measured(store: Path | str = STORE, *, epoch: str = "last") -> list[Gain]:
     )
 
 
-def _of(group: Group, epoch: str) -> list[Gain]:
+def _of(group: Group, epoch: str) -> Iterator[Gain]:
     members = {
         name: member
         for record in group.records
         for name, member in record["members"].items()
         if member["method"] == "kd"
     }
-    standard = order(name for name, member in members.items() if member["standardize"])
-    plain = order(name for name in members if name not in standard)
+    values = {
+        name: {seed: found[epoch] for seed, found in by_seed(group.records, name).items()} for name in order(members)
+    }
+    standard, plain = (
+        [name for name, found in values.items() if found and members[name]["standardize"] == ls] for ls in (True, False)
+    )
     if not standard or not plain:
-        return []
-    table = accuracies(group.records)
-    table = table[table["member"].isin(members)].pivot_table(index="seed", columns="member", values=epoch)
-    standard, plain = ([name for name in names if name in table] for names in (standard, plain))
+        return
+    note = ""
     if len(standard) > 1:
-        best = [str(table[names].mean().idxmax()) for names in (standard, plain)]
+        best = [max(names, key=lambda name: fmean(values[name].values())) for names in (standard, plain)]
+        compared = {(best[0], best[1]): "best"}
         note = f"{counted(len(standard), 'setting')} with LS, {len(plain)} without; the best of many is lucky too"
-        return _gains(group, table, epoch, *best, baseline="best", note=note)
-    out = []
-    for ls in standard:
-        for name in plain:
-            settings = settings_of(members[name])
-            if settings["effective_weight"]:
-                baseline = "effective"
-            elif settings == settings_of(members[ls]):
-                baseline = "same"
-            elif (settings["temperature"], settings["kd_weight"]) == LITERATURE:
-                baseline = "literature"
-            else:
-                continue
-            out += _gains(group, table, epoch, ls, name, baseline=baseline)
-    return out
-
-
-def _gains(
-    group: Group, table: pd.DataFrame, epoch: str, ls: str, plain: str, *, baseline: str, note: str = ""
-) -> list[Gain]:
-    change = (table[ls] - table[plain]).dropna()
-    if change.empty:
-        return []
+    else:
+        compared = {(standard[0], name): _baseline(members[name], members[standard[0]]) for name in plain}
     config, precision = group.config, computed_with(group.records[0]).rpartition(", ")[2]
-    used = [(p, r) for p, r in zip(group.paths, group.records, strict=True) if r["seed"] in change.index]
-    return [
-        Gain(
-            f"{data_name(config['dataset'])}, {group.networks.replace('->', '→')}, "
-            f"{counted(config['epochs'], 'epoch')}" + (f", {precision}" if precision != "float32" else ""),
+    experiment = (
+        f"{data_name(config['dataset'])}, {group.networks.replace('->', '→')}, {counted(config['epochs'], 'epoch')}"
+        + (f", {precision}" if precision != "float32" else "")
+    )
+    for (ls, name), baseline in compared.items():
+        change = {seed: value - values[name][seed] for seed, value in values[ls].items() if seed in values[name]}
+        if not baseline or not change:
+            continue
+        used = [(p, r) for p, r in zip(group.paths, group.records, strict=True) if r["seed"] in change]
+        yield Gain(
+            experiment,
             baseline,
+            tuple(change.values()),
             tuple(change),
-            tuple(change.index),
             epoch,
             config["dataset"],
             config["epochs"],
@@ -153,7 +141,16 @@ def _gains(
             used[0][1],
             tuple(path for path, _ in used),
         )
-    ]
+
+
+def _baseline(plain: Mapping[str, Any], ls: Mapping[str, Any]) -> str:
+    """Which of :data:`BASELINES` a member without LS is to one with it; empty: none."""
+    settings = settings_of(plain)
+    if settings["effective_weight"]:
+        return "effective"
+    if settings == settings_of(ls):
+        return "same"
+    return "literature" if (settings["temperature"], settings["kd_weight"]) == LITERATURE else ""
 
 
 def trainers(records: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from lskd.evidence import Evidence
 from lskd.objectives import METHODS as METHOD_CLASSES
 from lskd.records import trainer_of
 from lskd.trainer.optimization import step_learning_rate
-from paper.members import SUFFIX, label, members_of, order, pairs
+from paper.members import SUFFIX, label, members_of, pairs
 from paper.store import Group, differences
 
 if TYPE_CHECKING:  # a machine that trains and files its records may have no pandas
@@ -35,7 +35,7 @@ SELECTED = "selected"  # by images that were held out of the training set, in re
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over n seeds; ``sd`` is NaN below two seeds, ``low`` and ``high`` below :data:`ENOUGH_SEEDS`."""
+    """A mean over n seeds, NaN without any; so is ``sd`` below two, ``low`` and ``high`` below :data:`ENOUGH_SEEDS`."""
 
     n: int
     mean: float
@@ -49,17 +49,11 @@ class Mean:
 
 
 def summarize(values: Sequence[float], *, level: float = 0.95) -> Mean:
-    """Mean, standard deviation (n - 1) and t-interval of a mean.
-
-    Raises:
-        ValueError: there are no values.
-    """
+    """Mean, standard deviation (n - 1) and t-interval of a mean."""
     from scipy import stats
 
     x = np.asarray(values, dtype=np.float64)
-    if x.size == 0:
-        raise ValueError("summarize: no values; a mean needs at least one")
-    mean, sd = float(x.mean()), float(x.std(ddof=1)) if x.size > 1 else math.nan
+    mean, sd = float(x.mean()) if x.size else math.nan, float(x.std(ddof=1)) if x.size > 1 else math.nan
     half = math.nan
     if x.size >= ENOUGH_SEEDS:
         half = float(stats.t.ppf((1 + level) / 2, x.size - 1)) * sd / math.sqrt(x.size)
@@ -90,7 +84,23 @@ def paired_error(first: Evidence, second: Evidence) -> tuple[float, float]:
     return 100 * float(change.mean()), 100 * float(change.std() / math.sqrt(change.size))
 
 
-def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def by_seed(records: Iterable[Mapping[str, Any]], member: str) -> dict[int, dict[str, float]]:
+    """Test accuracies of a member by seed, then by epoch (:func:`_by_epoch`), of the runs that did not stop early."""
+    found = ((record["seed"], _by_epoch(record["members"].get(member, {}))) for record in records)
+    return {seed: values for seed, values in found if values}
+
+
+def _by_epoch(member: Mapping[str, Any]) -> dict[str, float]:
+    """``last`` and ``best``; where they were measured, ``last_top5`` and ``best_top5``, the shares among the five
+    largest logits, and ``selected``, by an epoch that was chosen on images held out of the training set."""
+    if not member.get("last") or member.get("failure"):
+        return {}
+    found = {epoch: member[epoch]["test_accuracy"] for epoch in EPOCHS}
+    found |= {f"{epoch}_top5": member[epoch]["test_top5"] for epoch in EPOCHS if "test_top5" in member[epoch]}
+    return found | ({SELECTED: member[SELECTED]["test_accuracy"]} if member.get(SELECTED) else {})
+
+
+def accuracies(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a run: member, method, standardize, label, seed, last, best, last_epoch, best_epoch.
 
     And ``selected`` where a record has it, NaN in rows of others: nothing was held out of their training set.
@@ -98,29 +108,24 @@ def accuracies(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for record in records:
-        for name, member in record["members"].items():
-            if not member.get("last") or member.get("failure"):
-                continue
-            rows.append(
-                {
-                    "member": name,
-                    "method": member["method"],
-                    "standardize": member["standardize"],
-                    "label": label(name, method=member["method"], standardize=member["standardize"]),
-                    "seed": record["seed"],
-                    **{epoch: member[epoch]["test_accuracy"] for epoch in EPOCHS},
-                    **{f"{epoch}_epoch": member[epoch]["epoch"] for epoch in EPOCHS},
-                    SELECTED: member.get(SELECTED, {}).get("test_accuracy", math.nan),
-                }
-            )
+    rows = [
+        {
+            "member": name,
+            "method": member["method"],
+            "standardize": member["standardize"],
+            "label": _label(name, member),
+            "seed": record["seed"],
+            **{epoch: found[epoch] for epoch in EPOCHS},
+            **{f"{epoch}_epoch": member[epoch]["epoch"] for epoch in EPOCHS},
+            SELECTED: found.get(SELECTED, math.nan),
+        }
+        for name in members_of(records)
+        for record in sorted(records, key=lambda record: record["seed"])
+        if (found := _by_epoch(member := record["members"].get(name, {})))
+    ]
     columns = ["member", "method", "standardize", "label", "seed", *EPOCHS, *(f"{e}_epoch" for e in EPOCHS), SELECTED]
     frame = pd.DataFrame(rows, columns=columns)
-    frame = frame.drop(columns=SELECTED) if frame[SELECTED].isna().all() else frame
-    rank = {name: i for i, name in enumerate(order(set(frame["member"])))}
-    keys = pd.DataFrame({"rank": frame["member"].map(rank), "seed": frame["seed"]})
-    return frame.loc[keys.sort_values(["rank", "seed"]).index].reset_index(drop=True)
+    return frame.drop(columns=SELECTED) if frame[SELECTED].isna().all() else frame
 
 
 def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.DataFrame:
@@ -143,43 +148,40 @@ def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.
 
     if epoch not in (*EPOCHS, SELECTED):
         raise ValueError(f"results: epoch is {epoch!r}; expected one of {', '.join((*EPOCHS, SELECTED))}")
-    frame = accuracies(records)
-    if epoch not in frame:
-        return pd.DataFrame()
-    frame = frame.dropna(subset=[epoch])
-    by_member: dict[str, pd.Series] = {
-        str(name): group.set_index("seed")[epoch] for name, group in frame.groupby("member", sort=False)
+    table = {
+        name: {seed: found[epoch] for seed, found in by_seed(records, name).items() if epoch in found}
+        for name in members_of(records)
     }
-    labels = dict(zip(frame["member"], frame["label"], strict=True))
-    twins = dict(pairs(by_member))
+    twins = dict(pairs(name for name, values in table.items() if values))
     rows = []
-    for member in (m for m in by_member if m not in twins.values()):
-        row: dict[str, Any] = {"member": member, "label": labels[member], "settings": ""}
-        parts: dict[str, Mean | None] = {"without": None, "with": None, "difference": None}
-        if member in twins:
-            twin = twins[member]
-            change = (by_member[twin] - by_member[member]).dropna()  # aligned by seed
-            parts["with"] = summarize(by_member[twin].to_list())
-            parts["difference"] = summarize(change.to_list()) if len(change) else None
-            row["settings"] = _changed_settings(records, member, twin)
-        parts["with" if member.endswith(SUFFIX) else "without"] = summarize(by_member[member].to_list())
-        for part, value in parts.items():
-            row[f"{part}_n"] = value.n if value else 0
-            row |= {f"{part}_{k}": getattr(value, k) if value else math.nan for k in ("mean", "sd", "low", "high")}
-        row["few"] = any(value is not None and value.n < ENOUGH_SEEDS for value in parts.values())
-        rows.append(row)
+    for member, values in table.items():
+        if not values or member in twins.values():
+            continue
+        twin = twins.get(member, "")
+        off, on = ({}, values) if member.endswith(SUFFIX) else (values, table.get(twin, {}))
+        parts = {"without": off, "with": on, "difference": {seed: on[seed] - off[seed] for seed in off if seed in on}}
+        row: dict[str, Any] = {"member": member, "label": _label(member, _first(records, member))}
+        row["settings"] = _changed_settings(records, member, twin)
+        for part, by in parts.items():
+            row |= {f"{part}_{key}": value for key, value in vars(summarize(list(by.values()))).items()}
+        rows.append(row | {"few": any(0 < len(by) < ENOUGH_SEEDS for by in parts.values())})
     return pd.DataFrame(rows)
 
 
+def _label(name: str, member: Mapping[str, Any]) -> str:
+    return label(name, method=member["method"], standardize=member["standardize"])
+
+
+def _first(records: Iterable[Mapping[str, Any]], member: str) -> dict[str, Any]:
+    """What the first record that has a member says of it."""
+    return next(record["members"][member] for record in records if member in record["members"])
+
+
 def _changed_settings(records: Sequence[Mapping[str, Any]], first: str, second: str) -> str:
-    """Settings besides ``standardize`` in which two members differ, as written in the recipe."""
-    for record in records:
-        members = record["members"]
-        if first in members and second in members:
-            a, b = (settings_of(members[m]) for m in (first, second))
-            parts = (f"{k} {_plain(x)} → {_plain(y)}" for k, x, y in differences(a, b))
-            return ", ".join(parts)
-    return ""
+    """Settings besides ``standardize`` in which two members of one run differ, as written in the recipe."""
+    both = [record["members"] for record in records if {first, second} <= record["members"].keys()]
+    changed = differences(settings_of(both[0][first]), settings_of(both[0][second])) if both else []
+    return ", ".join(f"{key} {_plain(a)} → {_plain(b)}" for key, a, b in changed)
 
 
 def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,42 +219,32 @@ def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:
 def rows(group: Group) -> list[dict[str, Any]]:
     """A row a member: n, seeds, trainers, and of last and best epoch: values by seed, mean, sd, low, high, in percent.
 
-    ``selected`` is the same for the epoch that was chosen on a held-out part of the training set, where there was one;
-    ``last_top5`` and ``best_top5`` are shares among the five largest logits at those epochs, where they were measured.
-
+    ``selected``, ``last_top5`` and ``best_top5`` are the same where every run has them, see :func:`_by_epoch`.
     ``low`` and ``high`` are a 95 % t-interval of the mean; None, and ``few`` True, below three seeds.
     """
-    frame = accuracies(group.records)
     out = []
     for member in members_of(group.records):
-        own = frame[frame["member"] == member]
+        runs = by_seed(group.records, member)
+        if not runs:
+            continue
+        first = _first(group.records, member)
         row: dict[str, Any] = {
             "member": member,
-            "label": own["label"].iloc[0],
-            "method": own["method"].iloc[0],
-            "standardize": bool(own["standardize"].iloc[0]),
-            "seeds": own["seed"].tolist(),
+            "label": _label(member, first),
+            "method": first["method"],
+            "standardize": first["standardize"],
+            "seeds": list(runs),
             "trainers": sorted({trainer_of(r) for r in group.records if member in r["members"]}),
         }
-        values = {epoch: own[epoch].tolist() for epoch in ("last", "best")}
-        values |= {f"{epoch}_top5": found for epoch in ("last", "best") if (found := _top5(group, member, epoch))}
-        chosen = _selected(group, member)
-        values |= {"selected": list(chosen.values())} if set(chosen) == set(row["seeds"]) else {}
+        values = _lists(runs.values())
         out.append(row | _statistics(values) | {"values": values})
     return out
 
 
-def _top5(group: Group, member: str, epoch: str) -> list[float]:
-    """By seed, in the order of records; empty unless every run measured it."""
-    runs = [r["members"][member] for r in group.records if member in r["members"]]
-    found = [m[epoch].get("test_top5") for m in runs if m.get(epoch) and not m.get("failure")]
-    return [] if None in found else [float(value) for value in found if value is not None]
-
-
-def _selected(group: Group, member: str) -> dict[int, float]:
-    """Test accuracy by seed of the epoch that was selected on a held-out part of the training set, where one was."""
-    found = ((record["seed"], record["members"].get(member, {})) for record in group.records)
-    return {seed: m["selected"]["test_accuracy"] for seed, m in found if m.get("selected") and not m.get("failure")}
+def _lists(runs: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """By epoch what all runs have of it."""
+    runs = list(runs)
+    return {epoch: [run[epoch] for run in runs] for epoch in runs[0] if all(epoch in run for run in runs)}
 
 
 def compare(first: Group, member: str, second: Group, other: str) -> dict[str, Any]:
@@ -263,20 +255,17 @@ def compare(first: Group, member: str, second: Group, other: str) -> dict[str, A
     Raises:
         LskdError: a member that a group does not have, or no common seed.
     """
-    values = []
+    sides = []
     for group, name in ((first, member), (second, other)):
-        frame = accuracies(group.records)
-        if name not in set(frame["member"]):
-            near = "".join(f"; did you mean {n!r}?" for n in nearest(name, frame["member"].unique()))
+        sides.append(by_seed(group.records, name))
+        if not sides[-1]:
+            near = "".join(f"; did you mean {n!r}?" for n in nearest(name, members_of(group.records)))
             raise LskdError(f"{group.name}: no results of a member {name!r}{near}")
-        values.append(frame[frame["member"] == name].set_index("seed"))
-    seeds = sorted(set(values[0].index) & set(values[1].index))
+    a, b = sides
+    seeds = sorted(a.keys() & b.keys())
     if not seeds:
         raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
-    changes = {e: (values[1].loc[seeds, e] - values[0].loc[seeds, e]).tolist() for e in ("last", "best")}
-    chosen = _selected(first, member), _selected(second, other)
-    if all(seed in each for seed in seeds for each in chosen):
-        changes["selected"] = [chosen[1][seed] - chosen[0][seed] for seed in seeds]
+    changes = _lists({e: b[s][e] - a[s][e] for e in (*EPOCHS, SELECTED) if e in a[s] and e in b[s]} for s in seeds)
     settings = differences(_settings(first, member), _settings(second, other))
     differing = differences(first.key, second.key) + settings
     return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
@@ -295,5 +284,5 @@ def _statistics(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 def _settings(group: Group, member: str) -> dict[str, Any]:
     """Method, standardisation and all settings, those left at their defaults too."""
-    found = next(r["members"][member] for r in group.records if member in r["members"])
+    found = _first(group.records, member)
     return {"method": found["method"], "standardize": found["standardize"], **settings_of(found)}

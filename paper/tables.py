@@ -21,7 +21,7 @@ from lskd.records import without_places
 from paper import published
 from paper.cells import Cell, cells
 from paper.published import Number
-from paper.statistics import accuracies, rows, settings_of
+from paper.statistics import by_seed, rows, settings_of
 from paper.store import STORE, Group, differences, groups
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _part(record: Mapping[str, Any], member: str) -> str:
     if size != (whole := (source.classes, source.train, source.test)):
         own, all_of_it = (f"{c} classes, {a:,} and {b:,} images" for c, a, b in (size, whole))
         return f"it is of {own}; the data set has {all_of_it}"
-    if accuracies([{**record, "members": {member: record["members"][member]}}]).empty:
+    if not by_seed([record], member):
         return "it stopped early"
     if (last := record["members"][member]["last"]["epoch"]) != config["epochs"]:
         return f"it has {last} epochs of {config['epochs']}"
