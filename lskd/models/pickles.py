@@ -9,11 +9,13 @@ from __future__ import annotations
 import pickle
 import re
 import sys
+import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import torch
@@ -22,11 +24,7 @@ from torch import Tensor
 from lskd.errors import LskdError
 
 LEGACY = 0x1950A86A20F9469CFC6C  # the first object of a file from before PyTorch 1.6
-STORAGES = {
-    **{"Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16},
-    **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
-    **{"Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128, "Untyped": torch.uint8},
-}
+SAVE = "save the network's state dict"
 # What pickles call to make plain values, beside classes of packages. Any other call is something to be run.
 MAKERS = re.compile(
     r"argparse\.Namespace|_codecs\.encode|copyreg\.\w+|collections\.\w+|datetime\.\w+|decimal\.\w+|functools\.partial"
@@ -54,10 +52,8 @@ def read_pickle(path: Path) -> Any:
         CheckpointError: it is damaged, or to open it in the usual way would run something, which is named.
     """
     try:
-        if zipfile.is_zipfile(path):
-            return _zip(path)
         with path.open("rb") as stream:
-            return _stream(stream, path.stat().st_size)
+            return _read(stream)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (OSError, MemoryError):
@@ -113,101 +109,61 @@ def _shown(value: Any) -> str:
     return ascii(value) if isinstance(value, str | bytes | int | float | None) else type(value).__name__
 
 
-class _Reader(pickle.Unpickler):
-    """A pickle of ``size`` bytes at most; ``storage`` gives the values that lie beside it."""
-
-    def __init__(self, stream: IO[bytes], storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
-        super().__init__(stream, encoding="latin-1")
-        self._storage = storage
+class Unpickler(pickle.Unpickler):
+    """Python's, where the names in a pickle stand for what is built here."""
 
     def find_class(self, module: str, name: str) -> Any:
         # Names of Python 2, which pickles of PyTorch's protocol use.
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-        path = f"{module}.{name}"
-        if path.startswith("torch.") and (dtype := STORAGES.get(name.removesuffix("Storage"))):
-            return dtype
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
-        return BUILDERS.get(path, lambda: _inert(path))()
-
-    def persistent_load(self, pid: Any) -> Any:
-        if pid[0] == "module":  # a network saved as an object: its class, and the source of that as text
-            return pid[1]
-        kind, dtype, key, _, count, *view = pid
-        if kind == "storage" and isinstance(dtype, _Maker):  # of quantised tensors
-            return dtype()
-        if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"unknown storage {_shown(pid)}")
-        return self._storage(str(key), dtype, int(count))
+        return BUILDERS.get(path := f"{module}.{name}", lambda: _inert(path))()
 
 
-def _zip(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        content = next((name for name in names if name.endswith("/data.pkl")), None)
-        if content is None or "constants.pkl" in {name.rpartition("/")[2] for name in names}:
-            what = "a zip archive without PyTorch's data.pkl" if content is None else "a TorchScript program"
-            raise CheckpointError(f"no weights but {what} ({some(names)}); save the network's state dict")
-        root = content.removesuffix("data.pkl")
-        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise CheckpointError("its numbers are big-endian; save it again as safetensors")
-        storages: dict[str, Tensor] = {}
-
-        def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-            if key not in storages:
-                storages[key] = _values(archive.read(f"{root}data/{key}"), dtype, count)
-            return storages[key]
-
-        return _Reader(BytesIO(archive.read(content)), storage).load()
+def load(stream: IO[bytes], **options: Any) -> Any:
+    """As ``pickle.load``."""
+    return Unpickler(stream, **options).load()
 
 
-def _stream(stream: IO[bytes], size: int) -> Any:
-    """A plain pickle, or the pickles in a row and the values after them that PyTorch wrote until 1.5."""
-    storages: dict[str, Tensor] = {}
-
-    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-        if not 0 <= count * dtype.itemsize <= size:
-            raise EOFError(f"{count} values in {size} bytes")
-        return storages.setdefault(key, torch.empty(count, dtype=dtype))
-
-    def reader() -> Any:
-        return _Reader(stream, storage).load()
-
-    content = reader()
-    if not isinstance(content, int) or content != LEGACY:
-        return content
-    reader()  # version of the format
-    if reader().get("little_endian") is not True:
-        raise CheckpointError("its numbers are big-endian; save it again as safetensors")
-    content = reader()
-    for key in reader():
-        count = int.from_bytes(stream.read(8), "little")
-        values = storages[str(key)]
-        if count != len(values):
-            raise EOFError(f"storage {key} has {count} values, expected {len(values)}")
-        values.copy_(_values(stream.read(count * values.element_size()), values.dtype, count))
-    return content
+def _read(stream: IO[bytes]) -> Any:
+    """A plain pickle, or a file of :func:`torch.load`, to which this module is Python's ``pickle``."""
+    if zipfile.is_zipfile(stream):
+        with zipfile.ZipFile(stream) as archive:
+            names = archive.namelist()
+            if not any(name.endswith("/data.pkl") for name in names):
+                raise CheckpointError(
+                    f"no weights but a zip archive without PyTorch's data.pkl ({some(names)}); {SAVE}"
+                )
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise CheckpointError(f"no weights but a TorchScript program ({some(names)}); {SAVE}")
+            if damaged := archive.testzip():
+                raise EOFError(f"{damaged} has another checksum")
+    else:
+        stream.seek(0)
+        content = load(stream, encoding="latin-1")
+        if not isinstance(content, int) or content != LEGACY:
+            return content
+    stream.seek(0)
+    with warnings.catch_warnings():  # that nothing is known of a class's source
+        warnings.simplefilter("ignore")
+        module = sys.modules[__name__]
+        return torch.load(stream, "cpu", pickle_module=module, weights_only=False, encoding="latin-1")
 
 
-def _values(data: bytes, dtype: torch.dtype, count: int) -> Tensor:
-    if len(data) != count * dtype.itemsize:
-        raise EOFError(f"{len(data)} bytes, expected {count * dtype.itemsize}")
-    return torch.frombuffer(bytearray(data), dtype=dtype) if count else torch.empty(0, dtype=dtype)
-
-
-def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
-    return torch.as_strided(storage, size, stride, offset)
+def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.empty(0, dtype=dtype or storage.dtype).set_(storage._untyped_storage, offset, size, stride)
 
 
 # What tensors are made by, and how a pickle reaches what has no name of its own; made anew for every mention, so that
 # nothing a file does to them lasts.
 BUILDERS: dict[str, Callable[[], Any]] = {
+    "torch.storage.UntypedStorage": lambda: SimpleNamespace(dtype=torch.uint8),
     "torch._utils._rebuild_tensor": lambda: lambda *given: _tensor(*given),
     "torch._utils._rebuild_tensor_v2": lambda: lambda *given: _tensor(*given),
-    "torch._utils._rebuild_tensor_v3": lambda: lambda storage, *given: _tensor(storage.view(given[5]), *given),
+    "torch._utils._rebuild_tensor_v3": lambda: lambda *given: _tensor(*given, dtype=given[6]),
     "torch._utils._rebuild_parameter": lambda: lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda: lambda tensor, *_: tensor,
     "torch._tensor._rebuild_from_type_v2": lambda: lambda maker, kind, given, state: maker(*given),
-    "torch.storage._load_from_bytes": lambda: lambda data: _stream(BytesIO(data), len(data)),
+    "torch.storage._load_from_bytes": lambda: lambda data: _read(BytesIO(data)),
     "builtins.getattr": lambda: lambda owner, name: _inert(f"{getattr(owner, 'path', type(owner).__name__)}.{name}"),
 }
