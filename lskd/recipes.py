@@ -159,7 +159,8 @@ class Recipe(Protocol, frozen=True, kw_only=True):
     def obstacles(self) -> list[str]:
         """Why the recipe cannot be trained with what is installed, one reason each; empty when it can."""
         missing = [] if is_external(self.dataset) else data_source(self.dataset).missing()
-        if self.student.startswith("imagenet/") and util.find_spec("torchvision") is None:
+        weights = self.teacher.checkpoint if self.teacher else None
+        if (weights or "").startswith("torchvision:") and util.find_spec("torchvision") is None:
             missing.append("torchvision")
         return [f"{self.dataset} needs {package}, which is not installed" for package in missing]
 
@@ -340,8 +341,7 @@ def _check_member(place: str, settings: Mapping[str, Any], about: About, teacher
 def _check_network(name: str, network: str) -> None:
     if is_external(network):
         load_function(network)
-    # Those of the paper need no trial: some come from torchvision, which whoever only reads a recipe may not have.
-    elif network not in list_models():
+    elif network not in list_models():  # those of the paper need no trial
         try:
             model_info(network)
         except LskdError as error:

@@ -26,8 +26,9 @@ def import_torchvision() -> ModuleType:
         if error.name != "torchvision":
             raise
         raise ImportError(
-            "torchvision is not installed, and ImageNet ResNets come from it; install the release that pairs with "
-            "your torch without touching torch itself, for torch 2.13.0: pip install --no-deps torchvision==0.28.0"
+            "torchvision is not installed, and ImageNet's published weights come from it; install the release that "
+            "pairs with your torch without touching torch itself, for torch 2.13.0: pip install --no-deps "
+            "torchvision==0.28.0"
         ) from None
     except RuntimeError as error:
         if "torchvision::nms" not in str(error) or _declared:

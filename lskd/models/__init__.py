@@ -1,8 +1,8 @@
 """The networks of the paper, by name.
 
 ``create_model("resnet8x4")`` makes one; keys and shapes of its state dict are those of the published checkpoints,
-which :func:`load_checkpoint` reads. Needs torch alone; ImageNet ResNets need torchvision, safetensors files need
-safetensors and NumPy, each at the call.
+which :func:`load_checkpoint` reads. Needs torch alone; safetensors files need safetensors and NumPy at
+the call.
 """
 
 from __future__ import annotations

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lskd.errors import LskdError
 from lskd.models.pickles import CheckpointError, some
 from lskd.models.weight_files import read_weights
+from lskd.torchvision import import_torchvision
 
 # Parts of names that wrappers put in: data parallel, torch.compile, fully sharded, activation checkpoints.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -61,6 +63,34 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
     missing = {name: torch.zeros_like(expected[name]) for name in expected if name not in found.state}
     model.load_state_dict({**found.state, **missing})
     return found.place
+
+
+def load_torchvision(network: nn.Module, name: str, weights: str) -> None:
+    """Put torchvision's weights into an ImageNet ResNet, from torch's cache of downloads or the network.
+
+    Args:
+        network: of 1000 classes.
+        name: its name, such as "imagenet/ResNet34".
+        weights: such as "IMAGENET1K_V1", the files that the paper's teachers are.
+
+    Raises:
+        LskdError: not such a network, no such weights, or they are neither in the cache nor to be had.
+        ImportError: torchvision, which knows their addresses, is not installed.
+    """
+    if not name.startswith("imagenet/ResNet"):
+        raise LskdError(f"torchvision:{weights}: torchvision's weights are for ImageNet ResNets, not for this network")
+    resnet = name.removeprefix("imagenet/").lower()
+    choices = {w.name: w for w in import_torchvision().models.get_model_weights(resnet)}
+    if weights not in choices:
+        raise LskdError(f"torchvision:{weights}: {resnet} has {', '.join(choices)}")
+    try:
+        network.load_state_dict(choices[weights].get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise LskdError(
+            f"torchvision:{weights}: the weights of {resnet} are not in the cache and cannot be used from "
+            f"{choices[weights].url} ({error}); put that file into {torch.hub.get_dir()}/checkpoints, or name a copy "
+            "of it with --set teacher.checkpoint=FILE"
+        ) from None
 
 
 def _states(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:

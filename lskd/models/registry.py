@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lskd.errors import LskdError
-from lskd.models import deit, imagenet, mobilenet, pit, pvt, pycls, resnet, shufflenet, t2t, vgg, wrn
+from lskd.models import deit, mobilenet, pit, pvt, pycls, resnet, shufflenet, t2t, vgg, wrn
 from lskd.models.base import Family, Network
 from lskd.models.own import create_external
 from lskd.own_code import is_external
 
-MODULES = (resnet, vgg, wrn, mobilenet, shufflenet, imagenet, deit, t2t, pit, pvt, pycls)
+MODULES = (resnet, vgg, wrn, mobilenet, shufflenet, deit, t2t, pit, pvt, pycls)
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)
 
 # Other spellings in use, as far as the rule in `_plain` does not cover them.
@@ -77,7 +77,6 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
 
     Raises:
         ModelNameError: (a ValueError) no such network; the message names near ones, or the depths that exist.
-        ImportError: an ImageNet ResNet without torchvision.
     """
     if is_external(name):
         return cast(Network, create_external(name, 100 if num_classes is None else num_classes))

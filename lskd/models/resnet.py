@@ -3,13 +3,15 @@
 ``resnetN`` (He et al., CIFAR section): three stages of n blocks, N = 6n + 2, widths 16, 32, 64. ``resnetNxW`` is W
 times as wide with a stem of 8 W channels (x4: 32 | 64, 128, 256), so its first stage has a projection.
 ``ResNet18`` and its deeper relatives with a capital letter are the ImageNet layout, four stages from width 64, with
-a 3 x 3 stem and no pooling; ``resnet50`` and ``ResNet50`` are different networks.
+a 3 x 3 stem and no pooling; ``resnet50`` and ``ResNet50`` are different networks. ``imagenet/ResNet18`` is the network
+for ImageNet itself: names, function and initial weights of torchvision's, a 7 x 7 stem of stride 2 and pooling.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,6 +70,7 @@ class ResNet(Network):
         bottleneck: blocks of three convolutions with four times as many outputs.
         names: names of the blocks' shortcut and of the classifier, which published checkpoints carry.
         num_classes: number of logits.
+        large_images: a quarter of the resolution before the first stage.
     """
 
     def __init__(
@@ -78,10 +81,14 @@ class ResNet(Network):
         bottleneck: bool,
         names: tuple[str, str],
         num_classes: int,
+        *,
+        large_images: bool = False,
     ) -> None:
         super().__init__()
         shortcut, self.head_name = names
-        self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
+        self.large_images = large_images
+        kernel, stride = (7, 2) if large_images else (3, 1)
+        self.conv1 = nn.Conv2d(3, stem, kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.stage_names = [f"layer{i}" for i in range(1, len(widths) + 1)]
         channels = stem
@@ -97,6 +104,7 @@ class ResNet(Network):
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.max_pool2d(x, 3, 2, 1) if self.large_images else x
         return after_each(x, map(self.get_submodule, self.stage_names))
 
 
@@ -107,11 +115,11 @@ def _build_small(match: re.Match[str], num_classes: int) -> ResNet:
     return ResNet(stem, widths, [blocks] * 3, False, ("downsample", "fc"), num_classes)
 
 
-def _build_large(match: re.Match[str], num_classes: int) -> ResNet:
+def _build_large(match: re.Match[str], num_classes: int, *, imagenet: bool = False) -> ResNet:
     if (depth := int(match["depth"])) not in LAYOUTS:
         raise ValueError(f"depth is one of {', '.join(map(str, LAYOUTS))}")
-    depths, bottleneck = LAYOUTS[depth]
-    return ResNet(64, [64, 128, 256, 512], depths, bottleneck, ("shortcut", "linear"), num_classes)
+    names = ("downsample", "fc") if imagenet else ("shortcut", "linear")
+    return ResNet(64, [64, 128, 256, 512], *LAYOUTS[depth], names, num_classes, large_images=imagenet)
 
 
 FAMILIES = (
@@ -123,4 +131,13 @@ FAMILIES = (
         _build_small,
     ),
     Family("ResNet", re.compile(r"ResNet(?P<depth>\d+)"), "ResNetN", ("ResNet18", "ResNet50"), _build_large),
+    Family(
+        "imagenet/ResNet",
+        re.compile(r"imagenet/ResNet(?P<depth>\d+)"),
+        "imagenet/ResNetN",
+        tuple(f"imagenet/ResNet{depth}" for depth in (18, 34, 50, 101)),
+        partial(_build_large, imagenet=True),
+        input_size=224,
+        classes=1000,
+    ),
 )

@@ -16,7 +16,7 @@ from lskd.data import Dataset
 from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.models.base import Resized
-from lskd.models.imagenet import load_torchvision
+from lskd.models.checkpoints import load_torchvision
 from lskd.recipes import Recipe, list_recipes, load_recipe, teacher_training
 from lskd.trainer import logit_table as tables
 from lskd.trainer.distributed import world
@@ -102,7 +102,7 @@ def _load(model: nn.Module, recipe: Recipe, device: torch.device, options: Optio
     assert source is not None
     kind, _, weights = (source.checkpoint or "").partition(":")
     if kind == "torchvision":
-        here.on_rank_zero(lambda: load_torchvision(model, weights))
+        here.on_rank_zero(lambda: load_torchvision(model, source.network, weights))
         return {"checkpoint": source.checkpoint}
     if source.checkpoint is not None:
         file = Path(source.checkpoint)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import math
 import os
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +19,9 @@ from torch import Tensor, nn
 
 from lskd.losses import dkd_loss, kd_loss, mlkd_terms
 from lskd.models import create_model, list_models, load_checkpoint, model_info
+from lskd.models.checkpoints import load_torchvision
 from lskd.models.transformer import DropPath, TokenNetwork
-
-needs_torchvision = pytest.mark.skipif(
-    importlib.util.find_spec("torchvision") is None, reason="ImageNet ResNets need torchvision"
-)
-
-
-def named(names: list[str]) -> list[object]:
-    """Test parameters, skipped where a network needs torchvision and it is missing."""
-    imagenet = ("imagenet/ResNet", "imagenet_ResNet")
-    return [pytest.param(name, marks=needs_torchvision) if name.startswith(imagenet) else name for name in names]
-
+from lskd.torchvision import import_torchvision
 
 SPELLINGS = list(known_models())  # of the specification; lists the same networks as list_models()
 FIXTURES = [path.stem for pattern in ("model_*", "imagenet_*", "vit_*") for path in sorted(GOLDEN.glob(pattern))]
@@ -52,15 +43,10 @@ def test_fixtures_are_there() -> None:
 
 
 def test_every_known_network_is_listed_once() -> None:
-    with_torchvision = importlib.util.find_spec("torchvision") is not None
-    spellings = [n for n in SPELLINGS if with_torchvision or not n.startswith("imagenet/ResNet")]
-    canonical = [model_info(name).name for name in spellings]
-    assert set(canonical) <= set(list_models())
-    assert len(list_models()) == len(set(list_models())) == 34
-    assert len(set(canonical)) == len(spellings)
+    assert sorted(model_info(name).name for name in SPELLINGS) == sorted(list_models())
 
 
-@pytest.mark.parametrize("name", named(SPELLINGS))
+@pytest.mark.parametrize("name", SPELLINGS)
 def test_keys_shapes_and_costs(name: str) -> None:
     known, info = known_models()[name], model_info(name)
     with torch.device("meta"):
@@ -77,7 +63,7 @@ def test_keys_shapes_and_costs(name: str) -> None:
     assert [list(stage.shape[1:]) for stage in stages] == known["stages"][-len(stages) :]
 
 
-@pytest.mark.parametrize("fixture", named(FIXTURES))
+@pytest.mark.parametrize("fixture", FIXTURES)
 def test_logits_and_features(fixture: str) -> None:
     g = np.load(GOLDEN / f"{fixture}.npz")
     name = network_of(fixture)
@@ -340,6 +326,19 @@ def test_weights_come_from_the_global_generator() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+def test_imagenet_resnets_start_as_those_of_torchvision(depth: int) -> None:
+    def made(make: Any) -> nn.Module:
+        torch.manual_seed(0)
+        return make(f"resnet{depth}", num_classes=5)
+
+    theirs = made(import_torchvision().models.get_model)
+    ours = made(lambda name, **options: create_model(f"imagenet/{name.replace('resnet', 'ResNet')}", **options))
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert all(torch.equal(value, ours.state_dict()[key]) for key, value in theirs.state_dict().items())
+    assert torch.equal(ours(x := torch.randn(2, 3, 64, 64)), theirs(x))
+
+
 def test_fixed_parameters_of_t2t() -> None:
     model = create_model("T2T-ViT-7")
     fixed = [key for key, parameter in model.named_parameters() if not parameter.requires_grad]
@@ -410,7 +409,7 @@ def test_missing_torchvision_is_explained(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
     with pytest.raises(ImportError, match=r"torchvision is not installed.*--no-deps torchvision=="):
-        create_model("imagenet/ResNet18")
+        load_torchvision(create_model("imagenet/ResNet18"), "imagenet/ResNet18", "IMAGENET1K_V1")
 
 
 class Hidden:

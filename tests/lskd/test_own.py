@@ -34,7 +34,7 @@ def small(num_classes):
 
 
 def pair(path):
-    from lskd.models.imagenet import import_torchvision
+    from lskd.torchvision import import_torchvision
 
     import_torchvision()
     from torchvision.datasets import ImageFolder

@@ -24,7 +24,7 @@ from lskd.data.views import normalize
 from lskd.errors import LskdError
 from lskd.models import create_model, save_checkpoint
 from lskd.models.base import Resized
-from lskd.models.imagenet import load_torchvision
+from lskd.models.checkpoints import load_torchvision
 from lskd.torchvision import import_torchvision
 from lskd.trainer.batches import Batches
 from lskd.trainer.run import train
@@ -287,19 +287,19 @@ def test_published_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch
     given = create_model("imagenet/ResNet34").state_dict()
     monkeypatch.setattr(type(weights), "get_state_dict", lambda self, **options: given)
     network = create_model("imagenet/ResNet34")
-    load_torchvision(network, "IMAGENET1K_V1")
+    load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V1")
     assert torch.equal(network.state_dict()["fc.weight"], given["fc.weight"])
     with pytest.raises(LskdError, match="resnet34 has IMAGENET1K_V1"):
-        load_torchvision(network, "IMAGENET1K_V9")
+        load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V9")
     with pytest.raises(LskdError, match="are for ImageNet ResNets, not for this network"):
-        load_torchvision(create_model("resnet8"), "IMAGENET1K_V1")
+        load_torchvision(create_model("resnet8"), "resnet8", "IMAGENET1K_V1")
 
     def offline(self: Any, **options: Any) -> Any:
         raise OSError("no network here")
 
     monkeypatch.setattr(type(weights), "get_state_dict", offline)
     with pytest.raises(LskdError, match=r"not in the cache .*no network here.*--set teacher.checkpoint=FILE"):
-        load_torchvision(network, "IMAGENET1K_V1")
+        load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V1")
 
 
 def test_a_teacher_sees_images_at_a_size_of_its_own() -> None:
