@@ -32,27 +32,22 @@ def answers() -> dict[str, Answer]:
             right=equal,
             tolerance=0.02,
             near={"inverse": base**2 / equal, "same": base, "unrooted": base * classes / (classes - 1)},
-            shown={
-                "answer": f"{equal:.3f}",
-                "hundred": f"{base * math.sqrt(100 / 99):.3f}",
-                "code": f"{code:.4f}",
-                "paper": f"{paper:.4f}",
-            },
+            shown={"hundred": base * math.sqrt(100 / 99), "code": code, "paper": paper},
         ),
         "pull": Answer(
             right=ours / theirs,
             tolerance=0.05,
             near={"weights": RELEASED[1] / LITERATURE[1], "squares": squares},
-            shown={"theirs": f"{theirs:g}", "ours": f"{ours:g}", "answer": f"{ours / theirs:g}"},
+            shown={"theirs": theirs, "ours": ours},
         ),
         "columns": Answer(
             right="chance" if difference < 1e-9 else "information",
             shown={
-                "weight": f"{weight:g}",
-                "raw": f"{raw:.2f} %",
-                "centred": f"{centred:.2f} %",
+                "weight": weight,
+                "raw": raw,
+                "centred": centred,
                 "difference": "0" if difference == 0 else f"{difference:.0e}".replace("-", "−"),
-                "apart": f"{abs(raw - centred):.2f}",
+                "apart": abs(raw - centred),
             },
         ),
     }

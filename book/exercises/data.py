@@ -22,28 +22,18 @@ def answers(dataset: Dataset) -> dict[str, Answer]:
             right=100 / group,
             tolerance=0.1,
             near={"blind": 100 / dataset.classes, "half": 50.0},
-            shown={
-                "answer": f"{100 / group:g}",
-                "group": f"{group:g}",
-                "times": f"{dataset.classes / group:g}",
-            },
+            shown={"group": group, "times": dataset.classes / group},
         ),
         "digits": Answer(
             right=100 * digit**2,
             tolerance=0.1,
             near={"single": 100 * digit, "subtract": 100 * (1 - 2 * (1 - digit))},
-            shown={"answer": f"{100 * digit**2:.2f}"},
         ),
         "views": Answer(
             right=float(photograph.count),
             tolerance=0.5,
             whole=True,
             near={"unmirrored": photograph.count / 2, "eight": 2.0 * (places - 1) ** 2},
-            shown={
-                "answer": str(photograph.count),
-                "places": str(places),
-                "own": str(own.count),
-                "pad": str(dataset.pad),
-            },
+            shown={"places": places, "own": own.count, "pad": dataset.pad},
         ),
     }

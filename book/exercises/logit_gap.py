@@ -31,25 +31,21 @@ def answers(networks: Networks) -> dict[str, Answer]:
                 raw > 1e-3, z > 1e-3
             ],
             shown={
-                "raw": f"{raw:.2f}",
-                "z": f"{z:.2f}",
+                "raw": raw,
+                "z": z,
                 "student": f"{networks.look(member).label} student",
-                "trained": f"{trained:.2f}",
+                "trained": trained,
             },
         ),
         "diagonal": Answer(
             right=published * 100 / 99,
             tolerance=0.0008,
             near={"same": published, "inverse": published * 99 / 100},
-            shown={"published": f"{published:.4f}", "answer": f"{published * 100 / 99:.4f}"},
         ),
         "worst": Answer(
             right=largest,
             tolerance=one_digit(max(0.01 * largest, 1e-4)),
-            near={
-                "raw": float(found["raw"]["max"]),
-                "mean": float(found["standardised"]["mean"]),
-            },
+            near={"raw": float(found["raw"]["max"]), "mean": float(found["standardised"]["mean"])},
             shown={
                 "student": f"{networks.look(member).label} student",
                 "member": member,

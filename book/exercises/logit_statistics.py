@@ -27,23 +27,17 @@ def answers(networks: Networks) -> dict[str, Answer]:
             right="spread" if kept and moved else "all" if moved else "nothing",
             shown={
                 "student": student,
-                "same": f"{100 * same:.0f} %",
-                "before": f"{rows.std(axis=-1).mean():.2f}",
-                "after": f"{quiet.std(axis=-1).mean():.2f}",
-                "standard": f"{standard[1]:.3f}",
+                "same": 100 * same,
+                "before": rows.std(axis=-1).mean(),
+                "after": quiet.std(axis=-1).mean(),
+                "standard": standard[1],
             },
         ),
         "thousand": Answer(
             right=_constant(1000),
             tolerance=0.0001,
             near={"hundred": _constant(100), "inverse": 1 / _constant(1000)},
-            shown={
-                "classes": "a thousand",
-                "answer": f"{_constant(1000):.4f}",
-                "hundred": f"{_constant(100):.3f}",
-                "ten": f"{_constant(10):.3f}",
-                "two": f"{_constant(2):.3f}",
-            },
+            shown={"ten": _constant(10), "two": _constant(2)},
         ),
         "range": Answer(
             right=mean_range,
@@ -53,7 +47,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
                 "overall": float(pack.logit_max.max() - pack.logit_min.min()),
                 "teacher": float(networks.teacher.logit_range.mean()),
             },
-            shown={"answer": f"{mean_range:.2f}", "file": networks.files[member].name, "loud": student},
+            shown={"file": networks.files[member].name, "loud": student},
             scope={"students": networks.files[member].parent},
         ),
     }

@@ -34,31 +34,26 @@ def answers(networks: Networks) -> dict[str, Answer]:
         "two_classes": Answer(
             right="nothing" if length < 1e-6 else "up" if gradient[0, 0] < 0 else "down",
             shown={
-                "z": f"{z.max().item():.3f}",
-                "paper": f"{z.max().item() * 2**0.5:.0f}",
-                "loss": f"{abs(loss.item()):.0f}",
-                "gradient": f"{length:.0f}",
-                "plain": f"{kd_loss(pair, teacher, temperature=2.0).item():.2f}",
-                "opposite": f"{opposite_signs_loss(2.0):.2f}",
+                "z": z.max().item(),
+                "paper": z.max().item() * 2**0.5,
+                "loss": abs(loss.item()),
+                "gradient": length,
+                "plain": kd_loss(pair, teacher, temperature=2.0).item(),
+                "opposite": opposite_signs_loss(2.0),
             },
         ),
         "doubt": Answer(
             right=doubt,
             tolerance=one_digit(max(0.003, 0.05 * doubt)),
             near={"sure": sure["sure"], "one": 1.0},
-            shown={
-                "sure": f"{sure['sure']:.3f}",
-                "doubt": f"{doubt:.3f}",
-                "hot": f"{1 - sure['hot']:.2f}",
-                "standard": f"{1 - sure['standard']:.2f}",
-            },
+            shown={"hot": 1 - sure["hot"], "standard": 1 - sure["standard"]},
         ),
         "switch": Answer(
             right=beta * weight,
             tolerance=0.5,
             whole=True,
             near={"unchanged": beta, "summed": beta + weight, "alpha": alpha * weight},
-            shown={"beta": f"{beta:g}", "weight": f"{weight:g}", "product": f"{beta * weight:g}"},
+            shown={"weight": weight},
         ),
     }
 

@@ -17,12 +17,15 @@ from lskd.files import visible
 
 KINDS = {"predict": "Predict, then look", "paper": "Pencil and paper", "code": "In code"}
 _FOLDER = Path(__file__).parent
-_VALUE = re.compile(r"@\{(\w+)\}")
+_VALUE = re.compile(r"@\{(\w+)(?::([^}]+))?\}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
     """A question in MyST Markdown; ``@{name}`` in any of its texts is a value that an :class:`Answer` brings.
+
+    ``@{name:.2f}`` is a number in this format, with a true minus; ``@{answer}`` is the right one, and those that known
+    mistakes lead to have the mistakes' names.
 
     Attributes:
         name: unique in its chapter.
@@ -79,7 +82,7 @@ class Answer:
     tolerance: float = 0.0
     whole: bool = False
     near: Mapping[str, float] = field(default_factory=dict)
-    shown: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, str | float] = field(default_factory=dict)
     scope: Mapping[str, Any] = field(default_factory=dict)
     judge: Callable[[Any], str] | None = None
 
@@ -117,12 +120,14 @@ class Posed:
 
     def fill(self, text: str) -> str:
         """The text with its values."""
+        values = {"answer": self.answer.right, **self.answer.near, **self.answer.shown}
 
         def value(found: re.Match[str]) -> str:
-            if found[1] not in self.answer.shown:
-                known = ", ".join(self.answer.shown) or "none"
+            if found[1] not in values:
+                known = ", ".join(values)
                 raise ValueError(f"exercise {self.identity}: its text has @{{{found[1]}}}; values: {known}")
-            return self.answer.shown[found[1]]
+            shown = values[found[1]]
+            return shown if isinstance(shown, str) else format(shown, found[2] or "").replace("-", "−")
 
         return _VALUE.sub(value, text)
 

@@ -29,12 +29,11 @@ def answers(tested: int, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> d
             tolerance=1000.0,
             near={"percent": needed / 100, "square": math.sqrt(needed)},
             shown={
-                "answer": f"{needed:,.0f}",
-                "tested": f"{tested:,}",
-                "own_times": f"{needed / tested:,.0f}",
-                "cifar_times": f"{needed / 10_000:,.0f}",
-                "own": f"{binomial_error(100 * share, tested):.2f}",
-                "cifar": f"{binomial_error(100 * share, 10_000):.2f}",
+                "tested": tested,
+                "own_times": needed / tested,
+                "cifar_times": needed / 10_000,
+                "own": binomial_error(100 * share, tested),
+                "cifar": binomial_error(100 * share, 10_000),
             },
         ),
         "paired": _paired(groups),
@@ -42,7 +41,7 @@ def answers(tested: int, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> d
             right=sd * best,
             tolerance=0.06,
             near={"nothing": 0.0, "once": sd},
-            shown={"sd": f"{sd:g}", "answer": f"{sd * best:.2f}", "deviations": f"{best:.2f}"},
+            shown={"deviations": best},
         ),
     }
 
@@ -60,12 +59,12 @@ def _paired(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Answer | None:
         shown={
             "first": row["label"],
             "second": f"{row['label']} + LS",
-            "a": f"{row['without_sd']:.2f}",
-            "b": f"{row['with_sd']:.2f}",
-            "independent": f"{independent:.2f}",
-            "paired": f"{row['difference_sd']:.2f}",
-            "n": str(row["difference_n"]),
-            "more": f"{1 / ratio**2:.1f}",
+            "a": row["without_sd"],
+            "b": row["with_sd"],
+            "independent": independent,
+            "paired": row["difference_sd"],
+            "n": row["difference_n"],
+            "more": 1 / ratio**2,
         },
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 from book.exercises.model import Answer
 from book.exercises.results_table import largest_of
 from figures.temperature_and_weight import cells, summary
-from paper.text import signed
 
 MARGIN = 1.0  # points: accuracies that lose about the same
 
@@ -34,29 +33,23 @@ def answers(sweep: Sequence[Mapping[str, Any]], sd: float) -> dict[str, Answer]:
         "weight": Answer(
             right="equal" if abs(apart) < MARGIN else "with" if apart < 0 else "without",
             shown={
-                "margin": f"{MARGIN:g}",
-                "temperature": f"{temperature:g}",
-                "low": f"{low:g}",
-                "without": signed(change["without"], 1),
-                "with": signed(change["with"], 1),
+                "margin": MARGIN,
+                "temperature": temperature,
+                "low": low,
+                **change,
             },
         ),
         "lucky": Answer(
             right=best,
             tolerance=0.1,
             near={"one": 1.0},
-            shown={
-                "settings": str(len(frame)),
-                "answer": f"{best:.2f}",
-                "sd": f"{sd:.2f}",
-                "points": f"{best * sd:.1f}",
-            },
+            shown={"settings": len(frame), "sd": sd, "points": best * sd},
         ),
         "playground": Answer(
             right=gain["with"],
             tolerance=0.1,
             near={"without": gain["without"], "spread": found["spread_with"]},
-            shown={"temperature": f"{temperature:g}", "answer": f"{gain['with']:.2f}".replace("-", "−")},
+            shown={"temperature": temperature},
             scope={"sweep": sweep},
         ),
     }

@@ -30,23 +30,23 @@ def answers(networks: Networks) -> dict[str, Answer]:
             right=math.exp(apart / 4),
             tolerance=0.05,
             near={"divided": math.exp(apart) / 4, "same": math.exp(apart)},
-            shown={"apart": f"{apart:g}", "cold": f"{math.exp(apart):.1f}", "hot": f"{math.exp(apart / 4):.2f}"},
+            shown={"apart": apart},
         ),
-        "shared": Answer(right=1 / 4, tolerance=0.01, near={"inverse": 4.0, "equal": 1.0}, shown={"ratio": "1/4"}),
+        "shared": Answer(right=1 / 4, tolerance=0.01, near={"inverse": 4.0, "equal": 1.0}),
         "fade": Answer(
             right=min(levels, key=lambda name: abs(math.log(levels[name] / faded))),
             shown={
                 "student": f"{networks.look(member).label} student",
-                "rows": str(len(student)),
-                "measured": f"{faded:.2f}",
-                "kept": f"{kept:.2f}",
+                "rows": len(student),
+                "measured": faded,
+                "kept": kept,
             },
         ),
         "limit": Answer(
             right=limit,
             tolerance=0.01,
             near={"unhalved": 2 * limit, "bessel": (z - v).var().item() / 2},
-            shown={"limit": f"{limit:.3f}", "computed": f"{kd_loss(z, v, temperature=1000.0).item():.3f}"},
+            shown={"computed": kd_loss(z, v, temperature=1000.0).item()},
         ),
     }
 

@@ -21,18 +21,18 @@ def answers() -> dict[str, Answer]:
     teacher, student = (rows[name].std().item() for name in ("teacher", "s2"))
     loud = "zero" if plain["s3"] < 1e-6 else "less_than_wrong" if plain["s3"] < plain["s1"] else "more_than_wrong"
     equal = abs(hot["s1"] - hot["s2"]) < 0.01
-    shown = {name: f"{abs(value):.2f}" for name, value in (plain | fair).items()}
+    shown = {name: abs(value) for name, value in (plain | fair).items()}
     return {
         "loud": Answer(right=loud, shown=shown),
         "content": Answer(
             right=teacher / student,
             tolerance=0.2,
             near={"inverse": student / teacher},
-            shown={"factor": f"{teacher / student:g}", "teacher": f"{teacher:.2f}", "student": f"{student:.2f}"},
+            shown={"teacher": teacher, "student": student},
         ),
         "temperature": Answer(
             right="equal" if equal else "first" if hot["s1"] < hot["s2"] else "second",
-            shown=shown | {"hot1": f"{hot['s1']:.2f}", "hot2": f"{hot['s2']:.2f}"},
+            shown=shown | {"hot1": hot["s1"], "hot2": hot["s2"]},
         ),
     }
 

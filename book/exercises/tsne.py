@@ -12,7 +12,6 @@ from sklearn.neighbors import NearestNeighbors
 from book.exercises.model import Answer
 from figures.networks import Networks
 from paper.embedding import Embedding
-from paper.text import signed
 
 
 def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str, Answer | None]:
@@ -25,12 +24,7 @@ def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str
             right=float(better),
             tolerance=0.2,
             whole=True,
-            shown={
-                "networks": str(len(votes)),
-                "better": str(better),
-                "low": signed(min(votes.values()), 1),
-                "high": signed(max(votes.values()), 1),
-            },
+            shown={"networks": len(votes), "low": min(votes.values()), "high": max(votes.values())},
         ),
         "vote": None,
     }
@@ -43,7 +37,7 @@ def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str
     out["distances"] = Answer(
         right=agreement,
         tolerance=0.15,
-        shown={"all": f"{agreement:.2f}", "far": f"{spearmanr(true[far], drawn[far]).statistic:.2f}"},
+        shown={"far": float(spearmanr(true[far], drawn[far]).statistic)},
         scope={"networks": networks, "embeddings": embeddings},
     )
     found = (
@@ -52,7 +46,6 @@ def answers(networks: Networks, embeddings: Mapping[str, Embedding]) -> dict[str
     out["vote"] = Answer(
         right=embeddings["teacher"].neighbors,
         tolerance=0.3,
-        shown={"answer": f"{embeddings['teacher'].neighbors:.1f}"},
         near={"itself": _winners(labels[found], labels), "one": _winners(labels[found[:, 1:2]], labels)},
         scope={"networks": networks},
     )

@@ -34,13 +34,12 @@ def answers(networks: Networks) -> dict[str, Answer]:
             right=base * s,
             tolerance=0.02,
             near={"population": base * row.std(correction=0).item(), "base": base, "divided": base / s},
-            shown={"deviation": f"{s:.3f}", "answer": f"{base * s:.3f}"},
+            shown={"deviation": s},
         ),
         "bound": Answer(
             right=largest[0],
             tolerance=0.03,
             near={"bessel": largest[1], "root": math.sqrt(classes)},
-            shown={"answer": f"{largest[0]:g}", "bessel": f"{largest[1]:.3f}"},
         ),
         "gradient": Answer(
             right=after.norm().item() / length,
@@ -48,8 +47,8 @@ def answers(networks: Networks) -> dict[str, Answer]:
             near={"same": 1.0, "larger": 10.0},
             shown={
                 "student": f"{networks.look(member).label} student",
-                "length": f"{length:.3g}",
-                "after": f"{after.norm().item():.3g}",
+                "length": length,
+                "after": after.norm().item(),
                 "shift": _tiny(gradient.sum().item()),
                 "stretch": _tiny((gradient * x).sum().item()),
             },

@@ -103,7 +103,7 @@ def test_no_result_is_typed_into_an_exercise(chapter: str, exercise: Exercise) -
     fields = dataclasses.asdict(exercise)
     texts = [v for k, v in fields.items() if isinstance(v, str) and k != "code"]
     texts += [text for k in ("options", "wrong") for text in fields[k].values()]
-    shown = [words_of_markdown(re.sub(r"@\{\w+\}", "\ufffd", text)) for text in texts]
+    shown = [words_of_markdown(re.sub(r"@\{[^}]+\}", "\ufffd", text)) for text in texts]
     assert [found for text in shown for found in looks_like(text)] == []
 
 
@@ -345,7 +345,7 @@ def test_a_choice_and_a_function_are_judged() -> None:
         ),
         (QUESTION, dataclasses.replace(TEN, tolerance=0.0), "the tolerance is 0.0; it has to be positive"),
         (QUESTION, dataclasses.replace(TEN, near={"third": 3.0}), "nothing is said to third"),
-        (QUESTION, dataclasses.replace(TEN, shown={}), r"its text has @\{all\}; values: none"),
+        (QUESTION, dataclasses.replace(TEN, shown={}), r"its text has @\{all\}; values: answer, half"),
     ],
 )
 def test_words_and_answer_have_to_fit(exercise: Exercise, answer: Answer, message: str) -> None:
@@ -478,4 +478,4 @@ def test_codes_of_solutions_are_whole_programs() -> None:
     """A reader copies them into a notebook: nothing they use is missing but what the page says it has."""
     for chapter, exercise in ALL:
         if exercise.code:
-            compile(re.sub(r"@\{\w+\}", "1", exercise.code), f"{chapter}-{exercise.name}", "exec")
+            compile(re.sub(r"@\{[^}]+\}", "1", exercise.code), f"{chapter}-{exercise.name}", "exec")
