@@ -10,8 +10,9 @@ from pathlib import Path
 
 from book.build import chapters, run_jupyter_book, with_facts
 from book.doctor import browser
-from book.pages import typography
+from book.pages import parsed, written
 from book.pages.numbers import number_joined
+from book.pages.typography import bind
 from lskd.errors import LskdError
 
 StrPath = str | os.PathLike[str]
@@ -59,9 +60,12 @@ def build(
         page = place / "out" / "_build" / "singlehtml" / "intro.html"
         if status or not page.is_file() or "Include file" in log:
             raise LskdError("the pages were not joined:\n" + "\n".join(log.splitlines()[-20:]))
-        joined = number_joined(page.read_text(encoding="utf-8"), chapters(copy))
-        joined = joined.replace('<details class="lskd-solution">', '<details class="lskd-solution" open>')
-        page.write_text(typography.bound(joined), encoding="utf-8")
+        tree = parsed(page.read_text(encoding="utf-8"))
+        number_joined(tree, chapters(copy))
+        bind(tree)
+        for solution in tree.select("details.lskd-solution"):
+            solution["open"] = ""
+        page.write_text(written(tree), encoding="utf-8")
         printed = place / "book.pdf"
         call = [os.fspath(program), "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
         call += ["--virtual-time-budget=60000", f"--user-data-dir={place / 'browser'}", f"--print-to-pdf={printed}"]

@@ -1,17 +1,37 @@
-"""Built pages: read once, changed by one step after the other, written once. A step takes :class:`Pages`."""
+"""Built pages: parsed once, changed by one step after the other, written once. A step takes :class:`Pages`."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
+from bs4.dammit import EntitySubstitution
+from bs4.formatter import HTMLFormatter
 
 from lskd.errors import LskdError
+
+
+class _AsWritten(HTMLFormatter):
+    def attributes(self, tag: Tag) -> Iterable[tuple[str, Any]]:
+        return tag.attrs.items()  # in their order
+
+
+_FORMAT = _AsWritten(EntitySubstitution.substitute_xml, void_element_close_prefix="")
+
+
+def parsed(text: str) -> BeautifulSoup:
+    """HTML, a page or a piece to be put into one, as a tree."""
+    return BeautifulSoup(text, "html.parser")
+
+
+def written(tree: Tag) -> str:
+    """The same as text."""
+    return tree.decode(formatter=_FORMAT)
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,6 @@ class Chapter:
     part: str = ""
 
 
-@dataclass
 class Pages:
     """The pages of a built book.
 
@@ -34,44 +53,42 @@ class Pages:
         html: their folder.
         chapters: those of the table of contents, in reading order, the front page first.
         notebooks: folder of the executed notebooks; theirs are the pages ``notebooks/NAME``.
-        texts: HTML of every page by its name without ending, chapters first.
+        trees: every page by its name without ending, chapters first.
     """
 
-    html: Path
-    chapters: list[Chapter]
-    notebooks: Path = Path("notebooks")
-    texts: dict[str, str] = field(default_factory=dict)
-    _parsed: dict[str, tuple[str, BeautifulSoup]] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, html: Path, chapters: list[Chapter], notebooks: Path = Path("notebooks")) -> None:
+        self.html, self.chapters, self.notebooks = html, chapters, notebooks
         found = {
-            path.relative_to(self.html).with_suffix("").as_posix(): path
-            for path in sorted(self.html.rglob("*.html"))
+            path.relative_to(html).with_suffix("").as_posix(): path
+            for path in sorted(html.rglob("*.html"))
             if "_static" not in path.parts
         }
-        order = [chapter.path for chapter in self.chapters if chapter.path in found]
-        self.texts = {name: found[name].read_text(encoding="utf-8") for name in dict.fromkeys([*order, *found])}
-
-    def change(self, step: Callable[[str, str], str]) -> None:
-        """Give every page the text that ``step`` makes of its name and its text."""
-        self.texts = {name: step(name, text) for name, text in self.texts.items()}
-
-    def soup(self, page: str) -> BeautifulSoup:
-        """A page without its scripts, parsed once for all steps that read and do not change it."""
-        text = self.texts[page]
-        if self._parsed.get(page, ("",))[0] is not text:
-            bare = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
-            self._parsed[page] = text, BeautifulSoup(bare, "html.parser")
-        return self._parsed[page][1]
+        order = [chapter.path for chapter in chapters if chapter.path in found]
+        self.trees = {name: parsed(found[name].read_text(encoding="utf-8")) for name in dict.fromkeys([*order, *found])}
 
     def write(self) -> None:
-        for name, text in self.texts.items():
-            (self.html / f"{name}.html").write_text(text, encoding="utf-8")
+        for name, tree in self.trees.items():
+            (self.html / f"{name}.html").write_text(written(tree), encoding="utf-8")
 
 
 def way(page: str, target: str) -> str:
     """A file of the book as seen from a page; both are named from the book's folder."""
     return posixpath.relpath(target, posixpath.dirname(page) or ".")
+
+
+def captioned(tags: Iterable[Tag]) -> list[tuple[Tag, Tag]]:
+    """The figures among some elements with their captions, in reading order: none in another, none without a caption.
+
+    A live figure holds the still picture that stands in for it, which is a figure too.
+    """
+    outer = [tag for tag in tags if tag.name == "figure" and tag.find_parent("figure") is None]
+    captions = [(outer, caption) for outer in outer for caption in outer.find_all("figcaption")]
+    return [(figure, caption) for figure, caption in captions if caption.find_parent("figure") is figure]
+
+
+def name_of(figure: Tag) -> str:
+    """A figure's identity without "figure-" or "live-", which say how it is shown."""
+    return re.sub(r"^(figure|live)-", "", str(figure.get("id", "")))
 
 
 def listed(toc: Path) -> list[Chapter]:

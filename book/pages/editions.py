@@ -13,7 +13,7 @@ from bs4 import Tag
 from markdownify import ATX, MarkdownConverter
 
 from book.open_elsewhere import repository
-from book.pages import Pages
+from book.pages import Pages, parsed
 from book.search.page_text import SILENT, SILENT_CLASSES
 from figures.fingerprint import ROOT
 from lskd.files import atomic_write
@@ -27,8 +27,8 @@ def write(pages: Pages) -> None:
     """Put ``PAGE.md`` beside every chapter and ``llms.txt`` beside the first; say below each page how to cite it."""
     book, listed, part = _book(), [], ""
     for chapter in pages.chapters:
-        article = pages.soup(chapter.path).find("article")
-        if not isinstance(article, Tag):
+        article = pages.trees[chapter.path].article
+        if article is None:
             continue
         text = re.sub(r"\n{3,}", "\n\n", _Text().process_tag(article)).strip()
         atomic_write(pages.html / f"{chapter.path}.md", f"{text}\n")
@@ -37,9 +37,7 @@ def write(pages: Pages) -> None:
         listed += [f"\n## {chapter.part}\n"] if chapter.part != part else []
         listed.append(f"- [{title}]({chapter.path}.md)" + (f": {' '.join(about[1].split())}" if about else ""))
         part = chapter.part
-        pages.texts[chapter.path] = pages.texts[chapter.path].replace(
-            "</article>", f"{_taken(chapter.path, title, book)}</article>", 1
-        )
+        article.append(parsed(_taken(chapter.path, title, book)))
     head = f"# {book['title']}\n\n> An executable book: every chapter as text, with the numbers that its page shows.\n"
     atomic_write(pages.html / "llms.txt", "\n".join([head, *listed, ""]))
 

@@ -15,22 +15,19 @@ import posixpath
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from book.pages import Pages, way
-from book.pages.find_figures import PageFigure, figures_of
+from bs4 import NavigableString, Tag
+
+from book.pages import Pages, captioned, name_of, parsed, way
 from lskd.files import read_json
 
 LARGE = 200_000  # bytes: a table above it goes into the book compressed
 NARROW = "(max-width: 640px)"  # of the window; wider ones show panels side by side
-_IMAGE = re.compile(  # as a cell embeds it, for light and for dark pages, or as Sphinx refers to it
-    r'(?:<img class="lskd-(?:light|dark) dark-light" alt="(?P<alt>[^"]*)" src="data:[^"]*">)+'
-    r'|<img alt="(?P<words>[^"]*)"[^>]*? src="[^"]*_images/(?P<name>[\w.-]+?)\.svg"(?P<style> style="[^"]*")?[^>]*>'
-)
-_DATA = re.compile(r'\s*<(a|span) class="lskd-data".*?</\1>\.?', re.DOTALL)  # a notebook's own way to the data
+_DRAWN_BY_SPHINX = re.compile(r"_images/([\w.-]+?)\.svg$")
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,20 @@ def add_footers(pages: Pages) -> None:
     makers = {path.stem: _maker(path) for path in sorted(pages.notebooks.glob("*.ipynb"))}
     for page in (chapter.path for chapter in pages.chapters):
         own = makers.get(Path(page).name) if posixpath.dirname(page) == "notebooks" else None
-        pages.texts[page] = _page(pages.texts[page], pages.html, page, own, list(makers.values()))
+        figures = captioned(pages.trees[page].find_all("figure"))
+        origins = [
+            _origin(f, [own] if own else [*makers.values()]) or (Origin(own) if own else None) for f, _ in figures
+        ]
+        every = list(dict.fromkeys(record for origin in origins if origin for record in origin.records))
+        for (figure, caption), origin in zip(figures, origins, strict=True):
+            if origin is None:
+                continue
+            if not origin.inputs:  # a live figure without a still picture reads what the others on its page read
+                origin.records = every if not origin.files else []
+            if origin.files:
+                _remove_own_data(caption)
+            _put_pictures(figure, pages.html, page, origin)
+            caption.append(parsed(_line(pages.html, page, origin)))
 
 
 def _maker(path: Path) -> Maker:
@@ -82,30 +92,11 @@ def _maker(path: Path) -> Maker:
     return Maker(path.stem, ran.get("parameters", {}), Path(ran.get("input_path", path)).stem)
 
 
-def _page(text: str, html: Path, page: str, own: Maker | None, makers: Sequence[Maker]) -> str:
-    figures = figures_of(text)
-    origins = [_origin(text[f.start : f.end], f, [own] if own else makers) for f in figures]
-    origins = [origin or (Origin(own) if own else None) for origin in origins]
-    every = list(dict.fromkeys(record for origin in origins if origin for record in origin.records))
-    pieces, done = [], 0
-    for figure, origin in zip(figures, origins, strict=True):
-        if origin is None:
-            continue
-        if not origin.inputs:  # a live figure without a still picture reads what the others on its page read
-            origin.records = every if not origin.files else []
-        caption = text[figure.words : figure.close]
-        if origin.files:
-            caption = _DATA.sub("", caption)
-        before = _pictures(text[done : figure.words], html, page, origin)
-        pieces += [before, caption, _line(html, page, origin)]
-        done = figure.close
-    return "".join([*pieces, text[done:]])
-
-
-def _origin(content: str, figure: PageFigure, makers: Sequence[Maker]) -> Origin | None:
+def _origin(figure: Tag, makers: Iterable[Maker]) -> Origin | None:
     """From the figure's sidecar; a live figure has that of the still picture inside it."""
-    shown = re.search(r'id="figure-([\w.-]+)"', content) or re.search(r"_images/([\w.-]+?)\.svg", content)
-    name = shown[1] if shown else figure.name
+    drawn = [re.match(r"figure-(.+)", str(tag["id"])) for tag in [*figure.select("[id]"), figure] if tag.get("id")]
+    drawn += [_DRAWN_BY_SPHINX.search(str(image.get("src"))) for image in figure.select("img")]
+    name = next((match[1] for match in drawn if match), name_of(figure))
     for maker in makers:
         if sidecar := maker.sidecar(name):
             found = read_json(sidecar)
@@ -124,23 +115,34 @@ def _records(path: Path) -> Iterable[Path]:
     return []
 
 
-def _pictures(text: str, html: Path, page: str, origin: Origin) -> str:
+def _remove_own_data(caption: Tag) -> None:
+    """A notebook's own way to the data, and the full stop behind it."""
+    for data in caption.select(".lskd-data"):
+        if isinstance(stop := data.next_sibling, NavigableString):
+            stop.replace_with(stop.removeprefix("."))
+        if isinstance(space := data.previous_sibling, NavigableString):
+            space.replace_with(space.rstrip())
+        data.extract()
+
+
+def _put_pictures(figure: Tag, html: Path, page: str, origin: Origin) -> None:
     """Pictures as files, for light and for dark pages, for wide and for narrow windows."""
     wide, narrow = (origin.files.get(f"{origin.name}{end}.svg") for end in ("", "-narrow"))
-
-    def picture(match: re.Match[str]) -> str:
-        if not wide or not narrow or match["name"] not in (None, origin.name):
-            return match[0]
-        places = [(_put(html, page, path, f"figures/{origin.maker.name}"), _size(path)) for path in (narrow, wide)]
-        (slim, slim_size), (full, size) = places
-        alt, style = match["alt"] or match["words"] or "", match["style"] or ""
-        return "".join(
-            f'<picture><source media="{NARROW}" srcset="{slim}{end}"{slim_size}><img class="lskd-{kind} dark-light" '
-            f'alt="{alt}" src="{full}{end}"{size}{style} loading="lazy"></picture>'
-            for kind, end in (("light", ""), ("dark", "#dark"))
-        )
-
-    return _IMAGE.sub(picture, text)
+    if not wide or not narrow:
+        return
+    slim, full = (_put(html, page, path, f"figures/{origin.maker.name}") for path in (narrow, wide))
+    for image in figure.select("img"):
+        source, alt = str(image["src"]), markup.escape(str(image.get("alt", "")))
+        drawn, style = _DRAWN_BY_SPHINX.search(source), f' style="{image["style"]}"' if image.get("style") else ""
+        if drawn[1] == origin.name if drawn else source.startswith("data:"):  # what a cell embeds is there twice
+            classes = image.get_attribute_list("class")
+            pictures = (
+                f'<picture><source media="{NARROW}" srcset="{slim}{end}"{_size(narrow)}><img class="lskd-{kind} '
+                f'dark-light" alt="{alt}" src="{full}{end}"{_size(wide)}{style} loading="lazy"></picture>'
+                for kind, end in (("light", ""), ("dark", "#dark"))
+                if drawn or f"lskd-{kind}" in classes
+            )
+            image.replace_with(parsed("".join(pictures)))
 
 
 def _size(path: Path) -> str:

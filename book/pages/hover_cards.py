@@ -7,11 +7,12 @@ script, not a JSON file.
 
 from __future__ import annotations
 
+import copy
 import json
 import posixpath
 from urllib.parse import unquote, urldefrag
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import Tag
 
 from book.pages import Pages
 from lskd.errors import LskdError
@@ -30,41 +31,32 @@ def write(pages: Pages) -> None:
     """
     target = pages.html / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    stored = json.dumps(collect(pages), sort_keys=True, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
-    target.write_text(f"lskdCards={stored};\n", encoding="utf-8")
+    stored = json.dumps(_collected(pages), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    target.write_text("lskdCards={};\n".format(stored.replace("</", "<\\/")), encoding="utf-8")
 
 
-def collect(built: Pages) -> dict[str, dict[str, str]]:
+def _collected(built: Pages) -> dict[str, dict[str, str]]:
     """A card for each place in the book that the text of some page refers to."""
-    pages = {
-        f"{name}.html": built.soup(name) for name in built.texts if not name.startswith(("_", "genindex", "search"))
-    }
+    skipped = ("_", "genindex", "search")
+    pages = {f"{name}.html": tree for name, tree in built.trees.items() if not name.startswith(skipped)}
     made = {}
-    for target in sorted({target for name, page in pages.items() for target in _linked(name, page)}):
+    for target in {target for name, page in pages.items() for target in _linked(name, page)}:
         name, _, place = target.partition("#")
         if name not in pages:
             continue
-        found = _card(pages[name], place)
-        if found is None and name in ("glossary.html", "bibliography.html") and place:
-            raise LskdError(
-                f"{built.html / name}: nothing to show for #{place}; expected a term or an entry of that identity"
-            )
-        if found is not None:
+        if found := _card(pages[name], place):
             kind, title, body = found
             made[target] = {"kind": kind, "title": title, "body": "".join(_inner(tag, name) for tag in body)}
+        elif name in ("glossary.html", "bibliography.html") and place:
+            expected = "expected a term or an entry of that identity"
+            raise LskdError(f"{built.html / name}: nothing to show for #{place}; {expected}")
     return made
 
 
-def _linked(name: str, page: BeautifulSoup) -> set[str]:
+def _linked(name: str, page: Tag) -> set[str]:
     """Places inside the book that the article of a page refers to, relative to the book."""
-    article = page.find("article")
-    if not isinstance(article, Tag):
-        return set()
-    return {
-        _absolute(str(link["href"]), name)
-        for link in article.select("a.reference.internal[href]")
-        if link.find_parent(class_="toctree-wrapper") is None
-    }
+    links = page.select("article a.reference.internal[href]:not(.toctree-wrapper *)")
+    return {_absolute(str(link["href"]), name) for link in links}
 
 
 def _absolute(address: str, page: str) -> str:
@@ -74,56 +66,47 @@ def _absolute(address: str, page: str) -> str:
     return f"{whole}#{unquote(place)}" if place else whole
 
 
-def _card(page: BeautifulSoup, place: str) -> tuple[str, str, list[Tag]] | None:
+def _card(page: Tag, place: str) -> tuple[str, str, list[Tag]] | None:
     """Kind, title and content of what has this identity on a page; of the page itself where there is none."""
     at = page.find(id=place) if place else page.select_one("article h1")
-    if not isinstance(at, Tag):
+    if at is None:
         return None
+    classes = at.get_attribute_list("class")
     if at.name == "dt" and at.find_parent("dl", class_="glossary"):
         meaning = at.find_next_sibling("dd")
-        return ("term", _text(at), [meaning]) if isinstance(meaning, Tag) else None
-    if "citation" in at.get_attribute_list("class"):
+        return ("term", _text(at), [meaning]) if meaning else None
+    if "citation" in classes:
         return "source", "", at.find_all("p", recursive=False)
-    if "math" in at.get_attribute_list("class"):
+    if "math" in classes:
         return "equation", _text(at.select_one(".eqno")), [at]
     section = at if at.name == "section" else at.parent
-    heading = section.find(["h1", "h2", "h3", "h4"]) if isinstance(section, Tag) else None
-    if not isinstance(section, Tag) or not isinstance(heading, Tag):
+    heading = section.find(["h1", "h2", "h3", "h4"]) if section else None
+    if not section or not heading:
         return None
-    first = section.find("p", recursive=False)
-    kind = "page" if heading.name == "h1" else "section"
-    return kind, _text(heading), [first] if isinstance(first, Tag) else []
+    return "page" if heading.name == "h1" else "section", _text(heading), section.select(":scope > p")[:1]
 
 
 def _text(tag: Tag | None) -> str:
     """What a reader sees, without the sign that links to a heading; in one line."""
-    if tag is None:
-        return ""
-    copy = _copy(tag)
-    return " ".join(copy.get_text().split())
+    return " ".join(_copy(tag).get_text().split()) if tag else ""
 
 
 def _inner(tag: Tag, page: str) -> str:
     """A tag's content for a card: no identities, no signs for links, addresses relative to the book."""
-    copy = _copy(tag)
-    for link in copy.select("a[href]"):
-        address = str(link["href"])
-        if "internal" in link.get_attribute_list("class"):
-            link["href"] = _absolute(address, page)
-    if "math" in copy.get_attribute_list("class"):
-        return str(copy)
-    inner = copy.decode_contents().strip()
-    return f"<p>{inner}</p>" if copy.name == "p" else inner
+    made = _copy(tag)
+    for link in made.select("a.internal[href]"):
+        link["href"] = _absolute(str(link["href"]), page)
+    if "math" in made.get_attribute_list("class"):
+        return str(made)
+    inner = made.decode_contents().strip()
+    return f"<p>{inner}</p>" if made.name == "p" else inner
 
 
 def _copy(tag: Tag) -> Tag:
-    copy = BeautifulSoup(str(tag), "html.parser").find()
-    assert isinstance(copy, Tag)
-    for sign in copy.select(".headerlink") + (
-        [] if "eqno" in tag.get_attribute_list("class") else copy.select(".eqno")
-    ):
-        sign.decompose()
-    for one in [copy, *copy.find_all(True)]:
+    made = copy.copy(tag)
+    for sign in made.select(".headerlink, .eqno"):
+        sign.extract()
+    for one in [made, *made.find_all(True)]:
         for name in ("id", "title"):
             one.attrs.pop(name, None)
-    return copy
+    return made

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from urllib.parse import unquote, urldefrag
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import Tag
 
 from book.pages import Pages
 from lskd.errors import LskdError
@@ -24,15 +24,13 @@ def check(pages: Pages) -> None:
         LskdError: words that cannot do what they say, a line each.
     """
     found = []
-    for page, text in pages.texts.items():
-        if "lskd-word" in text:  # pages with figures are long, and most have no live word
-            wrong = _wrong(BeautifulSoup(text, "html.parser"))
-            found += [f"{page}.html: the live word {word!r} {complaint}" for word, complaint in wrong]
+    for page, tree in pages.trees.items():
+        found += [f"{page}.html: the live word {word!r} {complaint}" for word, complaint in _wrong(tree)]
     if found:
         raise LskdError("\n  ".join(["the book was not built:", *found]))
 
 
-def _wrong(page: BeautifulSoup) -> list[tuple[str, str]]:
+def _wrong(page: Tag) -> list[tuple[str, str]]:
     figures = {str(figure["id"]): figure for figure in page.select("figure.lskd-live[id]")}
     found = []
     for link in page.select("a.lskd-word"):

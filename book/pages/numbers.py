@@ -11,26 +11,13 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from book.pages import Pages, way
-from book.pages.find_figures import figures_of
+from bs4 import Tag
+
+from book.pages import Pages, captioned, name_of, parsed, way
 from lskd.errors import LskdError, nearest
 
-_CHAPTER = re.compile(r'<h\d><span class="section-number">(\d+)\. </span>')
-_SPHINX = re.compile(r'<span class="caption-number">.*?</span>', re.DOTALL)
-_EXERCISE = re.compile(r'(<h3 class="lskd-exercise-title"[^>]*><span>Exercise )(\d+</span>)')
-_LISTED = re.compile(r'(<a href="([\w-]+)\.html#exercise-[^"]*">)(\d+)(?=\. )')  # in the list of all exercises
-_REFERENCE = re.compile(r'<a\b[^>]*?\bdata-figure="([^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """A figure on a page: its name (no ``figure-`` or ``live-``), its anchor and its number, such as "7.2"."""
-
-    name: str
-    anchor: str
-    number: str
+_MARK = "document-"  # begins the identity of what stands before each of several pages that Sphinx has joined
 
 
 def number_figures(pages: Pages) -> None:
@@ -39,76 +26,76 @@ def number_figures(pages: Pages) -> None:
     Raises:
         LskdError: a reference to a figure that no page holds, or one figure name twice on a page.
     """
-    texts, found = _numbered({chapter.path: pages.texts[chapter.path] for chapter in pages.chapters})
-    pages.texts |= {page: _references(text, page, found) for page, text in texts.items()}
+    _number({page.path: pages.trees[page.path].find_all(True) for page in pages.chapters})
 
 
-def number_joined(text: str, pages: Sequence[str]) -> str:
-    """The same for all pages in one, as Sphinx joins them: each but the first begins with a mark of its name.
+def number_joined(tree: Tag, pages: Sequence[str]) -> None:
+    """The same for all pages in one: each but the first begins with a mark of its name.
 
     Raises:
         LskdError: as above, or a page is not there.
     """
-    pieces, rest = {}, text
-    for page in reversed(pages[1:]):
-        rest, mark, piece = rest.rpartition(f'<span id="document-{page}"></span>')
-        if not mark:
-            raise LskdError(f"the joined pages hold no {page!r}, which the table of contents names")
-        pieces[page] = mark + piece
-    texts, found = _numbered({pages[0]: rest, **dict(reversed(pieces.items()))})
-    return "".join(_references(piece, page, found, joined=True) for page, piece in texts.items())
+    pieces: dict[str, list[Tag]] = {page: [] for page in pages}
+    page = pages[0]
+    for tag in tree.find_all(True):
+        if (mark := str(tag.get("id", ""))).startswith(_MARK):
+            page = mark.removeprefix(_MARK)
+        pieces.setdefault(page, []).append(tag)
+    if empty := [page for page, tags in pieces.items() if not tags]:
+        raise LskdError(f"the joined pages hold no {empty[0]!r}, which the table of contents names")
+    _number(pieces, joined=True)
 
 
-def _numbered(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, list[Numbered]]]:
-    """Pages in reading order with numbers in their captions, and their figures."""
-    found: dict[str, list[Numbered]] = {}
-    out = {}
-    labels = _labels(texts)
-    chapters = {page.rpartition("/")[2]: label for page, label in labels.items()}
-    for page, text in texts.items():
-        text = _LISTED.sub(lambda link: f"{link[1]}{chapters.get(link[2], '')}.{link[3]}", text)
-        out[page], figures = _captions(text, labels[page])
-        names = [figure.name for figure in figures]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise LskdError(f"{page}: two figures are called {', '.join(twice)}; names must differ on a page")
-        if figures:
-            found[page] = figures
-    return out, found
+def _number(pages: dict[str, list[Tag]], *, joined: bool = False) -> None:
+    """Number what the elements of all pages, in reading order, show and refer to."""
+    labels, known = _labels(pages), {}
+    chapters = {_last(page): label for page, label in labels.items()}
+    for page, tags in pages.items():
+        chapter = f"{labels[page]}." if labels[page] else ""
+        for place, (figure, caption) in enumerate(captioned(tags), start=1):
+            name, number = f"{_last(page)}/{name_of(figure)}", f"{chapter}{place}"
+            if name in known:
+                raise LskdError(f"{page}: two figures are called {name_of(figure)}; names must differ on a page")
+            known[name] = page, str(figure.get("id", "")), number
+            words = caption.select_one(":scope > p:first-child") or caption
+            words.insert(0, parsed(f'<span class="lskd-number">Figure {number}.</span> '))
+        for tag in tags:
+            if "caption-number" in tag.get_attribute_list("class"):  # Sphinx's
+                tag.extract()
+            elif "lskd-exercise-title" in tag.get_attribute_list("class") and tag.span:
+                tag.span.string = tag.span.get_text().replace(" ", f" {chapter}")
+            elif listed := re.match(r"([\w-]+)\.html#exercise-", str(tag.get("href", ""))):  # in the list of all
+                tag.string = re.sub(r"^(?=\d+\. )", f"{chapters.get(listed[1], '')}.", tag.get_text())
+    for page, tags in pages.items():
+        for tag in tags:
+            if tag.get("data-figure"):
+                _refer(tag, page, known, joined)
 
 
-def _labels(texts: dict[str, str]) -> dict[str, str]:
+def _labels(pages: dict[str, list[Tag]]) -> dict[str, str]:
     """The number of each chapter and the letter of each appendix; the front page has neither."""
     letters = iter(string.ascii_uppercase)
-    first, *others = texts
-    found = {page: _CHAPTER.search(texts[page]) for page in others}
-    return {first: ""} | {page: match[1] if match else next(letters) for page, match in found.items()}
+    first, *others = pages
+    labels = {first: ""}
+    for page in others:
+        titles = (tag.select_one(":scope > .section-number") for tag in pages[page] if re.fullmatch(r"h\d", tag.name))
+        numbers = (re.fullmatch(r"(\d+)\. ", title.get_text()) for title in titles if title)
+        labels[page] = next((number[1] for number in numbers if number), "") or next(letters)
+    return labels
 
 
-def _captions(text: str, chapter: str) -> tuple[str, list[Numbered]]:
-    """The page with a number before the words of every caption, and with the chapter's before each exercise's own."""
-    pieces: list[str] = []
-    figures: list[Numbered] = []
-    done = 0
-    for place, figure in enumerate(figures_of(text), start=1):
-        number = f"{chapter}.{place}" if chapter else f"{place}"
-        figures.append(Numbered(figure.name, figure.anchor, number))
-        pieces += [text[done : figure.words], f'<span class="lskd-number">Figure {number}.</span> ']
-        done = figure.words
-    out = _SPHINX.sub("", "".join([*pieces, text[done:]]))
-    return (_EXERCISE.sub(rf"\g<1>{chapter}.\g<2>", out) if chapter else out), figures
+def _refer(link: Tag, page: str, known: dict[str, tuple[str, str, str]], joined: bool) -> None:
+    """Make a ``data-figure`` a link with a number; pages are named without their folder."""
+    told = str(link["data-figure"])
+    name = told if "/" in told else f"{_last(page)}/{told}"
+    if name not in known:
+        near = ", ".join(nearest(name, known, n=1)) or "none, no page has a figure"
+        raise LskdError(f"{page}: data-figure={told!r}: there is no figure {name}; the nearest is {near}")
+    target, anchor, number = known[name]
+    there = "" if joined or target == page else way(page, f"{target}.html")
+    link.attrs = {"class": "lskd-ref", "href": f"{there}#{anchor}"}
+    link.string = f"Figure {number}"
 
 
-def _references(text: str, page: str, found: dict[str, list[Numbered]], *, joined: bool = False) -> str:
-    """The page with a link and a number for every ``data-figure``; pages are named without their folder."""
-    known = {f"{p.rpartition('/')[2]}/{f.name}": (p, f) for p, figures in found.items() for f in figures}
-
-    def link(match: re.Match[str]) -> str:
-        name = match[1] if "/" in match[1] else f"{page.rpartition('/')[2]}/{match[1]}"
-        if name not in known:
-            near = ", ".join(nearest(name, known, n=1)) or "none, no page has a figure"
-            raise LskdError(f"{page}: data-figure={match[1]!r}: there is no figure {name}; the nearest is {near}")
-        target, figure = known[name]
-        there = "" if joined or target == page else way(page, f"{target}.html")
-        return f'<a class="lskd-ref" href="{there}#{figure.anchor}">Figure {figure.number}</a>'
-
-    return _REFERENCE.sub(link, text)
+def _last(page: str) -> str:
+    return page.rpartition("/")[2]

@@ -6,10 +6,11 @@ terminals too. On a built page the words become a link; a number that the protoc
 
 from __future__ import annotations
 
+import html
 import re
 
-from book.pages import Pages, way
-from book.pages.typography import in_text
+from book.pages import Pages, parsed, way
+from book.pages.typography import running_text
 from lskd.errors import LskdError
 
 PAGE = "notebooks/protocol"
@@ -25,14 +26,13 @@ def link_protocol(pages: Pages) -> None:
     Raises:
         LskdError: a section that the protocol's page does not have.
     """
-    if PAGE not in pages.texts:
+    if PAGE not in pages.trees:
         return
-    known = set(re.findall(r'id="(protocol-[\d-]+)"', pages.texts[PAGE]))
-
-    def linked(page: str, text: str) -> str:
-        return in_text(text, lambda words: _linked(words, page, known)) if "rotocol" in text else text
-
-    pages.change(linked)
+    known = {str(tag["id"]) for tag in pages.trees[PAGE].find_all(id=re.compile(r"^protocol-[\d-]+$"))}
+    for page, tree in pages.trees.items():
+        for text in running_text(tree):
+            if _SECTION.search(text):
+                text.replace_with(parsed(_linked(html.escape(text, quote=False), page, known)))
 
 
 def _linked(words: str, page: str, known: set[str]) -> str:

@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
-from bs4 import BeautifulSoup
+from bs4 import Tag
 
-from book.pages import Pages, way
+from book.pages import Pages, parsed, way
 from book.search.plain_formula import plain_formula
 from lskd.files import atomic_write
 from paper.text import csv_table, latex_table
 
-_TABLE = re.compile(r'<table class="(?:table|dataframe)\b.*?</table>', re.DOTALL)  # no table that a live figure fills
-
 
 def offer_tables(pages: Pages) -> None:
-    """Write ``tables/PAGE-N.csv`` and ``.tex`` (rules of booktabs) of every table, and links to both below it."""
-    (pages.html / "tables").mkdir(exist_ok=True)
+    """Write ``tables/PAGE-N.csv`` and ``.tex`` (rules of booktabs) of every table, and links to both below it.
 
-    def with_links(page: str, text: str) -> str:
-        numbers = itertools.count(1)
-
-        def offered(table: re.Match[str]) -> str:
-            place = f"tables/{page.rpartition('/')[2]}-{next(numbers)}"
+    A table that a live figure fills has no class and is left out.
+    """
+    for page, tree in pages.trees.items():
+        for number, table in enumerate(tree.select("table.table, table.dataframe"), start=1):
             links = []
-            for kind, (end, content) in _files(table[0]).items():
-                atomic_write(pages.html / f"{place}.{end}", content + "\n")
-                links.append(f'<a href="{way(page, f"{place}.{end}")}" download>{kind}</a>')
-            return f'{table[0]}<div class="lskd-origin">Table: {" ".join(links)}</div>'
-
-        return _TABLE.sub(offered, text)
-
-    pages.change(with_links)
+            for kind, end, content in _files(table):
+                place = f"tables/{page.rpartition('/')[2]}-{number}.{end}"
+                atomic_write(pages.html / place, content + "\n")
+                links.append(f'<a href="{way(page, place)}" download>{kind}</a>')
+            table.insert_after(parsed(f'<div class="lskd-origin">Table: {" ".join(links)}</div>'))
 
 
-def _files(table: str) -> dict[str, tuple[str, str]]:
-    """Ending and content by what a reader calls it."""
-    tree = BeautifulSoup(table, "html.parser")
-    rows = [[_words(cell.get_text()) for cell in row.select("th, td")] for row in tree.select("tr")]
-    caption = _words(tree.caption.get_text()) if tree.caption else ""
+def _files(table: Tag) -> list[tuple[str, str, str]]:
+    """What a reader calls it, ending and content."""
+    rows = [[_words(cell) for cell in row.select("th, td")] for row in table.select("tr")]
     plain = [[re.sub(r"\\\(.*?\\\)", lambda m: plain_formula(m[0]), c).replace("−", "-") for c in r] for r in rows]
-    return {
-        "CSV": ("csv", csv_table(plain)),
-        "LaTeX": ("tex", latex_table(rows[0], rows[1:], caption=caption)),
-    }
+    caption = _words(table.caption) if table.caption else ""
+    latex = latex_table(rows[0], rows[1:], caption=caption)
+    return [("CSV", "csv", csv_table(plain)), ("LaTeX", "tex", latex)]
 
 
-def _words(text: str) -> str:
-    return " ".join(text.split())
+def _words(tag: Tag) -> str:
+    return " ".join(tag.get_text().split())

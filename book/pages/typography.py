@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+
+from bs4 import NavigableString, Tag
 
 from book.pages import Pages
 
 SPACE = "\u00a0"
-# Left as they are: tags, and what is no running text. Formulas are still LaTeX in a built page.
-_VERBATIM = re.compile(
-    r"(<(?P<tag>script|style|pre|code|svg|a|title)\b.*?</(?P=tag)>|<[^>]*>|\\\(.*?\\\)|\\\[.*?\\\])", re.DOTALL
-)
+_VERBATIM = {"script", "style", "pre", "code", "svg", "a", "title"}
 _APART = re.compile(r"(?<=\d) (?=%)|(?<=±) (?=\d)|(?<=\bn) (?==)|(?<=\bn =) (?=\d)|(?<=\d) (?=→ \S)|(?<=→) (?=\d)")
 
 
-def in_text(page: str, change: Callable[[str], str]) -> str:
-    """The page with its running text changed, piece by piece: no tags, code, formulas or links."""
-    pieces = _VERBATIM.split(page)  # text, then what is left alone and the name of its tag, and so on
-    pieces[::3] = (change(text) for text in pieces[::3])
-    return "".join(piece for place, piece in enumerate(pieces) if place % 3 != 2)
+def running_text(tree: Tag) -> list[NavigableString]:
+    """The pieces of a page's running text: no code, links or formulas, which are still LaTeX in a built page."""
+    pieces = [text for text in tree.find_all(string=True) if type(text) is NavigableString]
+    return [p for p in pieces if not (re.search(r"\\[([]", p) or _VERBATIM & {above.name for above in p.parents})]
 
 
-def bound(page: str) -> str:
-    """The page with spaces that do not break in "90 %", "± 0.5", "n = 5" and "4 → 2"."""
-    return in_text(page, lambda text: _APART.sub(SPACE, text))
+def bind(tree: Tag) -> None:
+    """Put spaces that do not break into "90 %", "± 0.5", "n = 5" and "4 → 2"."""
+    for text in running_text(tree):
+        if _APART.search(text):
+            text.replace_with(_APART.sub(SPACE, text))
 
 
 def mend(pages: Pages) -> None:
     """Mend every page; docutils calls a list what holds no list items."""
-    wrong, right = '<div role="list" class="citation-list">', '<div class="citation-list">'
-    pages.change(lambda page, text: bound(text.replace(wrong, right)))
+    for tree in pages.trees.values():
+        bind(tree)
+        for wrong in tree.select('div.citation-list[role="list"]'):
+            del wrong["role"]

@@ -44,8 +44,8 @@ def remove_unused(pages: Pages) -> None:
             path.unlink()
     icons = static / "scripts" / "fontawesome.js"
     if icons.is_file():
-        scripts = (path.read_text(encoding="utf-8") for path in static.rglob("*.js") if path != icons)
-        shown = set(re.findall(r"\bfa-([\w-]+)", " ".join([*pages.texts.values(), *scripts])))
+        files = [path for path in (*pages.html.rglob("*.html"), *static.rglob("*.js")) if path != icons]
+        shown = {name for path in files for name in re.findall(r"\bfa-([\w-]+)", path.read_text(encoding="utf-8"))}
         icons.write_text(_icons(icons.read_text(encoding="utf-8"), shown), encoding="utf-8")
     for path in pages.html.glob("_sources/**/*.ipynb"):
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -54,7 +54,7 @@ def contents(pages: Pages) -> dict[str, Any]:
     """
     found = []
     for page in pages.chapters:
-        own = sections(pages.texts[page.path])
+        own = sections(pages.trees[page.path])
         if own:
             entries = [[section.anchor, section.title, section.kind, "\n".join(section.blocks)] for section in own]
             entries[0][0] = ""  # a link to a page leads to its top

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
+
+from bs4 import NavigableString, Tag
 
 from book.search.plain_formula import plain_formula
 
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 BLOCKS = {
     *("address", "article", "aside", "blockquote", "caption", "details", "dd", "div", "dl", "dt", "figcaption"),
     *("figure", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "pre", "section", "summary", "table", "tr", "ul"),
@@ -43,11 +43,11 @@ class Section:
     blocks: list[str] = field(default_factory=list)
 
 
-def sections(page: str) -> list[Section]:
+def sections(page: Tag) -> list[Section]:
     """The sections of a built page in reading order, without those that have neither title nor text."""
     reader = _Reader()
-    reader.feed(page)
-    reader.close()
+    if article := page.select_one("article.bd-article"):
+        reader.within(article, reader.begin(""))
     for section in reader.found:
         _name(section)
     return [found for found in reader.found if found.title or found.blocks]
@@ -71,108 +71,60 @@ def _name(section: Section) -> None:
         section.title = ".".join(parts[-2:] if len(parts) > 1 and parts[-2][:1].isupper() else parts[-1:])
 
 
-@dataclass
-class _Element:
-    """An element that has begun: where its words go, and as what ("" for running text)."""
+class _Reader:
+    """Reads element by element; ``mode`` is what its words are: "" for running text, "title", "row" or "listing"."""
 
-    tag: str
-    section: Section
-    mode: str = ""  # "title", "row", "listing", "formula" or "silent"
-
-
-class _Reader(HTMLParser):
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.found: list[Section] = []
-        self.open: list[_Element] = []  # empty outside of the article
         self.words: list[str] = []  # of the current block
-        self.formula: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {key: value or "" for key, value in attrs}
-        classes = set(given.get("class", "").split())
-        if not self.open:
-            if tag == "article" and "bd-article" in classes:
-                self.open.append(_Element(tag, self.begin("")))
-        elif tag == "br":
+    def element(self, tag: Tag, section: Section, mode: str) -> Section:
+        """Read an element and all within; returns the section that what follows it belongs to."""
+        classes = set(tag.get_attribute_list("class"))
+        if tag.name in SILENT or classes & SILENT_CLASSES or tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
+            return section
+        if "math" in classes:
+            self.words.append(plain_formula(tag.get_text()) if tag.name == "span" else "")
+            return section
+        block, own, following, inside = tag.name in BLOCKS, section, section, mode
+        if tag.name == "br" or (mode == "row" and block):
             self.words.append(" ")
-        elif tag not in VOID:
-            above = self.open[-1]
-            now = _Element(tag, above.section, above.mode)
-            self.open.append(now)
-            if above.mode == "silent" or _is_silent(tag, given, classes):
-                now.mode = "silent"
-            elif "math" in classes:
-                now.mode = "formula" if tag == "span" else "silent"
-            elif above.mode == "row" and tag in ("td", "th"):
-                self.words.append(" · ")
-            elif above.mode == "row" and tag in BLOCKS:
-                self.words.append(" ")
-            elif above.mode == "" and tag in BLOCKS:
-                self.flush(above.section)
-                self.enter(now, above, given.get("id", ""), classes)
-            elif above.mode == "" and not now.section.blocks and self.names(now, classes):
-                now.mode = "title"
+        elif mode == "row" and tag.name in ("td", "th"):
+            self.words.append(" · ")
+        elif mode == "" and block:
+            self.flush(section)
+            if kind := _begins(tag, classes, section):
+                own = self.begin(str(tag["id"]), kind)
+            following = own if tag.name in ("dt", *HEADINGS) else section
+            named = own.kind == "term" if tag.name == "dt" else tag.name in HEADINGS and not (own.title or own.blocks)
+            inside = "title" if named else {"tr": "row", "pre": "listing"}.get(tag.name, "")
+        elif mode == "" and not section.blocks and self.names(tag, classes, section):
+            inside = "title"
+        self.within(tag, own, inside)
+        if inside == "title" != mode:
+            own.title = f"{own.title} {_tidy(self.words)}".strip()
+            self.words.clear()
+        elif mode == "" and block:
+            self.flush(own)
+        return following
 
-    def enter(self, now: _Element, above: _Element, anchor: str, classes: set[str]) -> None:
-        """A block begins, which may be a section of its own."""
-        if now.tag == "tr":
-            now.mode = "row"
-        elif now.tag == "pre":
-            now.mode = "listing"
-        elif now.tag == "section" and anchor:
-            now.section = self.begin(anchor)
-        elif now.tag == "figure" and anchor and now.section.kind != "figure":  # a live one may hold a still one
-            now.section = self.begin(anchor, "figure")
-        elif now.tag == "div" and anchor and "citation" in classes:
-            now.section = self.begin(anchor, "reference")
-        elif now.tag == "dt" and anchor and "sig" in classes:
-            now.section = above.section = self.begin(anchor, "object")
-        elif now.tag == "dt" and anchor:
-            now.section = above.section = self.begin(anchor, "term")
-            now.mode = "title"
-        elif now.tag in HEADINGS and not (now.section.title or now.section.blocks):
-            now.mode = "title"
-        elif now.tag in HEADINGS and anchor:  # inside a notebook's output, where headings open no <section>
-            now.section = above.section = self.begin(anchor)
-            now.mode = "title"
+    def within(self, tag: Tag, section: Section, mode: str = "") -> None:
+        for child in tag.children:
+            if isinstance(child, Tag):
+                section = self.element(child, section, mode)
+            elif type(child) is NavigableString:
+                first, *others = child.split("\n") if mode == "listing" else [child]
+                self.words.append(first)
+                for line in others:
+                    self.flush(section)
+                    self.words.append(line)
 
-    def names(self, now: _Element, classes: set[str]) -> bool:
+    def names(self, tag: Tag, classes: set[str], section: Section) -> bool:
         """Whether these words within a block are what the section is called by."""
-        if now.section.kind == "reference":
-            return now.tag == "span" and "label" in classes
+        if section.kind == "reference":
+            return tag.name == "span" and "label" in classes
         first = not "".join(self.words).strip()
-        return now.section.kind == "figure" and first and (now.tag == "b" or "lskd-number" in classes)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID or all(element.tag != tag for element in self.open):
-            return
-        while self.open:
-            last = self.open.pop()
-            above = self.open[-1].mode if self.open else ""
-            if last.mode == "formula" and above != "formula":
-                self.words.append(plain_formula("".join(self.formula)))
-                self.formula.clear()
-            elif last.mode == "title" and above != "title":
-                last.section.title = f"{last.section.title} {_tidy(self.words)}".strip()
-                self.words.clear()
-            elif (last.mode == "" and last.tag in BLOCKS) or (last.mode in ("row", "listing") and above == ""):
-                self.flush(last.section)
-            if last.tag == tag:
-                return
-
-    def handle_data(self, data: str) -> None:
-        mode = self.open[-1].mode if self.open else "silent"
-        if mode == "formula":
-            self.formula.append(data)
-        elif mode == "listing":
-            first, *others = data.split("\n")
-            self.words.append(first)
-            for line in others:
-                self.flush(self.open[-1].section)
-                self.words.append(line)
-        elif mode != "silent":
-            self.words.append(data)
+        return section.kind == "figure" and first and (tag.name == "b" or "lskd-number" in classes)
 
     def begin(self, anchor: str, kind: str = "section") -> Section:
         self.found.append(Section(anchor, kind=kind))
@@ -185,9 +137,17 @@ class _Reader(HTMLParser):
         self.words.clear()
 
 
-def _is_silent(tag: str, given: dict[str, str], classes: set[str]) -> bool:
-    hidden = "hidden" in given or given.get("aria-hidden") == "true"
-    return tag in SILENT or hidden or not classes.isdisjoint(SILENT_CLASSES)
+def _begins(tag: Tag, classes: set[str], section: Section) -> str:
+    """The kind of the section that a block begins; "" for none."""
+    kinds = {
+        "section": "section",
+        "figure": "" if section.kind == "figure" else "figure",  # a live one may hold a still one
+        "div": "reference" if "citation" in classes else "",
+        "dt": "object" if "sig" in classes else "term",
+    }
+    if section.title or section.blocks:  # inside a notebook's output, where headings open no <section>
+        kinds |= dict.fromkeys(HEADINGS, "section")
+    return kinds.get(tag.name, "") if tag.get("id") else ""
 
 
 def _tidy(words: list[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from book.pages import Chapter, Pages, editions
+from book.pages import Chapter, Pages, editions, written
 from book.pages.tables import offer_tables
 
 PAGE = r"""<html><body><article class="bd-article"><section id="t">
@@ -68,7 +68,7 @@ def test_the_list_of_pages_says_what_each_is_about(html: Path) -> None:
 
 def test_tables_can_be_taken_along(html: Path) -> None:
     page = (html / "notebooks" / "two.html").read_text(encoding="utf-8")
-    assert page.count('download>CSV</a> <a href="../tables/two-') == 2
+    assert page.count('>CSV</a> <a href="../tables/two-') == 2
     rows = list(csv.reader((html / "tables" / "two-1.csv").read_text(encoding="utf-8").splitlines()))
     assert rows == [["method", "KD_ls, K - 1"], ['a, "b"', "-0.52 ± 0.44 %"]]
     latex = (html / "tables" / "two-1.tex").read_text(encoding="utf-8")
@@ -91,4 +91,4 @@ def test_a_page_says_how_to_cite_it(html: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LSKD_REPOSITORY", "owner/name")
     pages = Pages(html, [Chapter("intro")])
     editions.write(pages)
-    assert "url = {https://github.com/owner/name}" in pages.texts["intro"]
+    assert "url = {https://github.com/owner/name}" in written(pages.trees["intro"])

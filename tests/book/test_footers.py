@@ -25,7 +25,7 @@ PAGE = (
 )
 
 
-SPHINX = '<img alt="a" class="center" src="_images/{}.svg" style="width: 9px;" />'
+SPHINX = '<img alt="a" class="center" src="_images/{}.svg" style="width: 9px;">'
 CHAPTER = (
     f'<figure id="id2">{SPHINX.format("logo")}<figcaption>Not drawn here.</figcaption></figure>'
     f'<figure class="align-center" id="id1">{SPHINX.format("spread")}'
@@ -84,11 +84,11 @@ def test_data_picture_record_and_commands_stand_below_the_caption(html: Path) ->
     assert before.endswith("How far.")
     assert "data:text/csv" not in spread
     for link in ("figures/spread/spread.csv", "figures/spread/spread.svg", "records/digits-seed-3-abcdef01.json"):
-        assert f'href="../{link}" download' in spread
+        assert f'href="../{link}"' in spread
         assert (html / link).is_file(), link
     assert 'href="../_sources/notebooks/spread.ipynb"' in spread
     assert "<code>lskd train --recipe digits --seed 3</code>" in spread
-    assert "<code>lskd notebook run draw_spread -p output &#x27;figures/spread page&#x27; -p seed 3</code>" in spread
+    assert "<code>lskd notebook run draw_spread -p output 'figures/spread page' -p seed 3</code>" in spread
     assert "<code>make lab NOTEBOOK=draw_spread</code>" in spread
     assert "<code>kd.evidence.npz</code> (01234567)" in spread
     assert "A &lt;B&gt; processor, 2026-11-21" in spread
@@ -142,5 +142,5 @@ def test_a_chapter_that_shows_a_notebooks_picture_says_where_it_is_from(html: Pa
     _, other, shown = text.split("<figure")
     assert other == f' id="id2">{SPHINX.format("logo")}<figcaption>Not drawn here.</figcaption></figure>'
     assert pictures("", ' style="width: 9px;"') in shown
-    assert 'href="figures/spread/spread.csv" download' in shown
+    assert 'href="figures/spread/spread.csv"' in shown
     assert 'href="_sources/notebooks/spread.ipynb"' in shown

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from book.pages import Chapter, Pages
+from book.pages import Chapter, Pages, parsed, written
 from book.pages.numbers import number_figures, number_joined
 from lskd.errors import LskdError
 
@@ -93,10 +93,13 @@ def test_one_name_twice_on_a_page_is_an_error(html: Path) -> None:
 
 def test_pages_that_are_joined_for_print_have_the_same_numbers() -> None:
     marks = [f'<span id="document-{page}"></span>' for page in PAGES[1:]]
-    text = number_joined(FRONT + marks[0] + IDEA + marks[1] + CURVES, PAGES)
+    tree = parsed(FRONT + marks[0] + IDEA + marks[1] + CURVES)
+    number_joined(tree, PAGES)
+    text = written(tree)
     assert "Figure 1.</span> " in text
     assert "Figure 2.2.</span> second" in text
+    assert "<span>Exercise 2.4</span>" in text
     assert '<a class="lskd-ref" href="#live-loss">Figure 2.1</a>' in text
     assert text.index(marks[0]) < text.index(marks[1])
     with pytest.raises(LskdError, match="hold no 'notebooks/curves'"):
-        number_joined(FRONT + marks[0] + IDEA, PAGES)
+        number_joined(parsed(FRONT + marks[0] + IDEA), PAGES)

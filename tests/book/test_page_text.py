@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from book.search.page_text import Section, sections
+from book.pages import parsed
+from book.search import page_text
+from book.search.page_text import Section
 from book.search.plain_formula import plain_formula
 
 
 def article(content: str) -> str:
     return f"<html><body><nav>Menu</nav><article class='bd-article'>{content}</article><p>Footer</p></body></html>"
+
+
+def sections(page: str) -> list[Section]:
+    return page_text.sections(parsed(page))
 
 
 def only(content: str) -> Section:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from book.pages.typography import bound
+from book.pages import parsed, written
+from book.pages.typography import bind
+
+
+def bound(page: str) -> str:
+    tree = parsed(page)
+    bind(tree)
+    return written(tree)
 
 
 @pytest.mark.parametrize(
