@@ -87,13 +87,13 @@ def make(plan: Plan) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     first = [
-        _add_run(jobs, plan, runs.recipe, seed, runs.members, _changes(runs.recipe, plan.settings), (), ())
+        _add_run(jobs, plan, runs.recipe, seed, runs.members, _changes(runs.recipe, plan.settings))
         for runs in plan.first
         for seed in runs.seeds
     ]
     for recipe, (members, tables) in _selected(plan).items():
         for seed in plan.seeds:
-            _add_run(jobs, plan, recipe, seed, members, _changes(recipe, plan.settings), tables, ())
+            _add_run(jobs, plan, recipe, seed, members, _changes(recipe, plan.settings), tuple(tables))
     placed: dict[str, Job] = {}
     for name in first:
         placed |= _with_needs(jobs, name, placed)
@@ -145,25 +145,26 @@ def plain(network: str) -> str:
 
 def _selected(plan: Plan) -> dict[str, tuple[list[str], list[int | str]]]:
     """Recipe to members and the tables that they are for."""
+    asked = {_pair(pair): pair for pair in plan.pairs or ()}
+    alone = {network for key in asked for network in key}  # of a pair too, where a table has them
     chosen: dict[str, tuple[list[str], list[int | str]]] = {}
+    known: dict[tuple[str, ...], str] = {}
     for table in plan.tables:
-        found = list(_of_table(table))
-        if plan.pairs is not None:
-            found = [cell for cell in found if _is_asked_for(cell, plan.pairs)]
-        for cell in found:
+        for cell in _of_table(table):
+            name = " -> ".join(plain(network) for network in (cell.teacher, cell.student) if network)
+            key = _pair(name)
+            known[key] = name
+            if plan.pairs is not None and key not in asked and (cell.teacher or key[0] not in alone):
+                continue
             members, tables = chosen.setdefault(cell.recipe, ([], []))
-            more = (
-                [cell.member] if plan.members == "printed" else [c.member for c in cells() if c.recipe == cell.recipe]
-            )
-            members += [member for member in more if member not in members]
+            every = [cell.member] if plan.members == "printed" else load_recipe(cell.recipe, for_training=False).members
+            members += [member for member in every if member not in members]
             tables += [table] if table not in tables else []
-    if plan.pairs is not None:
-        have = list(dict.fromkeys(name for table in plan.tables for c in _of_table(table) for name in _names(c)))
-        for pair in plan.pairs:
-            if _pair(pair) not in {_pair(name) for name in have}:
-                near = ", ".join(repr(n) for n in nearest(pair, have, n=3))
-                listed = ", ".join(map(str, plan.tables))
-                raise LskdError(f"pairs: nothing in table {listed} is called {pair!r}; did you mean {near}?")
+    for key, pair in asked.items():
+        if key not in known:
+            near = ", ".join(repr(n) for n in nearest(pair, [*known.values()], n=3))
+            listed = ", ".join(map(str, plan.tables))
+            raise LskdError(f"pairs: nothing in table {listed} is called {pair!r}; did you mean {near}?")
     return chosen
 
 
@@ -172,17 +173,6 @@ def _of_table(table: int | str) -> tuple[Cell, ...]:
     if table == "vit":
         return tuple(cell for cell in cells() if cell.recipe.startswith("vit/"))
     return tuple(paper_tables.printed(int(table)))
-
-
-def _names(cell: Cell) -> list[str]:
-    """What a reader may call it: its pair, or its network when that is trained alone."""
-    return [f"{plain(cell.teacher)} -> {plain(cell.student)}"] if cell.teacher else [plain(cell.student)]
-
-
-def _is_asked_for(cell: Cell, pairs: Iterable[str]) -> bool:
-    keys = {_pair(pair) for pair in pairs}
-    alone = {network for key in keys for network in key} if cell.teacher is None else set()
-    return any(_pair(name) in keys for name in _names(cell)) or _pair(cell.student)[0] in alone
 
 
 def _pair(pair: str) -> tuple[str, ...]:
@@ -197,34 +187,43 @@ def _add_run(
     seed: int,
     members: Iterable[str] | None,
     settings: dict[str, Any],
-    tables: Iterable[int | str],
-    below: tuple[str, ...],
+    serves: tuple[int | str, ...] = (),
+    below: tuple[str, ...] = (),
 ) -> str:
     """Put the run of a recipe, and all that it needs, among the jobs; returns its name."""
     if name in below:
         raise LskdError(f"recipes teach each other: {' -> '.join([*below, name])}; look at their [teacher]")
     recipe = load_recipe(name, settings=settings, members=members, for_training=False)
-    obstacles, after, serves, table = tuple(recipe.obstacles()), [], tuple(tables), False
-    source = recipe.teacher
-    taught = [m for m in recipe.members.values() if METHODS[m["method"]].needs_teacher]
-    logits = None
-    if source is not None and taught:
+    obstacles, after, logits = tuple(recipe.obstacles()), [], None
+    teacher = recipe.teacher
+    if not any(METHODS[m["method"]].needs_teacher for m in recipe.members.values()):
+        teacher = None
+    if teacher is not None:
         logits = _logits(recipe, plan)
-        if source.recipe is not None and not published_teacher(recipe):
+        if teacher.recipe is not None and not published_teacher(recipe):
             by, before = teacher_training(recipe)
-            after.append(_add_run(jobs, plan, by, source.seed, None, before, serves, (*below, name)))
+            after.append(_add_run(jobs, plan, by, teacher.seed, None, before, serves, (*below, name)))
             obstacles += tuple(o for o in jobs[after[0]].obstacles if o not in obstacles)
-        if table := logits == "table":
-            after.append(_add_table(jobs, plan, recipe, settings, after, serves, obstacles))
+    dtype = plan.table_dtype if logits == "table" else "float32"
+    key = key_of(
+        {
+            "config": recipe.config(),
+            "seed": seed,
+            "teacher_logits": logits and {"source": logits, "dtype": dtype},
+            "trainer": TRAINER,
+            "dataset": {"digest": ""},
+            "teacher": None,
+        }
+    )
     job = Job(
         name="",
         kind="cohort" if logits else "network",
         recipe=name,
         seed=seed,
         members=tuple(recipe.members),
-        settings=dict(settings),
+        settings=settings,
         dataset=recipe.dataset,
-        teacher=source.network if source is not None and taught else None,
+        teacher=teacher.network if teacher else None,
         student=recipe.student,
         epochs=recipe.epochs,
         logits=logits,
@@ -232,18 +231,22 @@ def _add_run(
         serves=serves,
         obstacles=obstacles,
         passes=_passes(recipe, logits),
-        key=key_of(
-            {
-                "config": recipe.config(),
-                "seed": seed,
-                "teacher_logits": logits and {"source": logits, "dtype": plan.table_dtype if table else "float32"},
-                "trainer": TRAINER,
-                "dataset": {"digest": ""},
-                "teacher": None,
-            }
-        ),
+        key=key,
     )
-    return _put(jobs, job, f"{name}/seed-{seed}", [job.key, plan.device, plan.precision])
+    if logits == "table":
+        job = dataclasses.replace(job, after=(*after, _add_table(jobs, plan, recipe, job)))
+    return _put(jobs, job, f"{name}/seed-{seed}", [key, plan.device, plan.precision])
+
+
+def _add_table(jobs: dict[str, Job], plan: Plan, recipe: Recipe, cohort: Job) -> str:
+    """The table of a cohort's teacher; all cohorts of that teacher say the same of it and the data, and share it."""
+    assert recipe.teacher is not None
+    train, _, views = _sizes(recipe)
+    network, seed, config = recipe.teacher.network, recipe.teacher.seed, recipe.config()
+    table: dict[str, Any] = {"kind": "logits", "seed": seed, "passes": ((network, train * (views or 0)),)}
+    job = dataclasses.replace(cohort, **table, members=(), student=None, epochs=0, key="")
+    parts = [config["teacher"], config["dataset"], config["data"], plan.table_dtype, plan.device, list(job.after)]
+    return _put(jobs, job, f"{recipe.teacher.recipe or plain(network)}/seed-{seed}", parts)
 
 
 def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -253,41 +256,6 @@ def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     teacher = {k: v for k, v in settings.items() if k.partition(".")[0] not in ("dataset", "data")}
     return {**settings, "teacher.settings": teacher}
-
-
-def _add_table(
-    jobs: dict[str, Job],
-    plan: Plan,
-    recipe: Recipe,
-    settings: dict[str, Any],
-    after: list[str],
-    serves: tuple[int | str, ...],
-    obstacles: tuple[str, ...],
-) -> str:
-    """The table of a cohort's teacher; other cohorts of that teacher share it."""
-    assert recipe.teacher is not None
-    train, _, views = _sizes(recipe)
-    job = Job(
-        name="",
-        kind="logits",
-        recipe=recipe.name,  # any cohort of this teacher says the same about teacher and data
-        seed=recipe.teacher.seed,
-        members=(),
-        settings=dict(settings),
-        dataset=recipe.dataset,
-        teacher=recipe.teacher.network,
-        student=None,
-        epochs=0,
-        logits="table",
-        after=tuple(after),
-        serves=serves,
-        obstacles=obstacles,
-        passes=((recipe.teacher.network, train * (views or 0)),),
-    )
-    config = recipe.config()
-    parts = [config["teacher"], config["dataset"], config["data"], plan.table_dtype, plan.device, list(after)]
-    name = recipe.teacher.recipe or plain(recipe.teacher.network)
-    return _put(jobs, job, f"{name}/seed-{recipe.teacher.seed}", parts)
 
 
 def _put(jobs: dict[str, Job], job: Job, name: str, parts: list[Any]) -> str:
@@ -302,7 +270,7 @@ def _put(jobs: dict[str, Job], job: Job, name: str, parts: list[Any]) -> str:
 
 def _logits(recipe: Recipe, plan: Plan) -> str:
     train, _, views = _sizes(recipe)
-    if views is None or not any(m["method"] in METHODS for m in recipe.members.values()):
+    if views is None:
         return "live"
     return choose(plan.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
 
