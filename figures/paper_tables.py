@@ -25,7 +25,7 @@ def table(number: int | str, entries: list[Entry]) -> Table:
         number: of the paper's table; or what a table that the paper does not number is about.
         entries: of :func:`paper.tables.entries` or ``entries_of``.
     """
-    top5 = any(entry.published_top5 is not None for entry in entries)
+    top5 = any(entry.cell.published_top5 is not None for entry in entries)
     ran = any(entry.ours for entry in entries)
     parts = {"best": "ours, best", "last": "ours, last", "difference": "ours − published"} if ran else {}
     if any(entry.ours and "best_top5" in entry.ours for entry in entries):

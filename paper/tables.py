@@ -50,14 +50,13 @@ class Entry:
 
     Attributes:
         cell: the recipe's member.
-        published, published_top5: as printed in the paper.
+        published: as printed in the paper.
         log_best, log_last: of every released run of this cell at its settings; mostly one, often none.
         ours: the row of :func:`paper.statistics.rows`, and ``teacher``, the record's; None when the cell was not run.
     """
 
     cell: Cell
     published: float
-    published_top5: float | None
     log_best: tuple[float, ...]
     log_last: tuple[float, ...]
     ours: dict[str, Any] | None
@@ -76,7 +75,23 @@ class LeftOut:
 # --- the tables' cells -----------------------------------------------------------------------------------------------
 
 
-def printed(table: int) -> list[Cell]:
+def entries(table: int, store: Path | str = STORE) -> list[Entry]:
+    """The cells of a paper table, in the order in which they are printed, networks alone first; see :func:`printed`."""
+    return entries_of(printed(table), store)
+
+
+def entries_of(chosen: Iterable[Cell], store: Path | str = STORE) -> list[Entry]:
+    """The same of any cells, also those that no numbered table prints; without those that have no published value."""
+    chosen = [cell for cell in chosen if cell.published is not None]
+    ours, out = _ours(store, chosen)[0], []
+    for cell in chosen:
+        best, last = (_logged(cell, f"top1_test_{epoch}_epoch") for epoch in ("best", "last"))
+        out.append(Entry(cell, float(cell.published or 0), best, last, ours.get((cell.recipe, cell.member))))
+    return out
+
+
+@functools.cache
+def printed(table: int) -> tuple[Cell, ...]:
     """The cells of a paper table, in the order in which they are printed.
 
     Raises:
@@ -84,40 +99,6 @@ def printed(table: int) -> list[Cell]:
     """
     if table not in TABLES:
         raise LskdError(f"there is no table {table!r}; there are {', '.join(map(str, TABLES))}")
-    return [cell for cell, _ in _printed(table)]
-
-
-def entries(table: int, store: Path | str = STORE) -> list[Entry]:
-    """The cells of a paper table, in the order in which they are printed, networks alone first.
-
-    Raises:
-        LskdError: there is no such table, or a printed number belongs to no cell.
-    """
-    if table not in TABLES:
-        raise LskdError(f"there is no table {table!r}; there are {', '.join(map(str, TABLES))}")
-    ours = _ours(store)[0]
-    out = []
-    for cell, number in _printed(table):
-        best, last = (_logged(cell, f"top1_test_{epoch}_epoch") for epoch in ("best", "last"))
-        row = ours.get((cell.recipe, cell.member))
-        out.append(Entry(cell, number.value, cell.published_top5, best, last, row))
-    return out
-
-
-def entries_of(chosen: Iterable[Cell], store: Path | str = STORE) -> list[Entry]:
-    """The same of cells that no numbered table prints; those without a published value are left out."""
-    chosen = [cell for cell in chosen if cell.published is not None]
-    ours = _ours(store, {(cell.recipe, cell.member) for cell in chosen})[0]
-    out = []
-    for cell in chosen:
-        best, last = (_logged(cell, f"top1_test_{epoch}_epoch") for epoch in ("best", "last"))
-        value = float(cell.published or 0.0)
-        out.append(Entry(cell, value, cell.published_top5, best, last, ours.get((cell.recipe, cell.member))))
-    return out
-
-
-@functools.cache
-def _printed(table: int) -> tuple[tuple[Cell, Number], ...]:
     numbers = [n for n in published.find(source=TABLES[table][1]) if n.metric in ("top1_test", "top1_val")]
     numbers = [n for n in numbers if n.method in METHODS and (n.method != "plain" or n.dataset in TRAINED_ALONE)]
     if table in (1, 2):  # printed together in the source; the first has teachers of another architecture
@@ -127,7 +108,7 @@ def _printed(table: int) -> tuple[tuple[Cell, Number], ...]:
         pairs = list(dict.fromkeys((n.teacher, n.student) for n in numbers))
         numbers.sort(key=lambda n: (pairs.index((n.teacher, n.student)), METHODS.index(n.method), n.standardize))
         numbers.sort(key=lambda n: n.method != "plain")
-    return tuple((_cell(n), n) for n in numbers)
+    return tuple(map(_cell, numbers))
 
 
 def _family(network: str) -> str:
@@ -187,25 +168,21 @@ def left_out(store: Path | str = STORE) -> list[LeftOut]:
     return _ours(store)[1]
 
 
-def _ours(
-    store: Path | str, known: set[tuple[str, str]] | None = None
-) -> tuple[dict[tuple[str, str], dict[str, Any]], list[LeftOut]]:
+def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str, str], dict[str, Any]], list[LeftOut]]:
     """Statistics by (recipe, member), from the experiment with most seeds; and what stays out.
 
-    ``known`` are the cells that are asked for; by default those of all tables.
+    Of the cells of all tables, and ``more``.
     """
-    if known is None:
-        known = {(cell.recipe, cell.member) for table in TABLES for cell, _ in _printed(table)}
+    every = [*(cell for table in TABLES for cell in printed(table)), *more]
+    known = {(cell.recipe, cell.member) for cell in every}
     shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
     out: list[LeftOut] = []
     for group in groups(store):
-        mine = {m: (group.name, m) for m in group.settings if (group.name, m) in known}
-        if not mine and group.name not in {recipe for recipe, _ in known}:  # another recipe may be a cell by content
-            every = [cell for cell in cells() if (cell.recipe, cell.member) in known]
-            same = {
-                m: next((c for c in every if _same(c, {**group.config, "members": group.settings}, m)), None)
-                for m in group.settings
-            }
+        if group.name in {recipe for recipe, _ in known}:
+            mine = {m: (group.name, m) for m in group.settings if (group.name, m) in known}
+        else:  # another recipe may be a cell by content
+            config = {**group.config, "members": group.settings}
+            same = {m: next((c for c in every if _same(c, config, m)), None) for m in group.settings}
             mine = {m: (cell.recipe, cell.member) for m, cell in same.items() if cell}
         for member, cell in sorted(mine.items()):
             kept = Group(group.name, group.key)
@@ -233,15 +210,18 @@ def _ours(
 
 def _unlike(record: Mapping[str, Any], member: str) -> str:
     """Why a run of a table's recipe is not the cell of its name; empty when it is, whoever trained its teacher."""
-    wanted, config = _config(record["name"]), without_places(record["config"])
-    skipped = ("members", "name", "teacher")
-    recipe, run = ({k: v for k, v in c.items() if k not in skipped} for c in (wanted, config))
-    found = differences(recipe, run) + differences(wanted["members"][member], config["members"][member], member)
-    teachers = [{"teacher": (c.get("teacher") or {}).get("network")} for c in (wanted, config)]
-    found += differences(teachers[0], teachers[1])
+    recipe = load_recipe(record["name"], for_training=False).config()
+    found = differences(_deciding(recipe, member), _deciding(record["config"], member))
     if found:
         return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
     return _part(record, member)
+
+
+def _deciding(config: Mapping[str, Any], member: str) -> dict[str, Any]:
+    """What makes a run of a recipe a cell: all but its name, its other members, and where its teacher comes from."""
+    config = without_places(config)
+    kept = {key: value for key, value in config.items() if key not in ("members", "name", "teacher")}
+    return kept | {member: config["members"][member], "teacher": (config.get("teacher") or {}).get("network")}
 
 
 def _part(record: Mapping[str, Any], member: str) -> str:
@@ -273,11 +253,6 @@ def _same(cell: Cell, config: Mapping[str, Any], member: str) -> bool:
     return schedule and (method, teacher, mine) == (cell.method, cell.teacher, its)
 
 
-@functools.cache
-def _config(recipe: str) -> dict[str, Any]:
-    return without_places(load_recipe(recipe, for_training=False).config())
-
-
 # --- as data ---------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +274,7 @@ def frame(table: list[Entry]) -> pd.DataFrame:
             **{key: getattr(cell, key) for key in ("recipe", "member", "dataset", "teacher", "student", "method")},
             **{key: getattr(cell, key) for key in ("standardize", "temperature", "kd_weight")},
             "published": entry.published,
-            "published_top5": entry.published_top5,
+            "published_top5": cell.published_top5,
             "log_best": "; ".join(f"{v:.2f}" for v in entry.log_best),
             "log_last": "; ".join(f"{v:.2f}" for v in entry.log_last),
             "n": ours["n"] if ours else 0,
