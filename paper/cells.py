@@ -6,17 +6,19 @@ dkd, ls"; members of the project's own recipes by the recipe, "digit-pairs, kd, 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lskd.errors import LskdError, nearest
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
+from paper.text import counted
+
+SCHEDULE = ("epochs", "batch_size", "learning_rate", "decay", "momentum", "weight_decay", "optimization")
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,6 @@ class Cell:
     obstacles: list[str]
     command: str | None
 
-    def json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
 
 @functools.cache
 def cells() -> tuple[Cell, ...]:
@@ -78,6 +77,8 @@ def _cell(recipe: Recipe, member: str) -> Cell:
     method = settings.pop("method")
     teacher = recipe.teacher.network if recipe.teacher is not None and method != "plain" else None
     obstacles = recipe.obstacles()
+    same: dict[str, Any] = {key: getattr(recipe, key) for key in SCHEDULE}
+    same |= {key: settings.get(key) for key in ("temperature", "kd_weight", "ce_weight", "alpha", "beta")}
     words = ["lskd", "train", "--recipe", recipe.name]
     words += ["--members", member] if len(recipe.members) > 1 else []
     return Cell(
@@ -90,14 +91,7 @@ def _cell(recipe: Recipe, member: str) -> Cell:
         method=method,
         standardize=bool(settings.get("standardize", False)),
         settings=settings,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
         milestones=list(recipe.milestones),
-        decay=recipe.decay,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        optimization=recipe.optimization,
         published=about.published,
         published_top5=about.published_top5,
         sources=list(about.sources),
@@ -105,7 +99,7 @@ def _cell(recipe: Recipe, member: str) -> Cell:
         doubts=[f"{name}: {doubts()[name]}" if name in doubts() else name for name in about.doubts],
         obstacles=obstacles,
         command=None if obstacles else shlex.join([*words, "--seed", "0"]),
-        **{k: settings.get(k) for k in ("temperature", "kd_weight", "ce_weight", "alpha", "beta")},
+        **same,
     )
 
 
@@ -167,20 +161,15 @@ def _listed(names: Iterable[str]) -> str:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def table(rows: Iterable[Cell]) -> str:
+def table(rows: Sequence[Cell]) -> str:
     """A line a cell: name, published value, what is trained, marks for doubts and for what cannot be trained."""
-    rows = list(rows)
     width = max((len(c.name) for c in rows), default=0)
     lines = []
     for c in rows:
         value = f"{c.published:6.2f}" if c.published is not None else "     –"
-        doubted = len(c.doubts)
-        marks = [
-            f"{doubted} doubt{'s' if doubted > 1 else ''}" if doubted else "",
-            "cannot be run" if c.obstacles else "",
-        ]
-        note = ", ".join(filter(None, marks))
-        lines.append(f"{c.name:{width}}  {value}  {c.recipe}/{c.member}" + (f"  ({note})" if note else ""))
+        marks = [counted(len(c.doubts), "doubt")] * bool(c.doubts) + ["cannot be run"] * bool(c.obstacles)
+        note = f"  ({', '.join(marks)})" if marks else ""
+        lines.append(f"{c.name:{width}}  {value}  {c.recipe}/{c.member}{note}")
     return "\n".join(lines)
 
 
@@ -189,28 +178,29 @@ def describe(cell: Cell) -> str:
     schedule = f"{cell.epochs} epochs of batches of {cell.batch_size}, learning rate {cell.learning_rate:g}"
     if cell.milestones:
         schedule += f", times {cell.decay:g} after epochs {', '.join(map(str, cell.milestones))}"
-    parts = [("data set", cell.dataset), ("teacher", cell.teacher or "none"), ("student", cell.student)]
-    parts += [("method", cell.method + (" with logit standardisation" if cell.standardize else ""))]
-    parts += [
-        (key, _value(value) + ("  (assumed)" if key in cell.assumed else ""))
-        for key, value in cell.settings.items()
-        if key != "standardize"
-    ]
-    parts += [("schedule", schedule)]
-    parts += [("momentum", f"{cell.momentum:g}")] if not cell.optimization.get("betas") else []
-    parts += [("weight_decay", f"{cell.weight_decay:g}")]
-    parts += [(key, _value(value)) for key, value in cell.optimization.items()]
     shown = "nothing at these settings"
     if cell.published is not None:
-        shown = f"{cell.published:.2f} %"
-        shown += f", top five {cell.published_top5:.2f} %" if cell.published_top5 is not None else ""
-    parts += [("published", shown)]
+        five = f", top five {cell.published_top5:.2f} %" if cell.published_top5 is not None else ""
+        shown = f"{cell.published:.2f} %{five}"
+    parts = [
+        ("data set", cell.dataset),
+        ("teacher", cell.teacher or "none"),
+        ("student", cell.student),
+        ("method", cell.method + " with logit standardisation" * cell.standardize),
+        *(
+            (key, _value(value) + "  (assumed)" * (key in cell.assumed))
+            for key, value in cell.settings.items()
+            if key != "standardize"
+        ),
+        ("schedule", schedule),
+        *([] if cell.optimization.get("betas") else [("momentum", f"{cell.momentum:g}")]),
+        ("weight_decay", f"{cell.weight_decay:g}"),
+        *((key, _value(value)) for key, value in cell.optimization.items()),
+        ("published", shown),
+    ]
     lines = [cell.name, *(f"  {key:16} {value}" for key, value in parts)]
-    for title, texts in (
-        ("published numbers of this cell", _others(cell)),
-        ("sources", cell.sources),
-        ("doubts", cell.doubts),
-    ):
+    told = {"published numbers of this cell": _others(cell), "sources": cell.sources, "doubts": cell.doubts}
+    for title, texts in told.items():
         lines += [f"\n{title}", *(f"  - {text}" for text in texts)] if texts else []
     if cell.obstacles:
         lines += ["\nit cannot be trained here", *(f"  - {reason}" for reason in cell.obstacles)]
@@ -220,13 +210,9 @@ def describe(cell: Cell) -> str:
 
 
 def _value(value: Any) -> str:
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else ", ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _others(cell: Cell) -> list[str]:

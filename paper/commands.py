@@ -33,13 +33,14 @@ def _recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _recipe_say(given: argparse.Namespace) -> None:
+    import dataclasses
     import json
 
     from paper import cells
 
     rows = cells.select(" ".join(given.name)) if given.name else list(cells.cells())
     if given.json:
-        found = [cell.json() for cell in rows]
+        found = [dataclasses.asdict(cell) for cell in rows]
         print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
         print(cells.describe(rows[0]) if len(rows) == 1 else cells.table(rows))
