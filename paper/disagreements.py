@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from statistics import mean
 
 import torch
@@ -18,14 +19,9 @@ from torch.nn import functional as F
 from lskd.losses import CurriculumTemperature, dkd_loss, kd_loss, mlkd_terms, standardize
 from lskd.models import create_model
 from paper import published
-from paper.toy import TOY
+from paper.toy import TOY, gradient, random_logits
 
 Table = tuple[list[str], list[list[str]]]
-
-
-def _logits(batch: int, classes: int, spread: float = 3.0, *, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(batch, classes, generator=generator, dtype=torch.float64)
 
 
 def _text(x: float, digits: int = 4) -> str:
@@ -36,7 +32,7 @@ def deviation() -> Table:
     """K or K - 1: the deviation of a Z-score, and both losses of the toy case's student 1 at T = 1."""
     rows = []
     for classes in (4, 10, 100, 1000):
-        z = standardize(_logits(1, classes))
+        z = standardize(random_logits(1, classes, seed=0))
         found = z.std(correction=0).item()
         rows.append([str(classes), _text(found), _text(1.0), f"{100 * (1 / found**2 - 1):.1f} %"])
     return ["classes", "deviation of Z, code", "deviation of Z, paper", "variance differs by"], rows
@@ -53,18 +49,12 @@ def toy_losses() -> dict[str, float]:
 
 def mean_subtraction() -> Table:
     """The four columns of the paper's Table 4 on one random batch: two pairs of equal losses."""
-    student, teacher = _logits(64, 100, seed=1), _logits(64, 100, seed=2)
-
-    def centred(x: Tensor) -> Tensor:
-        return x - x.mean(dim=-1, keepdim=True)
-
-    def scaled(x: Tensor) -> Tensor:
-        return x / (x.std(dim=-1, keepdim=True) + 1e-7)
+    student, teacher = random_logits(64, 100, seed=1), random_logits(64, 100, seed=2)
 
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "raw logits": lambda x: x,
-        "minus mean": centred,
-        "over deviation": scaled,
+        "minus mean": lambda x: x - x.mean(dim=-1, keepdim=True),
+        "over deviation": lambda x: x / (x.std(dim=-1, keepdim=True) + 1e-7),
         "Z-score": standardize,
     }
     losses = {k: kd_loss(f(student), f(teacher), temperature=2.0).item() for k, f in forms.items()}
@@ -107,22 +97,23 @@ def headline_baseline() -> Table:
 
 def baseline_gradients() -> Table:
     """Length of the KD gradient on the student's logits at the baselines' settings, for one random batch."""
-    teacher, rows = _logits(64, 100, seed=2), []
+    student, teacher, rows = random_logits(64, 100, seed=1), random_logits(64, 100, seed=2), []
     settings = [
         ("literature's KD", 4.0, 0.9, False), ("released KD command", 2.0, 9.0, False), ("KD + LS", 2.0, 9.0, True),
     ]  # fmt: skip
     for name, temperature, weight, on in settings:
-        student = _logits(64, 100, seed=1).requires_grad_()
-        loss = weight * kd_loss(student, teacher, temperature=temperature, standardize=on)
-        (gradient,) = torch.autograd.grad(loss, student)
-        length = 64 * gradient.norm(dim=-1).mean().item()
+        loss = partial(kd_loss, teacher_logits=teacher, temperature=temperature, standardize=on)
+        pull = gradient(loss, student)
+        length = weight * 64 * pull.norm(dim=-1).mean().item()
         rows.append([name, f"{temperature:g}", f"{weight:g}", "yes" if on else "no", _text(length, 2)])
     return ["objective", "T", "weight", "LS", "gradient of an image (mean length)"], rows
 
 
 def mask_effect() -> Table:
     """MLKD's KL term when the confident half of a batch is wrong, or the other half: as released, and as written."""
-    teacher = torch.cat([_logits(32, 100, 8.0, seed=1), _logits(32, 100, 1.0, seed=2)])  # confident, unsure
+    teacher = torch.cat(
+        [random_logits(32, 100, spread=8.0, seed=1), random_logits(32, 100, spread=1.0, seed=2)]
+    )  # confident, unsure
     rows = []
     for masks in ("mean", "elementwise"):
         cells = []
@@ -141,7 +132,7 @@ def mask_effect() -> Table:
 
 def strong_view_gradients() -> Table:
     """Which of MLKD's terms see the strong view: length of the gradient on its logits, as released and as written."""
-    weak, strong, teacher_weak, teacher_strong = (_logits(64, 100, seed=s) for s in range(4))
+    weak, strong, teacher_weak, teacher_strong = (random_logits(64, 100, seed=s) for s in range(4))
     target = torch.zeros(64, dtype=torch.int64)
     rows = []
     for terms in ("released", "all"):
@@ -167,13 +158,10 @@ def ctkd_temperatures() -> Table:
     for name, start, reach in (("released script", 1.0, 20.0), ("settings that fit the logs", 2.0, 40.0)):
         module = CurriculumTemperature(start, reach)
         rows.append([name, f"{start:g} to {start + reach:g}", _text(float(module(0.0).item()), 1)])
-    logged = [float(row["ctkd_temperature"]) for row in published.curves() if row["ctkd_temperature"]]
-    if logged:
-        first = [
-            float(r["ctkd_temperature"]) for r in published.curves() if r["ctkd_temperature"] and r["epoch"] == "1"
-        ]
-        span = f"{min(logged):.2f} to {max(logged):.2f} (logged)"
-        rows.append(["published logs, after epoch 1", span, f"{min(first):.1f} to {max(first):.1f}"])
+    logged = [(float(row["ctkd_temperature"]), row["epoch"]) for row in published.curves() if row["ctkd_temperature"]]
+    first = [temperature for temperature, epoch in logged if epoch == "1"]
+    span = f"{min(logged)[0]:.2f} to {max(logged)[0]:.2f} (logged)"
+    rows.append(["published logs, after epoch 1", span, f"{min(first):.1f} to {max(first):.1f}"])
     return ["", "range of T", "T at the start"], rows
 
 
@@ -226,17 +214,16 @@ def headline_run() -> Table:
 
 def constant_row() -> Table:
     """Gradient on a row of equal logits, as a zero-initialised head gives it: released formula and this project's."""
-    teacher = _logits(2, 100, seed=2).float()
+    teacher = random_logits(2, 100, seed=2).float()
 
     def released(x: Tensor) -> Tensor:
         return (x - x.mean(dim=-1, keepdim=True)) / (1e-7 + x.std(dim=-1, keepdim=True))
 
     rows = []
     for name, form in (("released formula", released), ("lskd.losses.standardize", standardize)):
-        student = torch.zeros(2, 100, requires_grad=True)
-        p, q = F.softmax(form(teacher) / 2, dim=-1), F.log_softmax(form(student) / 2, dim=-1)
-        (gradient,) = torch.autograd.grad(4 * F.kl_div(q, p, reduction="batchmean"), student)
-        size = gradient.abs().max().item()
+        p, z = F.softmax(form(teacher) / 2, dim=-1), torch.zeros(2, 100, requires_grad=True)
+        loss = 4 * F.kl_div(F.log_softmax(form(z) / 2, dim=-1), p, reduction="batchmean")
+        size = torch.autograd.grad(loss, z)[0].abs().max().item()
         rows.append([name, "not a number" if math.isnan(size) else f"{float(f'{size:.2g}'):,g}"])
     return ["", "largest gradient on a constant row"], rows
 
@@ -258,7 +245,7 @@ def large_logits() -> Table:
     rows = []
     target = torch.zeros(64, dtype=torch.int64)
     for spread in (3.0, 20.0, 60.0, 200.0):
-        z, v = _logits(64, 100, spread, seed=1).float(), _logits(64, 100, spread, seed=2).float()
+        z, v = (random_logits(64, 100, spread=spread, seed=seed).float() for seed in (1, 2))
         theirs, ours = released(z, v, target), dkd_loss(z, v, target, temperature=1.0).item()
         rows.append([f"{spread:g}", "not a number" if math.isnan(theirs) else f"{theirs:.4g}", f"{ours:.4g}"])
     return ["deviation of logits", "released arithmetic", "lskd.losses.dkd_loss"], rows
@@ -266,7 +253,7 @@ def large_logits() -> Table:
 
 def class_mean_drift() -> Table:
     """The mean over classes of a gradient on logits: zero for every loss, so only weight decay moves a row's mean."""
-    teacher, target = _logits(64, 100, seed=2), torch.arange(64) % 100
+    teacher, target = random_logits(64, 100, seed=2), torch.arange(64) % 100
     losses: dict[str, Callable[[Tensor], Tensor]] = {
         "cross-entropy": lambda z: F.cross_entropy(z, target),
         "KD": lambda z: kd_loss(z, teacher, temperature=2.0),
@@ -275,8 +262,6 @@ def class_mean_drift() -> Table:
     }
     rows = []
     for name, loss in losses.items():
-        student = _logits(64, 100, seed=1).requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(student), student)
-        size = gradient.abs().mean().item()
-        rows.append([name, f"{size:.1e}", f"{gradient.mean(dim=-1).abs().max().item():.0e}"])
+        pull = gradient(loss, random_logits(64, 100, seed=1))
+        rows.append([name, f"{pull.abs().mean().item():.1e}", f"{pull.mean(dim=-1).abs().max().item():.0e}"])
     return ["loss", "size of an entry", "largest mean over classes"], rows

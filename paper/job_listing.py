@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from paper.job_cost import Rate
 from paper.jobs import Job
 from paper.plan import Plan
 from paper.run_jobs import Run, left
+from paper.text import counted
 
 
 def as_data(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[str, Run]) -> dict[str, Any]:
@@ -22,8 +23,7 @@ def as_data(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[st
     rows = []
     for job in jobs:
         row = {key: value for key, value in dataclasses.asdict(job).items() if key not in ("key", "passes")}
-        row |= {"networks": job.networks, "multiply_adds": job.multiply_adds}
-        row |= {"hours": rate.hours(job.multiply_adds) if rate else None}
+        row |= {"networks": job.networks, "multiply_adds": job.multiply_adds, "hours": _hours([job], rate)}
         run = runs.get(job.name)
         row |= {"run": run.path.as_posix() if run else None, "epoch": run.epoch if run else 0}
         state = "cannot run" if job.obstacles else "done" if job.name not in open_ else "begun" if run else "to do"
@@ -35,15 +35,15 @@ def as_data(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[st
 
 def listing(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[str, Run]) -> str:
     """A plan for reading: a line a recipe in the order of running, totals, and how the hours were found."""
-    runnable = [job for job in jobs if not job.obstacles]
-    lines = [_title(plan), "", *_rows(runnable, rate, runs)]
-    impossible = [job for job in jobs if job.obstacles]
-    if impossible:
+    lines = [_title(plan), "", *_rows([job for job in jobs if not job.obstacles], rate, runs)]
+    if impossible := {job.recipe: job.obstacles for job in jobs if job.obstacles}:
         lines += ["", "What is installed here cannot run, so that these are no jobs:"]
-        for recipe, group in itertools.groupby(impossible, key=lambda job: job.recipe):
-            lines.append(f"  {recipe}: {'; '.join(next(iter(group)).obstacles)}")
-    lines += ["", *_summary(jobs, rate, runs)]
-    return "\n".join(lines)
+        lines += [f"  {recipe}: {'; '.join(why)}" for recipe, why in impossible.items()]
+    return "\n".join([*lines, "", *_summary(_totals(jobs, rate, runs), rate)])
+
+
+def _hours(jobs: Iterable[Job], rate: Rate | None) -> float | None:
+    return sum(rate.hours(job.multiply_adds) for job in jobs) if rate else None
 
 
 def _title(plan: Plan) -> str:
@@ -59,32 +59,26 @@ def _rows(jobs: Sequence[Job], rate: Rate | None, runs: Mapping[str, Run]) -> li
     rows = []
     for _, group in itertools.groupby(jobs, key=lambda job: (job.recipe, job.members, job.kind)):
         own = list(group)
-        first = own[0]
-        seeds = ",".join(str(job.seed) for job in own) if first.kind != "logits" else ""
-        hours = sum(rate.hours(job.multiply_adds) for job in own) if rate else None
-        tables = f"table{'s' * (len(first.serves) > 1)} {','.join(map(str, first.serves))}" if first.serves else ""
+        first, hours = own[0], _hours(own, rate)
+        seeds = ",".join(str(job.seed) for job in own)
         rows.append(
             (
                 first.kind,
                 (first.teacher or "") if first.kind == "logits" else first.networks,
-                f"seed{'s' if len(own) > 1 else ''} {seeds}" if seeds else "",
-                f"{first.epochs} epoch{'s' if first.epochs > 1 else ''}" if first.epochs else "",
-                tables,
+                f"seed{'s' * (len(own) > 1)} {seeds}" if first.kind != "logits" else "",
+                counted(first.epochs, "epoch") if first.epochs else "",
+                f"table{'s' * (len(first.serves) > 1)} {','.join(map(str, first.serves))}" if first.serves else "",
                 "" if hours is None else f"{hours:,.1f} h" if hours >= 0.05 else f"{3600 * hours:.0f} s",
                 _state(own, runs),
                 _members(first.members) if first.kind == "cohort" else "",
             )
         )
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(8)]
-    return [
-        "  "
-        + "  ".join(
-            cell.rjust(width) if i == 5 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            if width
-        ).rstrip()
-        for row in rows
-    ]
+    columns = []
+    for i, column in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, column))
+        if width:
+            columns.append([cell.rjust(width) if i == 5 else cell.ljust(width) for cell in column])
+    return ["  " + "  ".join(line).rstrip() for line in zip(*columns, strict=True)]
 
 
 def _state(jobs: Sequence[Job], runs: Mapping[str, Run]) -> str:
@@ -110,21 +104,18 @@ def _totals(jobs: Sequence[Job], rate: Rate | None, runs: Mapping[str, Run]) -> 
         "students": sum(len(job.members) for job in runnable),
         "cannot_run": len(jobs) - len(runnable),
         "done": len(runnable) - len(open_),
-        "hours": sum(rate.hours(job.multiply_adds) for job in runnable) if rate else None,
-        "hours_left": sum(rate.hours(job.multiply_adds) for job in open_) if rate else None,
+        "hours": _hours(runnable, rate),
+        "hours_left": _hours(open_, rate),
     }
 
 
-def _summary(jobs: Sequence[Job], rate: Rate | None, runs: Mapping[str, Run]) -> list[str]:
-    totals = _totals(jobs, rate, runs)
+def _summary(totals: Mapping[str, Any], rate: Rate | None) -> list[str]:
     text = f"{totals['jobs']} jobs train {totals['students']} networks; {totals['done']} are done."
     if rate is None:
         return [text, "No estimate: benchmarks/results has neither gpu.json nor cpu.json."]
-    lines = [f"{text} Estimate: {totals['hours']:,.1f} {rate.unit}, {totals['hours_left']:,.1f} of them to go."]
-    if rate.note:
-        lines.append(f"These are {rate.unit}, because {rate.note}.")
-    lines.append(
+    return [
+        f"{text} Estimate: {totals['hours']:,.1f} {rate.unit}, {totals['hours_left']:,.1f} of them to go.",
+        *([f"These are {rate.unit}, because {rate.note}."] if rate.note else []),
         f"How: {rate.source}. A job's multiply-adds (the teacher's forwards where no table has them, forward and "
-        "backward of every member as three forwards, a test after every epoch) are divided by that rate."
-    )
-    return lines
+        "backward of every member as three forwards, a test after every epoch) are divided by that rate.",
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,11 @@ from lskd.errors import LskdError
 from lskd.losses import CurriculumTemperature, curriculum_reversal, dkd_loss, kd_loss, mlkd_terms, standardize
 from paper import published, statistics, store, tables
 from paper.cells import Cell
+from paper.disagreements import Table
+from paper.toy import gradient, random_logits
 
-Table = tuple[list[str], list[list[str]]]
 WEIGHTS = {"plain KD, T 4, weight 0.9": (4.0, 0.9, False), "plain KD, T 2, weight 9": (2.0, 9.0, False)}
 WEIGHTS["KD + LS, T 2, weight 9"] = (2.0, 9.0, True)
-
-
-def _logits(*shape: int, spread: float = 3.0, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -65,15 +62,14 @@ def loss_sizes() -> Table:
 
     The teacher's logits have deviation 3; the student's point elsewhere, so that nothing here is nearly solved.
     """
-    teacher, rows = _logits(64, 100, seed=2), []
+    teacher, rows = random_logits(64, 100, seed=2), []
     for spread in (0.3, 1.0, 3.0, 10.0):
-        cells_: list[str] = []
+        row, student = [f"{spread:g}"], random_logits(64, 100, spread=spread, seed=1)
         for temperature, weight, on in WEIGHTS.values():
-            student = _logits(64, 100, spread=spread, seed=1).requires_grad_()
-            loss = weight * kd_loss(student, teacher, temperature=temperature, standardize=on)
-            (gradient,) = torch.autograd.grad(loss, student)
-            cells_.append(f"{loss.item():.1f}; {64 * gradient.norm(dim=-1).mean().item():.2f}")
-        rows.append([f"{spread:g}", *cells_])
+            loss = partial(kd_loss, teacher_logits=teacher, temperature=temperature, standardize=on)
+            pull = 64 * gradient(loss, student).norm(dim=-1).mean().item()
+            row.append(f"{weight * loss(student).item():.1f}; {weight * pull:.2f}")
+        rows.append(row)
     return ["student's deviation", *WEIGHTS], rows
 
 
@@ -124,7 +120,7 @@ def _results(records: Path | str) -> list[dict[Any, Any]]:
 
 def own_temperatures() -> Table:
     """KD + LS at base temperature 2, and plain KD where each row of each network has the temperature 2 σ: equal."""
-    student, teacher = _logits(64, 100, spread=1.0, seed=1), _logits(64, 100, seed=2)
+    student, teacher = random_logits(64, 100, spread=1.0, seed=1), random_logits(64, 100, seed=2)
     student = student * torch.linspace(0.2, 5, 64, dtype=torch.float64)[:, None]
     p, q = (F.log_softmax(x / (2 * (x.std(dim=-1, keepdim=True) + 1e-7)), dim=-1) for x in (teacher, student))
     own = 4 * (p.exp() * (p - q)).sum(dim=-1).mean().item()
@@ -147,7 +143,7 @@ def two_classes() -> Table:
 
 def dense_logits() -> Table:
     """A map of logits [batch, classes, height, width]: the axis named, place by place, and the wrong axis."""
-    student, teacher = (_logits(2, 21, 8, 8, seed=s) for s in (1, 2))
+    student, teacher = (random_logits(2, 21, 8, 8, seed=s) for s in (1, 2))
 
     def loss(x: Tensor, y: Tensor, dim: int) -> float:
         return kd_loss(x, y, temperature=2.0, standardize=True, dim=dim).item()
@@ -162,7 +158,7 @@ def dense_logits() -> Table:
 
 def unused_vocabulary() -> Table:
     """Loss of 100 tokens, and with 20 more that no text has: filled up with −10,000, excluded, cut off."""
-    student, teacher = _logits(64, 100, seed=1), _logits(64, 100, seed=2)
+    student, teacher = random_logits(64, 100, seed=1), random_logits(64, 100, seed=2)
 
     def losses(fill: float) -> list[str]:
         padded = [F.pad(x, (0, 20), value=fill) for x in (student, teacher)]
@@ -176,12 +172,12 @@ def unused_vocabulary() -> Table:
 def _peaked(first: Tensor, share: float = 1.0) -> Tensor:
     """Teacher's logits [64, 100] of images of one class, or of that and the next one, the first by ``share``."""
     second = F.one_hot((first + 1) % 100, 100)
-    return _logits(64, 100, seed=2) + 12 * (share * F.one_hot(first, 100) + (1 - share) * second)
+    return random_logits(64, 100, seed=2) + 12 * (share * F.one_hot(first, 100) + (1 - share) * second)
 
 
 def mixed_labels() -> Table:
     """KD and DKD, both with LS, on mixed images of two classes, of which the teacher sees the share."""
-    student, first, rows = _logits(64, 100, seed=1), torch.arange(64), []
+    student, first, rows = random_logits(64, 100, seed=1), torch.arange(64), []
     for share in (1.0, 0.7, 0.5):
         teacher = _peaked(first, share)
         values = [kd_loss(student, teacher, temperature=2.0, standardize=True)]
@@ -197,7 +193,7 @@ def learned_temperature() -> Table:
     """CTKD's λ, and what a step of θ with learning rate 1 changes in the temperature of KD and DKD, both with LS."""
     target, rows = torch.arange(64), []
     teacher = _peaked(target)
-    student = (standardize(teacher) + 2 * standardize(_logits(64, 100, seed=1))).detach()
+    student = (standardize(teacher) + 2 * standardize(random_logits(64, 100, seed=1))).detach()
     losses = {
         "KD": lambda t: 9 * kd_loss(student, teacher, temperature=t, standardize=True),
         "DKD": lambda t: dkd_loss(student, teacher, target, alpha=9, beta=72, temperature=t, standardize=True),
@@ -216,7 +212,7 @@ def learned_temperature() -> Table:
 
 def kldiv_weights() -> Table:
     """The forms of the loss that are in use, for one batch at T = 2, and the weight of each that equals 9 here."""
-    student, teacher = _logits(64, 100, seed=3), _logits(64, 100, seed=4)
+    student, teacher = random_logits(64, 100, seed=3), random_logits(64, 100, seed=4)
     here = kd_loss(student, teacher, temperature=2.0).item()
     log_q, p = (student / 2).log_softmax(1), (teacher / 2).softmax(1)
     with warnings.catch_warnings():
@@ -235,7 +231,7 @@ def kldiv_weights() -> Table:
 
 def averaged_teachers() -> Table:
     """How much the average of two teachers, one with logits ten times larger, agrees with each: correlation."""
-    first, second = _logits(64, 100, seed=1), _logits(64, 100, spread=30.0, seed=2)
+    first, second = random_logits(64, 100, seed=1), random_logits(64, 100, spread=30.0, seed=2)
     averages = {"raw logits": (first + second) / 2, "Z-scores": (standardize(first) + standardize(second)) / 2}
 
     def agreement(x: Tensor, y: Tensor) -> float:
@@ -256,35 +252,31 @@ def half_precision() -> Table:
         rows = F.kl_div(F.log_softmax(z / 2, dim=-1), F.softmax(v / 2, dim=-1), reduction="none").sum(dim=-1)
         return 4 * rows.mean()
 
-    teacher, rows = _logits(64, 100, seed=2).half(), []
+    teacher, rows = random_logits(64, 100, seed=2).half(), []
     for name, spread in (("ordinary, deviation 3", 3.0), ("nearly flat, deviation 0.0001", 1e-4), ("all equal", 0.0)):
-        found = []
-        for loss in (usual, lambda z, v: kd_loss(z, v, temperature=2.0, standardize=True)):
-            z = _logits(64, 100, spread=spread, seed=1).half().requires_grad_()
-            (gradient,) = torch.autograd.grad(loss(z, teacher), z)
-            found.append(_number(gradient.abs().max().item(), 2))
-        rows.append([name, *found])
+        student = random_logits(64, 100, spread=spread, seed=1).half()
+        losses = (
+            partial(usual, v=teacher),
+            partial(kd_loss, teacher_logits=teacher, temperature=2.0, standardize=True),
+        )
+        rows.append([name, *(_number(gradient(loss, student).abs().max().item(), 2) for loss in losses)])
     return ["student's logits", "formula in float16", "lskd.losses.kd_loss"], rows
 
 
 def shards() -> Table:
     """A batch of 64 in one process, and the mean over two processes with 32 each."""
-    student, strong, teacher, teacher_strong = (_logits(64, 100, seed=s) for s in range(4))
+    student, strong, teacher, teacher_strong = (random_logits(64, 100, seed=s) for s in range(4))
     target = torch.arange(64) % 100
-    halves = (slice(0, 32), slice(32, 64))
 
-    def mlkd(part: slice) -> dict[str, float]:
+    def losses(part: slice) -> dict[str, float]:
+        kd = kd_loss(student[part], teacher[part], temperature=2.0, standardize=True)
         found = mlkd_terms(
             student[part], strong[part], teacher[part], teacher_strong[part], target[part],
             temperature=2.0, kd_weight=9.0, standardize=True,
         )  # fmt: skip
-        return {name: value.item() for name, value in found.items()}
+        names = {"kd": "MLKD, KL terms", "cc": "MLKD, class correlation", "bc": "MLKD, batch correlation"}
+        return {"KD + LS": kd.item()} | {name: found[key].item() for key, name in names.items()}
 
-    def kd(part: slice) -> float:
-        return kd_loss(student[part], teacher[part], temperature=2.0, standardize=True).item()
-
-    rows = [["KD + LS", kd(slice(None)), sum(map(kd, halves)) / 2]]
-    whole, parts = mlkd(slice(None)), [mlkd(half) for half in halves]
-    names = {"kd": "MLKD, KL terms", "cc": "MLKD, class correlation", "bc": "MLKD, batch correlation"}
-    rows += [[name, whole[k], sum(p[k] for p in parts) / 2] for k, name in names.items()]
-    return ["term", "one process", "mean of two"], [[str(a), _number(b, 6), _number(c, 6)] for a, b, c in rows]  # type: ignore[arg-type]
+    whole, first, second = (losses(part) for part in (slice(None), slice(0, 32), slice(32, 64)))
+    rows = [[name, _number(loss, 6), _number((first[name] + second[name]) / 2, 6)] for name, loss in whole.items()]
+    return ["term", "one process", "mean of two"], rows

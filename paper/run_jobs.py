@@ -51,7 +51,7 @@ class Run:
         return str(self.about["execution"]["precision"])
 
 
-def runs_of(plan: Plan, jobs: Iterable[Job]) -> dict[str, Run]:
+def runs_of(plan: Plan, jobs: Sequence[Job]) -> dict[str, Run]:
     """The run of each job that has one, the furthest of several, by the job's name.
 
     A run is a job's when it is of the same configuration, seed, source of logits and trainer, in the precision that
@@ -59,7 +59,6 @@ def runs_of(plan: Plan, jobs: Iterable[Job]) -> dict[str, Run]:
     """
     from paper.jobs import key_of
 
-    jobs = list(jobs)
     needed = {name for job in jobs for name in job.after}
     named = {job.key: job.name for job in jobs if job.key}
     found: dict[str, Run] = {}
@@ -257,7 +256,7 @@ def start(
     words += ["--dry-run"] if dry_run else []
     call = [sys.executable, "-m", "snakemake", "--nolock", *words, *extra]
     call += ["--config", f"plan={name}", f"set={json.dumps(list(changes))}", "--", "tables"]
-    status = snakemake.run_alone(call, root, Path(plan.folder))
+    status = snakemake.run_alone([call], root, Path(plan.folder))
     if not dry_run:
         report(plan, jobs)
     return abs(status)

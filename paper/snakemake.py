@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,25 +46,25 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
         raise LskdError(f"unknown preset {preset!r}; there are {', '.join(known)}")
     whole = dry_run or bool(set(targets) & set(TRAINING))
     extra = ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]
-    with _alone(root / "build" / ".workflow.lock") as handle:
-        for names in [targets] if whole else [("training",), targets]:
-            told = root / "build" / ".workflow.errors"
-            told.unlink(missing_ok=True)
-            status = _call(command(preset, names, cores=cores, extra=extra, asked=targets), root, handle)
-            if status:
-                if told.is_file():  # Snakemake says much after a job has failed; the reason again, last
-                    print(f"\nlskd: stopped, because:\n{told.read_text(encoding='utf-8').rstrip()}", file=sys.stderr)
-                return status
-    return 0
+    told = root / "build" / ".workflow.errors"
+    told.unlink(missing_ok=True)
+    calls = [
+        command(preset, names, cores=cores, extra=extra, asked=targets)
+        for names in ([targets] if whole else [("training",), targets])
+    ]
+    status = run_alone(calls, root, Path("build"))
+    if status and told.is_file():  # Snakemake says much after a job has failed; the reason again, last
+        print(f"\nlskd: stopped, because:\n{told.read_text(encoding='utf-8').rstrip()}", file=sys.stderr)
+    return status
 
 
 def command(
     preset: str,
-    targets: Sequence[str] = (),
+    targets: Sequence[str],
     *,
-    cores: str = "all",
-    extra: Sequence[str] = (),
-    asked: Sequence[str] = (),
+    cores: str,
+    extra: Sequence[str],
+    asked: Sequence[str],
 ) -> list[str]:
     """The Snakemake call for a preset and targets; ``extra`` are further options, ``asked`` is what training is for."""
     return [
@@ -86,10 +86,11 @@ def environment(root: Path) -> dict[str, str]:
     return {**defaults, **os.environ, **told, "XDG_CACHE_HOME": os.fspath(cache), "PYTHONPATH": path}
 
 
-def run_alone(call: list[str], root: Path, folder: Path) -> int:
-    """Run another Snakemake call of the project, one at a time for ``folder``; returns its exit status."""
-    with _alone(root / folder / ".workflow.lock") as handle:
-        return _call(call, root, handle)
+def run_alone(calls: Iterable[list[str]], root: Path, folder: Path) -> int:
+    """Run Snakemake until a call fails, one process at a time for ``folder``; returns the last exit status."""
+    with _alone(root / folder / ".workflow.lock") as handle:  # which Snakemake holds too
+        told = environment(root)
+        return next((s for call in calls if (s := attend(call, cwd=root, env=told, pass_fds=[handle]))), 0)
 
 
 @contextmanager
@@ -111,11 +112,6 @@ def _alone(lock: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
-
-
-def _call(call: list[str], root: Path, handle: int) -> int:
-    """Run Snakemake, which holds the lock too."""
-    return attend(call, cwd=root, env=environment(root), pass_fds=[handle])
 
 
 def attend(call: Sequence[str], seconds: float | None = None, **options: Any) -> int:

@@ -1,14 +1,27 @@
-"""The toy case of the paper's Fig. 2 and what the losses say of it."""
+"""Small cases to try the losses on: the toy of the paper's Fig. 2, and random logits with a seed."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from lskd.losses import kd_loss
 
 TOY = {"teacher": (0.0, 3.0, 2.0, 1.0), "s1": (0.0, 1.8, 2.0, 1.0), "s2": (0.0, 0.3, 0.2, 0.1)}
+
+
+def random_logits(*shape: int, spread: float = 3.0, seed: int) -> Tensor:
+    """Normal logits of deviation ``spread``, float64."""
+    return spread * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    """Of a loss on logits, of their shape."""
+    logits = logits.detach().requires_grad_()
+    return torch.autograd.grad(loss(logits), logits)[0]
 
 
 def toy_facts() -> dict[str, str]:

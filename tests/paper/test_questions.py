@@ -18,6 +18,7 @@ from lskd.errors import LskdError
 from lskd.losses import curriculum_reversal, dkd_loss, kd_loss, standardize
 from paper import cells, questions
 from paper.store import aggregate
+from paper.toy import random_logits
 
 RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8"
 PAGE = json.loads((ROOT / "notebooks" / "questions.ipynb").read_text(encoding="utf-8"))["cells"]
@@ -106,7 +107,7 @@ def test_the_label_matters_to_dkd_and_less_where_shares_are_equal() -> None:
     assert sorted(values, key=lambda share: abs(values[share][1] - values[share][2])) == [0.5, 0.7, 1.0]
     for share, (_, first, second, both) in values.items():
         assert both == pytest.approx(share * first + (1 - share) * second, abs=0.002)
-    student, first = questions._logits(64, 100, seed=1), torch.arange(64)
+    student, first = random_logits(64, 100, seed=1), torch.arange(64)
     teacher = questions._peaked(first, 0.7)
     shares = torch.full((64,), 0.7)
     weighted = sum(
@@ -124,7 +125,7 @@ def test_lambda_moves_the_temperature_up_the_loss() -> None:
     found = [[numbers(cell)[0] for cell in row] for row in rows]
     target = torch.arange(64)
     teacher = questions._peaked(target)
-    student = standardize(teacher) + 2 * standardize(questions._logits(64, 100, seed=1))
+    student = standardize(teacher) + 2 * standardize(random_logits(64, 100, seed=1))
     low, high = (
         (
             kd_loss(student, teacher, temperature=t, standardize=True).item(),
@@ -160,9 +161,9 @@ def test_half_precision_breaks_the_formula_and_not_the_loss() -> None:
     assert flat[1] == "not finite"
     assert all(math.isfinite(numbers(row[2])[0]) for row in (ordinary, flat, equal))
     assert numbers(equal[1])[0] > 1000 > 1 > numbers(equal[2])[0]
-    teacher = questions._logits(64, 100, seed=2).half().double()
+    teacher = random_logits(64, 100, seed=2).half().double()
     for row, spread in ((ordinary, 3.0), (flat, 1e-4)):  # what arithmetic without rounding gives for the same logits
-        student = questions._logits(64, 100, spread=spread, seed=1).half().double().requires_grad_()
+        student = random_logits(64, 100, spread=spread, seed=1).half().double().requires_grad_()
         (exact,) = torch.autograd.grad(kd_loss(student, teacher, temperature=2.0, standardize=True), student)
         assert numbers(row[2])[0] == pytest.approx(exact.abs().max().item(), rel=0.05)
 
