@@ -43,17 +43,20 @@ class Row:
 
     @property
     def missed(self) -> bool:
-        return self.goal is not None and (self.reached or 0.0) < self.goal
+        return self.verdict.startswith("missed")
 
     @property
     def verdict(self) -> str:
-        """ "reached", or "missed by 25 %" of the goal; empty without a goal."""
-        if self.goal is None or self.reached is None:
-            return ""
-        if not self.missed:
-            return "reached"
-        short = 100 * (1 - self.reached / self.goal)
-        return f"missed by {short:.0f} %" if short >= 0.5 else "missed by less than 1 %"
+        """See :func:`verdict`; empty without a goal."""
+        return "" if self.goal is None else verdict((self.reached or 0.0) / self.goal)
+
+
+def verdict(share: float) -> str:
+    """Of a goal that was reached by that share: "reached", or "missed by 25 %"."""
+    if share >= 1:
+        return "reached"
+    short = 100 * (1 - share)
+    return f"missed by {short:.0f} %" if short >= 0.5 else "missed by less than 1 %"
 
 
 def read(folder: Path | str, name: str) -> dict[str, Any] | None:
@@ -85,11 +88,6 @@ def field(result: Mapping[str, Any], *keys: str) -> Any:
     return value
 
 
-def goal(result: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """A goal and what was reached."""
-    return float(field(result, "goals", name)), float(field(result, name))
-
-
 def _baseline(result: Mapping[str, Any], *keys: str) -> float:
     """The faster of the baseline's ways: with loader processes ("workers 2") or without."""
     sides = {k: v for k, v in field(result, *keys).items() if k == "baseline" or k.startswith("workers")}
@@ -100,33 +98,33 @@ def _baseline(result: Mapping[str, Any], *keys: str) -> float:
 
 def rows(result: Mapping[str, Any]) -> list[Row]:
     """All comparisons of ``cpu.json``."""
-    peak = float(field(result, "multiply_adds_per_s"))
+
+    def row(
+        what: str, unit: str, ours: Any, baseline: float | None, share: float | None = None, goal: str | None = None
+    ) -> Row:
+        aim = (float(field(result, "goals", goal)), float(field(result, goal))) if goal else ()
+        return Row(what, unit, float(ours), baseline, share, *aim)
+
     out = []
-    for kind, words in (("weak", "weak views"), ("strong", "strong views")):
-        ours = float(field(result, "pipelines", kind, "ours"))
-        aim = goal(result, f"{kind}_views_per_s")
-        out.append(Row(words, "images", ours, _baseline(result, "pipelines", kind), None, *aim))
+    for kind in ("weak", "strong"):
+        ours, plain = field(result, "pipelines", kind, "ours"), _baseline(result, "pipelines", kind)
+        out.append(row(f"{kind} views", "images", ours, plain, goal=f"{kind}_views_per_s"))
     for name in field(result, "networks"):
-        ours = float(field(result, "networks", name, "ours"))
-        passes = 3 if "backward" in name else 1
-        share = ours * passes * model_info(name.split()[0]).multiply_adds / peak
-        out.append(Row(name, "images", ours, _baseline(result, "networks", name), share))
+        ours = field(result, "networks", name, "ours")
+        work = (3 if "backward" in name else 1) * model_info(name.split()[0]).multiply_adds
+        share = float(ours) * work / float(field(result, "multiply_adds_per_s"))
+        out.append(row(name, "images", ours, _baseline(result, "networks", name), share))
+    words, plain = f"cohort of {len(field(result, 'cohort6', 'members'))} students", _baseline(result, "cohort6")
     share = float(field(result, "cohort6_share_of_matrix_product_rate"))
-    words = f"cohort of {len(field(result, 'cohort6', 'members'))} students"
-    ours = float(field(result, "cohort6", "ours"))
-    aim = goal(result, "cohort6_ratio")
-    out.append(Row(words, "student-images", ours, _baseline(result, "cohort6"), share, *aim))
+    out.append(row(words, "student-images", field(result, "cohort6", "ours"), plain, share, "cohort6_ratio"))
     if result.get("cohort6_ratio_bf16") is not None:  # the processor has units for it
-        ours = float(field(result, "cohort6", "ours, bf16"))
-        aim = goal(result, "cohort6_ratio_bf16")
-        out.append(Row(f"{words}, bf16", "student-images", ours, _baseline(result, "cohort6"), None, *aim))
+        ours = field(result, "cohort6", "ours, bf16")
+        out.append(row(f"{words}, bf16", "student-images", ours, plain, goal="cohort6_ratio_bf16"))
         bf16, single = (float(field(result, "student", key)) for key in ("bf16", "float32"))
-        aim = goal(result, "student_bf16_ratio")
-        out.append(Row("student alone, bf16 / float32", "images", bf16, single, None, *aim))
+        out.append(row("student alone, bf16 / float32", "images", bf16, single, goal="student_bf16_ratio"))
     table, student = (float(field(result, "table", key)) for key in ("table", "student"))
-    aim = goal(result, "table_fraction_of_student")
-    out.append(Row("KD + LS by a logit table / alone", "images", table, student, None, *aim))
-    return out
+    what = "KD + LS by a logit table / alone"
+    return [*out, row(what, "images", table, student, goal="table_fraction_of_student")]
 
 
 def sharing_alone(result: Mapping[str, Any]) -> float:
@@ -143,9 +141,6 @@ def sharing_alone(result: Mapping[str, Any]) -> float:
     return n * (teacher + student) / (teacher + n * student)
 
 
-LESS_IS_BETTER = ("minutes", "seconds")  # how such fields' names end
-
-
 def gpu_goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
     """(name, goal, reached, verdict) of every goal of ``gpu.json``; empty when only its checks were run."""
     out = []
@@ -153,10 +148,9 @@ def gpu_goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
         if name not in result:
             continue
         reached, aim = float(result[name]), float(aim)
-        less = name.endswith(LESS_IS_BETTER)
         # Twice the minutes miss a goal by half, as half the rate does.
-        row = Row(name, "", reached, None, None, 1.0, aim / reached if less else reached / aim)
-        out.append((name.replace("_", " ").replace(" per s", "/s"), aim, reached, row.verdict))
+        share = aim / reached if name.endswith(("minutes", "seconds")) else reached / aim
+        out.append((name.replace("_", " ").replace(" per s", "/s"), aim, reached, verdict(share)))
     return out
 
 

@@ -15,9 +15,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         command(commands)
 
 
-# --- lskd recipe -----------------------------------------------------------------------------------------------------
-
-
 def _recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     recipe = commands.add_parser("recipe", help="the published experiments: settings, values, sources, doubts")
     choices = recipe.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -44,9 +41,6 @@ def _recipe_say(given: argparse.Namespace) -> None:
         print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
         print(cells.describe(rows[0]) if len(rows) == 1 else cells.table(rows))
-
-
-# --- lskd results ----------------------------------------------------------------------------------------------------
 
 
 def _results(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -102,9 +96,6 @@ def _results_compare(given: argparse.Namespace) -> None:
     print(listings.compared(given.first, given.second, given.store, as_json=given.format == "json"))
 
 
-# --- lskd evidence ---------------------------------------------------------------------------------------------------
-
-
 def _evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     packs = commands.add_parser("evidence", help="what figures are drawn from: of a checkpoint, or made small")
     measures = packs.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -147,9 +138,6 @@ def _evidence_compact(given: argparse.Namespace) -> None:
     from paper import compact_evidence
 
     say_sizes(compact_evidence.compact_run(given.run, given.out, perplexity=given.perplexity, seed=given.view_seed))
-
-
-# --- lskd plan, lskd run ---------------------------------------------------------------------------------------------
 
 
 def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -209,9 +197,6 @@ def _run(given: argparse.Namespace) -> int:
         print(run_jobs.carry_out(wanted, given.job))
         return 0
     return run_jobs.run_here(wanted, changes, minutes=given.minutes, dry_run=given.dry_run)
-
-
-# --- lskd archive ----------------------------------------------------------------------------------------------------
 
 
 def _archive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

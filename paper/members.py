@@ -8,12 +8,8 @@ from typing import Any
 from lskd.objectives import METHODS
 
 SUFFIX = "_ls"  # a member and its standardised twin: "kd", "kd_ls"
-
 LITERATURE = "_literature"  # without LS at the settings of the literature, where "kd" has those of "kd_ls"
-
 LIKE = "_like_for_like"  # without LS at the settings of "kd_ls", where "kd" has those of the literature
-
-
 EFFECTIVE = "_effective"  # without LS, the weight divided by both deviations of the logits: LS as a weight alone
 
 

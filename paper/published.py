@@ -11,14 +11,13 @@ from __future__ import annotations
 import csv
 import functools
 import gzip
-import io
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from lskd.errors import LskdError
+from lskd.files import read_json
 
 NUMBERS = Path(__file__).with_name("published.csv")
 LOGS = Path(__file__).with_name("published_logs.json")
@@ -45,14 +44,8 @@ class Number(msgspec.Struct, frozen=True):
     student: str
     method: str
     standardize: bool
-    metric: Literal[
-        "top1_test",
-        "top1_val",
-        "top5_val",
-        "top1_test_best_epoch",
-        "top1_test_last_epoch",
-        "top1_test_mean_last10_epochs",
-    ]
+    metric: Literal["top1_test", "top1_val", "top5_val", "top1_test_best_epoch", "top1_test_last_epoch",
+                    "top1_test_mean_last10_epochs"]  # fmt: skip
     value: float
     source: str
     teacher: str = ""
@@ -70,45 +63,24 @@ def numbers() -> tuple[Number, ...]:
     Raises:
         LskdError: a row that cannot be read; names its line.
     """
-    with NUMBERS.open(encoding="utf-8", newline="") as stream:
-        return tuple(_number(row, line) for line, row in enumerate(csv.DictReader(stream), start=2))
+    out = []
+    for line, row in enumerate(csv.DictReader(NUMBERS.read_text(encoding="utf-8").splitlines()), start=2):
+        try:
+            out.append(msgspec.convert({key: text for key, text in row.items() if text}, Number, strict=False))
+        except msgspec.ValidationError as error:
+            raise LskdError(f"{NUMBERS.name}, line {line}: {error}") from None
+    return tuple(out)
 
 
-def _number(row: dict[str, str], line: int) -> Number:
-    try:
-        return msgspec.convert({key: text for key, text in row.items() if text}, Number, strict=False)
-    except msgspec.ValidationError as error:
-        raise LskdError(f"{NUMBERS.name}, line {line}: {error}") from None
-
-
-def find(
-    *,
-    dataset: str | None = None,
-    teacher: str | None = None,
-    student: str | None = None,
-    method: str | None = None,
-    standardize: bool | None = None,
-    metric: str | None = None,
-    source: str | None = None,
-) -> list[Number]:
-    """Published numbers that agree with everything given; ``source`` is a part of the source's text."""
-    wanted = {
-        "dataset": dataset,
-        "teacher": teacher,
-        "student": student,
-        "method": method,
-        "standardize": standardize,
-        "metric": metric,
-    }
-    keys = {k: v for k, v in wanted.items() if v is not None}
-    return [n for n in numbers() if all(getattr(n, k) == v for k, v in keys.items()) and (source or "") in n.source]
+def find(*, source: str = "", **fields: Any) -> list[Number]:
+    """Published numbers with these values of their fields; ``source`` is a part of the source's text."""
+    return [n for n in numbers() if source in n.source and all(getattr(n, k) == v for k, v in fields.items())]
 
 
 @functools.cache
 def logs() -> dict[str, Any]:
     """The released logs: ``logs`` has one summary a run, ``aggregate`` one a method, ``source`` the repository."""
-    found: dict[str, Any] = json.loads(LOGS.read_text(encoding="utf-8"))
-    return found
+    return read_json(LOGS)
 
 
 def curves() -> list[dict[str, str]]:
@@ -117,5 +89,4 @@ def curves() -> list[dict[str, str]]:
     Keys: method, teacher, student, temperature, kd_weight, beta, run, epoch, lr (rounded, as logged), train_acc,
     train_loss, test_acc, test_acc_top5, test_loss, ctkd_temperature.
     """
-    text = gzip.decompress(CURVES.read_bytes()).decode("utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+    return list(csv.DictReader(gzip.decompress(CURVES.read_bytes()).decode("utf-8").splitlines()))

@@ -32,7 +32,7 @@ def test_names_are_those_of_the_project() -> None:
 
 def test_numbers_typed_from_the_paper() -> None:
     def one(**keys: object) -> float:
-        (found,) = {n.value for n in published.find(metric="top1_test", **keys)}  # type: ignore[arg-type]
+        (found,) = {n.value for n in published.find(metric="top1_test", **keys)}
         return found
 
     assert one(teacher="resnet32x4", student="resnet8x4", method="mlkd", standardize=True) == 78.28
