@@ -74,7 +74,7 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
     return Embedding(
         points=points.astype(np.float32),
         neighbors=neighbor_accuracy(features, pack.label),
-        silhouette=class_silhouette(features, pack.label),
+        silhouette=float(silhouette_score(features, pack.label)),  # of the true classes: 1 apart, 0 touching, -1 mixed
         divergence=float(model.kl_divergence_),
     )
 
@@ -133,11 +133,6 @@ def neighbor_accuracy(features: np.ndarray, label: np.ndarray, *, k: int = 5) ->
     counts = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
     winner = votes[np.arange(len(votes)), counts.argmax(axis=1)]
     return 100 * float((winner == label).mean())
-
-
-def class_silhouette(features: np.ndarray, label: np.ndarray) -> float:
-    """Mean silhouette of the true classes, Euclidean: 1 is far apart, 0 touching, below 0 mixed."""
-    return float(silhouette_score(features, label))
 
 
 def save(embeddings: Mapping[str, Embedding], pack: Evidence, path: Path | str) -> None:

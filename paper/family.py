@@ -62,7 +62,7 @@ def runs(store: Path | str = STORE) -> list[tuple[Path, dict[str, Any]]]:
         (path, record)
         for group in groups(store)
         if group.name in (BASE, PUBLISHED, WEIGHTS)
-        for path, record in zip(group.paths, group.records, strict=True)
+        for path, record in group.runs
         if "trainer" in record and computed_with(record) == "cpu, float32" and _as_published(record)
     ]
     newest = max((int(record["trainer"]) for _, record in found), default=0)

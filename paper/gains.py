@@ -128,7 +128,7 @@ def _of(group: Group, epoch: str) -> Iterator[Gain]:
         change = {seed: value - values[name][seed] for seed, value in values[ls].items() if seed in values[name]}
         if not baseline or not change:
             continue
-        used = [(p, r) for p, r in zip(group.paths, group.records, strict=True) if r["seed"] in change]
+        used = [run for run in group.runs if run[1]["seed"] in change]
         yield Gain(
             experiment,
             baseline,
@@ -192,46 +192,23 @@ def table_4() -> dict[str, float]:
 
 def printed() -> list[Gain]:
     """Gains of LS over KD as published: Tables 1 and 2, the released logs' last epochs, Table 4."""
-    pairs: dict[bool, dict[tuple[str, str], float]] = {
-        ls: {
-            (n.teacher, n.student): n.value
-            for n in published.find(method="kd", standardize=ls, metric="top1_test", source=TABLES_1_2)
-        }
-        for ls in (False, True)
-    }
-    logs = {
-        (n.teacher, n.student): n.value
-        for n in published.find(
-            dataset="cifar100", method="kd", standardize=True, metric="top1_test_last_epoch", source="log file"
-        )
-    }
-    four = table_4()
-    here = "resnet32x4 → resnet8x4, KD at weight "
+
+    def by_pair(**fields: Any) -> dict[tuple[str, str], float]:
+        return {(n.teacher, n.student): n.value for n in published.find(method="kd", **fields)}
+
+    plain, ls = (by_pair(standardize=on, metric="top1_test", source=TABLES_1_2) for on in (False, True))
+    logs = by_pair(dataset="cifar100", standardize=True, metric="top1_test_last_epoch", source="log file")
     quoted = "KD quoted from earlier work, one run or a mean of few"
-    both = [pair for pair in pairs[False] if pair in pairs[True]]
-    return [
-        Gain(
-            f"the paper's Tables 1 and 2, {counted(len(both), 'pair')}",
-            "literature",
-            tuple(pairs[True][pair] - pairs[False][pair] for pair in both),
-            epoch="best",
-            note=quoted,
-        ),
-        Gain(
-            f"the released logs, {counted(len(logs), 'pair')}",
-            "literature",
-            tuple(value - pairs[False][pair] for pair, value in logs.items()),
-            note=quoted,
-        ),
-        Gain("the paper's Table 4", "same", (four["same"],), epoch="best", note=f"{here}{four['weight']:g} each"),
-        Gain(
-            "the paper's Table 4",
-            "best",
-            (four["best"],),
-            epoch="best",
-            note=f"the best of {four['weights']} weights each",
-        ),
-    ]
+    out = []
+    for name, values, epoch in (("the paper's Tables 1 and 2", ls, "best"), ("the released logs", logs, "last")):
+        change = tuple(value - plain[pair] for pair, value in values.items())
+        words = f"{name}, {counted(len(change), 'pair')}"
+        out.append(Gain(words, "literature", change, epoch=epoch, note=quoted))
+    four = table_4()
+    weights = f"resnet32x4 → resnet8x4, KD at weight {four['weight']:g} each"
+    for baseline, note in (("same", weights), ("best", f"the best of {four['weights']} weights each")):
+        out.append(Gain("the paper's Table 4", baseline, (four[baseline],), epoch="best", note=note))
+    return out
 
 
 # --- in words --------------------------------------------------------------------------------------------------------

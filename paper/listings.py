@@ -68,7 +68,7 @@ def shown(name: str, store: Path | str, *, style: str = "text") -> str:
         return latex_table(headings, body, caption=f"{title} {' '.join(notes)}", align=f"lr{'rrl' * len(epochs)}")
     widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (headings, *body)]
-    places = [f"{path}: {r['device']['name']}" for path, r in zip(group.paths, group.records, strict=True)]
+    places = [f"{path}: {r['device']['name']}" for path, r in group.runs]
     return "\n".join([title, "", *lines, "", *notes, *places, "again: " + group.records[0]["command"]])
 
 
@@ -99,11 +99,10 @@ def compared(first: str, second: str, store: Path | str, *, as_json: bool) -> st
         return json.dumps({"first": first, "second": second, **found}, indent=1)
     seeds = ", ".join(map(str, found["seeds"]))
     lines = [f"{second} minus {first}, paired over n = {counted(found['n'], 'seed')} ({seeds})"]
-    lines += [
-        f"  {epoch} epoch  {_interval(found[epoch], sign='+')} points"
-        for epoch in ("last", "best", "selected")
-        if epoch in found
-    ]
+    for epoch in ("last", "best", "selected"):
+        if numbers := found.get(epoch):
+            width = "" if found["few"] else f" ± {(numbers['high'] - numbers['low']) / 2:.2f}"
+            lines.append(f"  {epoch} epoch  {numbers['mean']:+.2f}{width} points")
     lines += [f"  fewer than {ENOUGH_SEEDS} seeds: no interval"] if found["few"] else []
     lines += ["They differ in"] + [f"  {key}: {a!r}, {b!r}" for key, (a, b) in found["differs"].items()]
     return "\n".join(lines)
@@ -127,12 +126,5 @@ def _facts(group: Group) -> dict[str, Any]:
         "members": members_of(group.records),
         "n": len(set(seeds)),
         "seeds": seeds,
-        "records": [path.as_posix() for path in group.paths],
+        "records": [path.as_posix() for path, _ in group.runs],
     }
-
-
-def _interval(found: Mapping[str, float | None], *, sign: str = "") -> str:
-    mean, low, high = found["mean"], found["low"], found["high"]
-    assert mean is not None
-    text = f"{mean:{sign}.2f}"
-    return text if low is None or high is None else f"{text} ± {(high - low) / 2:.2f}"

@@ -30,16 +30,19 @@ class Group:
 
     name: str
     key: dict[str, Any]
-    paths: list[Path] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)  # files and records, by seed
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [record for _, record in self.runs]
 
     @property
     def config(self) -> dict[str, Any]:
-        return dict(self.records[0]["config"])
+        return dict(self.runs[0][1]["config"])
 
     @property
     def networks(self) -> str:
-        teacher = (self.records[0].get("teacher") or {}).get("network")
+        teacher = (self.runs[0][1].get("teacher") or {}).get("network")
         return f"{teacher} -> {self.config['student']}" if teacher else str(self.config["student"])
 
     @property
@@ -137,19 +140,17 @@ def groups(store: Path | str = STORE) -> list[Group]:
     found: list[Group] = []
     for path in visible(Path(store), "**/*.json"):
         record = load_record(path)
-        group = next((g for g in found if _same_experiment(g.records[0], record) and _agrees(g, record)), None)
+        group = next((g for g in found if all(_same_experiment(other, record) for other in g.records)), None)
         if group is None:
             group = Group(record["name"], protocol(record, set()))
             found.append(group)
-        for other_path, other in zip(group.paths, group.records, strict=True):
+        for other_path, other in group.runs:
             twice = set(other["members"]) & set(record["members"])
             if other["seed"] == record["seed"] and twice:
                 raise LskdError(f"{other_path} and {path} both hold seed {record['seed']} of {', '.join(order(twice))}")
-        group.paths.append(path)
-        group.records.append(record)
+        group.runs.append((path, record))
     for group in found:
-        ranked = sorted(zip(group.paths, group.records, strict=True), key=lambda item: (item[1]["seed"], item[0]))
-        group.paths, group.records = [path for path, _ in ranked], [record for _, record in ranked]
+        group.runs.sort(key=lambda run: (run[1]["seed"], run[0]))
     return found
 
 
@@ -175,10 +176,6 @@ def find(name: str, store: Path | str = STORE) -> Group:
 def _same_experiment(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     common = set(a["members"]) & set(b["members"])
     return a["name"] == b["name"] and protocol(a, common) == protocol(b, common)
-
-
-def _agrees(group: Group, record: Mapping[str, Any]) -> bool:
-    return all(_same_experiment(other, record) for other in group.records)
 
 
 def _different(group: Group, among: Sequence[Group]) -> str:

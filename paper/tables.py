@@ -186,19 +186,18 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
             mine = {m: (cell.recipe, cell.member) for m, cell in same.items() if cell}
         for member, cell in sorted(mine.items()):
             kept = Group(group.name, group.key)
-            for path, record in zip(group.paths, group.records, strict=True):
+            for path, record in group.runs:
                 if member not in record["members"]:
                     continue
                 reason = (_unlike if cell[0] == group.name else _part)(record, member)
                 if reason:
                     out.append(LeftOut(path, group.name, member, reason))
                 else:
-                    kept.paths.append(path)
-                    kept.records.append({**record, "members": {member: record["members"][member]}})
-            if not kept.records:
+                    kept.runs.append((path, {**record, "members": {member: record["members"][member]}}))
+            if not kept.runs:
                 continue
-            row = {**rows(kept)[0], "teacher": kept.records[0].get("teacher") if cell[1] != "alone" else None}
-            others = [LeftOut(p, group.name, member, "other weights of the teacher") for p in kept.paths]
+            row = {**rows(kept)[0], "teacher": kept.runs[0][1].get("teacher") if cell[1] != "alone" else None}
+            others = [LeftOut(p, group.name, member, "other weights of the teacher") for p, _ in kept.runs]
             before = shown.get(cell)
             if before is None or row["n"] > before[0]["n"]:
                 shown[cell] = row, others

@@ -109,7 +109,12 @@ def recipe_text(recipe: Recipe) -> str:
         f"{momentum}, weight decay {_number(recipe.weight_decay)}."
     )
     rows = [
-        (f"`{name}`", m["method"].upper() if m["method"] != "plain" else "cross-entropy", _yes(m), settings_text(m))
+        (
+            f"`{name}`",
+            m["method"].upper() if m["method"] != "plain" else "cross-entropy",
+            "yes" if m.get("standardize") else "–",
+            settings_text(m),
+        )
         for name, m in recipe.members.items()
     ]
     return f"{text}\n\n{markdown_table(('member', 'method', 'LS', 'settings'), rows)}"
@@ -117,21 +122,15 @@ def recipe_text(recipe: Recipe) -> str:
 
 def run_text(record: Mapping[str, Any]) -> str:
     """Where and how a run was made, in one paragraph and its command."""
-    device = record["device"]
+    device, teacher = record["device"], record["teacher"]
     hardware = device["name"] + (f", {device['threads']} threads" if device.get("threads") else "")
     images = sum(record["dataset"]["train_size"] * len(m["epochs"]) for m in record["members"].values())
-    teacher = record["teacher"]
-    behind = (
-        f" behind a **{teacher['network']}** that scores {teacher['test_accuracy']:.2f} % on the test set"
-        if teacher
-        else ""
-    )
-    failed = [name for name, m in record["members"].items() if m.get("failure")]
-    stopped = (
-        "".join(f" **{name} stopped: {record['members'][name]['failure']['reason']}.**" for name in failed)
-        if failed
-        else ""
-    )
+    behind = stopped = ""
+    if teacher:
+        behind = f" behind a **{teacher['network']}** that scores {teacher['test_accuracy']:.2f} % on the test set"
+    for name, member in record["members"].items():
+        if member.get("failure"):
+            stopped += f" **{name} stopped: {member['failure']['reason']}.**"
     return (
         f"Seed {record['seed']}: {counted(len(record['members']), 'network')}{behind}, trained in "
         f"{duration(record['wall_seconds'])} on {hardware} "
@@ -148,34 +147,19 @@ def run_table(record: Mapping[str, Any]) -> str:
     rows = []
     for name, member in record["members"].items():
         if not member["epochs"]:
-            rows.append((f"`{name}`", *["–"] * (4 + held + five)))
+            rows.append([f"`{name}`", *["–"] * (4 + held + five)])
             continue
-        last, best = member["last"], member["best"]
-        rows.append(
-            (
-                f"`{name}`",
-                f"{member['epochs'][-1]['train_accuracy']:.2f}",
-                f"**{last['test_accuracy']:.2f}**",
-                f"{best['test_accuracy']:.2f}",
-                best["epoch"],
-                *([_selected(member)] if held else []),
-                *([f"{last['test_top5']:.2f}"] if five else []),
-            )
-        )
+        last, best, selected = member["last"], member["best"], member.get("selected")
+        row = [f"`{name}`", f"{member['epochs'][-1]['train_accuracy']:.2f}", f"**{last['test_accuracy']:.2f}**"]
+        row += [f"{best['test_accuracy']:.2f}", str(best["epoch"])]
+        row += [f"{selected['test_accuracy']:.2f}" if selected else "–"] * held
+        rows.append(row + ([f"{last['test_top5']:.2f}"] if five else []))
     header = ["member", "training accuracy, last epoch (%)", "test, last epoch (%)", "test, best epoch (%)", "which"]
-    header += ["test, epoch chosen on a held-out part (%)"] if held else []
-    header += ["test, among the five largest logits, last epoch (%)"] if five else []
+    header += ["test, epoch chosen on a held-out part (%)"] * held
+    header += ["test, among the five largest logits, last epoch (%)"] * five
     return markdown_table(header, rows, align="l" + "r" * (len(header) - 1)) + (
         f"\n\nOne seed (n = 1), {record['dataset']['test_size']:,} test images."
     )
-
-
-def _selected(member: Mapping[str, Any]) -> str:
-    return f"{member['selected']['test_accuracy']:.2f}" if member.get("selected") else "–"
-
-
-def _yes(member: Mapping[str, Any]) -> str:
-    return "yes" if member.get("standardize") else "–"
 
 
 def _number(value: Any) -> str:
