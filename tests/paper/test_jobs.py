@@ -122,6 +122,14 @@ def test_a_wrong_configuration_is_named(changes: dict[str, object], message: str
         wanted(**changes)
 
 
+def test_a_profile_that_is_not_there_and_a_time_that_is_over_are_named() -> None:
+    with pytest.raises(LskdError, match="minutes is -1; expected more than 0"):
+        run_jobs.run_here(wanted(), [], minutes=-1)
+    there = "no folder with a config.yaml; workflow/profiles has kubernetes, local, slurm"
+    with pytest.raises(LskdError, match=f"profile 'slrm': {there}"):
+        run_jobs.start(ROOT, "paper", [], profile="slrm")
+
+
 def test_a_rehearsal_has_the_same_graph_on_generated_data() -> None:
     jobs = plan.make(wanted("rehearsal"))
     assert Counter(job.kind for job in jobs) == {"network": 2, "logits": 1, "cohort": 2}
