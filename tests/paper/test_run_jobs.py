@@ -310,17 +310,15 @@ else:
 """
 
 
-def test_kubernetes_gets_a_job_with_what_it_needs(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kubernetes_gets_a_job_with_what_it_needs(project: Path, tmp_path: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_kubernetes")
     pytest.importorskip("snakemake_storage_plugin_fs")
     volume = tmp_path / "volume"
     path = project / "workflow" / "profiles" / "kubernetes" / "config.yaml"
     text = path.read_text().replace("YOUR_IMAGE", "an/image:1").replace("/lskd/shared", str(volume / "shared"))
     path.write_text(text.replace("lskd:/lskd", f"lskd:{volume}") + "seconds-between-status-checks: 1\n")
-    places = [f"{key}={volume / key}" for key in ("folder", "runs", "store")]
-    words = [word for item in ("tables=[2]", "pairs=resnet20", "seeds=1", *places) for word in ("--set", item)]
+    folders = [f"{key}={volume / key}" for key in ("folder", "runs", "store")]
+    words = [word for item in ("tables=[2]", "pairs=resnet20", "seeds=1", *folders) for word in ("--set", item)]
     jobs: dict[str, dict[str, Any]] = {}
 
     class Cluster(BaseHTTPRequestHandler):
@@ -367,8 +365,8 @@ def test_kubernetes_gets_a_job_with_what_it_needs(
     commands = tmp_path / "commands"
     commands.mkdir()
     program(commands / "rsync", RSYNC)
-    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
-    done = call(project, "--profile", "kubernetes", *words, KUBECONFIG=str(tmp_path / "kube.json"))
+    places = {"KUBECONFIG": str(tmp_path / "kube.json"), "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
+    done = call(project, "--profile", "kubernetes", *words, **places)
     server.shutdown()
     server.server_close()
     told = done.stdout + done.stderr
