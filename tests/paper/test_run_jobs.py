@@ -369,8 +369,7 @@ def test_kubernetes_gets_a_job_with_what_it_needs(project: Path, tmp_path: Path)
     done = call(project, "--profile", "kubernetes", *words, **places)
     server.shutdown()
     server.server_close()
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 jobs are done" in done.stdout
     (job,) = jobs.values()
     spec = job["spec"]["template"]["spec"]
