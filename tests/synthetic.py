@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +159,14 @@ def run(values: dict[str, tuple[float, float]], *, recipe: str = RECIPE, seed: i
         settings = dict(resolved.members[name])
         member |= {"method": settings.pop("method"), "standardize": settings.get("standardize", False)}
         member["settings"] = settings
+    return made
+
+
+def change(made: dict[str, Any], place: str, value: object) -> dict[str, Any]:
+    """A copy of a record with another value at a dotted place."""
+    made = copy.deepcopy(made)
+    *path, last = place.split(".")
+    functools.reduce(operator.getitem, path, made)[last] = value
     return made
 
 

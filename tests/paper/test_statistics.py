@@ -202,21 +202,15 @@ def test_aggregate_joins_members_that_were_run_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("config", "learning_rate"), 0.2),
-        (("config", "members", "kd", "temperature"), 4.0),
-        (("teacher", "digest"), "another"),
-        (("dataset", "digest"), "another"),
+        ("config.learning_rate", 0.2),
+        ("config.members.kd.temperature", 4.0),
+        ("teacher.digest", "another"),
+        ("dataset.digest", "another"),
     ],
 )
-def test_aggregate_keeps_other_experiments_of_a_recipe_out(
-    tmp_path: Path, place: tuple[str, ...], value: object
-) -> None:
+def test_aggregate_keeps_other_experiments_of_a_recipe_out(tmp_path: Path, place: str, value: object) -> None:
     *usual, other = _runs(3)
-    inner = other
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = value
-    _save(tmp_path, [other, *usual])
+    _save(tmp_path, [synthetic.change(other, place, value), *usual])
     assert store.aggregate(tmp_path) == {"synthetic": usual}
 
 

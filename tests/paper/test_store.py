@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,12 @@ def put(folder: Path, record: dict[str, Any]) -> Path:
     return folder
 
 
-def seeds(tmp_path: Path, values: dict[str, list[float]], **options: Any) -> Path:
+def seeds(tmp_path: Path, values: dict[str, list[float]]) -> Path:
     """A store of one run a position of the lists; ``best`` is half a point above ``last``."""
-    store = tmp_path / "results"
-    for seed in range(len(next(iter(values.values())))):
-        members = {name: (given[seed], given[seed] + 0.5) for name, given in values.items()}
-        results.add(put(tmp_path / f"run-{seed}", run(members, seed=seed, **options)), store)
-    return store
+    runs = []
+    for seed, row in enumerate(zip(*values.values(), strict=True)):
+        runs.append(run({name: (last, last + 0.5) for name, last in zip(values, row, strict=True)}, seed=seed))
+    return synthetic.store(tmp_path, *runs)
 
 
 # --- adding ----------------------------------------------------------------------------------------------------------
@@ -82,22 +80,19 @@ def test_adding_again_changes_nothing_and_another_result_is_refused(tmp_path: Pa
 
 def test_the_address_depends_on_what_decides_a_result_alone() -> None:
     record = run({"kd": (70.0, 71.0)})
-    same = record | {
-        "device": {"type": "cpu", "name": "another"},
-        "wall_seconds": 1.0,
-        "source_digest": "x",
-        "command": "other",
+    same = {"device.name": "another", "wall_seconds": 1.0, "source_digest": "x", "command": "other"}
+    for place, value in same.items():
+        assert results.address(synthetic.change(record, place, value)) == results.address(record)
+    other = {
+        "seed": 1,
+        "config.epochs": 4,
+        "dataset.digest": "e" * 64,
+        "teacher.digest": "another teacher",
+        "device.type": "cuda",
+        "execution": {"device": "cpu", "precision": "bf16"},
     }
-    assert results.address(same) == results.address(record)
-    for other in (
-        record | {"seed": 1},
-        record | {"config": record["config"] | {"epochs": 4}},
-        record | {"dataset": record["dataset"] | {"digest": "e" * 64}},
-        record | {"teacher": record["teacher"] | {"digest": "another teacher"}},
-        record | {"device": {"type": "cuda"}},
-        record | {"execution": {"device": "cpu", "precision": "bf16"}},
-    ):
-        assert results.address(other) != results.address(record)
+    for place, value in other.items():
+        assert results.address(synthetic.change(record, place, value)) != results.address(record)
 
 
 def test_a_writer_beyond_the_reach_of_locks_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,10 +117,9 @@ def test_where_files_lay_on_a_machine_makes_no_other_experiment(tmp_path: Path) 
         results.add(put(tmp_path / f"run-{seed}", record), tmp_path / "store")
     (group,) = results.groups(tmp_path / "store")
     assert [r["seed"] for r in group.records] == [0, 1, 2]
-    moved = group.records[0] | {"config": group.records[0]["config"] | {"data": {"path": "elsewhere", "size": 32}}}
-    assert results.address(moved) == results.address(group.records[0])
-    resized = group.records[0] | {"config": group.records[0]["config"] | {"data": {"path": "/home/a", "size": 64}}}
-    assert results.address(resized) != results.address(group.records[0])
+    first = group.records[0]
+    assert results.address(synthetic.change(first, "config.data.path", "elsewhere")) == results.address(first)
+    assert results.address(synthetic.change(first, "config.data.size", 64)) != results.address(first)
 
 
 def _add(source: Path, store: Path, start: Any, out: Any) -> None:
@@ -159,16 +153,10 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_only_runs_of_one_experiment_are_put_together(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    longer = run({"kd": (70.0, 71.0)}, epochs=4)
-    hotter = run({"kd": (70.0, 71.0)}, seed=2)
-    hotter["config"]["members"]["kd"] = hotter["config"]["members"]["kd"] | {"temperature": 3.0}
-    for i, record in enumerate(
-        (run({"kd": (70.0, 71.0)}), run({"dkd": (70.0, 71.0)}), run({"kd": (71.0, 71.0)}, seed=1))
-    ):
-        results.add(put(tmp_path / f"run-{i}", record), store)
-    for i, record in enumerate((longer, hotter)):
-        results.add(put(tmp_path / f"changed-{i}", record), store)
+    kd = {"kd": (70.0, 71.0)}
+    hotter = synthetic.change(run(kd, seed=2), "config.members.kd.temperature", 3.0)
+    same = run(kd), run({"dkd": (70.0, 71.0)}), run({"kd": (71.0, 71.0)}, seed=1)
+    store = synthetic.store(tmp_path, *same, run(kd, epochs=4), hotter)
     found = results.groups(store)
     assert sorted((g.config["epochs"], [r["seed"] for r in g.records]) for g in found) == [
         (3, [0, 0, 1]),
@@ -246,11 +234,12 @@ def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = {"kd": [70.0, 71.0, 72.5], "kd_ls": [71.0, 73.0, 73.5]}
-    store = tmp_path / "results"
-    for seed in range(3):
-        members = {name: (given[seed], given[seed] + 0.5) for name, given in values.items()}
-        record = run(members, seed=seed) | ({"source_digest": "t" * 64} if seed == 2 else {})
-        results.add(put(tmp_path / f"run-{seed}", record), store)
+    alone = seeds(tmp_path, values)
+    assert cli.main(["results", "show", "synthetic", "--store", str(alone)]) == 0
+    assert "trainer" not in capsys.readouterr().out
+    *others, last = results.find("synthetic", alone).records
+    (tmp_path / "mixed").mkdir()
+    store = synthetic.store(tmp_path / "mixed", *others, last | {"source_digest": "t" * 64})
     shown = {}
     for style in ("text", "json", "csv", "latex", "markdown"):
         assert cli.main(["results", "show", "synthetic", "--store", str(store), "--format", style]) == 0
@@ -275,43 +264,26 @@ def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
     assert (first["member"], first["n"], first["seeds"], first["last_values"]) == ("kd", "3", "0 1 2", "70.0 71.0 72.5")
     assert float(first["last_low"]) == pytest.approx(low, abs=1e-4)
     assert json.loads(shown["json"])["rows"][0]["values"]["best"] == [70.5, 71.5, 73.0]
-    alone = seeds(tmp_path / "one", values)
-    assert cli.main(["results", "show", "synthetic", "--store", str(alone)]) == 0
-    assert "trainer" not in capsys.readouterr().out
 
 
 # --- verifying -------------------------------------------------------------------------------------------------------
 
 
-def _value(record: dict[str, Any]) -> None:
-    record["members"]["kd"]["last"]["test_accuracy"] = 99.0
-
-
-def _setting(record: dict[str, Any]) -> None:
-    record["config"]["epochs"] = 300
-
-
-def _seed(record: dict[str, Any]) -> None:
-    record["seed"] = 7
-
-
 @pytest.mark.parametrize(
-    ("change", "problems"),
+    ("place", "value", "problems"),
     [
-        (_value, ["its content differs from its SHA-256", "kd: last is"]),
-        (_setting, ["its content differs", "its identity is", "its name should have"]),
-        (_seed, ["its identity is", "its name does not have its seed, 7"]),
+        ("members.kd.last.test_accuracy", 99.0, ["its content differs from its SHA-256", "kd: last is"]),
+        ("config.epochs", 300, ["its content differs", "its identity is", "its name should have"]),
+        ("seed", 7, ["its identity is", "its name does not have its seed, 7"]),
     ],
 )
 def test_a_changed_record_is_found(
-    change: Callable[[dict[str, Any]], None], problems: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: str, value: object, problems: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = seeds(tmp_path, {"kd": [70.0, 71.0, 72.0]})
     assert verify(store, tmp_path).problems == []
     path = sorted(store.rglob("*.json"))[0]
-    record = json.loads(path.read_text())
-    change(record)
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(synthetic.change(json.loads(path.read_text()), place, value)))
     found = verify(store, tmp_path).problems
     assert all(any(problem in line for line in found) for problem in problems), found
     assert cli.main(["verify", "--store", str(store)]) == 1
@@ -361,8 +333,7 @@ def test_the_committed_records_and_what_is_drawn_from_them() -> None:
 
 def test_a_machine_that_only_trains_can_file_a_record(tmp_path: Path) -> None:
     """`lskd run` does it after training, where the book's packages need not be."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "record.json").write_text(json.dumps(synthetic.record({"kd": (70.0, 71.0)})))
+    put(tmp_path / "run", synthetic.record({"kd": (70.0, 71.0)}))
     code = """
 import sys
 sys.modules.update(dict.fromkeys(("pandas", "scipy", "sklearn", "matplotlib", "bs4"), None))

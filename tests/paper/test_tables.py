@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import RECIPE, run, store
+from synthetic import RECIPE, change, run, store
 
 from figures.paper_tables import FEW, left_out_table, overview, table, write_csv
 from lskd.errors import LskdError
@@ -205,62 +203,24 @@ def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
     assert set(filled(folder)) == {(2, f"{pair}, kd, ls"), (2, f"{pair}, ctkd, ls"), (5, f"{pair}, kd, ls")}
 
 
-def _epochs(record: dict[str, Any]) -> None:
-    record["config"]["epochs"] = 8
-
-
-def _temperature(record: dict[str, Any]) -> None:
-    record["config"]["members"]["kd_ls"]["temperature"] = 4.0
-
-
-def _default_made_explicit(record: dict[str, Any]) -> None:
-    record["config"]["members"]["kd_ls"]["standardize"] = False
-
-
-def _teacher(record: dict[str, Any]) -> None:
-    record["config"]["teacher"]["network"] = "resnet110"
-
-
-def _subset(record: dict[str, Any]) -> None:
-    record["config"]["data"] = {"train_size": 1000}
-
-
-def _small(record: dict[str, Any]) -> None:
-    record["dataset"]["train_size"] = 1000
-
-
-def _interrupted(record: dict[str, Any]) -> None:
-    record["members"]["kd_ls"]["last"]["epoch"] = 100
-
-
-def _failed(record: dict[str, Any]) -> None:
-    record["members"]["kd_ls"]["failure"] = "the loss is not a number"
-
-
-def _student(record: dict[str, Any]) -> None:
-    record["config"]["student"] = "resnet20"
-
-
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("place", "value", "reason"),
     [
-        (_epochs, "epochs is 8, 240 in the recipe"),
-        (_temperature, "kd_ls.temperature is 4.0, 2.0 in the recipe"),
-        (_default_made_explicit, "kd_ls.standardize is False, True in the recipe"),
-        (_teacher, "teacher is 'resnet110', 'resnet32x4' in the recipe"),
-        (_subset, "data.train_size is 1000, None in the recipe"),
-        (_small, "it is of 100 classes, 1,000 and 10,000 images"),
-        (_interrupted, "it has 100 epochs of 240"),
-        (_failed, "it stopped early"),
-        (_student, "student is 'resnet20', 'resnet8x4' in the recipe"),
+        ("config.epochs", 8, "epochs is 8, 240 in the recipe"),
+        ("config.members.kd_ls.temperature", 4.0, "kd_ls.temperature is 4.0, 2.0 in the recipe"),
+        ("config.members.kd_ls.standardize", False, "kd_ls.standardize is False, True in the recipe"),
+        ("config.teacher.network", "resnet110", "teacher is 'resnet110', 'resnet32x4' in the recipe"),
+        ("config.data", {"train_size": 1000}, "data.train_size is 1000, None in the recipe"),
+        ("config.student", "resnet20", "student is 'resnet20', 'resnet8x4' in the recipe"),
+        ("dataset.train_size", 1000, "it is of 100 classes, 1,000 and 10,000 images"),
+        ("members.kd_ls.last.epoch", 100, "it has 100 epochs of 240"),
+        ("members.kd_ls.failure", "the loss is not a number", "it stopped early"),
     ],
 )
 def test_another_experiment_is_in_no_cell_and_the_reason_is_told(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+    tmp_path: Path, place: str, value: object, reason: str
 ) -> None:
-    record = copy.deepcopy(run({"kd_ls": (76.0, 76.4)}))
-    change(record)
-    folder = store(tmp_path, record)
+    folder = store(tmp_path, change(run({"kd_ls": (76.0, 76.4)}), place, value))
     assert filled(folder) == {}
     (found,) = tables.left_out(folder)
     assert (found.recipe, found.member) == (RECIPE, "kd_ls")
@@ -306,8 +266,7 @@ def test_the_committed_records_of_other_data_are_in_no_cell() -> None:
 
 
 def test_a_changed_run_does_not_hide_a_whole_one(tmp_path: Path) -> None:
-    changed = run({"kd_ls": (10.0, 11.0)}, seed=1)
-    _temperature(changed)
+    changed = change(run({"kd_ls": (10.0, 11.0)}, seed=1), "config.members.kd_ls.temperature", 4.0)
     folder = store(tmp_path, run({"kd_ls": (76.0, 76.4)}), changed)
     assert line(2, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a01){FEW}"
     assert len(tables.left_out(folder)) == 1
