@@ -36,12 +36,10 @@ CHECKPOINT_ENTRY = "checkpoint.json"
 def export(run: Path | str, out: Path | str, *, limit: int = LIMIT) -> Path:
     """Write the archive of a run into the folder ``out``; returns its path.
 
-    Args:
-        run: the run's folder. It may be in use: what is written there is whole at any moment.
-        limit: bytes of the archive.
+    The run may be going on: what is written there is whole at any moment.
 
     Raises:
-        LskdError: no run there, one without a checkpoint, or an archive beyond the limit.
+        LskdError: no run there, one without a checkpoint, or an archive of more than ``limit`` bytes.
     """
     run = Path(run)
     if (run / RECORD).is_file():

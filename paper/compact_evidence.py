@@ -31,11 +31,8 @@ from paper.embedding import embed, obstacle
 def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evidence:
     """A pack without features, with their view; a pack that is compact already comes back as it is.
 
-    Equal features, parameters and versions of scikit-learn give an equal pack.
-
-    Args:
-        pack: of at least five images.
-        perplexity, seed: of t-SNE, see :func:`paper.embedding.embed`; later figures can show no other view.
+    Equal features, parameters and versions of scikit-learn give an equal pack. Later figures can show no other view
+    than that of this perplexity and seed, see :func:`paper.embedding.embed`.
     """
     if pack.features is None:
         return pack
@@ -66,9 +63,8 @@ def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evide
 def compact_run(run: Path | str, out: Path | str, *, perplexity: float = 30.0, seed: int = 0) -> list[Path]:
     """Compact packs of every member of a finished run, in ``out``, under the names that its record gives.
 
-    A pack that is there already, of the same weights and with the same view, is not made again.
-
-    A network without numbers or without a picture is left out, and that is said.
+    A pack that is there already, of the same weights and with the same view, is not made again. A network without
+    numbers or without a picture is left out, and that is said.
 
     Raises:
         LskdError: no record in ``run``, or a pack of other weights than those of the record.

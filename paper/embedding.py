@@ -50,8 +50,6 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
     A compact pack has its view already, and the numbers that were measured in the features before they went.
 
     Args:
-        pack: at least five images.
-        perplexity: must be below the number of images.
         seed: of the few random draws that are left after a PCA start.
 
     Raises:

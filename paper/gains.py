@@ -41,12 +41,10 @@ class Gain:
         experiment: what was trained: data, pair and length; or where the numbers are printed.
         baseline: a key of :data:`BASELINES`.
         values: points, one a seed; of published numbers one a pair of networks.
-        seeds: of the runs, in the order of ``values``; empty for published numbers.
+        seeds, paths: of the runs, in the order of ``values``; empty for published numbers.
         epoch: "last" or "best".
-        dataset, epochs: of the runs.
         note: what a reader has to know to read it.
         record: one of the runs; None for published numbers.
-        paths: of the records.
     """
 
     experiment: str

@@ -17,19 +17,10 @@ from lskd.models.registry import model_info
 
 @dataclass(frozen=True)
 class Rate:
-    """What a machine did.
-
-    Attributes:
-        multiply_adds: a second, of whole training steps.
-        unit: "GPU hours" or "CPU hours".
-        source: the file, the cohort and the machine, in words.
-        note: why it is not the benchmark that a reader would want; empty when it is.
-    """
-
-    multiply_adds: float
-    unit: str
-    source: str
-    note: str
+    multiply_adds: float  # a second, of whole training steps
+    unit: str  # "GPU hours" or "CPU hours"
+    source: str  # the file, the cohort and the machine, in words
+    note: str  # why it is not the benchmark that a reader would want; empty when it is
 
     def hours(self, multiply_adds: float) -> float:
         return multiply_adds / self.multiply_adds / 3600

@@ -167,13 +167,9 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
     Args:
         plan: :func:`paper.plan.load` made it with these ``changes``, each KEY=VALUE.
         minutes: stop then. The job that is interrupted goes on from its newest checkpoint, at most a minute old.
-        dry_run: only list the jobs.
 
     Returns:
         0: all is done, 1: something failed, 3: time was over.
-
-    Raises:
-        LskdError: a time that is not positive.
     """
     if minutes is not None and not minutes > 0:
         raise LskdError(f"minutes is {minutes:g}; expected more than 0")
@@ -226,13 +222,11 @@ def start(
     """Do what is left with Snakemake, many jobs at once; returns the exit status.
 
     Args:
-        root: the project.
         name, changes: of the plan, and KEY=VALUE of each of its keys that is changed.
         profile: a folder of ``workflow/profiles``, or any folder with a Snakemake profile.
         slots: how many jobs may hold a GPU at once; by default as many as this machine has, or one. On a cluster,
             its scheduler decides unless this is given.
         extra: further words for Snakemake.
-        dry_run: only list the jobs.
 
     Raises:
         LskdError: a bad configuration or profile.
@@ -292,8 +286,6 @@ def _check_executor(profile: Path) -> None:
 # --- GPUs ------------------------------------------------------------------------------------------------------------
 
 CLUSTERS = ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST")
-
-
 HELD: list[FileLock] = []  # a lock goes with its object, and these are for as long as the process lives
 
 
@@ -313,11 +305,7 @@ def gpus() -> list[str]:
 def hold_one_gpu(folder: Path) -> str | None:
     """Hold one of several GPUs until this process ends, and hide the others from it; it must not have used any yet.
 
-    Args:
-        folder: holds the locks; all jobs of one machine name the same.
-
-    Returns:
-        Its name; None where there is nothing to choose, or a cluster has chosen.
+    The locks are in ``folder``. Returns its name; None where there is nothing to choose, or a cluster has chosen.
     """
     names = gpus()
     if len(names) < 2 or any(key in os.environ for key in CLUSTERS):

@@ -26,13 +26,10 @@ TRAINING = ("teacher", "students")
 
 
 def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = "all", dry_run: bool = False) -> int:
-    """Make the targets (everything by default) of a preset; returns Snakemake's exit status.
+    """Make targets, rules of ``workflow/Snakefile`` or files, by default all; returns Snakemake's exit status.
 
     Args:
-        root: the project.
         preset: a name in ``workflow/*.yaml``.
-        targets: rules of ``workflow/Snakefile`` or files.
-        cores: how many to use, or "all".
         dry_run: only say what would be made, and why.
 
     Raises:
@@ -119,13 +116,8 @@ def attend(call: Sequence[str], seconds: float | None = None, **options: Any) ->
 
     It has a process group of its own, so that an interrupt reaches all of its jobs once, wherever it came from.
 
-    Args:
-        call: its words.
-        seconds: how long it may take.
-        options: of ``subprocess.Popen``.
-
     Raises:
-        subprocess.TimeoutExpired: it took longer, and was stopped.
+        subprocess.TimeoutExpired: it took longer than ``seconds``, and was stopped.
     """
     with subprocess.Popen(call, process_group=0, **options) as child:
         try:

@@ -60,8 +60,7 @@ class Group:
 
 
 def address(record: Mapping[str, Any]) -> str:
-    """SHA-256 over all that decides a run's result except the code: configuration, seed, data, teacher's weights, and
-    device and precision where they are not the usual ones."""
+    """SHA-256 over what decides a run's result except the code; device and precision where they are unusual."""
     teacher = (record.get("teacher") or {}).get("digest")
     config = without_places(record["config"])
     deciding = {"config": config, "seed": record["seed"], "data": record["dataset"]["digest"]}
@@ -83,11 +82,7 @@ def place(record: Mapping[str, Any], store: Path | str = STORE) -> Path:
 
 
 def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
-    """Put a finished run's record into the store.
-
-    Args:
-        source: a run's folder or its record.json.
-        store: the store's folder; made when missing.
+    """Put the record of a finished run, its folder or its record.json, into the store.
 
     Returns:
         Where the record is, and whether it is new there. Adding the same record again changes nothing.
@@ -201,9 +196,6 @@ def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
     Of several experiments of one recipe, that counts which is the recipe as it stands, then which has most seeds: runs
     at changed settings, a playground's for example, lie beside it and never mix with it. Across recipes the same order
     says what comes first.
-
-    Raises:
-        LskdError: a record that cannot be read, or a member that was run twice with one seed.
     """
     out: dict[str, list[dict[str, Any]]] = {}
     for group in sorted(groups(folder), key=lambda g: (not _as_it_stands(g), -len(g.records), g.name)):
