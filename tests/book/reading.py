@@ -1,9 +1,26 @@
-"""What the tests of reading share: a page that is up, and a small one that is made for a test."""
+"""What the tests of the book share: how a reader may look at a page, a page that is up, small pages and notebooks."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
+}
+
+
+@contextmanager
+def reader(chromium: Any, **options: Any) -> Iterator[Any]:
+    """A page for a reader of some kind, who is patient on a busy machine."""
+    with chromium.new_context(**options) as context:
+        context.set_default_timeout(60_000)
+        yield context.new_page()
 
 
 def go(page: Any, book: Path, name: str, *, live: bool = False) -> Any:
@@ -19,3 +36,44 @@ def small(folder: Path, body: str, **others: str) -> Path:
         html = f"<html><body><article>{text}</article></body></html>"
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
     return folder
+
+
+def violations(page: Any, context: str = "article", least: str = "serious", rules: tuple[str, ...] = ()) -> list[str]:
+    """What axe-core finds there of at least this impact, by all of its rules or by some."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    impacts = ["moderate", "serious", "critical"]
+    return [
+        f"{found['id']} ({len(found['nodes'])}): {found['nodes'][0]['html'][:160]}"
+        for found in Axe().run(page, context=context, options=options).response["violations"]
+        if found["impact"] in impacts[impacts.index(least) :]
+    ]
+
+
+def fits(page: Any) -> bool:
+    """Whether nobody has to scroll sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"])
+
+
+def inside(page: Any, box: dict[str, float]) -> bool:
+    """Whether all of a box is in the window."""
+    size = page.viewport_size
+    across, down = box["x"] + box["width"] <= size["width"], box["y"] + box["height"] <= size["height"]
+    return box["x"] >= 0 and box["y"] >= 0 and across and down
+
+
+def cell(source: str, *tags: str, kind: str = "code", **more: Any) -> dict[str, Any]:
+    """A cell of a notebook; ``kind`` may be "markdown"."""
+    made: dict[str, Any] = {"cell_type": kind, "metadata": {"tags": list(tags)} if tags else {}, "source": source}
+    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {}) | more
+
+
+def write_notebook(path: Path, *cells: dict[str, Any]) -> Path:
+    """Cells as a notebook, in a folder that is made for it."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    numbered = [{"id": f"cell-{number}", **cell} for number, cell in enumerate(cells)]
+    content = {"cells": numbered, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path

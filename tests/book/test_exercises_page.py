@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import LOOKS, fits, go, reader, violations
 from test_exercises import ALL, CHOICE, GIVEN, QUESTION, RECORDS, TEN
 
 from book.exercises import Answer, Posed, load
@@ -55,73 +56,64 @@ browser = pytest.mark.browser
 @browser
 def test_the_page_judges_as_the_kernel_does(page: Any, paper: Path) -> None:
     page.goto(paper.as_uri())
-    one = Posed("toy", 1, QUESTION, TEN)
-    field, button = page.locator("#exercise-toy-one input"), page.locator("#exercise-toy-one button")
-    for text in GIVEN:
-        field.fill(text)
-        assert verdict(page, "toy-one") == "", "an old verdict on a new answer"
-        button.click()
-        good, said = one.judge(text)
-        assert verdict(page, "toy-one") == f"{'Right.' if good else 'Not yet.'} {said.replace('`', '')}"
+
+    def given(name: str, text: str) -> str:
+        page.locator(f"#exercise-{name} input").fill(text)
+        assert verdict(page, name) == "", "an old verdict on a new answer"
+        page.locator(f"#exercise-{name} button").click()
+        return verdict(page, name)
+
+    for text, (good, said) in GIVEN.items():
+        assert given("toy-one", text) == f"{'Right.' if good else 'Not yet.'} {said.replace('`', '')}"
     for text in ("", "ten", "1/0", "1/2/3", "nan", "Infinity"):
-        field.fill(text)
-        button.click()
-        assert verdict(page, "toy-one") == "Type a number, such as 0.5 or 1/3."
-        assert field.get_attribute("aria-invalid") == "true"
-    field, button = page.locator("#exercise-toy-three input"), page.locator("#exercise-toy-three button")
+        assert given("toy-one", text) == "Type a number, such as 0.5 or 1/3."
+        assert page.locator("#exercise-toy-one input").get_attribute("aria-invalid") == "true"
     for text, said in (("90,000", "Right."), ("90,000.5", "Type a whole number"), ("90 views", "Not yet.")):
-        field.fill(text)
-        button.click()
-        assert verdict(page, "toy-three").startswith(said)
+        assert given("toy-three", text).startswith(said)
 
 
 @browser
 def test_exercises_are_done_by_keyboard_alone(page: Any, paper: Path) -> None:
     page.goto(paper.as_uri())
-    page.keyboard.press("Tab")  # "Open all solutions"
-    page.keyboard.press("Tab")
-    page.keyboard.type("10")
-    page.keyboard.press("Enter")
-    assert verdict(page, "toy-one").startswith("Right.")
-    page.keyboard.press("Tab")  # the button
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Solution"
-    page.keyboard.press("Enter")
-    assert page.locator("#exercise-toy-one details").get_attribute("open") is not None
 
-    page.keyboard.press("Tab")
-    page.keyboard.press("Space")
-    page.keyboard.press("ArrowDown")
+    def press(keys: str) -> None:
+        for key in keys.split():
+            page.keyboard.press(key)
+
+    press("Tab Tab 1 0 Enter")  # past "Open all solutions"
+    assert verdict(page, "toy-one").startswith("Right.")
+    press("Tab Tab")  # past the button
+    assert page.evaluate("document.activeElement.textContent") == "Solution"
+    press("Enter")
+    assert page.locator("#exercise-toy-one details").get_attribute("open") is not None
+    press("Tab Space ArrowDown")
     assert verdict(page, "toy-two") == "", "looking through the options is no answer"
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    press("Tab Enter")
     assert verdict(page, "toy-two") == "Not yet. Not b."
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
+    press("Shift+Tab ArrowUp Enter")
     assert verdict(page, "toy-two").startswith("Right.")
 
 
 @browser
 def test_what_was_solved_is_kept_on_the_device_until_it_is_forgotten(page: Any, paper: Path) -> None:
     page.goto(paper.as_uri())
-    count = page.locator("[data-count]")
-    assert count.inner_text() == "You have solved 0 of 2 on this device."
+
+    def solved(n: int) -> bool:
+        return bool(page.locator("[data-count]").inner_text() == f"You have solved {n} of 2 on this device.")
+
+    assert solved(0)
     page.locator("#exercise-toy-two button").click()
     assert verdict(page, "toy-two") == "Choose an answer first."
-    page.locator("#exercise-toy-two input[value='c']").check()
-    page.locator("#exercise-toy-two button").click()
-    page.reload()
-    assert count.inner_text() == "You have solved 0 of 2 on this device."
-    page.locator("#exercise-toy-two input[value='a']").check()
-    page.locator("#exercise-toy-two button").click()
-    page.reload()
-    assert count.inner_text() == "You have solved 1 of 2 on this device."
+    for option, n in (("c", 0), ("a", 1)):
+        page.locator(f"#exercise-toy-two input[value='{option}']").check()
+        page.locator("#exercise-toy-two button").click()
+        page.reload()
+        assert solved(n)
     assert page.locator(".lskd-solved").evaluate_all("all => all.map(e => e.id)") == ["exercise-toy-two"]
     assert page.locator("[data-exercise='toy-two'] [data-done]").inner_text() == "✓ solved"
     page.get_by_role("button", name="Forget it").click()
     page.reload()
-    assert count.inner_text() == "You have solved 0 of 2 on this device."
+    assert solved(0)
 
 
 @browser
@@ -135,16 +127,14 @@ def test_without_storage_everything_else_works(page: Any, paper: Path) -> None:
 
 @browser
 def test_without_scripts_question_options_and_solution_remain(chromium: Any, paper: Path) -> None:
-    context = chromium.new_context(java_script_enabled=False)
-    plain = context.new_page()
-    plain.goto(paper.as_uri())
-    assert plain.locator("input:visible, button:visible").count() == 0
-    assert plain.locator("fieldset label:visible").all_inner_texts() == ["first", "second", "third"]
-    solution = plain.locator("#exercise-toy-one .lskd-solution p, #exercise-toy-one .lskd-solution").last
-    assert "Ten." not in solution.inner_text()
-    plain.locator("#exercise-toy-one summary").click()
-    assert "Ten." in solution.inner_text()
-    context.close()
+    with reader(chromium, java_script_enabled=False) as plain:
+        plain.goto(paper.as_uri())
+        assert plain.locator("input:visible, button:visible").count() == 0
+        assert plain.locator("fieldset label:visible").all_inner_texts() == ["first", "second", "third"]
+        solution = plain.locator("#exercise-toy-one .lskd-solution p, #exercise-toy-one .lskd-solution").last
+        assert "Ten." not in solution.inner_text()
+        plain.locator("#exercise-toy-one summary").click()
+        assert "Ten." in solution.inner_text()
 
 
 @browser
@@ -164,11 +154,6 @@ def test_print_has_the_solutions_that_are_open_and_no_fields(page: Any, paper: P
 # --- the built book ---------------------------------------------------------------------------------------------------
 
 BUILD = ROOT / "build" / "tiny"
-LOOKS = {
-    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "narrow": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
-}
 
 
 def of_this_book(chapter: str) -> dict[str, Answer | None]:
@@ -219,27 +204,19 @@ def test_each_page_accepts_the_answer_of_its_run_and_helps_with_others(page: Any
 @pytest.mark.book
 @pytest.mark.parametrize("look", LOOKS)
 def test_verdicts_and_solutions_are_accessible(chromium: Any, book: Path, look: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    context = chromium.new_context(**LOOKS[look])
-    context.set_default_timeout(60_000)
-    opened = context.new_page()
-    wrong = []
-    for name in ("toy", "zscore", "surface", "exercises"):
-        opened.goto((book / "notebooks" / f"{name}.html").as_uri())
-        for box in opened.locator(".lskd-answer").all():
-            if box.locator("[type='radio']").count():
-                box.locator("[type='radio']").first.check()
-            box.get_by_role("button").click()
-        for summary in opened.locator(".lskd-exercise summary").all():
-            summary.click()
-        wide = opened.evaluate("document.documentElement.scrollWidth") > LOOKS[look]["viewport"]["width"]  # type: ignore[index]
-        wrong += [f"{name}: too wide"] if wide else []
-        for violation in Axe().run(opened, context="article").response["violations"]:
-            if violation["impact"] in ("serious", "critical"):
-                wrong.append(f"{name}: {violation['id']}: {violation['nodes'][0]['html'][:160]}")
-    context.close()
-    assert wrong == []
+    wrong = {}
+    with reader(chromium, **LOOKS[look]) as page:
+        for name in ("toy", "zscore", "surface", "exercises"):
+            go(page, book, f"notebooks/{name}")
+            for box in page.locator(".lskd-answer").all():
+                if box.locator("[type='radio']").count():
+                    box.locator("[type='radio']").first.check()
+                box.get_by_role("button").click()
+            for summary in page.locator(".lskd-exercise summary").all():
+                summary.click()
+            rules = ("color-contrast",) if look == "dark" else ()
+            wrong[name] = violations(page, rules=rules) + ([] if fits(page) else ["too wide"])
+    assert not any(wrong.values()), wrong
 
 
 @browser

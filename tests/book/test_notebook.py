@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import cell, write_notebook
 
 from book import notebook
 from book.notebook_parameters import Parameter, bind, read
@@ -31,35 +33,17 @@ members: list[str] = []
 settings: dict = {}
 output: str = "out.txt"
 """
+KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
 REPORT = "from book.notebook import report\nreport(outputs=[output], accuracy=91.25)"
 
 
-def write_notebook(path: Path, *cells: str, parameters: str | None = PARAMETERS) -> Path:
-    """A notebook of code cells, the first of them tagged ``parameters``."""
-    tagged = [] if parameters is None else [(parameters, {"tags": ["parameters"]})]
-    content = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": f"c{i}",
-                "metadata": meta,
-                "source": source,
-                "outputs": [],
-                "execution_count": None,
-            }
-            for i, (source, meta) in enumerate([*tagged, *((cell, {}) for cell in cells)])
-        ],
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return path
+def written(path: Path, *sources: str) -> Path:
+    """A notebook of code cells behind one that declares parameters."""
+    return write_notebook(path, cell(PARAMETERS, "parameters"), *map(cell, sources))
 
 
-def cell(source: str, **extra: Any) -> dict[str, Any]:
-    return {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": source.splitlines(True), **extra}
+def declared(*sources: str, kind: str = "code") -> list[Parameter]:
+    return read([cell(source, "parameters", kind=kind) for source in sources], "n.ipynb")
 
 
 @pytest.fixture
@@ -74,7 +58,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_declared_parameters_are_read_without_a_kernel() -> None:
-    found = read([cell(PARAMETERS)], "n.ipynb")
+    found = declared(PARAMETERS)
     assert [p.name for p in found] == ["recipe", "epochs", "rate", "fast", "members", "settings", "output"]
     assert found[1] == Parameter("epochs", "int | None", None, "all of the recipe's when None")
     assert found[4].default == []
@@ -84,85 +68,57 @@ def test_declared_parameters_are_read_without_a_kernel() -> None:
     ("cells", "message"),
     [
         ([], r"n\.ipynb: no cells are tagged 'parameters'; expected exactly one"),
-        ([cell("a: int = 1"), cell("b: int = 1")], "2 cell"),
-        ([cell("a: int = 1", cell_type="markdown")], "not a code cell"),
-        ([cell("a: int = 1\nb = 2")], r"line 2: expected `name: type = default`, found `b = 2`"),
-        ([cell("a: int = 1\nimport os")], r"found `import os`"),
-        ([cell("a: int = f()")], r"the default of a is `f\(\)`; expected a literal value"),
-        ([cell("a: str = f'{1}'")], "expected a literal value"),
-        ([cell("a: int")], "parameter a has no default"),
-        ([cell("a: int = 1\na: int = 2")], "declared twice"),
-        ([cell("a: int = '1'")], r"the default of a is '1' \(str\); expected int"),
-        ([cell("a: int = True")], r"True \(bool\); expected int"),
-        ([cell("a: set = 1")], "has type set; expected str, int"),
-        ([cell("a: list[int, str] = []")], "expected"),
-        ([cell("a: int = (")], "line 1: not valid Python"),
+        (["a: int = 1", "b: int = 1"], "2 cell"),
+        (["a: int = 1\nb = 2"], r"line 2: expected `name: type = default`, found `b = 2`"),
+        (["a: int = 1\nimport os"], r"found `import os`"),
+        (["a: int = f()"], r"the default of a is `f\(\)`; expected a literal value"),
+        (["a: str = f'{1}'"], "expected a literal value"),
+        (["a: int"], "parameter a has no default"),
+        (["a: int = 1\na: int = 2"], "declared twice"),
+        (["a: int = '1'"], r"the default of a is '1' \(str\); expected int"),
+        (["a: int = True"], r"True \(bool\); expected int"),
+        (["a: set = 1"], "has type set; expected str, int"),
+        (["a: list[int, str] = []"], "expected"),
+        (["a: int = ("], "line 1: not valid Python"),
     ],
 )
-def test_a_wrong_parameters_cell_is_named(cells: list[dict[str, Any]], message: str) -> None:
+def test_a_wrong_parameters_cell_is_named(cells: list[str], message: str) -> None:
     with pytest.raises(LskdError, match=message):
-        read(cells, "n.ipynb")
+        declared(*cells)
+    with pytest.raises(LskdError, match="not a code cell"):
+        declared("a: int = 1", kind="markdown")
 
 
-@pytest.mark.parametrize(
-    ("declared", "given", "expected"),
-    [
-        ("bool = False", "false", False),
-        ("bool = False", "True", True),
-        ("int = 0", "2", 2),
-        ("int = 0", " -3 ", -3),
-        ("int | None = None", "none", None),
-        ("int | None = None", "2", 2),
-        ("int | None = None", None, None),
-        ("float = 0.0", "2", 2.0),
-        ("float = 0.0", "1e-3", 1e-3),
-        ("float = 0.0", 2, 2.0),
-        ("float | int = 0", 2, 2),
-        ("str = ''", "2", "2"),
-        ("str = ''", "none", "none"),
-        ("str | None = None", "none", None),
-        ("int | str = 0", "2", 2),
-        ("int | str = 0", "two", "two"),
-        ("list[str] = []", '["kd", "kd_ls"]', ["kd", "kd_ls"]),
-        ("list[str] = []", "kd, kd_ls", ["kd", "kd_ls"]),
-        ("list[str] = []", "", []),
-        ("list[int] = []", "[1, 2]", [1, 2]),
-        ("list[int | None] = []", [1, None], [1, None]),
-        ("dict = {}", '{"members.kd.temperature": 3.0}', {"members.kd.temperature": 3.0}),
-        ("dict[str, int] = {}", {"a": 1}, {"a": 1}),
-    ],
-)
-def test_values_are_converted_to_the_declared_type(declared: str, given: object, expected: object) -> None:
-    bound = bind(read([cell(f"x: {declared}")], "n"), {"x": given}, "n")
-    assert bound == {"x": expected}
-    assert type(bound["x"]) is type(expected)
+VALUES: list[tuple[str, list[tuple[Any, Any]], list[Any]]] = [  # given and what becomes of it; of another type
+    ("bool = False", [("false", False), ("True", True)], ["0", 1]),
+    ("int = 0", [("2", 2), (" -3 ", -3)], ["2.0", "two", 2.0, True, "true", None, "none"]),
+    ("int | None = None", [("none", None), ("2", 2), (None, None)], ["two"]),
+    ("float = 0.0", [("2", 2.0), ("1e-3", 1e-3), (2, 2.0)], [True, "nan"]),
+    ("float | int = 0", [(2, 2)], []),
+    ("str = ''", [("2", "2"), ("none", "none")], [2]),
+    ("str | None = None", [("none", None)], [2]),
+    ("int | str = 0", [("2", 2), ("two", "two")], []),
+    ("list[str] = []", [('["kd", "ls"]', ["kd", "ls"]), ("kd, ls", ["kd", "ls"]), ("", [])], ["[1]"]),
+    ("list[int] = []", [("[1, 2]", [1, 2])], ["1,2"]),
+    ("list[int | None] = []", [([1, None], [1, None])], []),
+    ("dict = {}", [('{"members.kd.temperature": 3.0}', {"members.kd.temperature": 3.0})], ["[1]", "{bad"]),
+    ("dict[str, int] = {}", [({"a": 1}, {"a": 1})], [{"a": "b"}]),
+]
 
 
-@pytest.mark.parametrize(
-    ("declared", "given", "found"),
-    [
-        ("int = 0", "2.0", r"'2\.0' \(str\); expected int"),
-        ("int = 0", "two", r"'two' \(str\); expected int"),
-        ("int = 0", 2.0, r"2\.0 \(float\); expected int"),
-        ("int = 0", True, r"True \(bool\); expected int"),
-        ("int = 0", "true", r"'true' \(str\); expected int"),
-        ("int = 0", None, r"None \(NoneType\); expected int"),
-        ("int = 0", "none", r"'none' \(str\); expected int"),
-        ("float = 0.0", True, r"True \(bool\); expected float"),
-        ("float = 0.0", "nan", r"'nan' \(str\); expected float"),
-        ("bool = False", "0", r"'0' \(str\); expected bool"),
-        ("bool = False", 1, r"1 \(int\); expected bool"),
-        ("str = ''", 2, r"2 \(int\); expected str"),
-        ("list[str] = []", "[1]", r"'\[1\]' \(str\); expected list\[str\]"),
-        ("list[int] = []", "1,2", r"expected list\[int\]"),
-        ("dict = {}", "[1]", r"expected dict"),
-        ("dict = {}", "{bad", r"expected dict"),
-        ("dict[str, int] = {}", {"a": "b"}, r"expected dict\[str, int\]"),
-    ],
-)
-def test_a_value_of_another_type_is_an_error(declared: str, given: object, found: str) -> None:
-    with pytest.raises(LskdError, match=f"n: parameter x is {found}|n: parameter x is .*{found}"):
-        bind(read([cell(f"x: {declared}")], "n"), {"x": given}, "n")
+@pytest.mark.parametrize(("kind", "good", "wrong"), VALUES, ids=[kind for kind, *_ in VALUES])
+def test_values_become_the_declared_type_or_are_errors(
+    kind: str, good: list[tuple[Any, Any]], wrong: list[Any]
+) -> None:
+    x = declared(f"x: {kind}")
+    for given, expected in good:
+        bound = bind(x, {"x": given}, "n")
+        assert bound == {"x": expected}
+        assert type(bound["x"]) is type(expected)
+    for given in wrong:
+        said = f"n: parameter x is {given!r} ({type(given).__name__}); expected {kind.partition(' = ')[0]}"
+        with pytest.raises(LskdError, match=re.escape(said)):
+            bind(x, {"x": given}, "n")
 
 
 def test_plain_papermill_gets_the_same_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -179,17 +135,17 @@ def test_plain_papermill_gets_the_same_check(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_unknown_and_impossible_names_are_errors() -> None:
-    declared = read([cell(PARAMETERS)], "n")
+    known = declared(PARAMETERS)
     with pytest.raises(
         LskdError, match=r"unknown parameter 'epoch'; did you mean 'epochs'\?.*recipe: str, epochs: int"
     ):
-        bind(declared, {"epoch": 2}, "n")
+        bind(known, {"epoch": 2}, "n")
     with pytest.raises(LskdError, match=r"'epochs = 1\\nimport os' is not a Python identifier"):
-        bind(declared, {"epochs = 1\nimport os": 2}, "n")
+        bind(known, {"epochs = 1\nimport os": 2}, "n")
 
 
 def test_wrong_parameters_never_start_a_kernel(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_notebook(project / "notebooks" / "a.ipynb", REPORT)
+    path = written(project / "notebooks" / "a.ipynb", REPORT)
     monkeypatch.setattr(notebook, "_execute", lambda *a: pytest.fail("a kernel was started"))
     for wrong in ({"epoch": 2}, {"epochs": "two"}, {"not a name": 1}):
         with pytest.raises(LskdError):
@@ -198,7 +154,7 @@ def test_wrong_parameters_never_start_a_kernel(project: Path, monkeypatch: pytes
 
 
 def test_an_unknown_notebook_names_the_nearest(project: Path) -> None:
-    write_notebook(project / "notebooks" / "train_cohort.ipynb")
+    written(project / "notebooks" / "train_cohort.ipynb")
     with pytest.raises(LskdError, match=r"unknown notebook 'train_cohrt'; did you mean 'train_cohort'\?"):
         notebook.run("train_cohrt", root=project)
     with pytest.raises(LskdError, match="no such file"):
@@ -230,7 +186,7 @@ def test_progress_bars_reach_a_log_at_a_bearable_rate() -> None:
 
 
 def test_a_good_run(project: Path) -> None:
-    path = write_notebook(
+    path = written(
         project / "notebooks" / "good.ipynb",
         "import sys\nfor i in range(3):\n    print(f'\\r{i}', end='', file=sys.stderr)\nprint(file=sys.stderr)",
         "import os, pathlib\nassert pathlib.Path.cwd() == pathlib.Path(os.getcwd())\n"
@@ -269,24 +225,17 @@ def test_a_good_run(project: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (
-            ["1", "x = {}\nx['gone']", REPORT],
-            r"(?s)n\.ipynb: cell \[3\] failed: KeyError: 'gone'.*x\['gone'\].*n\.failed\.ipynb",
-        ),
-        (
-            ["import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"],
-            "in the cell that begins `import os, signal`.*[Kk]ernel died",
-        ),
-        (["1"], "ended without its report"),
+        (["1", "x = {}\nx['gone']", REPORT], r"(?s)n\.ipynb: cell \[3\] failed: KeyError: 'gone'.*n\.failed\.ipynb"),
+        ([KILL], "in the cell that begins `import os, signal`.*[Kk]ernel died"),
         (["import sys\nsys.exit(0)", REPORT], "ended without its report"),
         ([f"open(output, 'w')\n{REPORT}", "import os\nos.remove(output)"], "outputs that do not exist: out"),
         ([REPORT], r"FileNotFoundError: declared output does not exist: out\.txt"),
         (["import time\ntime.sleep(60)", REPORT], "n.ipynb: execution stopped"),
     ],
-    ids=["error", "killed", "no-report", "exit-0", "output-gone", "output-missing", "timeout"],
+    ids=["error", "killed", "exit-0", "output-gone", "output-missing", "timeout"],
 )
 def test_a_bad_run_leaves_the_earlier_output_alone(project: Path, cells: list[str], message: str) -> None:
-    path = write_notebook(project / "notebooks" / "n.ipynb", *cells)
+    path = written(project / "notebooks" / "n.ipynb", *cells)
     output = project / "published" / "n.ipynb"
     output.parent.mkdir()
     output.write_text("earlier")
@@ -299,7 +248,7 @@ def test_a_bad_run_leaves_the_earlier_output_alone(project: Path, cells: list[st
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_the_kernel_goes_when_its_runner_is_stopped(project: Path, stop: signal.Signals) -> None:
-    path = write_notebook(
+    path = written(
         project / "notebooks" / "n.ipynb", "import os, time\nopen('pid', 'w').write(str(os.getpid()))", "time.sleep(60)"
     )
     code = "import sys; from book.notebook import run; run(sys.argv[1])"
@@ -318,7 +267,7 @@ def test_the_kernel_goes_when_its_runner_is_stopped(project: Path, stop: signal.
 
 def test_papermill_by_hand(project: Path) -> None:
     first = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from book.notebook import at_root; at_root(globals())"
-    path = write_notebook(project / "notebooks" / "n.ipynb", first, "assert epochs == 2", "open(output, 'w')", REPORT)
+    path = written(project / "notebooks" / "n.ipynb", first, "assert epochs == 2", "open(output, 'w')", REPORT)
     command = [sys.executable, "-m", "papermill", path.relative_to(project), "out.ipynb", "--no-progress-bar", "-p"]
 
     def papermill(*parameter: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from book.pages import Chapter, Pages, parsed, written
+from book.pages import Chapter, Pages, listed, parsed, written
 from book.pages.numbers import number_figures, number_joined
 from lskd.errors import LskdError
 
@@ -103,3 +103,15 @@ def test_pages_that_are_joined_for_print_have_the_same_numbers() -> None:
     assert text.index(marks[0]) < text.index(marks[1])
     with pytest.raises(LskdError, match="hold no 'notebooks/curves'"):
         number_joined(parsed(FRONT + marks[0] + IDEA), PAGES)
+
+
+def test_the_table_of_contents_names_pages_parts_and_titles(tmp_path: Path) -> None:
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: intro\nparts:\n- caption: The idea\n  chapters:\n  - file: a\n    title: Other\n"
+        "    sections:\n    - file: sub/b\n- chapters:\n  - file: c\n",
+        encoding="utf-8",
+    )
+    inner = [Chapter("a", "Other", "The idea"), Chapter("sub/b", "", "The idea")]
+    assert listed(tmp_path / "_toc.yml") == [Chapter("intro"), *inner, Chapter("c")]
+    with pytest.raises(LskdError, match="no such file; a book needs a table of contents"):
+        listed(tmp_path / "none.yml")

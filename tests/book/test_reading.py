@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import go
+from reading import go, reader
 
-pytestmark = pytest.mark.book
+pytestmark = [pytest.mark.book, pytest.mark.browser]
 
 SEEN = "selector => [...document.querySelectorAll(selector)].filter(e => e.getClientRects().length).length"
 BARS = "article details.hide.above-input"
 PARAMETERS = "article .tag_parameters, article .tag_injected-parameters"
 
 
-@pytest.mark.browser
 def test_a_page_begins_as_text_and_figures_and_shows_its_code_on_request(page: Any, book: Path) -> None:
     go(page, book, "notebooks/temperature")
     assert page.locator(BARS).count() >= 4
@@ -34,7 +33,6 @@ def test_a_page_begins_as_text_and_figures_and_shows_its_code_on_request(page: A
     assert page.evaluate(SEEN, BARS) == 0
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("name", ["toy", "temperature", "zscore", "logit_statistics"])
 def test_what_is_out_of_sight_leaves_no_hole(page: Any, book: Path, name: str) -> None:
     go(page, book, f"notebooks/{name}")
@@ -49,7 +47,6 @@ def test_what_is_out_of_sight_leaves_no_hole(page: Any, book: Path, name: str) -
     assert [gap for gap in gaps if gap["gap"] > 64] == []
 
 
-@pytest.mark.browser
 def test_the_place_in_the_text_stays_when_code_comes_and_goes(page: Any, book: Path) -> None:
     go(page, book, "notebooks/zscore", live=True)
     heading = page.locator("#two-classes h2")
@@ -62,7 +59,6 @@ def test_the_place_in_the_text_stays_when_code_comes_and_goes(page: Any, book: P
         assert heading.bounding_box()["y"] == pytest.approx(top, abs=2)
 
 
-@pytest.mark.browser
 def test_code_that_the_text_speaks_about_stays(page: Any, book: Path) -> None:
     go(page, book, "notebooks/audit")
     shown = "article .cell:has(> .cell_output table) > .cell_input"
@@ -73,7 +69,6 @@ def test_code_that_the_text_speaks_about_stays(page: Any, book: Path) -> None:
     assert page.evaluate(SEEN, "article .tag_injected-parameters") == page.evaluate(SEEN, BARS) == 0
 
 
-@pytest.mark.browser
 def test_a_link_into_a_folded_cell_opens_that_cell_alone(page: Any, book: Path) -> None:
     go(page, book, "notebooks/temperature")
     page.evaluate("document.querySelectorAll('article details.hide.above-input span.n')[9].id = 'inside'")
@@ -83,7 +78,6 @@ def test_a_link_into_a_folded_cell_opens_that_cell_alone(page: Any, book: Path) 
     assert page.get_by_role("button", name="Code", exact=True).get_attribute("aria-pressed") == "false"
 
 
-@pytest.mark.browser
 def test_a_browser_that_refuses_storage_shows_the_page_all_the_same(page: Any, book: Path) -> None:
     page.add_init_script(
         """for (const name of ['getItem', 'setItem']) {
@@ -100,22 +94,16 @@ def test_a_browser_that_refuses_storage_shows_the_page_all_the_same(page: Any, b
     assert page.evaluate(SEEN, BARS) > 0
 
 
-@pytest.mark.browser
 def test_without_scripts_nothing_is_hidden_and_words_are_words(chromium: Any, book: Path) -> None:
-    context = chromium.new_context(java_script_enabled=False)
-    page = go(context.new_page(), book, "notebooks/temperature")
-    bars, parameters = page.locator(BARS), page.locator(PARAMETERS)
-    assert bars.count() >= 4
-    for found in [*bars.all(), *parameters.all()]:
-        assert found.is_visible()
-    assert page.locator(".lskd-code-button").count() == 0
-    for word in page.locator("a.lskd-word").all():
-        assert word.is_visible()
-        assert word.get_attribute("role") is None
-    context.close()
+    with reader(chromium, java_script_enabled=False) as page:
+        go(page, book, "notebooks/temperature")
+        bars, parameters, words = (page.locator(which).all() for which in (BARS, PARAMETERS, "a.lskd-word"))
+        assert len(bars) >= 4
+        assert all(found.is_visible() for found in [*bars, *parameters, *words])
+        assert page.locator(".lskd-code-button").count() == 0
+        assert [word for word in words if word.get_attribute("role")] == []
 
 
-@pytest.mark.browser
 def test_print_is_the_same_in_both_modes(page: Any, book: Path) -> None:
     go(page, book, "notebooks/audit")
     page.emulate_media(media="print")
@@ -126,7 +114,6 @@ def test_print_is_the_same_in_both_modes(page: Any, book: Path) -> None:
     assert page.evaluate(seen) == folded
 
 
-@pytest.mark.browser
 def test_notes_stand_in_the_margin_where_there_is_one_and_in_the_text_where_there_is_none(
     page: Any, book: Path
 ) -> None:

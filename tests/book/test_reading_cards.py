@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
-from reading import go, small
+from reading import LOOKS, fits, go, inside, reader, small, violations
 
 from book.pages import Pages, hover_cards
 from lskd.errors import LskdError
 
 pytestmark = pytest.mark.book
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
-    "narrow": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
-}
+TOUCH = {"narrow": {"has_touch": True, "is_mobile": True, "viewport": {"width": 390, "height": 844}}}
 
 
 def stored(book: Path) -> dict[str, dict[str, str]]:
@@ -30,21 +26,19 @@ def stored(book: Path) -> dict[str, dict[str, str]]:
 
 
 def test_every_link_to_a_term_a_source_or_an_equation_has_its_card(book: Path) -> None:
-    hover_cards = stored(book)
-    kinds = {
-        kind: [place for place, card in hover_cards.items() if card["kind"] == kind] for kind in ("term", "source")
-    }
-    assert len(kinds["term"]) > 10
-    assert len(kinds["source"]) > 5
+    cards = stored(book)
+    terms, sources = ([p for p, card in cards.items() if card["kind"] == kind] for kind in ("term", "source"))
+    assert len(terms) > 10
+    assert len(sources) > 5
     glossary = BeautifulSoup((book / "glossary.html").read_text(encoding="utf-8"), "html.parser")
-    for place in kinds["term"]:
+    for place in terms:
         (told,) = glossary.select(f"[id='{place.partition('#')[2]}'] + dd")
-        assert BeautifulSoup(hover_cards[place]["body"], "html.parser").get_text().split() == told.get_text().split()
+        assert BeautifulSoup(cards[place]["body"], "html.parser").get_text().split() == told.get_text().split()
     page = BeautifulSoup((book / "notebooks" / "zscore.html").read_text(encoding="utf-8"), "html.parser")
     for link in page.select("article a.reference.internal[href^='#equation-']"):
-        assert hover_cards[f"notebooks/zscore.html{link['href']}"]["kind"] == "equation"
-    assert not any("headerlink" in card["body"] or ' id="' in card["body"] for card in hover_cards.values())
-    for card in hover_cards.values():  # addresses are relative to the book's folder
+        assert cards[f"notebooks/zscore.html{link['href']}"]["kind"] == "equation"
+    assert not any("headerlink" in card["body"] or ' id="' in card["body"] for card in cards.values())
+    for card in cards.values():  # addresses are relative to the book's folder
         for address in re.findall(r'class="reference internal" href="([^"#]+)', card["body"]):
             assert (book / address).is_file(), address
 
@@ -119,32 +113,24 @@ def test_a_card_comes_with_the_keyboard_and_its_links_follow_in_order(page: Any,
 @pytest.mark.parametrize("look", LOOKS)
 def test_cards_and_words_are_accessible_and_stay_inside_the_window(chromium: Any, book: Path, look: str) -> None:
     """A finger's first tap shows the card, the second follows the link."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    context = chromium.new_context(**LOOKS[look])
-    context.set_default_timeout(60_000)
-    page = go(context.new_page(), book, "notebooks/zscore", live=True)
-    touch, wrong = look == "narrow", []
-    for target in ("a.internal[href='#equation-maxent']", "a[href*='bibliography.html#']", "a[href*='#term-']"):
-        link = page.locator(f"article {target}").first
-        link.scroll_into_view_if_needed()
-        (link.tap if touch else link.hover)()
-        page.locator(".lskd-card").wait_for()
-        page.wait_for_timeout(400)  # it has faded in
-        box = page.locator(".lskd-card").bounding_box()
-        assert box["x"] >= 0
-        assert box["y"] >= 0
-        assert box["x"] + box["width"] <= page.viewport_size["width"]
-        assert box["y"] + box["height"] <= page.viewport_size["height"]
-        found = Axe().run(page, context="article").response["violations"]
-        wrong += [f"{target}: {v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] != "minor"]
-        page.keyboard.press("Escape")
-    assert wrong == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-    if touch:
-        link = page.locator("article a[href*='#term-']").first
-        link.tap()
-        page.locator(".lskd-card").wait_for()
-        link.tap()
-        page.wait_for_url("**/glossary.html#term-*")
-    context.close()
+    touch = look in TOUCH
+    with reader(chromium, **(TOUCH.get(look) or LOOKS[look])) as page:
+        go(page, book, "notebooks/zscore", live=True)
+        wrong = []
+        for target in ("a.internal[href='#equation-maxent']", "a[href*='bibliography.html#']", "a[href*='#term-']"):
+            link = page.locator(f"article {target}").first
+            link.scroll_into_view_if_needed()
+            (link.tap if touch else link.hover)()
+            page.locator(".lskd-card").wait_for()
+            page.wait_for_timeout(400)  # it has faded in
+            assert inside(page, page.locator(".lskd-card").bounding_box())
+            wrong += [f"{target}: {found}" for found in violations(page, least="moderate")]
+            page.keyboard.press("Escape")
+        assert wrong == []
+        assert fits(page)
+        if touch:
+            link = page.locator("article a[href*='#term-']").first
+            link.tap()
+            page.locator(".lskd-card").wait_for()
+            link.tap()
+            page.wait_for_url("**/glossary.html#term-*")

@@ -13,38 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import LOOKS, cell, fits, inside, reader, violations, write_notebook
 
 from book import build as books
-from book.pages import Chapter, Pages, listed
+from book.pages import Chapter, Pages
 from book.search import index
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-
-LOOKS = {
-    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "narrow": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
-}
+from lskd.files import read_json
 
 
 def article(content: str) -> str:
     return f"<html><body><article class='bd-article'>{content}</article></body></html>"
-
-
-def test_the_table_of_contents_names_pages_parts_and_titles(tmp_path: Path) -> None:
-    (tmp_path / "_toc.yml").write_text(
-        "format: jb-book\nroot: intro\nparts:\n- caption: The idea\n  chapters:\n  - file: a\n    title: Other\n"
-        "    sections:\n    - file: sub/b\n- chapters:\n  - file: c\n",
-        encoding="utf-8",
-    )
-    assert listed(tmp_path / "_toc.yml") == [
-        Chapter("intro"),
-        Chapter("a", "Other", "The idea"),
-        Chapter("sub/b", "", "The idea"),
-        Chapter("c"),
-    ]
-    with pytest.raises(LskdError, match="no such file; a book needs a table of contents"):
-        listed(tmp_path / "none.yml")
 
 
 def test_the_words_are_equal_for_equal_pages_and_not_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +34,7 @@ def test_the_words_are_equal_for_equal_pages_and_not_too_many(tmp_path: Path, mo
     built, script = Pages(tmp_path, [Chapter("intro"), Chapter("empty")]), tmp_path / index.FOLDER / "words.js"
     index.write(built)
     first = script.read_bytes()
-    assert words(tmp_path) == {
-        "pages": [["intro.html", "X", "", [["", "X", "section", "é </script> end"]]]],
-    }
+    assert words(tmp_path) == {"pages": [["intro.html", "X", "", [["", "X", "section", "é </script> end"]]]]}
     index.write(built)
     assert script.read_bytes() == first
     assert {path.name for path in script.parent.iterdir()} == {"words.js", "find.js", "show.js"}
@@ -132,21 +110,14 @@ temperature
 """,
     "bibliography.md": "# Bibliography\n\n```{bibliography}\n```\n",
 }
-COATS: dict[str, Any] = {
-    "cells": [
-        {"cell_type": "markdown", "metadata": {}, "source": "# Coats\n\nWarm, too.\n\n## Sleeves\n\nTwo of them."},
-        {
-            "cell_type": "code",
-            "execution_count": 1,
-            "metadata": {},
-            "outputs": [{"output_type": "stream", "name": "stdout", "text": "a printed sleeve\n"}],
-            "source": "hidden_source = 'a printed sleeve'",
-        },
-    ],
-    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    "nbformat": 4,
-    "nbformat_minor": 5,
-}
+COATS = (
+    cell("# Coats\n\nWarm, too.\n\n## Sleeves\n\nTwo of them.", kind="markdown"),
+    cell(
+        "hidden_source = 'a printed sleeve'",
+        outputs=[{"output_type": "stream", "name": "stdout", "text": "a printed sleeve\n"}],
+        execution_count=1,
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +127,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "book").mkdir()
     for name, text in PAGES.items():
         (place / "book" / name).write_text(text, encoding="utf-8")
-    (place / "notebooks").mkdir()
-    for number, cell in enumerate(COATS["cells"]):
-        cell["id"] = f"cell-{number}"
-    (place / "notebooks" / "coats.ipynb").write_text(json.dumps(COATS), encoding="utf-8")
+    write_notebook(place / "notebooks" / "coats.ipynb", *COATS)
     places = {name: place / name for name in ("book", "notebooks", "figures", "output")}
     return books.build(**places, facts=place / "none.json", config=ROOT / "_config.yml").parent
 
@@ -174,20 +142,13 @@ def test_a_book_is_built_with_its_words(html: Path) -> None:
         ["sleeves", "Sleeves", "section", "Two of them.\na printed sleeve"],
     ]
     hats = {title: (anchor, text) for anchor, title, _, text in found["hats.html"][3]}
-    assert list(hats) == [
-        "Temperature of hats",
-        "The Z-score of a brim",
-        "Losses of hats",
-        "Felt at low temperature",
-        "The factor T²",
-    ]
-    anchor, text = hats["The Z-score of a brim"]
+    assert list(hats) == [HATS, BRIM, LOSSES, "Felt at low temperature", FACTOR]
+    anchor, text = hats[BRIM]
     assert f'id="{anchor}"' in (html / "hats.html").read_text(encoding="utf-8")
     assert text.startswith("A brim of width σ² is wide. A wombat sleeps")
-    assert "bowler · 41.25" in hats["Losses of hats"][1]
-    assert ["term-felt", "felt", "term", "Wool that was pressed. Its temperature was high."] in found["glossary.html"][
-        3
-    ]
+    assert "bowler · 41.25" in hats[LOSSES][1]
+    felt = ["term-felt", "felt", "term", "Wool that was pressed. Its temperature was high."]
+    assert felt in found["glossary.html"][3]
     assert found["bibliography.html"][3][1][1:] == ["Ann Wool", "reference", "On felt. 1901."]
     everything = (html / index.FOLDER / "words.js").read_text(encoding="utf-8")
     assert not re.search("hidden_source|junkword|frac", everything)
@@ -209,70 +170,43 @@ def find(engine: Any, query: str) -> list[str]:
     return [str(title) for title in found]
 
 
+BRIM, LOSSES, FACTOR, HATS = "The Z-score of a brim", "Losses of hats", "The factor T²", "Temperature of hats"
+FOUND = [  # all that is found by each of some queries
+    (["temperature"], [HATS, "Felt at low temperature", "temperature", "felt", "A small book"]),  # title, term, text
+    (["zscore", "z-score", "Z score", "Z-SCORES", "z‑score", "σ2", "σ²", "sigma", "Sigma^2"], [BRIM]),
+    (["T²", "T2", "T^2", "t^2", "k-1", "K−1", "K - 1"], [FACTOR]),
+    (["teacher", "teachers", "naive", "naïve", "wom", "wombat brim", "these wombats", "wombats sleeping"], [BRIM]),
+    (["brim hats"], [BRIM, HATS]),  # the page has both
+    (["41.25"], [LOSSES]),
+    (["o"], []),  # one letter begins too much
+]
+FIRST = [  # what comes first
+    (["loss", "losses of", "loss of", "standardise", "standardized", "standardization"], LOSSES),
+    (["cifar100", "CIFAR 100", "hat_loss"], LOSSES),
+    (["wombat bowler felt rain"], BRIM),
+    (["warmup"], HATS),  # which keeps a head warm
+]
+
+
 @pytest.mark.browser
 @pytest.mark.book
 class TestFind:
     """What matches, and in which order."""
 
-    def test_a_title_comes_before_a_heading_a_term_and_a_text(self, engine: Any) -> None:
-        titles = ["Temperature of hats", "Felt at low temperature", "temperature", "felt", "A small book"]
-        assert find(engine, "temperature") == titles
+    def test_what_is_found_however_it_is_spelt(self, engine: Any) -> None:
+        for queries, titles in FOUND:
+            assert {query: find(engine, query) for query in queries} == dict.fromkeys(queries, titles)
+        for queries, title in FIRST:
+            assert {query: find(engine, query)[0] for query in queries} == dict.fromkeys(queries, title)
 
-    @pytest.mark.parametrize(
-        "query", ["zscore", "z-score", "Z score", "Z-SCORES", "z‑score", "σ2", "σ²", "sigma", "Sigma^2"]
-    )
-    def test_one_thing_is_found_however_it_is_spelt(self, engine: Any, query: str) -> None:
-        assert find(engine, query) == ["The Z-score of a brim"]
-
-    @pytest.mark.parametrize("query", ["T²", "T2", "T^2", "t^2", "k-1", "K−1", "K - 1"])
-    def test_formulas_are_found_as_they_are_typed(self, engine: Any, query: str) -> None:
-        assert find(engine, query) == ["The factor T²"]
-
-    @pytest.mark.parametrize(
-        "query",
-        [
-            "loss",
-            "losses of",
-            "loss of",
-            "standardise",
-            "standardized",
-            "standardization",
-            "cifar100",
-            "CIFAR 100",
-            "hat_loss",
-        ],
-    )
-    def test_other_forms_of_a_word_count(self, engine: Any, query: str) -> None:
-        assert find(engine, query)[0] == "Losses of hats"
-
-    @pytest.mark.parametrize(
-        "query", ["teacher", "teachers", "naive", "naïve", "wom", "wombat brim", "these wombats", "wombats sleeping"]
-    )
-    def test_prefixes_accents_and_small_words(self, engine: Any, query: str) -> None:
-        assert engine.evaluate("q => lskdSearch.find(q).some", query) is False
-        assert find(engine, query) == ["The Z-score of a brim"]
-
-    def test_words_that_readers_use_stand_for_those_of_the_book(self, engine: Any) -> None:
-        assert find(engine, "warmup")[0] == "Temperature of hats"  # which keeps a head warm
-        assert engine.evaluate("lskdSearch.find('download the wombat').some") is True  # nothing here is to be had
-
-    def test_all_words_must_match(self, engine: Any) -> None:
-        assert find(engine, "wombat brim") == ["The Z-score of a brim"]
-        some = engine.evaluate("lskdSearch.find('wombat bowler')")
-        assert some["some"] is True  # and it is said
-        assert {found["section"]["title"] for found in some["found"]} == {"The Z-score of a brim", "Losses of hats"}
-        assert find(engine, "wombat bowler felt rain")[0] == "The Z-score of a brim"
-        assert find(engine, "brim hats") == ["The Z-score of a brim", "Temperature of hats"]  # the page has both
-        assert find(engine, "41.25") == ["Losses of hats"]
-        assert find(engine, "o") == []  # one letter begins too much
+    def test_where_no_section_has_all_words_it_is_said(self, engine: Any) -> None:
+        for query, some in (("these wombats", False), ("wombat bowler", True), ("download the wombat", True)):
+            assert engine.evaluate("q => lskdSearch.find(q).some", query) is some
+        assert set(find(engine, "wombat bowler")) == {BRIM, LOSSES}
 
     def test_what_was_meant(self, engine: Any) -> None:
-        def meant(query: str) -> str:
-            return str(engine.evaluate("q => lskdSearch.meant(lskdSearch.find(q))", query))
-
-        assert meant("wmobat") == "wombat"
-        assert meant("widest wonbat") == "widest wombat"
-        assert meant("qqqqqq") == ""
+        for query, meant in (("wmobat", "wombat"), ("widest wonbat", "widest wombat"), ("qqqqqq", "")):
+            assert engine.evaluate("q => lskdSearch.meant(lskdSearch.find(q))", query) == meant
 
     def test_a_sentence_is_cut_around_the_match_and_quoted(self, engine: Any) -> None:
         shown = """q => {
@@ -357,9 +291,7 @@ class TestDialog:
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
         page.wait_for_url("**/hats.html#felt-at-low-temperature**")
-
-    def test_a_result_on_the_same_page_closes_the_list(self, page: Any, html: Path) -> None:
-        dialog = opened(page, html, "hats.html", "factor")
+        dialog = opened(page, html, "hats.html", "factor")  # on the same page the list closes
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
         page.wait_for_function("location.hash === '#the-factor-t-2'")
@@ -398,43 +330,25 @@ class TestDialog:
 
     @pytest.mark.parametrize("look", LOOKS)
     def test_is_accessible_and_fits(self, chromium: Any, html: Path, look: str) -> None:
-        from axe_playwright_python.sync_playwright import Axe
-
-        context = chromium.new_context(**LOOKS[look])
-        page = context.new_page()
-        dialog = opened(page, html, query="hats")
-        page.keyboard.press("ArrowDown")
-        wrong = serious(Axe().run(page, context="#pst-search-dialog"))
-        box = dialog.bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= page.viewport_size["width"]
-        assert box["y"] + box["height"] <= page.viewport_size["height"]
-        page.goto((html / "search.html").as_uri() + "?q=hats")
-        page.wait_for_selector("#search-results li a")
-        wrong += serious(Axe().run(page, context=".bd-search-container"))
-        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-        context.close()
-        assert wrong == []
-
-
-def serious(found: Any) -> list[str]:
-    return [
-        f"{violation['id']}: {violation['nodes'][0]['html'][:160]}"
-        for violation in found.response["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
+        with reader(chromium, **LOOKS[look]) as page:
+            dialog = opened(page, html, query="hats")
+            page.keyboard.press("ArrowDown")
+            wrong = violations(page, "#pst-search-dialog")
+            assert inside(page, dialog.bounding_box())
+            page.goto((html / "search.html").as_uri() + "?q=hats")
+            page.wait_for_selector("#search-results li a")
+            assert wrong + violations(page, ".bd-search-container") == []
+            assert fits(page)
 
 
 @pytest.mark.browser
 @pytest.mark.book
 def test_without_scripts_the_form_is_there(chromium: Any, html: Path) -> None:
-    context = chromium.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((html / "search.html").as_uri())
-    assert page.locator(".bd-search-container form input[name='q']").is_visible()
-    page.goto((html / "hats.html").as_uri())
-    assert page.locator("#pst-search-dialog form[action='search.html'] input[name='q']").count() == 1
-    context.close()
+    with reader(chromium, java_script_enabled=False) as page:
+        page.goto((html / "search.html").as_uri())
+        assert page.locator(".bd-search-container form input[name='q']").is_visible()
+        page.goto((html / "hats.html").as_uri())
+        assert page.locator("#pst-search-dialog form[action='search.html'] input[name='q']").count() == 1
 
 
 @pytest.mark.browser
@@ -448,9 +362,12 @@ def test_where_the_words_are_missing_sphinx_s_search_stands_in(chromium: Any, ht
     page.close()
 
 
+LATEX = r"\\\(|\\\[|\\(frac|sum|mathrm|mathcal|sqrt)\b"
+
+
 @pytest.mark.book
 def test_the_book_s_words_lead_to_its_pages(book: Path) -> None:
-    """Every page is there, every anchor exists, and what is no text is not there."""
+    """Every page is there, every anchor exists, and what is no text is not there: no code cell is searched."""
     content = words(book)
     assert [page[0] for page in content["pages"]] == [
         f"{name}.html" for name in books.chapters(ROOT / "book" / "chapters")
@@ -462,23 +379,18 @@ def test_the_book_s_words_lead_to_its_pages(book: Path) -> None:
         missing = [anchor for anchor, *_ in entries if anchor and f'id="{anchor}"' not in page]
         assert missing == [], address
         for _, heading, _, text in entries:
-            junk = re.search(
-                r"\\\(|\\\[|\\(frac|sum|mathrm|mathcal|sqrt)\b|Show code cell|base64|root_id", heading + text
-            )
+            junk = re.search(rf"{LATEX}|Show code cell|base64|root_id", heading + text)
             assert not junk, f"{address}, {heading}: {junk and junk[0]}"
     kinds = {kind for page in content["pages"] for _, _, kind, _ in page[3]}
     assert kinds == {"section", "figure", "term", "object", "reference"}
-
-
-@pytest.mark.book
-def test_the_book_s_code_cells_are_not_searched(book: Path) -> None:
-    texts = {page[0]: "\n".join(entry[3] for entry in page[3]) for page in words(book)["pages"]}
-    looked_at = 0
-    for name in ("zscore", "tsne", "logit_gap"):
-        notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            for line in "".join(cell["source"]).splitlines() if cell["cell_type"] == "code" else []:
-                if len(line) > 30:
-                    looked_at += 1
-                    assert " ".join(line.split()) not in texts[f"notebooks/{name}.html"]
-    assert looked_at > 5
+    texts = {page[0]: "\n".join(entry[3] for entry in page[3]) for page in content["pages"]}
+    lines = [
+        (name, " ".join(line.split()))
+        for name in ("zscore", "tsne", "logit_gap")
+        for cell in read_json(ROOT / "notebooks" / f"{name}.ipynb")["cells"]
+        if cell["cell_type"] == "code"
+        for line in "".join(cell["source"]).splitlines()
+        if len(line) > 30
+    ]
+    assert len(lines) > 5
+    assert [line for name, line in lines if line in texts[f"notebooks/{name}.html"]] == []
