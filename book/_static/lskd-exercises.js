@@ -2,20 +2,15 @@
    those of book.exercises.model. Without this script questions, options and folded solutions remain. */
 (() => {
   const KEY = "lskd-exercises";
-  const solved = () => {
+  const stored = act => {
     try {
-      return JSON.parse(localStorage.getItem(KEY)) || {};
+      return act(localStorage);
     } catch {
-      return {};
+      return null;  // a browser that stores nothing for pages from disk: everything else works
     }
   };
-  const keep = found => {
-    try {
-      localStorage.setItem(KEY, JSON.stringify(found));
-    } catch {
-      /* a browser that stores nothing for pages from disk: everything else works */
-    }
-  };
+  const solved = () => stored(storage => JSON.parse(storage.getItem(KEY))) || {};
+  const keep = found => stored(storage => storage.setItem(KEY, JSON.stringify(found)));
   const plain = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
   const number = (text, thousands) => {
     let written = text.replace(/[\s%A-Za-z]+$/, "").replace(/\s+/g, "").replace(/−/g, "-");
@@ -77,8 +72,7 @@
   /* A sheet for class has the questions; with all solutions open it has those too. */
   const opener = first => {
     const button = document.createElement("button");
-    button.type = "button";
-    button.className = "lskd-open-solutions";
+    Object.assign(button, { type: "button", className: "lskd-open-solutions" });
     const solutions = [...document.querySelectorAll("details.lskd-solution")];
     const say = () => (button.textContent = solutions.every(s => s.open) ? "Fold all solutions" : "Open all solutions");
     button.addEventListener("click", () => {

@@ -10,11 +10,8 @@
   const load = (path, ready) =>
     new Promise((resolve, reject) => {
       if (ready()) return resolve();
-      const script = document.createElement("script");
-      script.src = new URL(path, root).href;
-      script.onload = resolve;
-      script.onerror = reject;
-      document.head.append(script);
+      const script = { src: new URL(path, root).href, onload: resolve, onerror: reject };
+      document.head.append(Object.assign(document.createElement("script"), script));
     });
   let loading = null;
   const content = () => (loading ??= load("_static/lskd-cards/cards.js", () => window.lskdCards).then(() => lskdCards));
@@ -39,9 +36,7 @@
   };
 
   const card = document.createElement("div");
-  card.id = "lskd-card";
-  card.className = "lskd-card";
-  card.setAttribute("role", "note");
+  Object.assign(card, { id: "lskd-card", className: "lskd-card" }).setAttribute("role", "note");
   let shown = null, wanted = null, dismissed = null, timer = 0, byKeyboard = false;
 
   const fill = ({ kind, title, body }, link) => {
@@ -50,11 +45,9 @@
     card.querySelector("b").hidden = !title;
     card.querySelector("span").textContent = NAMES[kind];
     for (const a of card.querySelectorAll("a.internal")) a.href = new URL(a.getAttribute("href"), root).href;
-    const more = document.createElement("a");
-    more.className = "lskd-card-more";
-    more.href = link.href;
-    more.textContent = kind === "term" || kind === "source" ? `Open the ${NAMES[kind].toLowerCase()}` : "Go there";
-    card.append(more);
+    const more = kind === "term" || kind === "source" ? `Open the ${NAMES[kind].toLowerCase()}` : "Go there";
+    const way = { className: "lskd-card-more", href: link.href, textContent: more };
+    card.append(Object.assign(document.createElement("a"), way));
   };
 
   /* Below the line that is pointed at, or above it; never beyond the window. */

@@ -8,10 +8,8 @@
   let pinned = null;
 
   const button = document.createElement("button");
-  button.type = "button";
-  button.className = "lskd-unpin";
+  Object.assign(button, { type: "button", className: "lskd-unpin", textContent: "×" });
   button.setAttribute("aria-label", "Put the figure back in its place");
-  button.textContent = "×";
 
   const layout = () => {
     const { root, stage } = pinned, box = root.getBoundingClientRect();

@@ -90,9 +90,7 @@
   const header = () => Math.max(0, document.querySelector(".bd-header-article")?.getBoundingClientRect().bottom ?? 0);
   const motion = () => (still.matches ? "instant" : "smooth");
   const back = document.createElement("button");
-  back.type = "button";
-  back.className = "lskd-back";
-  back.textContent = "Back to the text";
+  Object.assign(back, { type: "button", className: "lskd-back", textContent: "Back to the text" });
   let left = null;
   const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && back.remove(), {
     rootMargin: "-64px 0px 0px",

@@ -7,21 +7,14 @@
     ".cell.tag_parameters:not(.tag_keep-code), .cell.tag_injected-parameters, .cell > details.hide.above-input";
 
   /* Storage may be refused, for pages opened from disk for example; then each page starts anew. */
-  const remembered = () => {
+  const stored = act => {
     try {
-      return localStorage.getItem(KEY) === "shown";
+      return act(localStorage);
     } catch {
-      return false;
+      return null;
     }
   };
-  const remember = shown => {
-    try {
-      localStorage.setItem(KEY, shown ? "shown" : "folded");
-    } catch {
-      /* nothing is lost but the memory of it */
-    }
-  };
-  page.dataset.lskdCode = remembered() ? "shown" : "folded"; // before the first line is drawn
+  page.dataset.lskdCode = stored(storage => storage.getItem(KEY)) ?? "folded"; // before the first line is drawn
 
   /* What is being read, so that it can stay where it is while bars come and go around it. */
   const anchor = () =>
@@ -31,15 +24,14 @@
 
   const button = () => {
     const made = document.createElement("button");
-    made.type = "button";
-    made.className = "btn btn-sm pst-navbar-icon lskd-code-button";
-    made.title = "Show the code behind this page";
+    const look = "btn btn-sm pst-navbar-icon lskd-code-button";
+    Object.assign(made, { type: "button", className: look, title: "Show the code behind this page" });
     made.innerHTML = '<span aria-hidden="true">{ }</span> Code';
     const say = () => made.setAttribute("aria-pressed", String(page.dataset.lskdCode === "shown"));
     made.addEventListener("click", () => {
       const kept = anchor(), before = kept?.getBoundingClientRect().top;
       page.dataset.lskdCode = page.dataset.lskdCode === "shown" ? "folded" : "shown";
-      remember(page.dataset.lskdCode === "shown");
+      stored(storage => storage.setItem(KEY, page.dataset.lskdCode));
       say();
       /* Some browsers have done so by now; others have not. */
       if (kept && scrollY > 0) scrollBy({ top: kept.getBoundingClientRect().top - before, behavior: "instant" });

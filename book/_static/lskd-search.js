@@ -3,12 +3,9 @@
   "use strict";
   const here = document.currentScript.src;
   const load = name =>
-    new Promise((done, failed) => {
-      const script = document.createElement("script");
-      script.src = new URL(name, here).href;
-      script.onload = done;
-      script.onerror = () => failed(new Error(`${name} was not loaded`));
-      document.head.append(script);
+    new Promise((onload, onerror) => {
+      const script = { src: new URL(name, here).href, onload, onerror };
+      document.head.append(Object.assign(document.createElement("script"), script));
     });
 
   let search;
