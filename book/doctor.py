@@ -93,12 +93,9 @@ def _torch() -> Iterator[str]:
 
 
 def _packages() -> Iterator[str]:
-    """Differences between what is installed and what the book pins; nothing outside a checkout."""
-    project = ROOT / "pyproject.toml"
-    if not project.is_file():
-        return
-    pins = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["optional-dependencies"]["book"]
-    for pin in pins:
+    """Differences between what is installed and what the book pins."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for pin in project["optional-dependencies"]["book"]:
         name, _, wanted = pin.partition("==")
         try:
             found = metadata.version(name).partition("+")[0]

@@ -15,10 +15,11 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+from unittest import mock
 
 from book import notebook_parameters as typed
 from figures.fingerprint import ROOT
@@ -148,7 +149,7 @@ def run(
         private = Path(folder)
         executed, record = private / "executed.ipynb", private / "report.json"
         try:
-            with _environment(private, root, record):
+            with mock.patch.dict(os.environ, _environment(private, root, record)):
                 _execute(source, executed, values, root, terminal or sys.stderr, timeout)
             written = _judge(record, root, source.name)
         except LskdError as error:
@@ -157,9 +158,14 @@ def run(
                 raise LskdError(f"{error}\nWhat was executed is in {_relative(failed, Path.cwd())}") from None
             raise
         content = clean(json.loads(executed.read_text(encoding="utf-8")), source, final, root)
-    atomic_write(final, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_notebook(final, content)
     failed.unlink(missing_ok=True)
     return Result(final, tuple(written["outputs"]), time.monotonic() - start, written["facts"])
+
+
+def write_notebook(path: Path, content: dict[str, Any]) -> None:
+    """As Jupyter lays it out."""
+    atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def clean(content: dict[str, Any], source: Path, final: Path, root: Path) -> dict[str, Any]:
@@ -334,44 +340,26 @@ def _judge(record: Path, root: Path, name: str) -> dict[str, Any]:
     return written
 
 
-@contextlib.contextmanager
-def _environment(private: Path, root: Path, record: Path) -> Iterator[None]:
-    """Environment of the kernel: this interpreter, these sources, nothing read from or written to the home."""
-    spec = private / "data" / "kernels" / KERNEL
-    write_json(
-        spec / "kernel.json",
-        {
-            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            "display_name": "Python 3",
-            "language": "python",
-            "metadata": {"supported_encryption": ["curve"]},
-        },
-    )
-    changes = {
+def _environment(private: Path, root: Path, record: Path) -> dict[str, str]:
+    """Of the kernel: this interpreter, these sources, nothing read from or written to the home."""
+    data, config, runtime, ipython = (os.fspath(private / name) for name in ("data", "config", "runtime", "ipython"))
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python 3",
+        "language": "python",
+        "metadata": {"supported_encryption": ["curve"]},
+    }
+    write_json(Path(data) / "kernels" / KERNEL / "kernel.json", spec)
+    return {
         REPORT: os.fspath(record),
-        "JUPYTER_PATH": os.fspath(private / "data"),
-        "JUPYTER_DATA_DIR": os.fspath(private / "data"),
-        "JUPYTER_CONFIG_DIR": os.fspath(private / "config"),
-        "JUPYTER_RUNTIME_DIR": os.fspath(private / "runtime"),
-        "JUPYTER_PLATFORM_DIRS": "1",
-        "IPYTHONDIR": os.fspath(private / "ipython"),
+        **{"JUPYTER_PATH": data, "JUPYTER_DATA_DIR": data, "JUPYTER_CONFIG_DIR": config},
+        **{"JUPYTER_RUNTIME_DIR": runtime, "JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": ipython},
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR") or os.fspath(root / "build" / ".cache" / "matplotlib"),
         "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED") or "0",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")])),
     }
-    if (ROOT / "pyproject.toml").is_file():  # a checkout: the kernel imports the package that is running here
-        changes["PYTHONPATH"] = os.pathsep.join(filter(None, [os.fspath(ROOT), os.environ.get("PYTHONPATH")]))
-    before = {key: os.environ.get(key) for key in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -10,19 +10,16 @@ fetches both: ``lskd book colab OUTPUT``, published as the branch ``colab``.
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from book.notebook import declared
+from book.notebook import declared, write_notebook
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.files import atomic_write, read_json, visible
+from lskd.files import read_json, visible
 
 BRANCH = "colab"  # of the copies
 TRAINED = {"train_teacher": "train_cohort", "train_students": "train_cohort"}  # pages, and the notebook behind them
@@ -68,16 +65,15 @@ def standalone(notebook: Path) -> bool:
     return not NEEDS & {parameter.name for parameter in declared(notebook)}
 
 
-def links(page: str, place: Repository, root: Path = ROOT) -> str:
+def links(page: str, place: Repository) -> str:
     """Markdown links for the page of a notebook; empty when its notebook needs networks that are trained first.
 
     Args:
         page: name in ``notebooks/`` of the book.
         place: where the project is public.
-        root: the project.
     """
     name = TRAINED.get(page, page)
-    notebook = root / "notebooks" / f"{name}.ipynb"
+    notebook = ROOT / "notebooks" / f"{name}.ipynb"
     if not notebook.is_file() or not standalone(notebook):
         return ""
     ref = quote(place.ref, safe="")
@@ -86,59 +82,43 @@ def links(page: str, place: Repository, root: Path = ROOT) -> str:
     return f"[Open in Colab]({colab}) · [Open on Binder]({binder})"
 
 
-def add_links(folder: Path, place: Repository, root: Path = ROOT) -> list[str]:
+def add_links(folder: Path, place: Repository) -> list[str]:
     """Put the links below the title of every page in a folder of executed notebooks; returns the pages' names."""
     done = []
     for path in visible(folder, "*.ipynb"):
-        text = links(path.stem, place, root)
-        if not text:
-            continue
-        content = read_json(path)
-        for cell in content["cells"]:
-            source = "".join(cell["source"])
-            if cell["cell_type"] == "markdown" and source.startswith("# "):
-                title, _, rest = source.partition("\n")
-                cell["source"] = f"{title}\n\n{text}\n{rest}"
-                atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-                done.append(path.stem)
-                break
+        text, content = links(path.stem, place), read_json(path)
+        titled = (c for c in content["cells"] if c["cell_type"] == "markdown" and "".join(c["source"]).startswith("# "))
+        if text and (cell := next(titled, None)):
+            title, _, rest = "".join(cell["source"]).partition("\n")
+            cell["source"] = f"{title}\n\n{text}\n{rest}"
+            write_notebook(path, content)
+            done.append(path.stem)
     return done
 
 
-def colab_copy(content: dict[str, Any], place: Repository) -> dict[str, Any]:
-    """A notebook with a first cell that fetches this version of the project and installs the package."""
+def write_copies(output: Path) -> list[Path]:
+    """Copies for Colab of all notebooks that run in a fresh checkout, in ``output/notebooks``; returns their paths.
+
+    Their first cell fetches this version of the project and installs the package.
+
+    Raises:
+        LskdError: the project's address is not known.
+    """
+    from nbformat.v4 import new_code_cell
+
+    place = repository(ROOT / "_config.yml")
+    if place is None:
+        raise LskdError("the project's address is not known; set LSKD_REPOSITORY=https://github.com/OWNER/NAME")
     lines = [
         "# Colab: fetch the project and install the package, a minute or two.",
         f"!git clone --quiet --depth 1 --branch {place.ref} {place.url} project",
         "%cd project",
         "%pip install --quiet --editable .",
     ]
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "execution_count": None,
-        "id": "colab-setup",
-        "metadata": {},
-        "outputs": [],
-        "source": [line + "\n" for line in lines[:-1]] + lines[-1:],
-    }
-    made = copy.deepcopy(content)
-    made["cells"].insert(0, cell)
-    return made
-
-
-def write_copies(output: Path) -> list[Path]:
-    """Copies for Colab of all notebooks that run in a fresh checkout, in ``output/notebooks``; returns their paths.
-
-    Raises:
-        LskdError: the project's address is not known.
-    """
-    place = repository(ROOT / "_config.yml")
-    if place is None:
-        raise LskdError("the project's address is not known; set LSKD_REPOSITORY=https://github.com/OWNER/NAME")
     made = []
-    for notebook in visible(ROOT / "notebooks", "*.ipynb"):
-        if standalone(notebook):
-            content = colab_copy(read_json(notebook), place)
-            made.append(output / "notebooks" / notebook.name)
-            atomic_write(made[-1], json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    for notebook in filter(standalone, visible(ROOT / "notebooks", "*.ipynb")):
+        content = read_json(notebook)
+        content["cells"].insert(0, new_code_cell("\n".join(lines), id="colab-setup"))
+        made.append(output / "notebooks" / notebook.name)
+        write_notebook(made[-1], content)
     return made

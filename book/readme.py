@@ -15,6 +15,7 @@ from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible
 from paper import gains, statistics, store
+from paper.text import duration
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
 CIFAR100 = Path("results/cifar100/resnet56-resnet20")
@@ -105,17 +106,10 @@ def _verdicts(rows: list[dict[Any, Any]]) -> str:
 
 
 def _cost(cost: dict[str, Any]) -> str:
-    rows = [
-        ("packages, once", "packages"),
-        ("`make book`, first call", "first"),
-        ("`make book`, second call", "second"),
-    ]
+    rows = {"packages": "packages, once", "first": "`make book`, first call", "second": "`make book`, second call"}
     lines = ["| | time | peak memory |", "|:--|--:|--:|"]
-    lines += [f"| {text} | {_time(cost[k]['seconds'])} | {cost[k]['peak_bytes'] / 2**30:.1f} GiB |" for text, k in rows]
+    for key, text in rows.items():
+        lines.append(f"| {text} | {duration(cost[key]['seconds'])} | {cost[key]['peak_bytes'] / 2**30:.1f} GiB |")
     machine = cost["machine"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU"
     return "\n".join(lines) + f"\n\nMeasured by `benchmarks/make_book.py` on {cost['date']}: {where}."
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

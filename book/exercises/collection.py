@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from book.exercises import (
-    audit,
-    data,
-    logit_gap,
-    logit_statistics,
-    losses,
-    networks,
-    results_table,
-    surface,
-    temperature,
-    toy,
-    tsne,
-    zscore,
-)
 from book.exercises.model import KINDS, Chapter, load
 from lskd.files import atomic_write
+from paper.text import csv_table
 
-_MODULES = (
-    toy, temperature, zscore, losses, results_table, surface, logit_statistics, audit, data, networks, logit_gap, tsne,
+# In the order of the book. A page of all exercises is another one when one of them changes (figures/fingerprint.py).
+__dynamic_imports__ = (
+    "book.exercises.toy", "book.exercises.temperature", "book.exercises.zscore", "book.exercises.losses",
+    "book.exercises.results_table", "book.exercises.surface", "book.exercises.logit_statistics", "book.exercises.audit",
+    "book.exercises.data", "book.exercises.networks", "book.exercises.logit_gap", "book.exercises.tsne",
 )  # fmt: skip
-CHAPTERS = [module.__name__.rpartition(".")[2] for module in _MODULES]  # in the order of the book
+CHAPTERS = [name.rpartition(".")[2] for name in __dynamic_imports__]
 
 
 @dataclass(frozen=True)
@@ -58,20 +46,12 @@ class Collection:
             f'<button type="button" hidden>Forget it</button></p>{"".join(parts)}</div>'
         )
 
-    def to_csv(self) -> str:
-        """One line an exercise: chapter, name, title, kind, and whether the page judges an answer."""
-        out = io.StringIO()
-        rows = csv.writer(out, lineterminator="\n")
-        rows.writerow(["chapter", "name", "title", "kind", "judged"])
-        for chapter in self.chapters:
-            for e in chapter.exercises:
-                rows.writerow([chapter.name, e.name, e.title, e.kind, bool(e.label or e.options)])
-        return out.getvalue()
-
     def write(self, folder: Path | str) -> Path:
-        """The list as ``exercises.csv``."""
+        """As ``exercises.csv``, one line an exercise: also whether the page judges an answer."""
+        every = [(chapter.name, e) for chapter in self.chapters for e in chapter.exercises]
+        rows = [(chapter, e.name, e.title, e.kind, bool(e.label or e.options)) for chapter, e in every]
         path = Path(folder) / "exercises.csv"
-        atomic_write(path, self.to_csv())
+        atomic_write(path, csv_table([("chapter", "name", "title", "kind", "judged"), *rows]) + "\n")
         return path
 
     def __len__(self) -> int:

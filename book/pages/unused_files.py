@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 
+from book.notebook import write_notebook
 from book.pages import Pages
+from lskd.files import read_json
 
 # MathJax brings every input, output and language in pieces and again in bundles; the pages load one bundle, and from
 # disk it loads fonts, rarer commands and, for who listens, speech in English.
@@ -48,11 +49,11 @@ def remove_unused(pages: Pages) -> None:
         shown = {name for path in files for name in re.findall(r"\bfa-([\w-]+)", path.read_text(encoding="utf-8"))}
         icons.write_text(_icons(icons.read_text(encoding="utf-8"), shown), encoding="utf-8")
     for path in pages.html.glob("_sources/**/*.ipynb"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         for cell in content["cells"]:
             if cell["cell_type"] == "code":
                 cell |= {"outputs": [], "execution_count": None}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_notebook(path, content)
     for folder in sorted(static.rglob("*"), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

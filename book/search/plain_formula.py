@@ -6,6 +6,7 @@ For the sentences that a search shows. Whatever cannot be written in a line beco
 from __future__ import annotations
 
 import re
+from collections import deque
 
 _WORDS = (
     "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau"
@@ -29,14 +30,8 @@ SIGNS = {
     **dict.fromkeys((",", ";", ":", " ", "!", "quad", "qquad"), " "),
     **dict.fromkeys(LAYOUT, ""),
 }
-ACCENTS = {
-    "hat": "\u0302",
-    "widehat": "\u0302",
-    "bar": "\u0304",
-    "overline": "\u0304",
-    "tilde": "\u0303",
-    "vec": "\u20d7",
-}
+ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "vec": "\u20d7"}
+ACCENTS |= {"widehat": ACCENTS["hat"], "overline": ACCENTS["bar"]}
 RAISED = dict(zip("0123456789+-−()nijT⊤*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ⁿⁱʲᵀᵀ*", strict=True))
 LOWERED = dict(zip("0123456789+-−()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₋₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 
@@ -49,75 +44,59 @@ def plain_formula(source: str) -> str:
     """
     source = re.sub(r"^\s*(\\\(|\$)|(\\\)|\$)\s*$", "", source)
     try:
-        text, rest = _read(re.findall(r"\\[A-Za-z]+|\\.|\s+|[^\\\s]", source), "")
-    except _Unknown:
+        text = _read(deque(re.findall(r"\\[A-Za-z]+|\\.|\s+|[^\\\s]", source)), "")
+    except (ValueError, IndexError):  # of a token, or at the end of all
         return ""
-    return "" if rest else " ".join(text.replace("-", "−").split())
+    return " ".join(text.replace("-", "−").split())
 
 
-class _Unknown(Exception):
-    """What a line of text cannot say."""
-
-
-def _read(tokens: list[str], end: str) -> tuple[str, list[str]]:
-    """Characters up to the token ``end``, which is taken, and the tokens after it."""
+def _read(tokens: deque[str], end: str) -> str:
+    """Characters up to the token ``end``; all tokens up to it, and itself, are taken."""
     text = ""
-    while tokens:
-        token, *tokens = tokens
+    while tokens or end:
+        token = tokens.popleft()
         if token == end:
-            return text, tokens
+            break
         if token in ("^", "_"):
-            part, tokens = _argument(tokens)
-            table = RAISED if token == "^" else LOWERED
+            part, table = _argument(tokens), RAISED if token == "^" else LOWERED
             small = "".join(table.get(letter, "") for letter in part)
             text += small if len(small) == len(part) else token + _grouped(part)
         elif token == "{":
-            part, tokens = _read(tokens, "}")
-            text += part
+            text += _read(tokens, "}")
         elif token in ("}", "&"):
-            raise _Unknown(token)
+            raise ValueError(token)
         elif token.startswith("\\"):
-            apart = token[1:] in FUNCTIONS and text[-1:].isalnum()
-            part, tokens = _command(token[1:], tokens)
-            text += f" {part}" if apart else part
+            text += " " * (token[1:] in FUNCTIONS and text[-1:].isalnum()) + _command(token[1:], tokens)
         else:
             text += token
-    if end:
-        raise _Unknown(end)
-    return text, tokens
+    return text
 
 
-def _command(name: str, tokens: list[str]) -> tuple[str, list[str]]:
+def _command(name: str, tokens: deque[str]) -> str:
     if name in FUNCTIONS:
-        return f"{name} ", tokens
+        return f"{name} "
     if name in SIGNS:
-        return SIGNS[name], tokens
+        return SIGNS[name]
     if name not in (*FONTS, *ACCENTS, "sqrt", "frac", "tfrac", "dfrac"):
-        raise _Unknown(name)
-    first, tokens = _argument(tokens)
+        raise ValueError(name)
+    first = _argument(tokens)
     if name in FONTS:
-        return first, tokens
+        return first
     if name in ACCENTS:
-        return (first + ACCENTS[name] if len(first) == 1 else first), tokens
+        return first + ACCENTS[name] if len(first) == 1 else first
     if name == "sqrt":
-        return f"√{first}" if len(first) == 1 else f"√({first})", tokens
-    second, tokens = _argument(tokens)
-    return f"{_grouped(first)}/{_grouped(second)}", tokens
+        return f"√{first}" if len(first) == 1 else f"√({first})"
+    return f"{_grouped(first)}/{_grouped(_argument(tokens))}"
 
 
-def _argument(tokens: list[str]) -> tuple[str, list[str]]:
+def _argument(tokens: deque[str]) -> str:
     """What a command takes: the next group, command or character."""
-    tokens = [*tokens]
-    while tokens and tokens[0].isspace():
-        tokens.pop(0)
-    if not tokens:
-        raise _Unknown("")
-    token, *tokens = tokens
+    token = tokens.popleft()
+    while token.isspace():
+        token = tokens.popleft()
     if token == "{":
         return _read(tokens, "}")
-    if token.startswith("\\"):
-        return _command(token[1:], tokens)
-    return token, tokens
+    return _command(token[1:], tokens) if token.startswith("\\") else token
 
 
 def _grouped(part: str) -> str:
