@@ -157,7 +157,7 @@ def test_evidence_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     torch.manual_seed(0)
     model = create_model("resnet8", num_classes=100)
     save_checkpoint(model, tmp_path / "teacher.safetensors")
-    options = {"train_size": 100, "test_size": 200, "cache": str(tmp_path)}
+    options = {"train_size": 100, "test_size": 200}
     words = ["evidence", "collect", "--network", "resnet8", "--checkpoint", str(tmp_path / "teacher.safetensors")]
     words += ["--dataset", "digit_pairs", "--perplexity", "10", "--device", "cpu"]
     words += [w for k, v in options.items() for w in ("--data", f"{k}={json.dumps(v)}")]
@@ -180,7 +180,7 @@ def test_a_recipe_names_teacher_and_normalisation(tmp_path: Path) -> None:
     recipe.write_text(
         f'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 50\nlearning_rate = 0.1\n'
         f"milestones = []\nmomentum = 0.9\nweight_decay = 0.0\n[data]\ntrain_size = 100\ntest_size = 100\n"
-        f'cache = "{tmp_path}"\n[teacher]\nnetwork = "resnet8"\ncheckpoint = "{tmp_path}/t.safetensors"\n'
+        f'[teacher]\nnetwork = "resnet8"\ncheckpoint = "{tmp_path}/t.safetensors"\n'
         '[members.kd]\nmethod = "kd"\ntemperature = 2.0\nkd_weight = 9.0\nce_weight = 0.1\n'
     )
     found = collect_checkpoint(recipe=str(recipe))
