@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import sys
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,7 +18,6 @@ from tqdm import tqdm
 from lskd.errors import LskdError
 
 ATTEMPTS = 4  # transfers that break off without having brought anything new
-PIECE = 1 << 16
 TIMEOUT = 30.0  # seconds without a byte
 
 
@@ -94,21 +93,9 @@ def _transfer(url: str, part: Path, progress: bool) -> bool:
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
-        with (
-            part.open("ab" if resumed else "wb") as out,
-            tqdm(
-                total=total,
-                initial=have,
-                desc=part.stem,
-                unit="B",
-                unit_scale=True,
-                disable=not progress,
-                file=sys.stderr,
-            ) as bar,
-        ):
-            while piece := response.read(PIECE):
-                out.write(piece)
-                bar.update(len(piece))
+        options = {"initial": have, "desc": part.stem, "disable": not progress}
+        with part.open("ab" if resumed else "wb") as out, tqdm.wrapattr(out, "write", total, **options) as counted:
+            shutil.copyfileobj(response, counted)
     return total is None or _size(part) >= total
 
 
