@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ class ImageFiles:
         paths, labels, sizes: of every image its file, the number of its class, its bytes.
         images: device and number of each file to the name of the class, whatever paths lead there.
         folders: device and number of each that was read to the name of the class; "" for those above the classes.
-        left_out: reason to how many and the first few of them.
+        left_out: reason to paths.
     """
 
     place: Path
@@ -38,7 +40,7 @@ class ImageFiles:
     sizes: list[int] = field(default_factory=list)
     images: dict[tuple[int, int], str] = field(default_factory=dict)
     folders: dict[tuple[int, int], str] = field(default_factory=dict)
-    left_out: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    left_out: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def classes(self) -> list[str]:
         """Names of the folders in the part's folder, in order."""
@@ -75,8 +77,8 @@ class ImageFiles:
     def omissions(self) -> str:
         """ "; left out: 1 hidden (ant/.x)", or nothing."""
         listed = [
-            f"{count:,} {why} ({', '.join(first)}{', ...' if count > len(first) else ''})"
-            for why, (count, first) in self.left_out.items()
+            f"{len(paths):,} {why} ({', '.join(paths[:SHOWN])}{', ...' if len(paths) > SHOWN else ''})"
+            for why, paths in self.left_out.items()
         ]
         return f"; left out: {', '.join(listed)}" if listed else ""
 
@@ -104,29 +106,23 @@ class ImageFiles:
         except OSError as error:
             raise LskdError(f"{folder}: cannot be read ({error.strerror})") from None
         for entry in entries:
+            is_folder = is_file = False
+            with suppress(OSError):  # a link to itself
+                is_folder, is_file = entry.is_dir(), entry.is_file()
             if entry.name.startswith(".") or entry.name in LEFTOVERS:
                 self._leave_out("hidden", entry.path)
-            elif (is_folder := _holds(entry.is_dir)) or _holds(entry.is_file):
+            elif is_folder or is_file:
                 yield entry, is_folder
             else:
                 self._leave_out("leading nowhere", entry.path)
 
     def _leave_out(self, reason: str, path: Path | str) -> None:
-        count, first = self.left_out.get(reason, (0, []))
-        first = first if len(first) == SHOWN else [*first, os.path.relpath(path, self.place)]
-        self.left_out[reason] = count + 1, first
+        self.left_out[reason].append(os.path.relpath(path, self.place))
 
 
 def _key(place: Path | os.DirEntry[str]) -> tuple[int, int]:
     found = place.stat()
     return found.st_dev, found.st_ino
-
-
-def _holds(question: Callable[[], bool]) -> bool:
-    try:
-        return question()
-    except OSError:  # a link to itself
-        return False
 
 
 def find_images(root: Path, train: str, test: str) -> tuple[tuple[str, ...], ImageFiles, ImageFiles, tuple[str, str]]:

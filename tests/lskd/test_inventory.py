@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lskd.data import load_dataset
+from lskd.data import Dataset, load_dataset
 from lskd.data.inventory import check_labels, class_number, find_images
 from lskd.errors import LskdError
 
@@ -77,9 +78,8 @@ def test_a_tree_gives_its_images_in_order_and_counts_the_rest(classes: list[Tree
         assert tested.paths == [str(root / "test" / "k1" / path) for path in expected(test)]
         assert "1 beside the classes (beside.png)" in lines[0]
         assert "hidden (.hidden" in lines[0]
-        assert lines[1].startswith(
-            f"{root / 'test'}: {len(tested.paths)} images, {len(tested.paths)} of each of 1 classes"
-        )
+        count = len(tested.paths)
+        assert lines[1].startswith(f"{root / 'test'}: {count} images, {count} of each of 1 classes")
 
 
 @pytest.fixture
@@ -95,44 +95,44 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-READERS = [("folder", {"size": 8}), ("imagenet", {"size": 8, "test": "test"})]
+@pytest.fixture(params=["folder", "imagenet"])
+def read(request: pytest.FixtureRequest, root: Path) -> Callable[..., Dataset]:
+    return lambda test="test": load_dataset(request.param, path=str(root), size=8, test=test)
 
 
-@pytest.mark.parametrize(("reader", "options"), READERS)
 def test_links_are_followed_and_those_that_lead_back_are_not(
-    reader: str, options: dict[str, Any], root: Path, capsys: pytest.CaptureFixture[str]
+    read: Callable[..., Dataset], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "train" / "ant").rename(root / "pool")
     (root / "train" / "ant").symlink_to("../pool")  # a class
     (root / "more" / "x").mkdir(parents=True)
-    (root / "train" / "bee" / "0.png").rename(root / "more" / "x" / "0.png")
-    (root / "train" / "bee" / "more").symlink_to("../../more")  # a folder in a class
-    (root / "train" / "bee" / "up").symlink_to("../..")
-    (root / "train" / "bee" / "again").symlink_to(".")
-    (root / "train" / "bee" / "self").symlink_to("self")
-    (root / "train" / "bee" / "gone.png").symlink_to("nowhere.png")
-    (root / "train" / "bee" / "one.png").symlink_to("../../more/x/0.png")  # a file
-    data = load_dataset(reader, path=str(root), **options)
+    bee = root / "train" / "bee"
+    (bee / "0.png").rename(root / "more" / "x" / "0.png")
+    for name, place in (("more", "../../more"), ("up", "../.."), ("again", "."), ("self", "self")):
+        (bee / name).symlink_to(place)  # folders in a class
+    (bee / "gone.png").symlink_to("nowhere.png")
+    (bee / "one.png").symlink_to("../../more/x/0.png")
+    data = read()
     assert data.train_labels.tolist() == [0] * 3 + [1] * 4
     said = capsys.readouterr().err
     assert "2 leading back to a folder that is read anyway (bee/again, bee/up)" in said
     assert "2 leading nowhere (bee/gone.png, bee/self)" in said
 
 
-@pytest.mark.parametrize(("reader", "options"), READERS)
-def test_what_cannot_be_meant_is_refused(reader: str, options: dict[str, Any], root: Path) -> None:
+def test_what_cannot_be_meant_is_refused(read: Callable[..., Dataset], root: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(LskdError, match=message):
-            load_dataset(reader, path=str(root), **options)
+            read()
 
-    (root / "train" / "cat").symlink_to("bee")
+    cat = root / "train" / "cat"
+    cat.symlink_to("bee")
     refused("cat: its images are in class 'bee' too; an image has one label")
-    (root / "train" / "cat").unlink()
-    (root / "train" / "cat").mkdir()
-    (root / "train" / "cat" / "notes.gif").write_text("x")
+    cat.unlink()
+    cat.mkdir()
+    (cat / "notes.gif").write_text("x")
     refused(r"train/cat: no images in it; left out: 1 ending in \.gif \(cat/notes\.gif\); expected files ending in")
-    (root / "train" / "cat" / "notes.gif").unlink()
-    (root / "train" / "cat").rename(root / "test" / "cat")
+    (cat / "notes.gif").unlink()
+    cat.rename(root / "test" / "cat")
     refused(r"test/cat: no class of this name in .*train; there are ant, bee")
     (root / "test" / "cat").rmdir()
     (root / "test" / "bee" / "1.png").write_bytes(b"")
@@ -145,14 +145,11 @@ def test_what_cannot_be_meant_is_refused(reader: str, options: dict[str, Any], r
     refused(r"train: 1 folders in it; left out: 1 hidden \(\.ant\); expected one a class, at least two")
 
 
-@pytest.mark.parametrize(("reader", "options"), READERS)
-def test_a_part_that_is_the_other_is_said(
-    reader: str, options: dict[str, Any], root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    load_dataset(reader, path=str(root), **options | {"test": "train"})
+def test_a_part_that_is_the_other_is_said(read: Callable[..., Dataset], capsys: pytest.CaptureFixture[str]) -> None:
+    read("train")
     assert "6 of them are files of train too" in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match=r"say where\); .* holds test, train$"):
-        load_dataset(reader, path=str(root), **options | {"test": "val"})
+    with pytest.raises(FileNotFoundError, match=r"expected one folder a class .*say where\); .* holds test, train$"):
+        read("val")
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
