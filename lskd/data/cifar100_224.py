@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from random import Random
 
 import torch
@@ -64,23 +65,15 @@ def enlarged(base: Dataset, *, size: Side, mean: Mean = MEAN, std: Std = STD) ->
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return erase((to_tensor(randaugment(image, draw)).float() / 255 - shift) / scale, draw)
 
-    return PictureDataset(
-        name=f"{base.name}_{size}",
-        train_images=pictures(lambda i: plain(base.train_images, i), len(base.train_images), size),
-        train_labels=base.train_labels,
-        test_images=pictures(lambda i: plain(base.test_images, i), len(base.test_images), size),
-        test_labels=base.test_labels,
-        class_names=base.class_names,
-        superclass=base.superclass,
-        superclass_names=base.superclass_names,
-        mean=mean,
-        std=std,
-        pad=0,
-        flip=True,
-        view=view,
-        fingerprint=hashlib.sha256(repr((base.digest, size, mean, std)).encode()).hexdigest(),
-        inventory=base.inventory,
-    )
+    changed = {
+        "name": f"{base.name}_{size}",
+        "train_images": pictures(lambda i: plain(base.train_images, i), len(base.train_images), size),
+        "test_images": pictures(lambda i: plain(base.test_images, i), len(base.test_images), size),
+        **{"mean": mean, "std": std, "pad": 0, "flip": True},
+        "view": view,
+        "fingerprint": hashlib.sha256(repr((base.digest, size, mean, std)).encode()).hexdigest(),
+    }
+    return PictureDataset(**{field.name: getattr(base, field.name) for field in fields(base)} | changed)
 
 
 SOURCE = DataSource(
