@@ -36,11 +36,11 @@ class Network(nn.Module, ABC):
 
     def pooled_features(self, x: Tensor) -> Tensor:
         """Images ``[batch, 3, height, width]`` to the features before the classifier, ``[batch, features]``."""
-        return self.neck(self.stage_features(x)[-1]).mean((-2, -1))
+        return self.forward_with_features(x)[0]
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features and logits of one pass."""
-        features = self.pooled_features(x)
+        features = self.neck(self.stage_features(x)[-1]).mean((-2, -1))
         return features, self.classify(features)
 
     def forward_with_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -76,12 +76,6 @@ class Resized(Network):
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         return self.network.stage_features(self._resized(x))
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.network.classify(features)
-
-    def pooled_features(self, x: Tensor) -> Tensor:
-        return self.network.pooled_features(self._resized(x))
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.network.forward_with_features(self._resized(x))

@@ -39,15 +39,11 @@ class ModelInfo:
     """What a network is and costs.
 
     Attributes:
-        name: as :func:`create_model` takes it.
-        family: the family's name.
-        parameters: number of parameters, fixed ones included.
-        trainable: number of parameters that are trained.
-        multiply_adds: multiply-adds of convolutions and linear layers for one image; biases, normalisation,
-            pooling and attention products are not counted.
+        parameters: how many, fixed ones included.
+        multiply_adds: of convolutions and linear layers for one image; biases, normalisation, pooling and attention
+            products are not counted.
         features: width of the pooled features.
         input_size: height and width of the image these numbers refer to.
-        classes: number of logits.
     """
 
     name: str
@@ -65,15 +61,13 @@ def list_models() -> list[str]:
     return [name for family in FAMILIES for name in family.listed]
 
 
-def create_model(name: str, num_classes: int | None = None, *, released_batchnorm: bool = False) -> Network:
+def create_model(name: str, num_classes: int | None = None) -> Network:
     """A new network with the initial weights of the released code, drawn from torch's global generator.
 
     Args:
         name: one of :func:`list_models`, another depth or width of a family, or "module:function" for a network
             of one's own (:func:`lskd.models.own.create_external`).
         num_classes: number of logits; None means 100, and 1000 for ImageNet networks.
-        released_batchnorm: update running statistics as the released training code does. That differs from one
-            plain update a step for wide ResNets only, see :class:`lskd.models.wrn.WideResNet`.
 
     Raises:
         ModelNameError: (a ValueError) no such network; the message names near ones, or the depths that exist.
@@ -85,12 +79,9 @@ def create_model(name: str, num_classes: int | None = None, *, released_batchnor
     if classes < 1:
         raise ValueError(f"{name}: num_classes is {classes}; expected 1 or more")
     try:
-        network = family.build(match, classes)
+        return family.build(match, classes)
     except ValueError as error:
         raise ModelNameError(f"no network is called {name!r}; {_hint(name)}{family.forms}: {error}") from None
-    if released_batchnorm:
-        network.use_released_batchnorm()
-    return network
 
 
 @cache

@@ -161,10 +161,6 @@ class TokenNetwork(Network):
         """Maps after the guided layers, one for each stage of the teacher."""
         return self.forward_with_stages(x)[0]
 
-    def pooled_features(self, x: Tensor) -> Tensor:
-        """Images ``[batch, 3, 224, 224]`` to the class token before the head, ``[batch, width]``."""
-        return self._checked(x)[1][:, 0]
-
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self._checked(x)[1]
         return tokens[:, 0], self.logits(tokens)
