@@ -4,56 +4,31 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_weights import equal, small, write
 from torch import nn
 
+from lskd.errors import LskdError
 from lskd.models import CheckpointError, create_model, load_checkpoint, save_checkpoint, state_digest
-
-
-def small(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
-
-
-def equal(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
+from lskd.models.checkpoints import load_torchvision
+from lskd.torchvision import import_torchvision
 
 # --- where weights lie -----------------------------------------------------------------------------------------------
 
 STATE = dict(small(1).state_dict())
-KEYS = [
-    "model",
-    "net",
-    "network",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "module",
-    "weights",
-    "params",
-    "student",
-]
-PREFIXES = [
-    "module.",
-    "_orig_mod.",
-    "model.",
-    "net.",
-    "network.",
-    "backbone.",
-    "encoder.backbone.",
-    "student.",
-    "any_name.",
-]
+KEYS = ["model", "net", "network", "state_dict", "model_state_dict", "model_state", "module", "weights", "student"]
+PREFIXES = ["module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.backbone.", "student.", "any_name."]
 BESIDE: dict[str, Any] = {
     "epoch": 240,
     "acc": 93.1,
@@ -76,10 +51,10 @@ def profiled(state: dict[str, Any]) -> dict[str, Any]:
     part=st.sampled_from(["", "module.", "_orig_mod."]),
     profile=st.booleans(),
     container=st.sampled_from([dict, OrderedDict]),
-    legacy=st.booleans(),
+    form=st.sampled_from(["zip", "legacy"]),
 )
 def test_weights_are_found_in_any_nesting_under_any_prefix(
-    nesting: list[Any], prefixes: list[str], beside: set[str], part: str, profile: bool, container: Any, legacy: bool
+    nesting: list[Any], prefixes: list[str], beside: set[str], part: str, profile: bool, container: Any, form: str
 ) -> None:
     state = {f"0.{part}{k.removeprefix('0.')}" if k.startswith("0.") else k: v for k, v in STATE.items()}
     state = {"".join(prefixes) + key: value for key, value in (profiled(state) if profile else state).items()}
@@ -88,7 +63,7 @@ def test_weights_are_found_in_any_nesting_under_any_prefix(
         content = [content] if key == 0 else container({key: content, **{k: BESIDE[k] for k in sorted(beside)}})
     model = small(0)
     with tempfile.TemporaryDirectory() as folder:
-        torch.save(content, f"{folder}/a.pth", _use_new_zipfile_serialization=not legacy)
+        write(content, Path(folder, "a.pth"), form)
         load_checkpoint(model, f"{folder}/a.pth")
     assert equal(model, small(1))
 
@@ -118,10 +93,10 @@ DISTILLER = {
         ({f"1{k}": v for k, v in STATE.items()}, None),
     ],
 )
-@pytest.mark.parametrize("legacy", [False, True])
-def test_there_is_one_way_to_mean_it(tmp_path: Path, content: Any, place: str | None, legacy: bool) -> None:
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_there_is_one_way_to_mean_it(tmp_path: Path, content: Any, place: str | None, form: str) -> None:
     path, model = tmp_path / "published.pth", small(0)
-    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    write(content, path, form)
     if place is None:
         with pytest.raises(CheckpointError, match="not weights of this Sequential"):
             load_checkpoint(model, path)
@@ -164,11 +139,9 @@ def test_content_that_holds_itself_ends(tmp_path: Path) -> None:
 
 
 def test_names_that_begin_like_a_nesting_are_left_alone(tmp_path: Path) -> None:
-    model = create_model("imagenet/MobileNetV1", 3)  # its keys begin with "model."
-    torch.save(
-        {"state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "a.pth"
-    )
-    other = create_model("imagenet/MobileNetV1", 3)
+    model, other = (create_model("imagenet/MobileNetV1", 3) for _ in range(2))  # its keys begin with "model."
+    state = {f"module.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
     load_checkpoint(other, tmp_path / "a.pth")
     assert equal(model, other)
 
@@ -189,37 +162,43 @@ def test_step_counters_may_be_absent_altogether_only(tmp_path: Path) -> None:
 # --- what is no weights, or not these --------------------------------------------------------------------------------
 
 
-def test_weights_of_another_network_are_described(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    save_checkpoint(create_model("resnet14", 10), path)
+@pytest.mark.parametrize(
+    ("saved", "changes", "parts"),
+    [
+        (
+            ("resnet14", 10),
+            {},
+            [
+                "a.safetensors: not weights of this ResNet with 62 entries",
+                "6 missing (layer1.0.downsample.0.weight; ",
+                "36 unexpected (",
+                "; ...)",
+            ],
+        ),
+        (
+            ("resnet8x4", 10),
+            {},
+            ["tells 10 classes apart, this one 100 (fc.bias", "set teacher.recipe", "num_classes=10"],
+        ),
+        (
+            ("resnet8x4", 100),
+            {"conv1": nn.Conv2d(4, 32, 3, bias=False)},
+            ["1 of 62 have another shape (conv1.weight is [32, 3, 3, 3], expected"],
+        ),
+    ],
+)
+def test_weights_of_another_network_are_described(
+    tmp_path: Path, saved: tuple[str, int], changes: dict[str, nn.Module], parts: list[str]
+) -> None:
+    save_checkpoint(create_model(*saved), tmp_path / "a.safetensors")
     model = create_model("resnet8x4")
+    for name, module in changes.items():
+        setattr(model, name, module)
     before = state_digest(model.state_dict())
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(model, path)
-    message = str(caught.value)
-    assert "a.safetensors: not weights of this ResNet with 62 entries" in message
-    assert "6 missing (layer1.0.downsample.0.weight; " in message
-    assert "36 unexpected (" in message
-    assert "; ...)" in message
+        load_checkpoint(model, tmp_path / "a.safetensors")
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
     assert state_digest(model.state_dict()) == before
-
-
-def test_another_width_is_described(tmp_path: Path) -> None:
-    save_checkpoint(create_model("resnet20"), tmp_path / "a.safetensors")
-    wider = create_model("resnet20")
-    wider.conv1 = nn.Conv2d(4, 16, 3, bias=False)
-    with pytest.raises(
-        CheckpointError, match=r"1 of 128 have another shape \(conv1.weight is \[16, 3, 3, 3\], expected"
-    ):
-        load_checkpoint(wider, tmp_path / "a.safetensors")
-
-
-def test_another_number_of_classes_says_what_a_recipe_can_do(tmp_path: Path) -> None:
-    save_checkpoint(create_model("resnet8", 10), tmp_path / "a.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"tells 10 classes apart, this one 100 \(fc.bias.*set teacher\.recipe .*num_classes=10"
-    ):
-        load_checkpoint(create_model("resnet8"), tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -255,3 +234,25 @@ def test_other_content_is_described(tmp_path: Path, content: object, message: st
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(small(), tmp_path / "a.pth")
+
+
+# --- weights of torchvision ------------------------------------------------------------------------------------------
+
+
+def test_weights_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = import_torchvision().models.ResNet34_Weights.IMAGENET1K_V1
+    network, given_state = create_model("imagenet/ResNet34"), create_model("imagenet/ResNet34").state_dict()
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda self, **options: given_state)
+    load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V1")
+    assert torch.equal(network.state_dict()["fc.weight"], given_state["fc.weight"])
+    monkeypatch.setattr(type(weights), "get_state_dict", Mock(side_effect=OSError("no network here")))
+    for name, file, message in (
+        ("imagenet/ResNet34", "IMAGENET1K_V9", "resnet34 has IMAGENET1K_V1"),
+        ("resnet8", "IMAGENET1K_V1", "are for ImageNet ResNets, not for this network"),
+        ("imagenet/ResNet34", "IMAGENET1K_V1", r"not in the cache .*no network here.*--set teacher.checkpoint=FILE"),
+    ):
+        with pytest.raises(LskdError, match=message):
+            load_torchvision(network, name, file)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ImportError, match=r"torchvision is not installed.*--no-deps torchvision=="):
+        load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V1")
