@@ -24,7 +24,6 @@ from lskd.data.views import normalize
 from lskd.errors import LskdError
 from lskd.models import create_model, save_checkpoint
 from lskd.models.base import Resized
-from lskd.models.checkpoints import load_torchvision
 from lskd.torchvision import import_torchvision
 from lskd.trainer.batches import Batches
 from lskd.trainer.run import train
@@ -95,9 +94,8 @@ def test_images_without_chance_answer_like_a_tensor(digits: PictureDataset, base
     # Bilinear enlargement, as the released test transform.
     expected = torch.nn.functional.interpolate(base.test_images.float(), (40, 40), mode="bilinear")
     assert float((images[:].float() - expected).abs().max()) <= 1.01
-    by_hand = (images[:].double() / 255 - torch.tensor(digits.mean).view(3, 1, 1)) / torch.tensor(digits.std).view(
-        3, 1, 1
-    )
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (digits.mean, digits.std))
+    by_hand = (images[:].double() / 255 - mean) / std
     torch.testing.assert_close(normalize(images[:], digits).double(), by_hand, rtol=0, atol=1e-5)
 
 
@@ -126,36 +124,6 @@ def test_boxes_are_as_large_and_as_wide_as_they_may_be() -> None:
     assert random_box(10, 1000, draw) == (0, 493, 10, 13)
 
 
-def test_operations_at_full_strength() -> None:
-    """Values that follow from protocol 3.3 and the definition of each operation."""
-    assert len(OPERATIONS) == 15
-    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    image = Image.fromarray(np.stack([ramp] * 3, axis=-1))
-
-    def after(name: str, strength: float) -> np.ndarray:
-        return np.asarray(apply(name, image, strength))[..., 0].astype(int)
-
-    grey = ramp.astype(int)
-    assert (after("Invert", 0.9) == 255 - grey).all()
-    assert (after("PosterizeIncreasing", 0.9) == (grey & 0b10000000)).all()  # 4 - int(3.6) bits
-    assert (after("PosterizeIncreasing", 1.0) == 0).all()
-    assert (after("PosterizeIncreasing", -0.1) == (grey & 0b11110000)).all()
-    assert (after("SolarizeIncreasing", 0.9) == np.where(grey < 26, grey, 255 - grey)).all()
-    assert (after("SolarizeAdd", 0.9) == np.where(grey < 128, np.minimum(grey + 99, 255), grey)).all()
-    assert (after("BrightnessIncreasing", 0.9) == np.minimum((grey.astype(np.float32) * np.float32(1.81)), 255).astype(
-        int)).all()  # fmt: skip
-    assert abs(after("BrightnessIncreasing", -0.9) - grey * 0.19).max() <= 1
-    assert (after("BrightnessIncreasing", -1.0) == (grey * np.float32(0.1)).astype(int)).all()
-    moved = after("TranslateXRel", 10 / 16 / 0.45)
-    assert (moved[:, :6] == grey[:, 10:]).all()
-    assert (moved[:, 7:] == 124).all()
-    assert (after("AutoContrast", 0.9) == grey).all()
-    assert {name for name in OPERATIONS if (after(name, 0.9) == after(name, -0.9)).all()} == {
-        "AutoContrast", "Equalize", "Invert", "PosterizeIncreasing", "SolarizeIncreasing", "SolarizeAdd",
-        "ColorIncreasing", "SharpnessIncreasing",  # of a grey ramp
-    }  # fmt: skip
-
-
 def test_operations_give_the_bytes_of_timm() -> None:
     """``timm_increasing.npz``: timm 1.0.31 on Pillow 13, ``operation(image, magnitude)``, both directions."""
     g = np.load(Path(__file__).parents[1] / "golden" / "timm_increasing.npz")
@@ -166,6 +134,9 @@ def test_operations_give_the_bytes_of_timm() -> None:
             for sign, expected in zip((1, -1), row.tolist(), strict=True):
                 found = zlib.crc32(np.asarray(apply(name, image, sign * magnitude / 10)).tobytes())
                 assert found == expected, (name, magnitude, sign)
+    assert not np.asarray(apply("PosterizeIncreasing", image, 1.0)).any()  # no bit is left
+    dark = (np.asarray(image) * np.float32(0.1)).astype(int)
+    assert (np.asarray(apply("BrightnessIncreasing", image, -1.0)) == dark).all()
 
 
 def test_randaugment_draws_every_operation_half_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,22 +204,13 @@ def test_training_views_are_parts_mirrored_half_the_time(folders: Path) -> None:
     assert max(spans) > 0.85
 
 
-def test_folders_that_do_not_fit_are_named(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such folder; expected one folder a class"):
-        imagenet(path=str(tmp_path))
-    for part, names in (("train", "ab"), ("val", "ac")):
-        for name in names:
-            (tmp_path / part / name).mkdir(parents=True)
-            Image.new("RGB", (40, 40)).save(tmp_path / part / name / "x.png")
-    with pytest.raises(LskdError, match=r"val/c: no class of this name in .*train; there are a, b"):
-        imagenet(path=str(tmp_path))
-    (tmp_path / "val" / "c").rename(tmp_path / "val" / "b")
+def test_a_digest_knows_the_sizes_of_the_files(tmp_path: Path) -> None:
+    for part, name in (("train", "a"), ("train", "b"), ("val", "a")):
+        (tmp_path / part / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / part / name / "x.png")
     before = imagenet(path=str(tmp_path)).digest
-    (tmp_path / "val" / "b" / "x.png").write_bytes(b"no image")
-    broken = imagenet(path=str(tmp_path))
-    assert broken.digest != before
-    with pytest.raises(LskdError, match=r"b/x.png: cannot be read as an image"):
-        broken.test_images[:]
+    (tmp_path / "val" / "a" / "x.png").write_bytes(b"no image")
+    assert imagenet(path=str(tmp_path)).digest != before
 
 
 def test_a_run_on_folders_ends_with_record_and_evidence(folders: Path, tmp_path: Path) -> None:
@@ -279,27 +241,6 @@ def test_a_run_on_folders_ends_with_record_and_evidence(folders: Path, tmp_path:
 
 
 # --- teachers --------------------------------------------------------------------------------------------------------
-
-
-def test_published_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = import_torchvision().models
-    weights = models.ResNet34_Weights.IMAGENET1K_V1
-    given = create_model("imagenet/ResNet34").state_dict()
-    monkeypatch.setattr(type(weights), "get_state_dict", lambda self, **options: given)
-    network = create_model("imagenet/ResNet34")
-    load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V1")
-    assert torch.equal(network.state_dict()["fc.weight"], given["fc.weight"])
-    with pytest.raises(LskdError, match="resnet34 has IMAGENET1K_V1"):
-        load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V9")
-    with pytest.raises(LskdError, match="are for ImageNet ResNets, not for this network"):
-        load_torchvision(create_model("resnet8"), "resnet8", "IMAGENET1K_V1")
-
-    def offline(self: Any, **options: Any) -> Any:
-        raise OSError("no network here")
-
-    monkeypatch.setattr(type(weights), "get_state_dict", offline)
-    with pytest.raises(LskdError, match=r"not in the cache .*no network here.*--set teacher.checkpoint=FILE"):
-        load_torchvision(network, "imagenet/ResNet34", "IMAGENET1K_V1")
 
 
 def test_a_teacher_sees_images_at_a_size_of_its_own() -> None:

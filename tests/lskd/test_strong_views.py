@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
 
 from lskd.data.draws import StrongDraws, epoch_strong
 from lskd.data.randaugment import OPERATIONS, cutout, strong_view
-from lskd.data.views import weak_view
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
@@ -50,7 +50,6 @@ def test_operations_equal_the_stored_results() -> None:
 
 def pillow_operations() -> dict[str, Callable]:
     """The 14 operations by Pillow itself, from the definitions of protocol 3.1."""
-    from PIL import Image, ImageEnhance, ImageOps
 
     def affine(*matrix: float) -> Callable:
         return lambda image: image.transform(image.size, Image.Transform.AFFINE, matrix)
@@ -73,7 +72,7 @@ def pillow_operations() -> dict[str, Callable]:
     }
 
 
-def test_images(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
+def pictures(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
     """Noise, smooth and flat images, few colours, one colour: what histograms and borders find difficult."""
     shape = (height, width, 3)
     slope = np.linspace(0, 255, height)[:, None, None] * rng.random((1, width, 3))
@@ -87,17 +86,13 @@ def test_images(rng: np.random.Generator, height: int, width: int) -> list[np.nd
     ]
 
 
-test_images.__test__ = False  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 def test_operations_equal_pillow(name: str) -> None:
-    image_module = pytest.importorskip("PIL.Image")
     operation, reference = BY_NAME[name], pillow_operations()[name]
     rng = np.random.default_rng(sorted(BY_NAME).index(name))
     special = {"Solarize": [0.0, 1.0, 128.0, 255.5, 256.0], "Posterize": [4.0, 4.999, 5.0, 7.999]}
     for height, width in ((32, 32), (16, 16), (20, 31)):
-        images = [image for _ in range(4) for image in test_images(rng, height, width)]
+        images = [image for _ in range(4) for image in pictures(rng, height, width)]
         grid = np.linspace(operation.low, operation.high, 13)[: 12 if name == "Posterize" else 13]
         drawn = operation.low + (operation.high - operation.low) * rng.random(30)
         values = [*grid, 0.0 if operation.low <= 0 else operation.low, *special.get(name, []), *drawn]
@@ -105,14 +100,11 @@ def test_operations_equal_pillow(name: str) -> None:
         batch = torch.cat([to_batch(image) for image in chosen])
         found = operation.apply(batch, double(*values)).permute(0, 2, 3, 1).numpy()
         for image, value, mine in zip(chosen, values, found, strict=True):
-            theirs = np.asarray(reference(image_module.fromarray(image), float(value)))
+            theirs = np.asarray(reference(Image.fromarray(image), float(value)))
             np.testing.assert_array_equal(mine, theirs, f"{name} {value} of {height} x {width}")
 
 
 def test_cutout_equals_pillow() -> None:
-    pytest.importorskip("PIL.Image")
-    from PIL import Image, ImageDraw
-
     rng = np.random.default_rng(5)
     n, height, width = 300, 24, 32
     side, x, y = 16 * rng.random(n), width * rng.random(n), height * rng.random(n)
@@ -184,11 +176,3 @@ def test_strong_draws_depend_on_seed_and_epoch_alone_and_are_uniform() -> None:
     for part in (many.amount, many.cutout):
         assert ((part >= 0) & (part < 1)).all()
         torch.testing.assert_close(part.mean(0), torch.full_like(part[0], 0.5), atol=0.01, rtol=0)
-
-
-def test_strong_views_start_from_weak_ones_of_their_own() -> None:
-    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    draws = StrongDraws(torch.full((1, 2), 5), torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, 3).double())
-    assert OPERATIONS[5].name == "Identity"
-    crop = weak_view(image, torch.tensor([100]))
-    assert torch.equal(strong_view(crop, draws), crop)
