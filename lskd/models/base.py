@@ -93,23 +93,23 @@ class Family:
         pattern: regular expression of all its names; groups are depth and width.
         forms: the same for people, shown in error messages.
         listed: the names of the paper.
-        build: from a match and a number of classes to a network; ValueError for a depth that does not exist.
+        build: from a number of classes and the groups to a network; ValueError for a depth that does not exist.
         input_size: height and width the published numbers refer to.
         classes: number of classes unless one is given.
     """
 
     name: str
-    pattern: re.Pattern[str]
+    pattern: str
     forms: str
     listed: tuple[str, ...]
-    build: Callable[[re.Match[str], int], Network]
+    build: Callable[..., Network]
     input_size: int = 32
     classes: int = 100
 
 
 def only(name: str, family: str, make: Callable[[int], Network], **more: int) -> Family:
     """A family of one network, which ``make`` makes for a number of classes."""
-    return Family(family, re.compile(re.escape(name)), name, (name,), lambda _, classes: make(classes), **more)
+    return Family(family, re.escape(name), name, (name,), make, **more)
 
 
 def after_each(x: Tensor, layers: Iterable[nn.Module]) -> list[Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor, nn
 
@@ -66,10 +64,10 @@ class DeiT(vit.TokenNetwork):
 FAMILIES = (
     Family(
         "DeiT",
-        re.compile("DeiT-Tiny(?P<distilled>-distilled)?"),
+        "DeiT-Tiny(-distilled)?",
         "DeiT-Tiny, DeiT-Tiny-distilled",
         ("DeiT-Tiny", "DeiT-Tiny-distilled"),
-        lambda match, num_classes: DeiT(num_classes, distilled=match["distilled"] is not None),
+        lambda num_classes, distilled: DeiT(num_classes, distilled=distilled is not None),
         input_size=vit.IMAGE_SIZE,
     ),
 )

@@ -5,8 +5,6 @@ The function of ``resnetN`` under the names and with the initial weights of the 
 
 from __future__ import annotations
 
-import re
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,9 +80,9 @@ class PyclsResNet(Network):
 FAMILIES = (
     Family(
         "pycls-ResNet",
-        re.compile(r"pycls-ResNet-(?P<depth>\d+)"),
+        r"pycls-ResNet-(\d+)",
         "pycls-ResNet-N",
         ("pycls-ResNet-56",),
-        lambda match, num_classes: PyclsResNet(six_n_plus(2, int(match["depth"])), num_classes),
+        lambda num_classes, depth: PyclsResNet(six_n_plus(2, int(depth)), num_classes),
     ),
 )

@@ -79,7 +79,7 @@ def create_model(name: str, num_classes: int | None = None) -> Network:
     if classes < 1:
         raise ValueError(f"{name}: num_classes is {classes}; expected 1 or more")
     try:
-        return family.build(match, classes)
+        return family.build(classes, *match.groups())
     except ValueError as error:
         raise ModelNameError(f"no network is called {name!r}; {_hint(name)}{family.forms}: {error}") from None
 
@@ -137,7 +137,7 @@ def find(name: str) -> tuple[Family, re.Match[str]]:
         ModelNameError: none knows it.
     """
     for family in FAMILIES:
-        if match := family.pattern.fullmatch(_plain(name)):
+        if match := re.fullmatch(family.pattern, _plain(name)):
             return family, match
     forms = "; ".join(dict.fromkeys(family.forms for family in FAMILIES if family.forms not in family.listed))
     raise ModelNameError(

@@ -9,7 +9,6 @@ for ImageNet itself: names, function and initial weights of torchvision's, a 7 x
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -108,32 +107,27 @@ class ResNet(Network):
         return after_each(x, map(self.get_submodule, self.stage_names))
 
 
-def _build_small(match: re.Match[str], num_classes: int) -> ResNet:
-    blocks, wide = six_n_plus(2, int(match["depth"])), int(match["width"] or 1)
+def _build_small(num_classes: int, depth: str, width: str | None) -> ResNet:
+    blocks, wide = six_n_plus(2, int(depth)), int(width or 1)
     stem = 16 if wide == 1 else 8 * wide
     widths = [16 * wide, 32 * wide, 64 * wide]
     return ResNet(stem, widths, [blocks] * 3, False, ("downsample", "fc"), num_classes)
 
 
-def _build_large(match: re.Match[str], num_classes: int, *, imagenet: bool = False) -> ResNet:
-    if (depth := int(match["depth"])) not in LAYOUTS:
+def _build_large(num_classes: int, depth: str, *, imagenet: bool = False) -> ResNet:
+    if int(depth) not in LAYOUTS:
         raise ValueError(f"depth is one of {', '.join(map(str, LAYOUTS))}")
     names = ("downsample", "fc") if imagenet else ("shortcut", "linear")
-    return ResNet(64, [64, 128, 256, 512], *LAYOUTS[depth], names, num_classes, large_images=imagenet)
+    return ResNet(64, [64, 128, 256, 512], *LAYOUTS[int(depth)], names, num_classes, large_images=imagenet)
 
 
+SMALL = (*(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4")
 FAMILIES = (
-    Family(
-        "resnet",
-        re.compile(r"resnet(?P<depth>\d+)(?:x(?P<width>[1-9]\d*))?"),
-        "resnetN, resnetNxW",
-        (*(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4"),
-        _build_small,
-    ),
-    Family("ResNet", re.compile(r"ResNet(?P<depth>\d+)"), "ResNetN", ("ResNet18", "ResNet50"), _build_large),
+    Family("resnet", r"resnet(\d+)(?:x([1-9]\d*))?", "resnetN, resnetNxW", SMALL, _build_small),
+    Family("ResNet", r"ResNet(\d+)", "ResNetN", ("ResNet18", "ResNet50"), _build_large),
     Family(
         "imagenet/ResNet",
-        re.compile(r"imagenet/ResNet(?P<depth>\d+)"),
+        r"imagenet/ResNet(\d+)",
         "imagenet/ResNetN",
         tuple(f"imagenet/ResNet{depth}" for depth in (18, 34, 50, 101)),
         partial(_build_large, imagenet=True),

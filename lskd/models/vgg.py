@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -51,10 +50,10 @@ class VGG(Network):
         return stages
 
 
-def _build(match: re.Match[str], num_classes: int) -> VGG:
-    if (depth := int(match["depth"])) not in LAYOUTS:
+def _build(num_classes: int, depth: str) -> VGG:
+    if int(depth) not in LAYOUTS:
         raise ValueError(f"depth is one of {', '.join(map(str, LAYOUTS))}")
-    return VGG(LAYOUTS[depth], num_classes)
+    return VGG(LAYOUTS[int(depth)], num_classes)
 
 
-FAMILIES = (Family("vgg", re.compile(r"vgg(?P<depth>\d+)"), "vggN", tuple(f"vgg{d}" for d in LAYOUTS), _build),)
+FAMILIES = (Family("vgg", r"vgg(\d+)", "vggN", tuple(f"vgg{d}" for d in LAYOUTS), _build),)

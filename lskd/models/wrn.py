@@ -5,8 +5,6 @@ Pre-activation blocks in three groups of widths 16 K, 32 K, 64 K.
 
 from __future__ import annotations
 
-import re
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -92,16 +90,12 @@ class WideResNet(Network):
             owner.bn1 = twice.train(plain.training)
 
 
-def _build(match: re.Match[str], num_classes: int) -> WideResNet:
-    return WideResNet(six_n_plus(4, int(match["depth"])), int(match["width"]), num_classes)
-
-
 FAMILIES = (
     Family(
         "wrn",
-        re.compile(r"wrn_(?P<depth>\d+)_(?P<width>[1-9]\d*)"),
+        r"wrn_(\d+)_([1-9]\d*)",
         "wrn_DEPTH_WIDTH",
         ("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
-        _build,
+        lambda num_classes, depth, width: WideResNet(six_n_plus(4, int(depth)), int(width), num_classes),
     ),
 )
