@@ -2,9 +2,9 @@
 
 A result is stale when code that made it has changed, and only then. The answer here is the set of the project's
 own files that a module reaches through its import statements, and a digest of their content. Imports count
-wherever they stand, also inside functions; the ``__init__`` of every package on the way counts, because
-importing a submodule runs it. An import whose name is computed may mean any module of its package, unless its file
-says which: ``__dynamic_imports__ = ("package.module",)``, empty for modules of other people.
+wherever they stand, also inside functions, but not where a type checker alone reads them; the ``__init__`` of every
+package on the way counts, because importing a submodule runs it. Modules that are imported by a computed name do not
+count.
 """
 
 from __future__ import annotations
@@ -14,47 +14,41 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
+from importlib.util import resolve_name
 from pathlib import Path
 
 from lskd.errors import LskdError
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("lskd", "paper", "figures", "book")  # what is followed
-
-# What a file says its computed imports can reach, or None; its import statements and calls that import.
-Statements = tuple[tuple[str, ...] | None, tuple[ast.Import | ast.ImportFrom | ast.Call, ...]]
+PACKAGES = ("lskd", "paper", "figures", "book")  # the project's own
 
 
 def closure(*modules: str, root: Path = ROOT) -> tuple[Path, ...]:
     """Source files statically reachable from ``modules``, sorted.
 
     Args:
-        modules: dotted names such as ``"lskd.trainer"``. Their own packages and :data:`PACKAGES` are followed.
+        modules: dotted names such as ``"lskd.trainer"``.
         root: the folder that holds the packages.
 
     Raises:
         LskdError: a module that does not exist under ``root``, or a file that is not valid Python.
     """
-    packages = {*PACKAGES, *(name.partition(".")[0] for name in modules)}
-    waiting: list[str] = []
     for name in modules:
         if _file(name, root) is None:
             raise LskdError(f"module {name}: no such source file under {root}")
-        waiting += _lineage(name)
-    found: dict[str, Path] = {}
+    waiting, found = list(modules), dict[str, Path]()
     while waiting:
         name = waiting.pop()
         path = _file(name, root)
         if name in found or path is None:
             continue
         found[name] = path
-        statements = _parse(path.read_text(encoding="utf-8"), str(path))
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for target in _imports(statements, package, root):
-            if target.partition(".")[0] in packages:
-                waiting += _lineage(target)
-    return tuple(sorted(set(found.values())))
+        package = name.rpartition(".")[0]
+        inside = name if path.stem == "__init__" else package
+        waiting += [package, *_imported(path.read_text(encoding="utf-8"), str(path), inside)]
+    return tuple(sorted(found.values()))
 
 
 def digest(paths: Iterable[str | os.PathLike[str]], root: Path = ROOT) -> str:
@@ -67,11 +61,11 @@ def digest(paths: Iterable[str | os.PathLike[str]], root: Path = ROOT) -> str:
     return total.hexdigest()
 
 
-def notebook_modules(path: str | os.PathLike[str], root: Path = ROOT, packages: Iterable[str] = PACKAGES) -> list[str]:
-    """Modules of ``packages`` that the code cells of a notebook import, sorted.
+def notebook_modules(path: str | os.PathLike[str], root: Path = ROOT) -> list[str]:
+    """The project's modules that the code cells of a notebook import, sorted.
 
     Raises:
-        LskdError: not a notebook, a cell that is not valid Python, or an import that does not exist.
+        LskdError: not a notebook, or a cell that is not valid Python.
     """
     try:
         cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
@@ -79,114 +73,37 @@ def notebook_modules(path: str | os.PathLike[str], root: Path = ROOT, packages: 
         raise LskdError(f"{path}: not a notebook (expected JSON with a list of cells)") from None
     found: set[str] = set()
     for number, cell in enumerate(cells, start=1):
-        if cell.get("cell_type") != "code":
-            continue
-        statements = _parse(_without_magics("".join(cell["source"])), f"{path}, cell {number}")
-        for name in _imports(statements, "", root):
-            if name.partition(".")[0] in packages:
-                if _file(name, root) is None:
-                    raise LskdError(f"{path}, cell {number}: imports {name}, which does not exist")
-                found.add(name)
-    return sorted(found)
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and not source.lstrip().startswith("%%"):
+            plain = re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)  # IPython's magic and commands
+            found.update(_imported(plain, f"{path}, cell {number}", ""))
+    return sorted(name for name in found if _file(name, root))
 
 
 def _file(name: str, root: Path) -> Path | None:
     stem = root.joinpath(*name.split("."))
-    for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
-        if path.is_file():
-            return path
-    return None
+    return next((path for path in (stem / "__init__.py", Path(f"{stem}.py")) if name and path.is_file()), None)
 
 
-def _lineage(name: str) -> list[str]:
-    """A module's name and those of the packages that hold it."""
-    parts = name.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+class _Run(ast.NodeTransformer):
+    """Leaves out the statements that a type checker alone reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
-def _imports(statements: Statements, package: str, root: Path) -> set[str]:
-    """Absolute names of the modules that a file of ``package`` imports by its ``statements``."""
-    told, nodes = statements
-    found: set[str] = set(told or ())
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = _base(node, package)
-            found.add(base)
-            if any(alias.name == "*" for alias in node.names):
-                found |= _submodules(base, root)  # __all__ may name submodules
-            found |= {sub for alias in node.names if _file(sub := f"{base}.{alias.name}", root)}
-        else:
-            argument = node.args[0] if node.args else None
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                name = argument.value
-                found.add(f"{package}.{name.lstrip('.')}" if name.startswith(".") else name)
-            elif told is None:
-                found |= _submodules(package, root)  # chosen at run time: any sibling may be meant
-    return {name for name in found if name}
-
-
-@functools.lru_cache(maxsize=4096)
-def _statements(source: str) -> Statements:
-    """What ``source`` imports by; kept, because many questions are asked about the same few files."""
-    tree = ast.parse(source)
-    nodes = [node for node in _run(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
-    return _told(tree), tuple(node for node in nodes if not isinstance(node, ast.Call) or _is_import_call(node))
-
-
-def _run(tree: ast.AST) -> Iterator[ast.AST]:
-    """What runs: all but the statements that a type checker alone reads."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        checked = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        waiting += node.orelse if checked and isinstance(node, ast.If) else ast.iter_child_nodes(node)
-
-
-def _told(tree: ast.AST) -> tuple[str, ...] | None:
-    """What a file says its computed imports can reach, or None."""
-    for node in getattr(tree, "body", []):
-        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__dynamic_imports__" for t in node.targets):
-            return tuple(ast.literal_eval(node.value))
-    return None
-
-
-def _base(node: ast.ImportFrom, package: str) -> str:
-    """The module in ``from <module> import``, made absolute."""
-    if not node.level:
-        return node.module or ""
-    parents = package.split(".")
-    return ".".join([*parents[: len(parents) - node.level + 1], *([node.module] if node.module else [])])
-
-
-def _submodules(package: str, root: Path) -> set[str]:
-    folder = root.joinpath(*package.split("."))
-    if not package or not (folder / "__init__.py").is_file():
-        return set()
-    names = {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
-    return {f"{package}.{name}" for name in names - {"__init__"}}
-
-
-def _is_import_call(node: ast.Call) -> bool:
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    return name in ("import_module", "__import__")
-
-
-def _without_magics(source: str) -> str:
-    """Cell text with IPython's ``%magic`` and ``!command`` lines made into ``pass``, so that it parses."""
-    if source.lstrip().startswith("%%"):
-        return ""
-    lines = source.split("\n")
-    return "\n".join(
-        line[: len(line) - len(line.lstrip())] + "pass" if line.lstrip().startswith(("%", "!")) else line
-        for line in lines
-    )
-
-
-def _parse(source: str, where: str) -> Statements:
+@functools.lru_cache(maxsize=4096)  # many questions are asked about the same few files
+def _imported(source: str, where: str, package: str) -> tuple[str, ...]:
+    """Absolute names that a file of ``package`` imports: modules, and what may be modules."""
     try:
-        return _statements(source)
+        tree = _Run().visit(ast.parse(source))
     except SyntaxError as error:
         raise LskdError(f"{where}: line {error.lineno} is not valid Python ({error.msg})") from None
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(found)

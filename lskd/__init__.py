@@ -29,7 +29,6 @@ _PLACES = {
     "lskd.trainer.run": ("train",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
-__dynamic_imports__ = ()  # code of the project names the modules themselves, so that figures.fingerprint sees them
 __all__ = [
     "CurriculumTemperature",
     "__version__",

@@ -19,8 +19,6 @@ from typing import Any
 
 from lskd.errors import LskdError, nearest
 
-__dynamic_imports__ = ()  # what is named here is other people's, see figures.fingerprint
-
 
 def is_external(name: str) -> bool:
     """Whether a name means a function of the reader's own code."""
