@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from figures.theme import dark
 
+RANGE = '<span>{text}</span> {field}<output for="{identity}"></output>'
+
 
 @dataclass(frozen=True)
 class Control(ABC):
@@ -29,6 +31,8 @@ class Control(ABC):
     wide: bool = field(default=False, kw_only=True)
     more: bool = field(default=False, kw_only=True)
 
+    inside = "{text} {field}"  # of the label
+
     def to_html(self, prefix: str) -> str:
         """The field inside its label; ``prefix`` makes identities unique on a page."""
         identity = f"{prefix}-{self.name}"
@@ -36,14 +40,12 @@ class Control(ABC):
         shown += " data-wide" if self.wide else ""
         shown += " hidden" if isinstance(self, Choice) and len(self.options) == 1 else ""
         found = self._field(f'id="{identity}" data-control="{self.name}"')
-        return f'<label for="{identity}"{shown}>{self._order(html.escape(self.label), found, identity)}</label>'
+        inside = self.inside.format(text=html.escape(self.label), field=found, identity=identity)
+        return f'<label for="{identity}"{shown}>{inside}</label>'
 
     @abstractmethod
     def _field(self, attributes: str) -> str:
         """The element that carries ``attributes``."""
-
-    def _order(self, text: str, found: str, identity: str) -> str:
-        return f"{text} {found}"
 
 
 @dataclass(frozen=True)
@@ -57,43 +59,30 @@ class Slider(Control):
     digits: int = 1
     log: bool = False
 
+    inside = RANGE
+
     def _field(self, attributes: str) -> str:
-        log = " data-log" if self.log else ""
         return (
             f'<input type="range" {attributes} data-digits="{self.digits}" min="{self.low:g}" max="{self.high:g}" '
-            f'step="{self.step:g}" value="{self.value:g}"{log}>'
+            f'step="{self.step:g}" value="{self.value:g}"{" data-log" * self.log}>'
         )
-
-    def _order(self, text: str, found: str, identity: str) -> str:
-        return f'<span>{text}</span> {found}<output for="{identity}"></output>'
 
 
 @dataclass(frozen=True)
 class Steps(Control):
-    """A range input that stops at given values alone, such as those that were published.
-
-    Raises:
-        ValueError: it is to start at a value where it does not stop.
-    """
+    """A range input that stops at given values alone, such as those that were published; starts at ``value``."""
 
     values: Sequence[float]
     value: float
 
-    def __post_init__(self) -> None:
-        if self.value not in self.values:
-            raise ValueError(
-                f"slider {self.name}: starts at {self.value:g}, which is none of its {len(self.values)} stops"
-            )
+    inside = RANGE
 
     def _field(self, attributes: str) -> str:
         stops = " ".join(f"{value:g}" for value in self.values)
         return (
             f'<input type="range" {attributes} data-stops="{stops}" min="0" max="{len(self.values) - 1}" step="1" '
-            f'value="{list(self.values).index(self.value)}">'
+            f'value="{self.values.index(self.value)}">'
         )
-
-    def _order(self, text: str, found: str, identity: str) -> str:
-        return f'<span>{text}</span> {found}<output for="{identity}"></output>'
 
 
 @dataclass(frozen=True)
@@ -102,27 +91,27 @@ class Check(Control):
 
     value: bool = False
 
-    def _field(self, attributes: str) -> str:
-        return f'<input type="checkbox" {attributes}{" checked" if self.value else ""}>'
+    inside = "{field} <span>{text}</span>"
 
-    def _order(self, text: str, found: str, identity: str) -> str:
-        return f"{found} <span>{text}</span>"
+    def _field(self, attributes: str) -> str:
+        return f'<input type="checkbox" {attributes}{" checked" * self.value}>'
 
 
 @dataclass(frozen=True)
 class Choice(Control):
-    """A drop-down list of (value, text) pairs; ``numbers`` makes values numbers, ``chosen`` is the first by default."""
+    """A drop-down list of values, or (value, text); ``numbers`` makes values numbers, ``chosen`` is the first."""
 
-    options: Sequence[tuple[str, str]]
+    options: Sequence[str | tuple[str, str]]
     numbers: bool = False
     chosen: str = ""
 
     def _field(self, attributes: str) -> str:
+        pairs = [(option, option) if isinstance(option, str) else option for option in self.options]
         options = "".join(
-            f'<option value="{html.escape(v)}"{" selected" if v == self.chosen else ""}>{html.escape(t)}</option>'
-            for v, t in self.options
+            f'<option value="{html.escape(v)}"{" selected" * (v == self.chosen)}>{html.escape(t)}</option>'
+            for v, t in pairs
         )
-        return f"<select {attributes}{' data-number' if self.numbers else ''}>{options}</select>"
+        return f"<select {attributes}{' data-number' * self.numbers}>{options}</select>"
 
 
 @dataclass(frozen=True)
@@ -132,9 +121,8 @@ class Entry(Control):
     value: str
 
     def _field(self, attributes: str) -> str:
-        return (
-            f'<input type="text" {attributes} value="{html.escape(self.value)}" spellcheck="false" autocomplete="off">'
-        )
+        value = html.escape(self.value)
+        return f'<input type="text" {attributes} value="{value}" spellcheck="false" autocomplete="off">'
 
 
 @dataclass(frozen=True)
@@ -151,10 +139,9 @@ class Several:
         boxes = []
         for number, (value, text, color) in enumerate(self.options):
             identity = f"{prefix}-{self.name}-{number}"
-            ticked = " checked" if value in self.chosen else ""
             boxes.append(
                 f'<label for="{identity}"><input type="checkbox" id="{identity}" data-group="{self.name}" '
-                f'value="{html.escape(value)}"{ticked}> {key(color, text)}</label>'
+                f'value="{html.escape(value)}"{" checked" * (value in self.chosen)}> {key(color, text)}</label>'
             )
         label = html.escape(self.label)
         return f'<div class="lskd-several" role="group" aria-label="{label}">{"".join(boxes)}</div>'

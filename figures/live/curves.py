@@ -77,7 +77,6 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
     first = [name for name in FIRST if name in names]
     return live.Live(
         name="curves",
-        kind="curves",
         controls=[
             live.Choice("record", "record", [(str(i), text) for i, (text, _) in enumerate(records)], numbers=True),
             live.Choice("quantity", "quantity", [(q, text) for q, (text, _) in quantities.items()]),
@@ -108,7 +107,7 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
                 for _, r in records
             ],
         },
-        readout='<b data-say="values"></b>. <span data-say="missing"></span> <span data-say="source"></span>',
+        readout='[values]. <span data-say="missing"></span> <span data-say="source"></span>',
         caption="<b>Any curve of any record.</b> <i>Mean of epochs</i> averages each epoch with those before it. "
         "Solid: with LS; dashed: without; dotted: trained alone. One run of "
         "each network (n = 1): a difference between two curves is not yet a difference between two methods.",

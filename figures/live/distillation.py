@@ -12,43 +12,14 @@ from torch import Tensor
 
 from figures import theme
 from figures.live import figure as live
-from figures.live.rows import (
-    PLAIN,
-    STANDARD,
-    STUDENT,
-    TEACHER,
-    image_slider,
-    of_all_kinds,
-    rows,
-    source,
-    student_choice,
-)
-from figures.live.thumbnails import side, thumbnail
+from figures.live import rows
+from figures.live.rows import PLAIN, SHOWN, STANDARD, STUDENT, TEACHER
+from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
 from figures.publish import publish
 from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import kd_loss
-
-SHOWN = 8  # classes; lskd-live-softmax.js shows as many
-
-
-def members(networks: Networks) -> list[str]:
-    """Students worth comparing with the teacher: the one trained alone, then the first method without and with LS."""
-    found = [name for name in ("alone",) if name in networks.students]
-    return [*found, *(networks.methods[0] if networks.methods else ())] or list(networks.students)[:1]
-
-
-def middle(networks: Networks, member: str, number: int | None = None) -> tuple[Tensor, Tensor]:
-    """Student and teacher logits of the image at which the figures start, ``[1, classes]``, float64.
-
-    Args:
-        number: another image, as its slider counts.
-    """
-    images = of_all_kinds(networks)
-    place = int(images[(len(images) - 1) // 2 if number is None else number])
-    student, teacher = (torch.from_numpy(networks.packs[m].logits[place]).double()[None] for m in (member, "teacher"))
-    return student, teacher
 
 
 def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
@@ -58,8 +29,8 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
         folder: of the still picture.
         dataset: for thumbnails.
     """
-    shown, images = members(networks), of_all_kinds(networks)
-    student, teacher = middle(networks, shown[0])
+    shown, images = rows.members(networks), rows.of_all_kinds(networks)
+    student, teacher = rows.middle(networks, shown[0])
     first = torch.argsort(teacher[0], descending=True)[:SHOWN]
     names = [str(networks.teacher.class_names[k]) for k in first.tolist()]
 
@@ -81,22 +52,18 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
         "temperature, the more alike the bars.",
         caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",
     )  # fmt: skip
-    probability = live.plot("class", "probability", height=280, ticks=[*names, "others"], y_range=(0, 1))
+    probability = rows.leading(networks, "probability", height=280, y_range=(0, 1))
     live.bars(probability, "teacher", [], TEACHER, width=0.38)
     live.bars(probability, "student", [], STUDENT, width=0.38)
-    push = live.plot("class", "push on the student's logit", height=280, ticks=[*names, "others"])
+    push = rows.leading(networks, "push on the student's logit", height=280)
     live.bars(push, "push", [], PLAIN, width=0.6)
     live.zero(push)
-    if max(map(len, names)) > 4:
-        for made in (probability, push):
-            made.xaxis.major_label_orientation = "vertical"
     sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "distillation")
     return live.Live(
         name="distillation",
-        kind="distillation",
         controls=[
-            student_choice(networks, shown, ("own", "numbers of your own")),
-            image_slider(images),
+            rows.student_choice(networks, shown, ("own", "numbers of your own")),
+            rows.image_slider(images),
             live.Entry("teacher", "teacher's logits", "0 3 2 1", when="network=own"),
             live.Entry("student", "student's logits", "0 1.8 2 1", when="network=own"),
             live.Slider("temperature", "temperature", 0.5, 20, 0.1, 2),
@@ -105,19 +72,16 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
             live.Check("factor", "times T²", True),
         ],
         plots={"probability": probability, "push": push},
-        data={**rows(networks, images, shown), "side": side(dataset)},
+        data=rows.logit_rows(networks, images, shown),
         readout=(
-            f"{thumb}{live.key(TEACHER, 'teacher')}{live.key(STUDENT, 'student')}"
-            '<b data-say="problem" class="lskd-problem"></b><br>'
-            'True class <b data-say="truth"></b>. The teacher says <b data-say="top"></b> with probability '
-            '<b data-say="top_p"></b> and leaves <b data-say="wrong_p"></b> to all others; the student says '
-            '<b data-say="answer"></b>.<br>Divergence <b data-say="kl"></b>, loss <b data-say="loss"></b>, length of '
-            'its gradient <b data-say="length"></b>.<br style="clear:both">'
+            f"{thumb}{live.key(TEACHER, 'teacher')}{live.key(STUDENT, 'student')}<b "
+            'data-say="problem" class="lskd-problem"></b><br>True class [truth]. The teacher says [top] with '
+            "probability [top_p] and leaves [wrong_p] to all others; the student says [answer].<br>Divergence [kl], "
+            'loss [loss], length of its gradient [length].<br style="clear:both">'
         ),
         caption="<b>What the student is shown.</b> First: softened probabilities of the teacher's first classes, the "
-        "true one ticked. "
-        "Second: minus the gradient with respect to the student's logits; up means <i>raise this one</i>. Choose "
-        f"<i>numbers of your own</i> to type logits. {source(networks, images)}",
+        "true one ticked. Second: minus the gradient with respect to the student's logits; up means <i>raise this "
+        f"one</i>. Choose <i>numbers of your own</i> to type logits. {rows.source(networks, images)}",
         picture=picture,
         sprites=sprites,
     )
@@ -134,26 +98,16 @@ def push_sizes(student: Tensor, teacher: Tensor, temperature: float) -> tuple[fl
 
 def factor(networks: Networks, folder: Path | str) -> live.Live:
     """How hard the loss pushes, over temperature, with T² and without, and the limit of very high temperatures."""
-    shown, images = members(networks), of_all_kinds(networks)
-    student, teacher = middle(networks, shown[0])
-    grid = np.geomspace(0.5, 100, 60)
-    sizes = np.array([push_sizes(student, teacher, float(t)) for t in grid])
+    shown, images = rows.members(networks), rows.of_all_kinds(networks)
+    student, teacher = rows.middle(networks, shown[0])
+    sizes = [(t, *push_sizes(student, teacher, t)) for t in np.geomspace(0.5, 100, 60).tolist()]
     centred = student - student.mean() - teacher + teacher.mean()
     limit = float(centred.norm() / student.shape[-1])
-
-    def draw() -> Figure:
-        fig = figure(2.8)
-        ax = fig.subplots()
-        ax.loglog(grid, sizes[:, 0], color=STUDENT, label="with T²")
-        ax.loglog(grid, sizes[:, 1], color=PLAIN, label="without", ls="--")
-        ax.axhline(limit, color=theme.MUTED, lw=1, ls=":", label="limit")
-        ax.set(xlabel="temperature", ylabel="length of the gradient")
-        ax.legend()
-        return fig
-
-    picture = publish(
-        draw, "factor", folder=folder, inputs=networks.paths("teacher", *shown),
-        data=pd.DataFrame({"temperature": grid, "with": sizes[:, 0], "without": sizes[:, 1]}), n=1,
+    picture = rows.lines(
+        __name__, "factor", folder, pd.DataFrame(sizes, columns=["temperature", "with", "without"]),
+        {"with": (STUDENT, "-", "with T²"), "without": (PLAIN, "--", "without")},
+        x="temperature", y="length of the gradient", log="xy", inputs=networks.paths("teacher", *shown),
+        more=lambda ax: ax.axhline(limit, color=theme.MUTED, lw=1, ls=":", label="limit"),
         alt="Length of the gradient over temperature, both on logarithmic scales. Without the factor it falls by two "
         "decades for each decade of temperature; with it, it levels off at the limit.",
         caption="<b>The factor T²</b> at one image of the student trained alone.",
@@ -165,21 +119,20 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
     live.points(made, "here", [1, 1], TEACHER, size=9, marker="circle")
     return live.Live(
         name="factor",
-        kind="factor",
         controls=[
-            student_choice(networks, shown),
-            image_slider(images),
+            rows.student_choice(networks, shown),
+            rows.image_slider(images),
             live.Slider("temperature", "temperature", -0.3, 2, 0.02, 0.3, digits=2, log=True),
         ],
         plots={"size": made},
-        data=rows(networks, images, shown),
+        data=rows.logit_rows(networks, images, shown),
         readout=(
             f"{live.key(STUDENT, 'with T²')}{live.key(PLAIN, 'without (dashed)')}"
             f"{live.key(TEACHER, 'limit (dotted)')}<br>"
-            'Here: with <b data-say="with"></b>, without <b data-say="without"></b>; limit <b data-say="limit"></b>.'
+            "Here: with [with], without [without]; limit [limit]."
         ),
         caption="<b>Why the factor.</b> Length of the gradient with respect to the student's logits. Both axes are "
-        f"logarithmic. {source(networks, images)}",
+        f"logarithmic. {rows.source(networks, images)}",
         picture=picture,
     )
 
@@ -196,25 +149,17 @@ def spread_losses(
 
 def spread(networks: Networks, folder: Path | str) -> live.Live:
     """A student with the teacher's relations and a spread of its own: which spread does the loss want?"""
-    images = of_all_kinds(networks)
-    _, teacher = middle(networks, members(networks)[0])
-    grid = np.geomspace(0.1, 10, 61)
-    found = {ts: [spread_losses(teacher, float(a), 2.0, ts)[0] for a in grid] for ts in (1.0, 2.0, 4.0)}
-
-    def draw() -> Figure:
-        fig = figure(2.8)
-        ax = fig.subplots()
-        for (ts, values), line in zip(found.items(), (":", "-", "--"), strict=True):
-            ax.semilogx(grid, values, color=PLAIN, ls=line, label=f"student's temperature {ts:g}")
-        ax.axhline(0, color=STANDARD, label="between Z-scores")
-        ax.set(xlabel="student's spread, in units of the teacher's", ylabel="divergence")
-        ax.legend()
-        return fig
-
-    picture = publish(
-        draw, "spread", folder=folder, inputs=networks.paths("teacher"),
-        data=pd.DataFrame({"spread": grid, **{f"student_at_{t:g}": v
-        for t, v in found.items()}}), n=1,
+    images = rows.of_all_kinds(networks)
+    _, teacher = rows.middle(networks, rows.members(networks)[0])
+    data = pd.DataFrame({"spread": np.geomspace(0.1, 10, 61)})
+    looks = {}
+    for t, style in ((1.0, ":"), (2.0, "-"), (4.0, "--")):
+        data[f"student_at_{t:g}"] = [spread_losses(teacher, a, 2.0, t)[0] for a in data["spread"]]
+        looks[f"student_at_{t:g}"] = (PLAIN, style, f"student's temperature {t:g}")
+    picture = rows.lines(
+        __name__, "spread", folder, data, looks,
+        x="student's spread, in units of the teacher's", y="divergence", log="x", inputs=networks.paths("teacher"),
+        more=lambda ax: ax.axhline(0, color=STANDARD, label="between Z-scores"),
         alt="Divergence over the student's spread. With equal temperatures it is zero only at the teacher's spread; "
         "with half or twice the teacher's temperature the zero moves to half or twice the spread. Between Z-scores it "
         "is zero everywhere.",
@@ -227,23 +172,21 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
     live.points(made, "here", [1, 1], TEACHER, size=9, marker="circle")
     return live.Live(
         name="spread",
-        kind="spread",
         controls=[
             live.Slider("spread", "the student's spread, times", -1, 1, 0.02, -0.7, digits=2, log=True),
             live.Slider("temperature", "the teacher's temperature", 1, 8, 0.1, 2),
             live.Slider("student_temperature", "the student's temperature", 1, 8, 0.1, 2),
-            image_slider(images),
+            rows.image_slider(images),
         ],
         plots={"loss": made},
-        data=rows(networks, images, []),
+        data=rows.logit_rows(networks, images, []),
         readout=(
-            f"{live.key(PLAIN, 'plain')}{live.key(STANDARD, 'between Z-scores (dashed)')}<br>"
-            'Standard deviation of logits: teacher <b data-say="sigma_teacher"></b>, student '
-            '<b data-say="sigma_student"></b>. Divergence: plain <b data-say="plain"></b>, between Z-scores '
-            '<b data-say="standardized"></b>. Plain is zero at <b data-say="best"></b> times the teacher\'s spread.'
+            f"{live.key(PLAIN, 'plain')}{live.key(STANDARD, 'between Z-scores (dashed)')}<br>Standard deviation of "
+            "logits: teacher [sigma_teacher], student [sigma_student]. Divergence: plain [plain], between Z-scores "
+            "[standardized]. Plain is zero at [best] times the teacher's spread."
         ),
         caption="<b>A student that knows everything the teacher knows.</b> Its logits are the teacher's, times a "
         "number; the circles are at that number. The triangle is where the plain divergence is zero. "
-        f"{source(networks, images)}",
+        f"{rows.source(networks, images)}",
         picture=picture,
     )

@@ -11,19 +11,9 @@ from torch import Tensor
 
 from figures import theme
 from figures.live import figure as live
-from figures.live.distillation import members, middle
-from figures.live.rows import (
-    PLAIN,
-    STANDARD,
-    STUDENT,
-    TEACHER,
-    image_slider,
-    of_all_kinds,
-    rows,
-    source,
-    student_choice,
-)
-from figures.live.zscore import stored
+from figures.live import rows
+from figures.live.rows import PLAIN, STANDARD, STUDENT, TEACHER
+from figures.live.zscore import FORMATS, stored
 from figures.networks import Networks
 from figures.publish import publish
 from figures.theme import figure
@@ -81,8 +71,8 @@ def constant_text(networks: Networks) -> str:
 
 def epsilon(networks: Networks, folder: Path | str) -> live.Live:
     """A real row of logits, pressed together until ε or the rounding of its storage decides what a Z-score is."""
-    shown, images = members(networks), of_all_kinds(networks)
-    student, teacher = middle(networks, shown[0])
+    shown, images = rows.members(networks), rows.of_all_kinds(networks)
+    student, teacher = rows.middle(networks, shown[0])
     grid = np.geomspace(1e-10, 10, 56)
     data = pd.DataFrame({"deviation": grid})
     for power in (-3, -5, -7):
@@ -128,40 +118,28 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
     live.points(size, "here-length", [1], TEACHER, size=9, marker="circle")
     return live.Live(
         name="epsilon",
-        kind="epsilon",
         controls=[
             live.Slider("deviation", "deviation s", *DEVIATIONS, 0.1, -7, digits=2, log=True),
             live.Slider("epsilon", "ε", -12, 0, 0.5, -7, digits=2, log=True),
-            live.Choice(
-                "format",
-                "logits are stored as",
-                [("float64", "float64 (exact)"), *((name, name) for name in ("float32", "bfloat16", "float16"))],
-            ),
-            live.Choice(
-                "offset",
-                "around",
-                [("0", "0"), ("0.1", "0.1"), ("1", "1"), ("10", "10")],
-                numbers=True,
-                when="format!=float64",
-            ),
-            student_choice(networks, shown),
-            image_slider(images),
+            live.Choice("format", "logits are stored as", [("float64", "float64 (exact)"), *FORMATS]),
+            live.Choice("offset", "around", ("0", "0.1", "1", "10"), numbers=True, when="format!=float64"),
+            rows.student_choice(networks, shown),
+            rows.image_slider(images),
         ],
         plots={"z": z, "spread": spread, "size": size},
         wide=("z",),
-        data=rows(networks, images, shown),
+        data=rows.logit_rows(networks, images, shown),
         readout=(
             f"{live.key(STUDENT, 'exact logits: without ε (bars), with (dashed)')}"
             f"{live.key(PLAIN, 'stored logits, with ε (circles, line)')}"
             f"{live.key(STANDARD, 'gradient (line)')}{live.key(LITERAL, 'by the literal formula (dashed)')}<br>"
-            'Deviation of the Z-scores <b data-say="z"></b>; s / (s + ε) is <b data-say="rule"></b>. Different values '
-            'that are left for <b data-say="classes"></b> classes: <b data-say="distinct"></b>. Largest error of a '
-            'Z-score <b data-say="error"></b>. Length of the gradient <b data-say="length"></b>, by the literal '
-            'formula <b data-say="literal"></b>.'
+            "Deviation of the Z-scores [z]; s / (s + ε) is [rule]. Different values that are left for [classes] "
+            "classes: [distinct]. Largest error of a Z-score [error]. Length of the gradient [length], by the literal "
+            "formula [literal]."
         ),
         caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
         "stored around a number and standardised. Below: the deviation of its Z-scores, and "
         "s / (s + ε). Then: length of the gradient of the loss at base temperature "
-        f"{TEMPERATURE:g} with respect to the logits. {source(networks, images)}",
+        f"{TEMPERATURE:g} with respect to the logits. {rows.source(networks, images)}",
         picture=picture,
     )

@@ -11,10 +11,11 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from bokeh.embed import json_item
@@ -34,14 +35,7 @@ from bokeh.plotting import figure as bokeh_figure
 from PIL import Image
 
 from figures.live.by_itself import loader
-from figures.live.controls import Check as Check
-from figures.live.controls import Choice as Choice
-from figures.live.controls import Control as Control
-from figures.live.controls import Entry as Entry
-from figures.live.controls import Several as Several
-from figures.live.controls import Slider as Slider
-from figures.live.controls import Steps as Steps
-from figures.live.controls import key as key
+from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key  # noqa: F401  # live.Slider
 from figures.publish import Published
 from figures.theme import MUTED, dark
 
@@ -54,12 +48,11 @@ class Live:
     """A live figure that shows itself in a notebook and on the page made of it.
 
     Attributes:
-        name: of the figure; unique on its page.
-        kind: which function of ``lskd-live.js`` moves it.
+        name: of the figure, unique on its page, and of the function in ``lskd-live-*.js`` that moves it.
         controls: in reading order.
         plots: Bokeh figures by name.
         data: what that function reads; arrays through :func:`pack`.
-        readout: HTML with ``<b data-say="NAME"></b>`` where the function writes its results.
+        readout: HTML; the function writes its results in place of ``[NAME]``.
         caption: HTML; says n and source.
         picture: stands in where scripts do not run.
         sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
@@ -68,7 +61,6 @@ class Live:
     """
 
     name: str
-    kind: str
     controls: Sequence[Control | Several]
     plots: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -86,57 +78,48 @@ class Live:
 
     def to_html(self) -> str:
         """One ``<figure>``; its script is data only, the page brings the code."""
-        prefix = f"live-{self.name}"
-        content = {
-            "kind": self.kind,
-            "plots": {name: json_item(item) for name, item in self.plots.items()},
-            "data": self.data,
-        }
+        prefix, title = f"live-{self.name}", html.escape(self.name.replace("_", " "))
+        plots = {name: json_item(item) for name, item in self.plots.items()}
+        content = {"kind": self.name, "plots": plots, "data": self.data}
         stored = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
         folded = [control for control in self.controls if isinstance(control, Control) and control.more]
-        controls = "".join(control.to_html(prefix) for control in self.controls if control not in folded)
-        if folded:
-            more = "".join(control.to_html(prefix) for control in folded)
-            controls += f'<details class="lskd-more"><summary>More</summary><div>{more}</div></details>'
-        places = "".join(
-            f'<div data-plot="{name}"{" data-wide" if name in self.wide else ""}></div>' for name in self.plots
+        controls, more = (
+            "".join(control.to_html(prefix) for control in self.controls if (control in folded) == fold)
+            for fold in (False, True)
         )
+        if more:
+            controls += f'<details class="lskd-more"><summary>More</summary><div>{more}</div></details>'
+        places = "".join(f'<div data-plot="{name}"{" data-wide" * (name in self.wide)}></div>' for name in self.plots)
+        readout = re.sub(r"\[(\w+)\]", r'<b data-say="\1"></b>', self.readout)
         sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
-        title = html.escape(self.name.replace("_", " "))
         still, told = (self.picture.to_html(), self.picture.alt) if self.picture else ("", f"Plots of {title}")
         alt = html.escape(self.alt or told, quote=True)
         return (
-            f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}'
-            f'<div class="lskd-stage" hidden><div class="lskd-controls" role="group" aria-label="Controls of {title}">'
-            f'{controls}</div><div class="lskd-plots" role="group" aria-label="{alt}">{places}</div>'
-            f'<div class="lskd-readout" role="status">{self.readout}</div></div>'
-            f'<div class="lskd-still">{still}</div>{ELSEWHERE}'
-            f'<script type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
+            f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}<div class="lskd-stage" hidden><div '
+            f'class="lskd-controls" role="group" aria-label="Controls of {title}">{controls}</div><div '
+            f'class="lskd-plots" role="group" aria-label="{alt}">{places}</div><div class="lskd-readout" '
+            f'role="status">{readout}</div></div><div class="lskd-still">{still}</div>{ELSEWHERE}<script '
+            f'type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.to_html() + loader(), "text/plain": f"Live figure {self.name}"}
 
 
-def pack(values: Any, dtype: str = "float32") -> dict[str, Any]:
+def pack(values: Any, kind: Literal["float32", "int16", "scaled"] = "float32") -> dict[str, Any]:
     """An array for ``lskd-live.js``: base64 of little-endian values, row by row.
 
     Args:
-        dtype: float32; int16 for whole numbers; "scaled" for real numbers in 16 bits, true to 1/65534 of the
+        kind: float32; int16 for whole numbers; "scaled" for real numbers in 16 bits, true to 1/65534 of the
             largest of them.
-
-    Raises:
-        ValueError: another type.
     """
-    if dtype not in ("float32", "int16", "scaled"):
-        raise ValueError(f"pack: dtype is {dtype!r}; expected float32, int16 or scaled")
     scale: dict[str, float] = {}
-    if dtype == "scaled":
+    if kind == "scaled":
         values = np.asarray(values, dtype=np.float64)
         scale["scale"] = float(np.abs(values).max(initial=0)) / 32767 or 1.0
-        values, dtype = np.rint(values / scale["scale"]), "int16"
-    stored = np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<"))
-    return {"dtype": dtype, "base64": base64.b64encode(stored.tobytes()).decode("ascii"), **scale}
+        values, kind = np.rint(values / scale["scale"]), "int16"
+    stored = np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<"))
+    return {"dtype": kind, "base64": base64.b64encode(stored.tobytes()).decode("ascii"), **scale}
 
 
 def both(color: str) -> dict[str, str]:
@@ -144,15 +127,7 @@ def both(color: str) -> dict[str, str]:
     return {"light": color, "dark": dark(color)}
 
 
-def plot(
-    x_label: str,
-    y_label: str,
-    *,
-    height: int = 260,
-    ticks: Sequence[str] | None = None,
-    powers: bool = False,
-    **options: Any,
-) -> Any:
+def plot(x_label: str, y_label: str, *, ticks: Sequence[str] = (), powers: bool = False, **options: Any) -> Any:
     """An empty Bokeh figure in the book's look: transparent, no toolbar, as wide as its place.
 
     Args:
@@ -160,8 +135,8 @@ def plot(
         powers: logarithmic axes reach so far that their numbers are written as powers of ten.
         options: passed on.
     """
-    options.setdefault("tools", "")
-    made = bokeh_figure(height=height, sizing_mode="stretch_width", toolbar_location=None, **options)
+    options = {"tools": "", "height": 260, "sizing_mode": "stretch_width", "toolbar_location": None, **options}
+    made = bokeh_figure(**options)
     made.xaxis.axis_label, made.yaxis.axis_label = x_label, y_label
     made.xaxis[0].name, made.yaxis[0].name = "x", "y"
     made.background_fill_color = made.border_fill_color = made.outline_line_color = None
@@ -174,9 +149,9 @@ def plot(
             axis.ticker = LogTicker(mantissas=[1, 2, 5] if axis[0] is made.xaxis[0] else [1], min_interval=0)
             axis.formatter = NumeralTickFormatter(format="0.[000000]")
     made.xgrid.visible = False
-    if ticks is not None:
+    if ticks:
         made.xaxis.ticker = FixedTicker(ticks=list(range(len(ticks))))
-        made.xaxis.major_label_overrides = {place: str(name) for place, name in enumerate(ticks)}
+        made.xaxis.major_label_overrides = dict(enumerate(ticks))
     return made
 
 
@@ -216,7 +191,7 @@ def heat(made: Any, name: str, side: int, palette: Sequence[str], tooltips: str)
     """
     source = ColumnDataSource({"x": [], "y": [], "value": []}, name=name)
     mapper = LinearColorMapper(palette=list(palette), low=0, high=1, name=f"{name}-mapper")
-    mapper.tags = [{"light": list(palette), "dark": [dark(color) for color in palette]}]
+    mapper.tags = [_both(palette)]
     color = {"field": "value", "transform": mapper}
     drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color, dilate=True)
     drawn.nonselection_glyph = None
@@ -226,6 +201,10 @@ def heat(made: Any, name: str, side: int, palette: Sequence[str], tooltips: str)
     made.update(sizing_mode="scale_width", aspect_ratio=1.1, max_width=640)
     made.x_range.update(start=-0.5, end=side - 0.5)
     made.y_range.update(start=-0.5, end=side - 0.5)
+
+
+def _both(palette: Sequence[str]) -> dict[str, list[str]]:
+    return {"light": list(palette), "dark": [dark(color) for color in palette]}
 
 
 def _source(name: str, x: Sequence[float]) -> ColumnDataSource:
@@ -240,8 +219,7 @@ def _colored(drawn: Any, name: str, color: str) -> None:
 
 def zero(made: Any) -> None:
     """A line at zero."""
-    drawn = made.hspan(y=0, line_width=1)
-    drawn.glyph.tags = [both(MUTED)]
+    made.hspan(y=0, line_width=1).glyph.tags = [both(MUTED)]
 
 
 def scatter(made: Any, name: str, groups: int, palette: Sequence[str], tooltips: str) -> None:
@@ -249,7 +227,7 @@ def scatter(made: Any, name: str, groups: int, palette: Sequence[str], tooltips:
     columns: dict[str, Any] = {k: [] for k in ("x", "y", "label", "prediction", "left", "top", "group")}
     source = ColumnDataSource(columns, name=name)
     mapper = CategoricalColorMapper(factors=[str(i) for i in range(groups)], palette=list(palette))
-    mapper.tags = [{"light": list(palette), "dark": [dark(color) for color in palette]}]
+    mapper.tags = [_both(palette)]
     drawn = made.scatter(
         x="x", y="y", source=source, size=5, line_color=None, fill_alpha=0.8,
         fill_color={"field": "group", "transform": mapper},
@@ -267,10 +245,10 @@ def sprite(images: np.ndarray, columns: int) -> str:
     """
     n, _, height, width = images.shape
     rows = -(-n // columns)
-    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
-    for i, image in enumerate(images):
-        top, left = i // columns * height, i % columns * width
-        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    places = np.zeros((rows * columns, 3, height, width), dtype=np.uint8)
+    places[:n] = images
+    sheet = places.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
+    image = Image.fromarray(sheet.reshape(rows * height, columns * width, 3))
     buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, format="JPEG", quality=82, subsampling=0)
+    image.save(buffer, format="JPEG", quality=82, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -58,7 +58,6 @@ def gap(networks: Networks) -> live.Live:
 
     return live.Live(
         name="gap",
-        kind="gap",
         controls=[
             live.Choice("first", "first", [(m, labels[m]) for m in [first, *(m for m in students if m != first)]]),
             live.Choice("second", "second", [(m, labels[m]) for m in everyone]),
@@ -86,10 +85,8 @@ def gap(networks: Networks) -> live.Live:
             },
         },
         readout=(
-            'Images of <b data-say="truth"></b>, logit of <b data-say="logit"></b>: <span data-say="first"></span> '
-            '<b data-say="a"></b>, <span data-say="second"></span> <b data-say="b"></b>, difference '
-            '<b data-say="gap"></b>.<br>Whole picture: mean <b data-say="mean"></b>, largest <b data-say="max"></b> '
-            '(<span data-say="worst"></span>).'
+            'Images of [truth], logit of [logit]: <span data-say="first"></span> [a], <span data-say="second"></span> '
+            '[b], difference [gap].<br>Whole picture: mean [mean], largest [max] (<span data-say="worst"></span>).'
         ),
         caption="<b>Cell by cell.</b> Absolute difference of class-mean logits between two networks. Point at a cell, "
         "touch it, or choose it in the lists. With <i>second</i> set to another student the picture shows where two "

@@ -5,33 +5,29 @@
   const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
 
   kinds.sample = (figure, at, data, m) => {
-    const t = figure.value("temperature"), i = figure.value("image"), name = figure.value("network");
-    const mode = figure.value("show");
-    const student = m.row(data, name, i), teacher = m.row(data, "teacher", i);
+    const { image, network, show: mode, temperature: t } = figure.values(), truth = data.label[image];
+    const student = m.row(data, network, image), teacher = m.row(data, "teacher", image);
     const show = x => (mode === "logits" ? x : mode === "z" ? m.zscore(x) : m.softmax(mode === "p" ? x : m.zscore(x), t));
     at("row").source("student", { y: show(student) });
     at("row").source("teacher", { y: show(teacher) });
     at("row").label({ logits: "logit", z: "Z-score", p: "probability", pz: "probability of Z-scores" }[mode]);
-    at("row").color("student", data.colors[name]);
-    const truth = data.label[i];
+    at("row").color("student", data.colors[network]);
     at("row").source("truth", { x: [truth, truth], y: [0, 0] });
+    const says = x => data.names[m.argmax(x)];
+    figure.say({ truth: data.names[truth], teacher: says(teacher), student: says(student) });
+    figure.say({ spread_teacher: m.deviation(teacher, 0), spread_student: m.deviation(student, 0) }, 2);
     figure.say({
-      truth: data.names[truth],
-      teacher: data.names[m.argmax(teacher)],
-      student: data.names[m.argmax(student)],
-      spread_teacher: m.number(m.deviation(teacher, 0), 2),
-      spread_student: m.number(m.deviation(student, 0), 2),
-      plain: m.number(Math.abs(m.kdLoss(student, teacher, t)), 3),
-      standardized: m.number(Math.abs(m.kdLoss(m.zscore(student), m.zscore(teacher), t)), 3),
-    });
-    figure.picture(i, data.side);
+      plain: Math.abs(m.kdLoss(student, teacher, t)),
+      standardized: Math.abs(m.kdLoss(m.zscore(student), m.zscore(teacher), t)),
+    }, 3);
+    figure.picture(image);
   };
   kinds.features = (figure, at, data, m) => {
-    const pack = data.networks[figure.value("network")], group = figure.value("group"), wrong = figure.value("wrong");
-    const keep = [];
+    const { network, group, wrong, image } = figure.values(), pack = data.networks[network];
+    const keep = [], isRight = i => pack.prediction[i] === data.label[i];
     for (let i = 0; i < data.label.length; i++) {
       const inside = group < 0 || data.superclass[data.label[i]] === group;
-      if (inside && !(wrong && pack.prediction[i] === data.label[i])) keep.push(i);
+      if (inside && !(wrong && isRight(i))) keep.push(i);
     }
     at("points").source("points", {
       x: keep.map(i => pack.points[2 * i]),
@@ -42,13 +38,12 @@
       top: keep.map(i => `${-Math.floor(i / data.columns) * data.side * 3}px`),
       group: keep.map(i => String(data.superclass[data.label[i]])),
     });
-    const right = keep.filter(i => pack.prediction[i] === data.label[i]).length;
-    const i = keep[Math.min(figure.value("image"), keep.length - 1)] ?? null, none = i === null;
+    const i = keep[Math.min(image, keep.length - 1)] ?? null, none = i === null;
     at("points").source("here", none ? { x: [], y: [] } : { x: [pack.points[2 * i]], y: [pack.points[2 * i + 1]] });
-    figure.picture(i, data.side, data.columns);
+    figure.picture(i);
     figure.say({
       shown: keep.length.toLocaleString("en"),
-      right: right.toLocaleString("en"),
+      right: keep.filter(isRight).length.toLocaleString("en"),
       label: none ? "–" : data.names[data.label[i]],
       prediction: none ? "–" : data.names[pack.prediction[i]],
     });
@@ -56,8 +51,8 @@
 
   /* Cell i, j of a picture of K by K, row 0 on top, with classes in the order of their superclasses. */
   kinds.gap = (figure, at, data, m) => {
-    const kind = figure.value("kind"), first = figure.value("first"), second = figure.value("second");
-    const K = data.names.length, a = data.networks[first][kind], b = data.networks[second][kind];
+    const { kind, first, second, same, truth, logit } = figure.values(), K = data.names.length;
+    const a = data.networks[first][kind], b = data.networks[second][kind];
     const columns = { x: [], y: [], value: [], truth: [], logit: [], a: [], b: [] };
     let sum = 0, top = 0, worst = [0, 0];
     for (let i = 0; i < K; i++) {
@@ -66,31 +61,20 @@
         const unseen = data.unseen.includes(r), gap = unseen ? NaN : r === c ? 0 : Math.abs(a[cell] - b[cell]);
         if (!unseen) sum += gap;
         if (gap > top) [top, worst] = [gap, [r, c]];
-        columns.x.push(j);
-        columns.y.push(K - 1 - i);
-        columns.value.push(gap);
-        columns.truth.push(data.names[r]);
-        columns.logit.push(data.names[c]);
-        columns.a.push(unseen ? NaN : a[cell]);
-        columns.b.push(unseen ? NaN : b[cell]);
+        const told = { x: j, y: K - 1 - i, value: gap, truth: data.names[r], logit: data.names[c] };
+        Object.assign(told, unseen ? { a: NaN, b: NaN } : { a: a[cell], b: b[cell] });
+        for (const key in told) columns[key].push(told[key]);
       }
     }
     at("gap").source("cells", columns);
-    at("gap").model("cells-mapper").high = (figure.value("same") ? data.top[kind] : top) || 1;
-    const truth = figure.value("truth"), logit = figure.value("logit"), here = truth * K + logit;
+    at("gap").model("cells-mapper").high = (same ? data.top[kind] : top) || 1;
+    const here = truth * K + logit;
     at("gap").source("cell", { x: [data.order.indexOf(logit)], y: [K - 1 - data.order.indexOf(truth)] });
+    figure.say({ truth: data.names[truth], logit: data.names[logit], first: data.labels[first], second: data.labels[second] });
+    figure.say({ max: top, a: a[here], b: b[here], gap: Math.abs(a[here] - b[here]) }, 2);
     figure.say({
-      mean: m.number(sum / (K * (K - data.unseen.length)), 3),
-      max: m.number(top, 2),
-      worst: `${data.names[worst[0]]}, logit of ${data.names[worst[1]]}`,
-      truth: data.names[truth],
-      logit: data.names[logit],
-      first: data.labels[first],
-      second: data.labels[second],
-      a: m.number(a[here], 2),
-      b: m.number(b[here], 2),
-      gap: m.number(Math.abs(a[here] - b[here]), 2),
-    });
+      mean: sum / (K * (K - data.unseen.length)), worst: `${data.names[worst[0]]}, logit of ${data.names[worst[1]]}`,
+    }, 3);
     figure.once(() =>
       at("gap").onPoint((x, y) => {
         const [j, i] = [Math.round(x), K - 1 - Math.round(y)];
@@ -107,13 +91,11 @@
     });
 
   kinds.curves = (figure, at, data, m) => {
-    const record = data.records[figure.value("record")], quantity = figure.value("quantity");
-    const w = figure.value("smoothing"), chosen = figure.chosen("members");
-    const read = { x: [], y: [] }, told = [], epoch = figure.value("epoch");
+    const { record: number, quantity, smoothing, epoch, start: from } = figure.values(), start = from - 1;
+    const record = data.records[number], chosen = figure.chosen("members"), read = { x: [], y: [] }, told = [];
     for (const name of data.members) {
-      const member = chosen.includes(name) ? record.members[name] : undefined;
-      const values = member?.values[quantity] ?? [], start = figure.value("start") - 1;
-      const x = values.length ? member.epochs.slice(start) : [], y = smooth(values, w).slice(start);
+      const member = chosen.includes(name) ? record.members[name] : undefined, values = member?.values[quantity] ?? [];
+      const x = values.length ? member.epochs.slice(start) : [], y = smooth(values, smoothing).slice(start);
       at("curves").source(`curve-${name}`, { x, y, member: x.map(() => data.labels[name]) });
       const place = Math.min(x.length - 1, Math.max(0, epoch - 1 - start));
       if (place < 0 || Number.isNaN(y[place])) continue;

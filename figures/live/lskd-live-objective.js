@@ -25,10 +25,9 @@
 
   kinds.objective = (figure, at, data, m) => {
     if (settle(figure, data)) return;
-    const i = figure.value("image"), t = figure.value("temperature"), on = figure.value("standardize");
-    const wKd = figure.value("kd_weight"), wCe = figure.value("ce_weight"), label = data.label[i];
-    const teacher = m.row(data, "teacher", i), raw = m.row(data, figure.value("network"), i), center = m.mean(raw);
-    const stretched = a => raw.map(v => center + a * (v - center)), student = stretched(figure.value("scale"));
+    const { image, temperature: t, standardize: on, kd_weight: wKd, ce_weight: wCe, network, scale } = figure.values();
+    const label = data.label[image], teacher = m.row(data, "teacher", image), raw = m.row(data, network, image);
+    const center = m.mean(raw), stretched = a => raw.map(v => center + a * (v - center)), student = stretched(scale);
     const ceGradient = z => m.softmax(z, 1).map((v, k) => v - (k === label ? 1 : 0));
     const see = x => (on ? m.zscore(x) : x);
     const ce = -m.logSoftmax(student, 1)[label], kd = Math.abs(m.kdLoss(see(student), see(teacher), t));
@@ -58,25 +57,15 @@
     const both = length(gCe) + length(gKd), share = part => (both > 0 ? `${m.number((100 * part) / both, 0)} %` : "–");
     const angle = Math.acos(Math.max(-1, Math.min(1, m.dot(gCe, gKd) / (length(gCe) * length(gKd)))));
     const equal = length(gKd) / length(m.kdGradient(student, teacher, data.reference.temperature, false));
-    figure.picture(i, data.side);
-    const sure = m.softmax(student, 1)[label];
+    figure.picture(image);
+    figure.say({ truth: data.names[label], ce_share: share(length(gCe)), kd_share: share(length(gKd)) });
+    figure.say({ angle: Number.isFinite(angle) ? `${m.number((180 * angle) / Math.PI, 0)}°` : "–" });
+    figure.say({ sure: m.softmax(student, 1)[label] }, 3);
+    figure.say({ sigma: here, sigma_teacher: m.deviation(teacher, 0), equal }, 2);
     figure.say({
-      truth: data.names[label],
-      sure: m.number(sure, 3),
-      sigma: m.number(here, 2),
-      sigma_teacher: m.number(m.deviation(teacher, 0), 2),
-      ce: m.number(ce, 4),
-      kd: m.number(kd, 4),
-      ce_weighted: m.number(wCe * ce, 4),
-      kd_weighted: m.number(wKd * kd, 4),
-      total: m.number(wCe * ce + wKd * kd, 4),
-      ce_length: m.number(length(gCe), 4),
-      kd_length: m.number(length(gKd), 4),
-      total_length: m.number(length(sum), 4),
-      ce_share: share(length(gCe)),
-      kd_share: share(length(gKd)),
-      angle: Number.isFinite(angle) ? `${m.number((180 * angle) / Math.PI, 0)}°` : "–",
-      equal: m.number(equal, 2),
-    });
+      ce, ce_weighted: wCe * ce, ce_length: length(gCe),
+      kd, kd_weighted: wKd * kd, kd_length: length(gKd),
+      total: wCe * ce + wKd * kd, total_length: length(sum),
+    }, 4);
   };
 })();

@@ -5,10 +5,9 @@
   const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
 
   kinds.toy = (figure, at, data, m) => {
-    const t = figure.value("temperature"), on = figure.value("standardize"), scale = figure.value("scale");
+    const { temperature: t, standardize: on, scale } = figure.values(), loss = {};
     const rows = { teacher: data.teacher, s1: data.s1, s2: data.s2.map(v => v * scale) };
     const seen = name => (on ? m.zscore(rows[name]) : rows[name]);
-    const loss = {};
     for (const name of ["teacher", "s1", "s2"]) {
       at("input").source(name, { y: seen(name) });
       at("probability").source(name, { y: m.softmax(seen(name), t) });
@@ -19,11 +18,8 @@
     at("input").label(on ? "Z-score" : "logit");
     const equal = Math.abs(loss.s1 - loss.s2) < 5e-5;
     const better = loss.s1 < loss.s2 ? "student 1, which is wrong" : "student 2, which is right";
-    figure.say({
-      s1: m.number(Math.abs(loss.s1), 4),
-      s2: m.number(Math.abs(loss.s2), 4),
-      verdict: equal ? "This loss cannot tell them apart." : `This loss prefers ${better}.`,
-    });
+    const verdict = equal ? "This loss cannot tell them apart." : `This loss prefers ${better}.`;
+    figure.say({ s1: Math.abs(loss.s1), s2: Math.abs(loss.s2), verdict }, 4);
   };
 
   /* Numbers that a reader brings, separated by spaces or semicolons, and by commas: these are decimal commas where
@@ -42,22 +38,22 @@
   };
 
   kinds.distillation = (figure, at, data, m) => {
-    const name = figure.value("network"), own = name === "own", i = figure.value("image");
-    const t = figure.value("temperature"), ts = figure.value("shared") ? t : figure.value("student_temperature");
-    const teacher = own ? parse(figure.value("teacher")) : m.row(data, "teacher", i);
-    const student = own ? parse(figure.value("student")) : m.row(data, name, i);
+    const { network, image, temperature: t, shared, student_temperature, factor: squared, ...typed } = figure.values();
+    const own = network === "own", ts = shared ? t : student_temperature;
+    const teacher = own ? parse(typed.teacher) : m.row(data, "teacher", image);
+    const student = own ? parse(typed.student) : m.row(data, network, image);
     const problem = own ? complaint(teacher, student) : "";
     figure.say({ problem });
-    figure.picture(own ? null : i, data.side);
+    figure.picture(own ? null : image);
     if (problem) return;
     const names = own ? teacher.map((_, k) => `no. ${k + 1}`) : data.names;
     const p = m.softmax(teacher, t), q = m.softmax(student, ts);
-    const factor = figure.value("factor") ? ts * ts : 1;
+    const factor = squared ? ts * ts : 1;
     const gradient = q.map((v, k) => (factor * (v - p[k])) / ts);
     const [first, rest] = m.leading(teacher, student);
     const sum = x => rest.reduce((a, k) => a + x[k], 0);
     const pick = x => [...first.map(k => x[k]), ...(rest.length ? [sum(x)] : [])];
-    const truth = own ? -1 : data.label[i];
+    const truth = own ? -1 : data.label[image];
     const ticks = [...first.map(k => names[k] + (k === truth ? " ✓" : "")), ...(rest.length ? ["others"] : [])];
     const places = shift => ticks.map((_, place) => place + shift);
     at("probability").source("teacher", { x: places(-0.2), y: pick(p) });
@@ -66,21 +62,14 @@
     at("probability").ticks(ticks);
     at("push").ticks(ticks);
     const kl = Math.abs(m.kdLoss(student.map(v => v / ts), teacher.map(v => v / t), 1)), top = m.argmax(teacher);
-    figure.say({
-      truth: own ? "unknown" : data.names[truth],
-      top: names[top],
-      top_p: m.number(p[top], 3),
-      wrong_p: m.number(1 - p[top], 3),
-      answer: names[m.argmax(student)],
-      kl: m.number(kl, 4),
-      loss: m.number(factor * kl, 4),
-      length: m.number(Math.hypot(...gradient), 4),
-    });
+    figure.say({ truth: own ? "unknown" : data.names[truth], top: names[top], answer: names[m.argmax(student)] });
+    figure.say({ top_p: p[top], wrong_p: 1 - p[top] }, 3);
+    figure.say({ kl, loss: factor * kl, length: Math.hypot(...gradient) }, 4);
   };
 
   kinds.factor = (figure, at, data, m) => {
-    const t = figure.value("temperature"), i = figure.value("image");
-    const teacher = m.row(data, "teacher", i), student = m.row(data, figure.value("network"), i);
+    const { temperature: t, image, network } = figure.values();
+    const teacher = m.row(data, "teacher", image), student = m.row(data, network, image);
     const apart = tau => {
       const p = m.softmax(teacher, tau), q = m.softmax(student, tau);
       return Math.hypot(...q.map((v, k) => v - p[k]));
@@ -90,17 +79,14 @@
     at("size").source("with", { x, y: x.map(tau => tau * apart(tau)) });
     at("size").source("without", { x, y: x.map(tau => apart(tau) / tau) });
     at("size").source("limit", { x: [x[0], x.at(-1)], y: [limit, limit] });
-    at("size").source("here", { x: [t, t], y: [t * apart(t), apart(t) / t] });
-    figure.say({
-      with: m.number(t * apart(t), 4),
-      without: m.number(apart(t) / t, 4),
-      limit: m.number(limit, 4),
-    });
+    const here = [t * apart(t), apart(t) / t];
+    at("size").source("here", { x: [t, t], y: here });
+    figure.say({ with: here[0], without: here[1], limit }, 4);
   };
 
   kinds.spread = (figure, at, data, m) => {
-    const i = figure.value("image"), t = figure.value("temperature"), ts = figure.value("student_temperature");
-    const a = figure.value("spread"), teacher = m.row(data, "teacher", i);
+    const { image, temperature: t, student_temperature: ts, spread: a } = figure.values();
+    const teacher = m.row(data, "teacher", image), sigma = m.deviation(teacher, 0);
     const plain = s => Math.abs(m.kdLoss(teacher.map(v => (s * v) / ts), teacher.map(v => v / t), 1));
     const z = m.zscore(teacher);
     const standardized = s => Math.abs(m.kdLoss(m.zscore(teacher.map(v => s * v)), z, t)) / (t * t);
@@ -109,12 +95,7 @@
     at("loss").source("standardized", { x, y: x.map(standardized) });
     at("loss").source("best", { x: [ts / t], y: [0] });
     at("loss").source("here", { x: [a, a], y: [plain(a), standardized(a)] });
-    figure.say({
-      sigma_teacher: m.number(m.deviation(teacher, 0), 2),
-      sigma_student: m.number(a * m.deviation(teacher, 0), 2),
-      plain: m.number(plain(a), 4),
-      standardized: m.number(standardized(a), 4),
-      best: m.number(ts / t, 2),
-    });
+    figure.say({ sigma_teacher: sigma, sigma_student: a * sigma, best: ts / t }, 2);
+    figure.say({ plain: plain(a), standardized: standardized(a) }, 4);
   };
 })();

@@ -7,8 +7,8 @@
   const entropy = p => -p.reduce((a, v) => a + (v > 0 ? v * Math.log(v) : 0), 0);
 
   kinds.entropy = (figure, at, data, m) => {
-    const scale = figure.value("scale"), c = figure.value("average"), aside = figure.value("aside");
-    const z = data.logits.map(v => v * scale), s = m.deviation(z), wanted = m.mean(z) + c * s;
+    const { scale, average, aside } = figure.values();
+    const z = data.logits.map(v => v * scale), s = m.deviation(z), wanted = m.mean(z) + average * s;
     let low = 0, high = 1e3 / s; // of 1/T; the average logit rises with it
     for (let i = 0; i < 200; i++) {
       const middle = (low + high) / 2;
@@ -21,37 +21,32 @@
     const other = q.map((v, k) => v + aside * room * data.aside[k]);
     at("probability").source("softmax", { y: q });
     at("probability").source("other", { y: other });
-    const x = Array.from({ length: 80 }, (_, i) => 0.05 * 4000 ** (i / 79));
+    const x = m.powers(0.05, 200, 80);
     at("temperature").source("average", { x, y: x.map(tau => dot(m.softmax(z, tau), z)) });
     at("temperature").source("here", { x: [t], y: [wanted] });
-    figure.say({
-      temperature: m.number(t, 3),
-      sigma: m.number(s, 3),
-      ratio: m.number(t / s, 3),
-      average: m.number(dot(other, z), 3),
-      entropy: m.number(entropy(q), 4),
-      other: m.number(entropy(other), 4),
-    });
+    figure.say({ temperature: t, sigma: s, ratio: t / s, average: dot(other, z) }, 3);
+    figure.say({ entropy: entropy(q), other: entropy(other) }, 4);
   };
 
   kinds.invariance = (figure, at, data, m) => {
-    const i = figure.value("image"), t = figure.value("temperature");
-    const shift = figure.value("shift"), scale = figure.value("scale");
-    const teacher = m.row(data, "teacher", i), raw = m.row(data, figure.value("network"), i);
+    const { image, temperature: t, shift, scale, network } = figure.values();
+    const teacher = m.row(data, "teacher", image), raw = m.row(data, network, image);
     const center = m.mean(raw), student = raw.map(v => center + scale * (v - center) + shift);
     at("raw").source("student", { y: student });
     at("raw").source("teacher", { y: teacher });
     at("z").source("student-z", { y: m.zscore(student) });
     at("z").source("teacher-z", { y: m.zscore(teacher) });
-    const mz = m.mean(student), ray = student.map(v => v - mz), told = {};
+    const mz = m.mean(student), ray = student.map(v => v - mz);
     for (const [name, on] of [["plain", false], ["standardized", true]]) {
       const see = x => (on ? m.zscore(x) : x), g = m.kdGradient(student, teacher, t, on);
-      told[name] = m.number(Math.abs(m.kdLoss(see(student), see(teacher), t)), 4);
-      told[`${name}_length`] = m.number(Math.hypot(...g), 4);
-      told[`${name}_shift`] = m.number(Math.abs(dot(g, g.map(() => 1))) / Math.sqrt(g.length), 4);
-      told[`${name}_spread`] = m.number(Math.abs(dot(g, ray)) / Math.hypot(...ray), 4);
+      figure.say({
+        [name]: Math.abs(m.kdLoss(see(student), see(teacher), t)),
+        [`${name}_length`]: Math.hypot(...g),
+        [`${name}_shift`]: Math.abs(dot(g, g.map(() => 1))) / Math.sqrt(g.length),
+        [`${name}_spread`]: Math.abs(dot(g, ray)) / Math.hypot(...ray),
+      }, 4);
     }
-    figure.say({ ...told, sigma: m.number(m.deviation(student, 0), 2) });
+    figure.say({ sigma: m.deviation(student, 0) }, 2);
   };
 
   const shapes = {
@@ -63,10 +58,10 @@
   };
 
   kinds.bound = (figure, at, data, m) => {
-    const K = figure.value("classes"), draw = figure.value("draw"), t = figure.value("temperature");
+    const { classes: K, draw, temperature: t, shape, population } = figure.values();
     const noise = Array.from(data.noise.slice(draw * data.most, draw * data.most + K));
-    const logits = shapes[figure.value("shape")](noise), top = Math.max(...logits.map(Math.abs));
-    const population = figure.value("population"), factor = population ? Math.sqrt(K / (K - 1)) : 1;
+    const logits = shapes[shape](noise), top = Math.max(...logits.map(Math.abs));
+    const factor = population ? Math.sqrt(K / (K - 1)) : 1;
     const z = m.zscore(logits).map(v => v * factor), x = logits.map(v => v / top);
     const bound = (factor * (K - 1)) / Math.sqrt(K), gap = factor * Math.sqrt(2 * (K - 1));
     at("scores").source("scores", { x, y: z });
@@ -75,18 +70,16 @@
     const by = y => y.map((_, k) => k).sort((i, j) => y[i] - y[j] || i - j);
     const kept = by(logits).every((k, place) => k === by(z)[place]);
     figure.say({
-      largest: m.number(Math.max(...z.map(Math.abs)), 3),
-      bound: m.number(bound, 3),
-      apart: m.number(Math.max(...z) - Math.min(...z), 3),
-      gap: m.number(gap, 3),
+      largest: Math.max(...z.map(Math.abs)), bound,
+      apart: Math.max(...z) - Math.min(...z), gap,
       order: kept ? "kept" : "changed",
-      probability: m.number(Math.max(...m.softmax(z, t)), 3),
-      most: m.number(1 / (1 + (K - 1) * Math.exp((-factor * Math.sqrt(K)) / t)), 3),
-    });
+      probability: Math.max(...m.softmax(z, t)),
+      most: 1 / (1 + (K - 1) * Math.exp((-factor * Math.sqrt(K)) / t)),
+    }, 3);
   };
 
   kinds.two_classes = (figure, at, data, m) => {
-    const t = figure.value("temperature"), v = figure.value("teacher"), d = figure.value("student");
+    const { temperature: t, teacher: v, student: d } = figure.values();
     const row = margin => [margin / 2, -margin / 2], teacher = row(v);
     const loss = (margin, on) => {
       const see = x => (on ? m.zscore(x) : x);
@@ -98,16 +91,13 @@
     at("loss").source("here", { x: [d, d], y: [loss(d, false), loss(d, true)] });
     const slope = on => {
       const g = m.kdGradient(row(d), teacher, t, on);
-      return m.number(Math.abs(g[0] - g[1]) / 2, 4);
+      return Math.abs(g[0] - g[1]) / 2;
     };
     figure.say({
-      z: m.number(m.zscore(row(d))[0], 4),
-      z_teacher: m.number(m.zscore(teacher)[0], 4),
-      plain: m.number(loss(d, false), 4),
-      standardized: m.number(loss(d, true), 4),
-      plain_slope: slope(false),
-      standardized_slope: slope(true),
-    });
+      z: m.zscore(row(d))[0], z_teacher: m.zscore(teacher)[0],
+      plain: loss(d, false), plain_slope: slope(false),
+      standardized: loss(d, true), standardized_slope: slope(true),
+    }, 4);
   };
 
   const FORMATS = { float32: [24, -126], bfloat16: [8, -126], float16: [11, -14] }; // digits, smallest exponent
@@ -125,18 +115,14 @@
   window.lskdLive.stored = stored;
 
   kinds.precision = (figure, at, data, m) => {
-    const i = figure.value("image"), format = figure.value("format");
-    const shift = figure.value("shift"), scale = figure.value("scale");
-    const exact = m.row(data, "teacher", i).map(v => v * scale + shift);
+    const { image, format, shift, scale } = figure.values();
+    const exact = m.row(data, "teacher", image).map(v => v * scale + shift);
     const kept = exact.map(v => stored(v, format)), z = m.zscore(exact), rounded = m.zscore(kept);
     at("z").source("exact", { y: z });
     at("z").source("rounded", { y: rounded });
-    figure.say({
-      error: m.number(Math.max(...z.map((v, k) => Math.abs(v - rounded[k]))), 4),
-      distinct: String(new Set(kept).size),
-      classes: String(exact.length),
-      loss: m.number(Math.abs(m.kdLoss(rounded, z, 2)), 5),
-    });
+    figure.say({ distinct: new Set(kept).size, classes: exact.length }, 0);
+    figure.say({ error: Math.max(...z.map((v, k) => Math.abs(v - rounded[k]))) }, 4);
+    figure.say({ loss: Math.abs(m.kdLoss(rounded, z, 2)) }, 5);
   };
 
   /* Length of the gradient of the standardised loss by the formula as it stands: no row is an exception. */
@@ -149,9 +135,8 @@
   };
 
   kinds.epsilon = (figure, at, data, m) => {
-    const i = figure.value("image"), format = figure.value("format"), offset = figure.value("offset"), t = 2;
-    const s = figure.value("deviation"), eps = figure.value("epsilon");
-    const teacher = m.row(data, "teacher", i), shape = m.zscore(m.row(data, figure.value("network"), i), 0);
+    const { image, network, format, offset, deviation: s, epsilon: eps } = figure.values(), t = 2;
+    const teacher = m.row(data, "teacher", image), shape = m.zscore(m.row(data, network, image), 0);
     const keep = d => shape.map(v => (format === "float64" ? d * v + offset : stored(d * v + offset, format)));
     const kept = keep(s), z = m.zscore(kept, eps);
     const measure = x => [
@@ -169,14 +154,8 @@
     at("spread").source("here", { x: [s], y: [deviation] });
     at("size").source("here-length", { x: [s], y: [length] });
     const some = v => (v >= 1e4 || (v > 0 && v < 1e-3) ? m.power(v) : m.number(v, 4));
-    figure.say({
-      z: m.number(deviation, 4),
-      rule: m.number(s / (s + eps), 4),
-      distinct: String(new Set(kept).size),
-      classes: String(kept.length),
-      error: some(Math.max(...z.map((v, k) => Math.abs(v - shape[k])))),
-      length: some(length),
-      literal: some(literal),
-    });
+    figure.say({ distinct: new Set(kept).size, classes: kept.length }, 0);
+    figure.say({ z: deviation, rule: s / (s + eps), length: some(length), literal: some(literal) }, 4);
+    figure.say({ error: some(Math.max(...z.map((v, k) => Math.abs(v - shape[k])))) });
   };
 })();

@@ -162,6 +162,7 @@
         const value = input.type === "range" || input.dataset.number !== undefined ? Number(input.value) : input.value;
         return input.dataset.log === undefined ? value : 10 ** value;
       },
+      values: () => Object.fromEntries(inputs.map(i => [i.dataset.control, figure.value(i.dataset.control)])),
       chosen: name => boxes.filter(box => box.dataset.group === name && box.checked).map(box => box.value),
       set: values => {
         for (const input of inputs) {
@@ -176,17 +177,20 @@
         if (!begun) act();
         begun = true;
       },
-      say: values => {
-        for (const [name, text] of Object.entries(values)) {
+      /* Numbers are written with so many digits. */
+      say: (values, digits) => {
+        for (const [name, value] of Object.entries(values)) {
           const place = root.querySelector(`[data-say='${name}']`);
+          const text = typeof value === "number" ? number(value, digits) : value;
           if (place && place.textContent !== text) place.textContent = text;
         }
       },
-      picture: (i, side, columns = 1) => {
+      picture: i => {
         const place = root.querySelector("[data-picture]");
         if (!place) return;
         place.hidden = i === null; // no image belongs to what is shown
-        place.style.backgroundPosition = `${-(i % columns) * side * 4}px ${-Math.floor(i / columns) * side * 4}px`;
+        const side = parseFloat(place.style.width), columns = parseFloat(place.style.backgroundSize) / side;
+        place.style.backgroundPosition = `${-(i % columns) * side}px ${-Math.floor(i / columns) * side}px`;
       },
     };
     const update = () => {
@@ -194,11 +198,9 @@
         const shown = root.querySelector(`output[for='${input.id}']`);
         if (!shown) continue;
         const value = figure.value(input.dataset.control), digits = Number(input.dataset.digits);
-        const far = input.dataset.log !== undefined && Math.abs(value) < 10 ** -digits / 2;
-        shown.textContent =
-          input.dataset.stops !== undefined ? String(value) : far ? power(value) : number(value, digits);
-        const odd = input.dataset.stops !== undefined || input.dataset.log !== undefined;
-        if (odd) input.setAttribute("aria-valuetext", shown.textContent);
+        const { stops, log } = input.dataset, far = log !== undefined && Math.abs(value) < 10 ** -digits / 2;
+        shown.textContent = stops !== undefined ? String(value) : far ? power(value) : number(value, digits);
+        if ((stops ?? log) !== undefined) input.setAttribute("aria-valuetext", shown.textContent);
       }
       for (const label of root.querySelectorAll("[data-when]")) {
         const [, name, not, value] = label.dataset.when.match(/^(\w+)(!?)=(.*)$/);

@@ -9,9 +9,9 @@ import numpy as np
 
 from figures import theme
 from figures.live import figure as live
-from figures.live.rows import rows
+from figures.live import rows
 from figures.live.thumbnails import images as images
-from figures.live.thumbnails import side, thumbnail
+from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
 from figures.theme import group_colors
 from lskd.data import Dataset
@@ -45,7 +45,6 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
     sprites, thumb = thumbnail(dataset, index, "sample")
     return live.Live(
         name="sample",
-        kind="sample",
         controls=[
             live.Slider("image", "image", 0, len(index) - 1, 1, 0, digits=0),
             live.Choice("network", "student", [(n, networks.look(n).label) for n in order]),
@@ -63,16 +62,13 @@ def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> l
         ],
         plots={"row": made},
         data={
-            **rows(networks, range(len(index)), list(students)),
-            "side": side(dataset),
+            **rows.logit_rows(networks, range(len(index)), list(students)),
             "colors": {name: live.both(color) for name, color in looks.items()},
         },
         readout=(
-            f'{thumb}True class <b data-say="truth"></b>, teacher says <b data-say="teacher"></b>, student says '
-            '<b data-say="student"></b>.<br>Standard deviation of the logits: teacher '
-            '<b data-say="spread_teacher"></b>, student <b data-say="spread_student"></b>.<br>'
-            'Loss at T: plain <b data-say="plain"></b>, standardised '
-            '<b data-say="standardized"></b>.<br style="clear:both">'
+            f"{thumb}True class [truth], teacher says [teacher], student says [student].<br>Standard deviation of the "
+            "logits: teacher [spread_teacher], student [spread_student].<br>Loss at T: plain [plain], standardised "
+            '[standardized].<br style="clear:both">'
         ),
         caption=f"<b>Any of {len(index)} test images.</b> Bars: the student; marks: the teacher; the triangle at zero "
         f"marks the true class. Move the image, choose the student and what is shown. {networks.source}",
@@ -86,7 +82,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     teacher = networks.teacher
     groups = [str(n) for n in teacher.superclass_names]
     palette = [color for color, _ in group_colors(len(groups))]
-    pixels = side(dataset)
+    pixels = 0 if dataset is None else dataset.test_images.shape[-1]
     picture = (
         f'<span style="display:block;width:{3 * pixels}px;height:{3 * pixels}px;image-rendering:pixelated;'
         f"background-image:var(--lskd-sprite-features);background-size:{3 * pixels * COLUMNS}px auto;"
@@ -112,7 +108,6 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
 
     return live.Live(
         name="features",
-        kind="features",
         controls=[
             live.Choice("network", "network", [(n, networks.look(n).label) for n in embeddings]),
             live.Choice(
@@ -130,8 +125,8 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
             "columns": COLUMNS,
             "networks": {name: network(name) for name in embeddings},
         },
-        readout=f'{thumb}<b data-say="shown"></b> images shown, <b data-say="right"></b> of them classified right.<br>'
-        'In the circle: <b data-say="label"></b>, predicted <b data-say="prediction"></b>.<br style="clear:both">',
+        readout=f"{thumb}[shown] images shown, [right] of them classified right.<br>"
+        'In the circle: [label], predicted [prediction].<br style="clear:both">',
         caption=f"<b>The feature space under the pointer.</b> Point at an image, or choose it with the slider, to see "
         f"it with its class and the network's answer; drag and zoom with the tools above. {networks.source}",
         alt="The feature space of one network in two dimensions, a point an image, coloured by superclass.",

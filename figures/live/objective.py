@@ -9,18 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from figures import theme
 from figures.live import figure as live
-from figures.live.distillation import SHOWN, members, middle
-from figures.live.rows import PLAIN, STANDARD, TEACHER, image_slider, of_all_kinds, rows, source, student_choice
-from figures.live.thumbnails import side, thumbnail
+from figures.live import rows
+from figures.live.rows import PLAIN, STANDARD, TEACHER
+from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
-from figures.publish import publish
 from figures.table import Table
-from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import cross_entropy, kd_loss
 from lskd.recipes import load_recipe
@@ -173,7 +170,7 @@ def labels(networks: Networks, images: np.ndarray) -> Tensor:
 
 def telling(networks: Networks, member: str, setting: Setting) -> int:
     """Number of the image, as the slider counts, on which label and teacher are most nearly equally loud."""
-    images = of_all_kinds(networks)
+    images = rows.of_all_kinds(networks)
     student, teacher = (torch.from_numpy(networks.packs[m].logits[images]).double() for m in (member, "teacher"))
     label, distilled = (x.norm(dim=-1) for x in pushes(student, teacher, labels(networks, images), setting))
     return int((label.log() - distilled.log()).abs().argmin())
@@ -186,9 +183,9 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         folder: of the still picture.
         dataset: for thumbnails.
     """
-    shown, images, settings = members(networks), of_all_kinds(networks), published()
+    shown, images, settings = rows.members(networks), rows.of_all_kinds(networks), published()
     begin = telling(networks, shown[0], settings["ls"])
-    student, teacher = middle(networks, shown[0], begin)
+    student, teacher = rows.middle(networks, shown[0], begin)
     target, scales = labels(networks, images[[begin]]), np.geomspace(0.1, 10, 41)
     deviation = float(student.std(correction=0))
     drawn = {name: lengths(student, teacher, target, settings[name], scales.tolist()) for name in list(PUBLISHED)[:3]}
@@ -196,22 +193,14 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     for name, values in drawn.items():
         data[name] = [kd for _, kd in values]
 
-    def draw() -> Figure:
-        fig = figure(3.0)
-        ax = fig.subplots()
-        look = {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}
-        ax.loglog(data["deviation"], data["label"], color=LABEL, label="label", ls="-.")
-        for name, (color, line) in look.items():
-            text = f"{short(name)} (T {settings[name].temperature:g}, weight "
-            text += f"{settings[name].kd_weight:g})"
-            ax.loglog(data["deviation"], data[name], color=color, ls=line, label=text)
-        ax.axvline(deviation, color=theme.MUTED, lw=1)
-        ax.set(xlabel="deviation of the student's logits", ylabel="length of the gradient")
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        return fig
-
-    picture = publish(
-        draw, "objective", folder=folder, inputs=networks.paths("teacher", *shown), data=data, n=1,
+    looks = {"label": (LABEL, "-.", "label")}
+    for name, look in {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}.items():
+        at = settings[name]
+        looks[name] = (*look, f"{short(name)} (T {at.temperature:g}, weight {at.kd_weight:g})")
+    picture = rows.lines(
+        __name__, "objective", folder, data, looks, inputs=networks.paths("teacher", *shown), log="xy", height=3.0,
+        x="deviation of the student's logits", y="length of the gradient", loc="center left", bbox_to_anchor=(1, 0.5),
+        more=lambda ax: ax.axvline(deviation, color=theme.MUTED, lw=1),
         alt="Length of the gradient over the deviation of the student's logits, both on logarithmic scales. Plain "
         "distillation at the weight of LS pushes far harder than at the literature's; with LS the same weight "
         "pushes about as hard as the literature's does where the student's logits are small, and ever less where "
@@ -219,14 +208,11 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         caption="<b>How hard each term pushes</b> at three published settings, one image of the student trained "
         "alone, its logits stretched about their mean; the vertical line is where they are.",
     )  # fmt: skip
-    names = [str(k) for k in range(SHOWN)]
-    push = live.plot("class", "push on the student's logit", height=300, ticks=[*names, "others"])
+    push = rows.leading(networks, "push on the student's logit", height=300)
     live.bars(push, "ce", [], LABEL, width=0.24)
     live.bars(push, "kd", [], STANDARD, width=0.24)
     live.arrows(push, "sum", [], TEACHER)
     live.zero(push)
-    if max(len(str(name)) for name in networks.teacher.class_names) > 4:
-        push.xaxis.major_label_orientation = "vertical"
     size = live.plot(
         "deviation of the student's logits",
         "length of the gradient",
@@ -240,34 +226,25 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     live.curve(size, "standardized-length", STANDARD, line_dash="dashed")
     live.points(size, "here", [1, 1], TEACHER, size=9, marker="circle")
 
-    def row(text: str, name: str, parts: str) -> str:
-        cells = "".join(
-            f'<td><b data-say="{name}{end}"></b></td>' if end is not None else "<td></td>" for end in ends[parts]
-        )
-        return f'<tr><th scope="row">{text}</th>{cells}</tr>'
-
-    ends = {"term": ("", "_weighted", "_length", "_share"), "sum": (None, "", "_length", None)}
     start = settings["ls"]
     options = [(name, f"{PUBLISHED[name][2]}: {setting.text}") for name, setting in settings.items()]
     reference = settings["literature"]
     sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "objective")
     return live.Live(
         name="objective",
-        kind="objective",
         controls=[
             live.Choice("setting", "published setting", [*options, ("own", "none: the sliders decide")], wide=True),
             live.Steps("kd_weight", "weight of the teacher", WEIGHTS, start.kd_weight),
             live.Slider("ce_weight", "weight of the label", 0, 1, 0.1, start.ce_weight),
             live.Check("standardize", "Z-scores (LS)", start.standardize),
             live.Slider("temperature", "temperature", 0.5, 8, 0.5, start.temperature, more=True),
-            student_choice(networks, shown, more=True),
-            image_slider(images, begin, more=True),
+            rows.student_choice(networks, shown, more=True),
+            rows.image_slider(images, begin, more=True),
             live.Slider("scale", "student's logits, times", -1, 1, 0.02, 0, digits=2, log=True, more=True),
         ],
         plots={"push": push, "length": size},
         data={
-            **rows(networks, images, shown),
-            "side": side(dataset),
+            **rows.logit_rows(networks, images, shown),
             "settings": {name: setting.controls() for name, setting in settings.items()},
             "reference": reference.controls(),
             "colors": {"plain": live.both(PLAIN), "standardized": live.both(STANDARD)},
@@ -275,19 +252,24 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         readout=(
             f"{live.key(LABEL, 'label')}{live.key(PLAIN, 'teacher, plain')}{live.key(STANDARD, 'teacher, Z-scores')}"
             f"{live.key(TEACHER, 'sum (arrows)')}<br>{thumb}"
-            'True class <b data-say="truth"></b>, to which the student gives <b data-say="sure"></b>. Deviation of the '
-            'logits: student <b data-say="sigma"></b>, teacher <b data-say="sigma_teacher"></b>.<br style="clear:both">'
-            '<table><thead><tr><td></td><th scope="col">loss</th><th scope="col">times its weight</th>'
-            '<th scope="col">push</th><th scope="col">share</th></tr></thead><tbody>'
-            f"{row('label', 'ce', 'term')}{row('teacher', 'kd', 'term')}{row('sum', 'total', 'sum')}</tbody></table>"
-            'Angle between the two pushes <b data-say="angle"></b>. <i>Plain</i> distillation at temperature '
-            f'{reference.temperature:g} would push as hard as this teacher does with weight <b data-say="equal"></b>.'
+            "True class [truth], to which the student gives [sure]. Deviation of the "
+            'logits: student [sigma], teacher [sigma_teacher].<br style="clear:both">'
+            + rows.told_table(
+                ("loss", "times its weight", "push", "share"),
+                {
+                    "label": ("[ce]", "[ce_weighted]", "[ce_length]", "[ce_share]"),
+                    "teacher": ("[kd]", "[kd_weighted]", "[kd_length]", "[kd_share]"),
+                    "sum": ("", "[total]", "[total_length]", ""),
+                },
+            )
+            + "Angle between the two pushes [angle]. <i>Plain</i> distillation at temperature "
+            f"{reference.temperature:g} would push as hard as this teacher does with weight [equal]."
         ),
         caption="<b>Two voices, two weights.</b> First: minus the gradient of each weighted term with respect to the "
         "student's logits; up means <i>raise this one</i>, the arrow is where it goes, the true class is ticked. "
         "Second: lengths of these gradients at the chosen weights and temperature, if the student's logits had another "
         "spread; both axes are logarithmic, circles are at the logits of the first panel. "
-        f"{source(networks, images)}",
+        f"{rows.source(networks, images)}",
         sprites=sprites,
         picture=picture,
         alt="First, bars for eight classes and the others: what label and teacher push; arrows: their sum. "

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from figures import theme
 from figures.live import figure as live
 from figures.networks import Networks
+from figures.publish import Published, publish
+from figures.theme import figure
 
 TEACHER, STUDENT = theme.look("teacher").color, theme.look("kd").color
 PLAIN, STANDARD = theme.look("dkd").color, theme.look("ctkd").color  # the two losses, wherever both are drawn
+SHOWN = 8  # classes beside one another, and the others together; lskd-live.js shows as many
 
 
-def rows(networks: Networks, images: Sequence[int] | np.ndarray, members: Sequence[str]) -> dict[str, Any]:
+def members(networks: Networks) -> list[str]:
+    """Students worth comparing with the teacher: the one trained alone, then the first method without and with LS."""
+    found = [name for name in ("alone",) if name in networks.students]
+    return [*found, *(networks.methods[0] if networks.methods else ())] or list(networks.students)[:1]
+
+
+def middle(networks: Networks, member: str, number: int | None = None) -> tuple[Tensor, Tensor]:
+    """Student and teacher logits of the image at which the figures start, ``[1, classes]``, float64.
+
+    Args:
+        number: another image, as its slider counts.
+    """
+    images = of_all_kinds(networks)
+    place = int(images[(len(images) - 1) // 2 if number is None else number])
+    student, teacher = (torch.from_numpy(networks.packs[m].logits[place]).double()[None] for m in (member, "teacher"))
+    return student, teacher
+
+
+def logit_rows(networks: Networks, images: Sequence[int] | np.ndarray, members: Sequence[str]) -> dict[str, Any]:
     """Data of a live figure: whole logit rows of some images by the teacher and by ``members``.
 
     Args:
@@ -59,3 +85,62 @@ def student_choice(
 ) -> live.Choice:
     """Chooses one of ``members``; ``others`` are further (value, text) pairs."""
     return live.Choice("network", "student", [*((m, networks.look(m).label) for m in members), *others], more=more)
+
+
+def leading(networks: Networks, y_label: str, **options: Any) -> Any:
+    """An empty plot over :data:`SHOWN` classes and all others, which the script chooses and names."""
+    made = live.plot("class", y_label, ticks=[*map(str, range(SHOWN)), "others"], **options)
+    if max(map(len, networks.teacher.class_names)) > 4:
+        made.xaxis.major_label_orientation = "vertical"
+    return made
+
+
+def told_table(headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A table in a readout, HTML."""
+    head = "".join(f'<th scope="col">{text}</th>' for text in headings)
+    body = "".join(
+        f'<tr><th scope="row">{text}</th>{"".join(f"<td>{name}</td>" for name in names)}</tr>'
+        for text, names in rows.items()
+    )
+    return f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def lines(
+    module: str,
+    name: str,
+    folder: Path | str,
+    data: pd.DataFrame,
+    drawn: Mapping[str, tuple[str, Any, str]],
+    *,
+    y: str,
+    x: str,
+    alt: str,
+    caption: str,
+    inputs: Sequence[Path] = (),
+    log: str = "",
+    height: float = 2.8,
+    more: Callable[[Axes], object] = lambda ax: None,
+    **legend: Any,
+) -> Published:
+    """A still picture: columns of ``data`` over its first one.
+
+    Args:
+        module: that asks for it, whose sources drew it.
+        drawn: colour, line style and words of a column.
+        y, x: labels of the axes; ``log`` names the logarithmic ones.
+        more: draws what is no column.
+        legend: where it stands.
+    """
+
+    def draw() -> Figure:
+        fig = figure(height)
+        ax = fig.subplots()
+        for column, (color, style, words) in drawn.items():
+            shown = data[column].clip(lower=1e-9) if "y" in log else data[column]
+            ax.plot(data.iloc[:, 0], shown, color=color, ls=style, label=words)
+        more(ax)
+        ax.set(xlabel=x, ylabel=y, **{f"{axis}scale": "log" for axis in log})
+        ax.legend(**legend)
+        return fig
+
+    return publish(draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data, n=1, module=module)

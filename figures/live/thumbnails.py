@@ -9,7 +9,7 @@ from figures.networks import Networks
 from lskd.data import Dataset, load_dataset
 from lskd.errors import LskdError
 
-ENLARGED = 4  # times; lskd-live.js moves the sheet by as much
+ENLARGED = 4  # times
 
 
 def images(networks: Networks) -> Dataset | None:
@@ -28,11 +28,6 @@ def images(networks: Networks) -> Dataset | None:
     return dataset
 
 
-def side(dataset: Dataset | None) -> int:
-    """Pixels of an image's side; 0 without images."""
-    return 0 if dataset is None else int(dataset.test_images.shape[-1])
-
-
 def thumbnail(dataset: Dataset | None, index: np.ndarray, figure: str, columns: int = 1) -> tuple[str, str]:
     """The sheet of a figure's images, and the place that shows one of them; both empty without images.
 
@@ -46,7 +41,7 @@ def thumbnail(dataset: Dataset | None, index: np.ndarray, figure: str, columns: 
     """
     if dataset is None:
         return "", ""
-    width = ENLARGED * side(dataset)
+    width = ENLARGED * dataset.test_images.shape[-1]
     html = (
         f'<span class="lskd-thumb" data-picture role="img" aria-label="the image" style="width:{width}px;'
         f"height:{width}px;float:left;margin-right:1rem;background-image:var(--lskd-sprite-{figure});"

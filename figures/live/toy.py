@@ -78,7 +78,6 @@ def toy(picture: Published) -> live.Live:
     everyone, students = ("teacher", "s1", "s2"), ("s1", "s2")
     return live.Live(
         name="toy",
-        kind="toy",
         controls=[
             live.Check("standardize", "standardise both (LS)"),
             live.Slider("temperature", "temperature", 0.5, 8, 0.1, 1),
@@ -94,8 +93,8 @@ def toy(picture: Published) -> live.Live:
             live.key(COLORS["teacher"], "teacher")
             + live.key(COLORS["s1"], "student 1: sees a bird")
             + live.key(COLORS["s2"], "student 2: sees a dog, as the teacher")
-            + '<br>Loss of student 1: <b data-say="s1"></b>, of student 2: <b data-say="s2"></b>. '
-            '<b data-say="verdict"></b>'
+            + "<br>Loss of student 1: [s1], of student 2: [s2]. "
+            "[verdict]"
         ),
         caption="<b>Move the sliders.</b> First: what enters the softmax. Second: what comes out of it. Third: minus "
         "the gradient of the loss. The logits are those behind the paper's Fig. 2.",

@@ -12,18 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from figures.live import figure as live
-from figures.live.distillation import members, middle
-from figures.live.rows import (
-    PLAIN,
-    STANDARD,
-    STUDENT,
-    TEACHER,
-    image_slider,
-    of_all_kinds,
-    rows,
-    source,
-    student_choice,
-)
+from figures.live import rows
+from figures.live.rows import PLAIN, STANDARD, STUDENT, TEACHER
 from figures.live.toy import CLASSES
 from figures.networks import Networks
 from figures.publish import publish
@@ -72,7 +62,6 @@ def entropy(folder: Path | str) -> live.Live:
     live.points(temperature, "here", [1], TEACHER, size=10, marker="circle")
     return live.Live(
         name="entropy",
-        kind="entropy",
         controls=[
             live.Slider("average", "average, in deviations", 0.05, 1.1, 0.05, 0.6, digits=2),
             live.Slider("scale", "all logits, times", -1, 1, 0.05, 0, digits=2, log=True),
@@ -81,10 +70,9 @@ def entropy(folder: Path | str) -> live.Live:
         plots={"probability": probability, "temperature": temperature},
         data={"logits": list(TOY["teacher"]), "aside": list(ASIDE)},
         readout=(
-            f"{live.key(TEACHER, 'softmax')}{live.key(PLAIN, 'another distribution')}<br>"
-            'Average logit of both <b data-say="average"></b>. Entropy: softmax <b data-say="entropy"></b>, the other '
-            '<b data-say="other"></b>.<br>Temperature <b data-say="temperature"></b>, deviation of the logits '
-            '<b data-say="sigma"></b>, one divided by the other <b data-say="ratio"></b>.'
+            f"{live.key(TEACHER, 'softmax')}{live.key(PLAIN, 'another distribution')}<br>Average logit of both "
+            "[average]. Entropy: softmax [entropy], the other [other].<br>Temperature [temperature], deviation of the "
+            "logits [sigma], one divided by the other [ratio]."
         ),
         caption="<b>Where a temperature comes from.</b> The logits are those of the toy case's teacher. Fix their "
         "average, in deviations above the mean: the softmax of one temperature has it. <i>Step aside</i> leads to "
@@ -95,30 +83,18 @@ def entropy(folder: Path | str) -> live.Live:
 
 def invariance(networks: Networks, folder: Path | str) -> live.Live:
     """Shift and stretch the student's logits: the plain loss follows, the standardised one does not move."""
-    shown, images = members(networks), of_all_kinds(networks)
-    student, teacher = middle(networks, shown[0])
-    scales = np.geomspace(0.1, 10, 61)
-    center = student.mean()
-    losses = {
-        on: [
-            float(kd_loss(center + a * (student - center), teacher, temperature=2.0, standardize=on))
-            for a in scales.tolist()
-        ]
-        for on in (False, True)
-    }
-
-    def draw() -> Figure:
-        fig = figure(2.6)
-        ax = fig.subplots()
-        for on, color, text in ((False, PLAIN, "plain"), (True, STANDARD, "standardised")):
-            ax.semilogx(scales, losses[on], color=color, label=text, ls="--" if on else "-")
-        ax.set(xlabel="student's logits, times", ylabel="loss at temperature 2")
-        ax.legend()
-        return fig
-
-    picture = publish(
-        draw, "invariance", folder=folder, inputs=networks.paths("teacher", *shown),
-        data=pd.DataFrame({"scale": scales, "plain": losses[False], "standardized": losses[True]}), n=1,
+    shown, images = rows.members(networks), rows.of_all_kinds(networks)
+    student, teacher = rows.middle(networks, shown[0])
+    scales, center = np.geomspace(0.1, 10, 61), student.mean()
+    data = pd.DataFrame({"scale": scales})
+    for name, on in (("plain", False), ("standardized", True)):
+        stretched = (center + a * (student - center) for a in scales.tolist())
+        data[name] = [float(kd_loss(row, teacher, temperature=2.0, standardize=on)) for row in stretched]
+    picture = rows.lines(
+        __name__, "invariance", folder, data,
+        {"plain": (PLAIN, "-", "plain"), "standardized": (STANDARD, "--", "standardised")},
+        x="student's logits, times", y="loss at temperature 2", log="x", height=2.6,
+        inputs=networks.paths("teacher", *shown),
         alt="Loss over a factor on the student's logits. The plain loss has one minimum and rises on both sides; the "
         "standardised loss is a horizontal line.",
         caption="<b>Stretching the student's logits</b> about their mean, one image.",
@@ -131,31 +107,30 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         live.points(panels[name], f"teacher{end}", range(classes), TEACHER, size=5)
         live.zero(panels[name])
 
-    def row(text: str, name: str) -> str:
-        cells = "".join(f'<td><b data-say="{name}{end}"></b></td>' for end in ("", "_length", "_shift", "_spread"))
-        return f'<tr><th scope="row">{text}</th>{cells}</tr>'
-
+    told = {"plain": "plain", "with LS": "standardized"}
+    ends = ("", "_length", "_shift", "_spread")
     return live.Live(
         name="invariance",
-        kind="invariance",
         controls=[
             live.Slider("shift", "add to the student's logits", -10, 10, 0.1, 0),
             live.Slider("scale", "stretch them, times", -1, 1, 0.02, -0.3, digits=2, log=True),
             live.Slider("temperature", "temperature", 0.5, 8, 0.1, 2),
-            student_choice(networks, shown),
-            image_slider(images),
+            rows.student_choice(networks, shown),
+            rows.image_slider(images),
         ],
         plots=panels,
-        data=rows(networks, images, shown),
+        data=rows.logit_rows(networks, images, shown),
         readout=(
             f"{live.key(TEACHER, 'teacher (marks)')}{live.key(STUDENT, 'student (bars)')} Deviation of the student's "
-            'logits: <b data-say="sigma"></b>.<table><thead><tr><td></td><th scope="col">loss</th>'
-            '<th scope="col">gradient</th><th scope="col">along shift</th>'
-            f'<th scope="col">along spread</th></tr></thead><tbody>{row("plain", "plain")}'
-            f"{row('with LS', 'standardized')}</tbody></table>"
+            "logits: [sigma]."
+            + rows.told_table(
+                ("loss", "gradient", "along shift", "along spread"),
+                {text: [f"[{name}{end}]" for end in ends] for text, name in told.items()},
+            )
         ),
-        caption="<b>Move the first two sliders.</b> First logits, then Z-scores. The table has the loss, the length "
-        f"of its gradient, and the length of the gradient's parts along two directions. {source(networks, images)}",
+        caption="<b>Move the first two sliders.</b> First logits, then Z-scores. The table has the loss, the length of "
+        "its gradient, and the length of the gradient's parts along two directions. "
+        f"{rows.source(networks, images)}",
         picture=picture,
     )
 
@@ -168,17 +143,10 @@ def bound(folder: Path | str) -> live.Live:
         columns=["classes", "largest", "apart", "largest_population", "apart_population"],
     )
 
-    def draw() -> Figure:
-        fig = figure(2.6)
-        ax = fig.subplots()
-        ax.loglog(data["classes"], data["largest"], color=STUDENT, label="largest Z-score")
-        ax.loglog(data["classes"], data["apart"], color=PLAIN, label="largest difference", ls="--")
-        ax.set(xlabel="classes K", ylabel="bound")
-        ax.legend()
-        return fig
-
-    picture = publish(
-        draw, "bound", folder=folder, inputs=[], data=data, n=1,
+    picture = rows.lines(
+        __name__, "bound", folder, data,
+        {"largest": (STUDENT, "-", "largest Z-score"), "apart": (PLAIN, "--", "largest difference")},
+        x="classes K", y="bound", log="xy", height=2.6,
         alt="Bounds of a Z-score and of the difference of two, over the number of classes: both grow as its root.",
         caption="<b>How large a Z-score can be.</b>",
     )  # fmt: skip
@@ -190,7 +158,6 @@ def bound(folder: Path | str) -> live.Live:
     noise = np.random.default_rng(0).normal(size=(DRAWS, MOST))
     return live.Live(
         name="bound",
-        kind="bound",
         controls=[
             live.Choice("classes", "classes", [(str(k), f"{k:,}") for k in (100, 2, 3, 10, 1000)], numbers=True),
             live.Choice(
@@ -211,10 +178,9 @@ def bound(folder: Path | str) -> live.Live:
         plots={"scores": made},
         data={"noise": live.pack(noise), "most": MOST},
         readout=(
-            'Largest Z-score <b data-say="largest"></b>; the bound is <b data-say="bound"></b> (dashed). Furthest '
-            'apart <b data-say="apart"></b>; at most <b data-say="gap"></b>. Order: <b data-say="order"></b>.<br>'
-            'Largest probability at this base temperature <b data-say="probability"></b>; no logits can give more '
-            'than <b data-say="most"></b>.'
+            "Largest Z-score [largest]; the bound is [bound] (dashed). Furthest apart [apart]; at most [gap]. Order: "
+            "[order].<br>Largest probability at this base temperature [probability]; no logits can give more than "
+            "[most]."
         ),
         caption="<b>Bound and order.</b> A point is a class. Points that rise from left to right keep their order; "
         "no point leaves the strip between the dashed lines.",
@@ -237,17 +203,10 @@ def two_classes(folder: Path | str) -> live.Live:
 
     data = pd.DataFrame({"margin": margins, "plain": losses(False), "standardized": losses(True)})
 
-    def draw() -> Figure:
-        fig = figure(2.6)
-        ax = fig.subplots()
-        ax.plot(margins, data["plain"], color=PLAIN, label="plain")
-        ax.plot(margins, data["standardized"], color=STANDARD, label="standardised", ls="--")
-        ax.set(xlabel="student's first logit minus its second", ylabel="loss at temperature 1")
-        ax.legend()
-        return fig
-
-    picture = publish(
-        draw, "two_classes", folder=folder, inputs=[], data=data, n=1,
+    picture = rows.lines(
+        __name__, "two_classes", folder, data,
+        {"plain": (PLAIN, "-", "plain"), "standardized": (STANDARD, "--", "standardised")},
+        x="student's first logit minus its second", y="loss at temperature 1", height=2.6,
         alt="Two classes: the plain loss is a smooth curve with its zero at the teacher's margin; the standardised "
         "one is zero for every student on the teacher's side and a constant for every other.",
         caption="<b>Two classes.</b> The teacher's margin is 3.",
@@ -258,7 +217,6 @@ def two_classes(folder: Path | str) -> live.Live:
     live.points(made, "here", [0, 0], TEACHER, size=9, marker="circle")
     return live.Live(
         name="two_classes",
-        kind="two_classes",
         controls=[
             live.Slider("student", "the student's margin", -8, 8, 0.1, -2),
             live.Slider("teacher", "the teacher's margin", -8, 8, 0.1, 3),
@@ -267,10 +225,9 @@ def two_classes(folder: Path | str) -> live.Live:
         plots={"loss": made},
         data={},
         readout=(
-            f"{live.key(PLAIN, 'plain')}{live.key(STANDARD, 'standardised (dashed)')}<br>"
-            'First Z-score: student <b data-say="z"></b>, teacher <b data-say="z_teacher"></b>. Plain: loss '
-            '<b data-say="plain"></b>, slope <b data-say="plain_slope"></b>. Standardised: loss '
-            '<b data-say="standardized"></b>, slope <b data-say="standardized_slope"></b>.'
+            f"{live.key(PLAIN, 'plain')}{live.key(STANDARD, 'standardised (dashed)')}<br>First Z-score: student [z], "
+            "teacher [z_teacher]. Plain: loss [plain], slope [plain_slope]. Standardised: loss [standardized], slope "
+            "[standardized_slope]."
         ),
         caption="<b>A step has no slope.</b> Move the margin of this student, which is wrong: the standardised loss "
         "does not tell it in which direction to go. The circles are at its margin; slopes are without sign.",
@@ -285,25 +242,18 @@ def stored(row: Tensor, format: str) -> Tensor:
 
 def precision(networks: Networks, folder: Path | str) -> live.Live:
     """Z-scores of logits that were kept in 16 bits, with a common offset that uses the bits up."""
-    images = of_all_kinds(networks)
-    _, teacher = middle(networks, members(networks)[0])
+    images = rows.of_all_kinds(networks)
+    _, teacher = rows.middle(networks, rows.members(networks)[0])
     shifts = np.geomspace(0.1, 1000, 49)
     found = pd.DataFrame({"shift": shifts})
     for name in FORMATS:
         exact = [teacher + s for s in shifts.tolist()]
         found[name] = [float((standardize(stored(x, name)) - standardize(x)).abs().max()) for x in exact]
 
-    def draw() -> Figure:
-        fig = figure(2.8)
-        ax = fig.subplots()
-        for name, color, line in zip(FORMATS, (TEACHER, PLAIN, STANDARD), (":", "-", "--"), strict=True):
-            ax.loglog(shifts, found[name].clip(lower=1e-9), color=color, label=name, ls=line)
-        ax.set(xlabel="added to every logit", ylabel="largest error of a Z-score")
-        ax.legend()
-        return fig
-
-    picture = publish(
-        draw, "precision", folder=folder, inputs=networks.paths("teacher"), data=found, n=1,
+    looks = zip(FORMATS, (TEACHER, PLAIN, STANDARD), (":", "-", "--"), strict=True)
+    picture = rows.lines(
+        __name__, "precision", folder, found, {name: (color, line, name) for name, color, line in looks},
+        x="added to every logit", y="largest error of a Z-score", log="xy", inputs=networks.paths("teacher"),
         alt="Largest error of a Z-score over an offset common to all logits, for three number formats. The error "
         "grows with the offset; bfloat16 is worst, float16 eight times better, float32 thousands of times better.",
         caption="<b>An offset uses up the digits</b> of logits that are stored in 16 bits.",
@@ -315,23 +265,20 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
     live.zero(made)
     return live.Live(
         name="precision",
-        kind="precision",
         controls=[
-            live.Choice(
-                "format", "logits are stored as", [(name, name) for name in ("bfloat16", "float16", "float32")]
-            ),
+            live.Choice("format", "logits are stored as", ("bfloat16", "float16", "float32")),
             live.Slider("shift", "added to every logit", -1, 3, 0.05, 2, digits=1, log=True),
             live.Slider("scale", "all logits, times", -2, 1, 0.05, 0, digits=2, log=True),
-            image_slider(images),
+            rows.image_slider(images),
         ],
         plots={"z": made},
-        data=rows(networks, images, []),
+        data=rows.logit_rows(networks, images, []),
         readout=(
             f"{live.key(STUDENT, 'exact (bars)')}{live.key(PLAIN, 'of the stored logits (circles)')}<br>Largest error "
-            'of a Z-score <b data-say="error"></b>. Different values that are left for <b data-say="classes"></b> '
-            'classes: <b data-say="distinct"></b>. Loss between the two rows at temperature 2: <b data-say="loss"></b>.'
+            "of a Z-score [error]. Different values that are left for [classes] "
+            "classes: [distinct]. Loss between the two rows at temperature 2: [loss]."
         ),
         caption="<b>Standardise before you round.</b> The teacher's logits of one image, shifted, stretched, stored "
-        f"and standardised. {source(networks, images)}",
+        f"and standardised. {rows.source(networks, images)}",
         picture=picture,
     )
