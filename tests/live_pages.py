@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-from controls import said
+from controls import move, said
 
 from book.build import copy_static
 from figures.live.by_itself import bokeh_script
@@ -21,37 +21,55 @@ from figures.networks import Networks
 from lskd.losses import kd_loss
 
 Row = torch.Tensor
+WORDS = (
+    '<p style="margin-top:1500px"><a class="lskd-word" href="?temperature=8;panel=gradient#live-toy">to 8</a> '
+    '<a class="lskd-word" href="?scale=5;panel=length#live-objective">fivefold</a></p><p style="height:1500px"></p>'
+)
 
 
-def write_site(folder: Path, made: Mapping[str, Live], below: str = "") -> None:
-    """One page a figure, with the same HTML below each."""
+def write_page(folder: Path, figure: Live) -> Path:
+    """A page with one figure, and words below it that move it."""
     static = folder / "_static"
-    copy_static(static)
-    (static / "lskd-bokeh").mkdir()
-    shutil.copyfile(bokeh_script(), static / "lskd-bokeh" / "bokeh.min.js")
-    scripts = "".join(f'<script src="_static/{path.name}"></script>' for path in sorted(static.glob("*.js")))
-    scripts += "".join(
-        f'<link rel="stylesheet" href="_static/{name}.css">' for name in ("lskd", "lskd-live", "lskd-reading")
+    if not static.is_dir():
+        copy_static(static)
+        (static / "lskd-bokeh").mkdir()
+        shutil.copyfile(bokeh_script(), static / "lskd-bokeh" / "bokeh.min.js")
+    head = "".join(f'<script src="_static/{path.name}"></script>' for path in sorted(static.glob("*.js")))
+    for style in ("lskd", "lskd-live", "lskd-reading"):
+        head += f'<link rel="stylesheet" href="_static/{style}.css">'
+    page = folder / f"{figure.name}.html"
+    page.write_text(
+        f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{figure.name}</title>'
+        f'<meta name="viewport" content="width=device-width">{head}</head><body><article class="bd-article">'
+        f"<h1>{figure.name}</h1>{figure.to_html()}{WORDS}</article></body>",
+        encoding="utf-8",
     )
-    for name, figure in made.items():
-        (folder / f"{name}.html").write_text(
-            f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{name}</title>'
-            '<meta name="viewport" content="width=device-width">'
-            f"{scripts}</head><body><article class='bd-article'><h1>{name}</h1>{figure.to_html()}{below}"
-            "</article></body>",
-            encoding="utf-8",
-        )
+    return page
 
 
-def opened(page: Any, site: Path) -> Callable[[str], Any]:
-    """Opens a figure of a site and waits until it is up."""
+def opened(page: Any, path: Path) -> Any:
+    """The figure of a page, once it is up."""
+    page.goto(path.as_uri())
+    page.wait_for_selector(f"#live-{path.stem}.lskd-on")
+    return page.locator(f"#live-{path.stem}")
 
-    def show(name: str) -> Any:
-        page.goto((site / f"{name}.html").as_uri())
-        page.wait_for_selector(f"#live-{name}.lskd-on")
-        return page.locator(f"#live-{name}")
 
-    return show
+def put(figure: Any, **controls: float | str | bool) -> None:
+    """Set controls as a person does, one after the other."""
+    for name, value in controls.items():
+        move(figure, name, value)
+
+
+def tells(figure: Any, **expected: float | str | torch.Tensor) -> None:
+    """The readout has these words, and these numbers to the digits that it writes."""
+    for name, value in expected.items():
+        text = said(figure, name)
+        if isinstance(value, str):
+            assert text == value
+            continue
+        mantissa, _, power = text.rstrip(" %°").partition("e")
+        unit = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
+        assert float(text.rstrip(" %°")) == pytest.approx(float(value), abs=0.6 * unit), name
 
 
 def drawn(figure: Any, source: str, column: str = "y") -> np.ndarray:
@@ -64,8 +82,9 @@ def drawn(figure: Any, source: str, column: str = "y") -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values])
 
 
-def number(figure: Any, name: str) -> float:
-    return float(said(figure, name))
+def draws(figure: Any, source: str, y: Any, *, rtol: float = 1e-5, atol: float = 1e-7) -> None:
+    """A plot holds these values."""
+    np.testing.assert_allclose(drawn(figure, source), y, rtol=rtol, atol=atol, err_msg=source)
 
 
 def logits(networks: Networks, member: str, image: int) -> Row:
@@ -74,6 +93,7 @@ def logits(networks: Networks, member: str, image: int) -> Row:
 
 
 def with_gradient(student: Row, teacher: Row, temperature: float, on: bool, **options: Any) -> tuple[float, Row]:
+    """The KD loss and its gradient by the student's logits."""
     z = student.clone().requires_grad_()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # two classes are meant here
@@ -83,34 +103,4 @@ def with_gradient(student: Row, teacher: Row, temperature: float, on: bool, **op
     return loss.item(), z.grad[0]
 
 
-def check_on_a_phone(chromium: Any, site: Path, name: str) -> None:
-    """No sideways scrolling at 390 pixels, other colours in the other mode, named controls, keys that work."""
-    context = chromium.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto((site / f"{name}.html").as_uri())
-    page.wait_for_selector(f"#live-{name}.lskd-on")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    ink = """() => Bokeh.documents[0].get_model_by_name("x").axis_label_text_color"""
-    light = page.evaluate(ink)
-    page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_function(f"before => ({ink})() !== before", arg=light)
-    unnamed = """() => [...document.querySelectorAll(".lskd-controls :is(input, select)")]
-        .filter(e => !e.labels.length || !e.labels[0].textContent.trim()).map(e => e.id)"""
-    assert page.evaluate(unnamed) == []
-    assert len(page.locator(".lskd-plots").get_attribute("aria-label")) > 40
-    slider = page.locator("input[type=range]:visible").first
-    if slider.count():
-        before = json.dumps([slider.input_value(), page.locator("output").first.inner_text()])
-        slider.focus()
-        page.keyboard.press("ArrowRight" if slider.input_value() != slider.get_attribute("max") else "ArrowLeft")
-        assert json.dumps([slider.input_value(), page.locator("output").first.inner_text()]) != before
-    else:
-        page.locator("select").first.focus()
-        before = page.locator(".lskd-readout").inner_text()
-        page.keyboard.press("ArrowDown")
-        assert page.locator(".lskd-readout").inner_text() != before
-    context.close()
-    assert wrong == []
+Show = Callable[[str], Any]

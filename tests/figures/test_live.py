@@ -1,186 +1,203 @@
-"""Live figures in a browser: every control changes its figure to the value that Python computes."""
+"""What holds for every live figure: on its page, on a telephone, in a notebook, and where no script runs."""
 
 from __future__ import annotations
 
-import re
+import base64
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from controls import move, said
+from live_pages import Show, opened, put, tells
 
-from figures.fingerprint import ROOT
+from book.build import for_page
+from figures.live import distillation, toy
 from figures.live import figure as live
-from lskd import evidence
-from lskd.losses import kd_loss, standardize
-from paper.toy import TOY
+from figures.live.by_itself import loader, without
+from figures.live.controls import Choice
+from figures.networks import Networks
 
-pytestmark = [pytest.mark.book, pytest.mark.browser]
-
-
-def show(page: Any, book: Path, name: str, figure: str) -> Any:
-    """The live figure of a notebook's page, once it is up."""
-    page.goto((book / "notebooks" / f"{name}.html").as_uri())
-    page.wait_for_selector(f"#live-{figure}.lskd-on")
-    return page.locator(f"#live-{figure}")
-
-
-def drawn(page: Any, source: str) -> np.ndarray:
-    """What a plot holds in its column y."""
-    values = page.evaluate(
-        "name => Bokeh.documents.map(d => d.get_model_by_name(name)).filter(m => m).map(m => Array.from(m.data.y))",
-        source,
-    )
-    return np.array(values, dtype=np.float64)
+PAGES = {
+    "toy": ("toy",),
+    "temperature": ("distillation", "factor", "spread"),
+    "zscore": ("entropy", "invariance", "bound", "two_classes"),
+    "numerics": ("precision", "epsilon"),
+    "losses": ("objective",),
+    "logit_statistics": ("sample",),
+    "logit_gap": ("gap",),
+    "tsne": ("features",),
+    "results_table": ("curves",),
+}
+FIGURES = [name for names in PAGES.values() for name in names]
 
 
-def logits(name: str, scale: float = 1.0) -> torch.Tensor:
-    return torch.tensor([TOY[name]], dtype=torch.float64) * scale
-
-
-@pytest.mark.parametrize("on", [False, True])
-@pytest.mark.parametrize(("temperature", "power"), [(1.0, 0.0), (3.5, 0.0), (0.5, 1.0), (8.0, -0.5)])
-def test_the_toy_case_shows_what_python_computes(
-    page: Any, book: Path, on: bool, temperature: float, power: float
+@pytest.mark.browser
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_fits_a_phone_follows_the_mode_and_answers_to_keys(
+    page: Any, path_of: Callable[[str], Path], name: str
 ) -> None:
-    figure = show(page, book, "toy", "toy")
-    move(figure, "standardize", on)
-    move(figure, "temperature", temperature)
-    move(figure, "scale", power)
-    teacher = logits("teacher")
-    for name, scale in (("s1", 1.0), ("s2", 10.0**power)):
-        student = logits(name, scale).requires_grad_()
-        loss = kd_loss(student, teacher, temperature=temperature, standardize=on)
-        loss.backward()
-        assert float(said(figure, name)) == pytest.approx(loss.item(), abs=6e-5)
-        seen = standardize(student.detach()) if on else student.detach()
-        inputs, probabilities, gradient = drawn(page, name)
-        np.testing.assert_allclose(inputs, seen[0], atol=1e-9)
-        np.testing.assert_allclose(probabilities, torch.softmax(seen / temperature, -1)[0], atol=1e-9)
-        assert student.grad is not None
-        np.testing.assert_allclose(gradient, -student.grad[0], atol=1e-6)
-    assert figure.locator("output").all_inner_texts() == [f"{temperature:.1f}", f"{10**power:.2f}"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, path_of(name))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    ink = """() => Bokeh.documents[0].get_model_by_name("x").axis_label_text_color"""
+    light = page.evaluate(ink)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function(f"before => ({ink})() !== before", arg=light)
+    unnamed = """() => [...document.querySelectorAll(".lskd-controls :is(input, select)")]
+        .filter(e => !e.labels.length || !e.labels[0].textContent.trim()).map(e => e.id)"""
+    assert page.evaluate(unnamed) == []
+    assert len(page.locator(".lskd-plots").get_attribute("aria-label")) > 40
+    slider = page.locator("input[type=range]:visible").first
+    if slider.count():
+        before = [slider.input_value(), page.locator("output").first.inner_text()]
+        slider.focus()
+        page.keyboard.press("ArrowRight" if slider.input_value() != slider.get_attribute("max") else "ArrowLeft")
+        assert [slider.input_value(), page.locator("output").first.inner_text()] != before
+    else:
+        page.locator("select").first.focus()
+        told = page.locator(".lskd-readout").inner_text()
+        page.keyboard.press("ArrowDown")
+        assert page.locator(".lskd-readout").inner_text() != told
 
 
-def test_the_toy_case_tells_its_story(page: Any, book: Path) -> None:
-    figure = show(page, book, "toy", "toy")
-    assert said(figure, "verdict") == "This loss prefers student 1, which is wrong."
-    move(figure, "standardize", True)
-    assert said(figure, "verdict") == "This loss prefers student 2, which is right."
-    assert said(figure, "s2") == "0.0000"
+@pytest.mark.browser
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_slider_of_powers_begins_at_a_round_number(show: Show, name: str) -> None:
+    figure = show(name)
+    for slider in figure.locator("input[data-log]").all():
+        shown = figure.locator(f"output[for='{slider.get_attribute('id')}']").text_content()
+        assert len(shown.partition("e")[0].replace(".", "").strip("0")) <= 1, f"{slider.get_attribute('id')}: {shown}"
 
 
-def test_controls_answer_to_the_keyboard(page: Any, book: Path) -> None:
-    figure = show(page, book, "toy", "toy")
-    before = said(figure, "s1")
-    figure.locator("[data-control='temperature']").focus()
-    page.keyboard.press("ArrowRight")
-    assert said(figure, "s1") != before
-    figure.locator("[data-control='standardize']").focus()
-    page.keyboard.press("Space")
-    assert said(figure, "verdict").endswith("which is right.")
+@pytest.mark.browser
+def test_what_a_control_cannot_change_is_not_shown(show: Show) -> None:
+    figure = show("epsilon")
+    around = figure.get_by_label("around")
+    for name, changes in (("float64", False), ("bfloat16", True), ("float64", False)):
+        put(figure, format=name)
+        assert around.is_visible() == changes
+    for count, hidden in ((1, True), (2, False)):
+        field = Choice("record", "record", [(str(i), f"run {i}") for i in range(count)])
+        assert ("hidden" in field.to_html("curves").partition(">")[0]) == hidden
 
 
-@pytest.mark.parametrize("member", ["kd", "dkd_ls", "alone"])
-def test_any_image_shows_the_logits_of_the_evidence(page: Any, book: Path, member: str) -> None:
-    figure = show(page, book, "logit_statistics", "sample")
-    student = evidence.load(ROOT / "build" / "tiny" / "students" / f"{member}.evidence.npz")
-    teacher = evidence.load(ROOT / "build" / "tiny" / "teacher" / "teacher.evidence.npz")
-    i, temperature = 17, 3.0
-    move(figure, "image", i)
-    move(figure, "network", member)
-    move(figure, "temperature", temperature)
-    ours, theirs = (torch.from_numpy(e.logits[i : i + 1]).double() for e in (student, teacher))
-    shown = {
-        "logits": ours,
-        "z": standardize(ours),
-        "p": torch.softmax(ours / temperature, -1),
-        "pz": torch.softmax(standardize(ours) / temperature, -1),
+@pytest.mark.browser
+def test_on_a_phone_the_panel_that_is_meant_is_pinned(chromium: Any, path_of: Callable[[str], Path]) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    figure = opened(context.new_page(), path_of("toy"))
+    figure.page.locator("a.lskd-word[href$='#live-toy']").click()
+    figure.page.locator(".lskd-pinned").wait_for()
+    box = figure.locator("[data-plot='gradient']").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    context.close()
+
+
+def test_a_figure_s_sidecar_names_all_that_it_shows(networks: Networks, path_of: Callable[[str], Path]) -> None:
+    for name in ("objective", "epsilon", "distillation"):
+        sidecar = json.loads((path_of(name).parent / "stills" / f"{name}.json").read_text())
+        shown = networks.paths("teacher", *distillation.rows.members(networks))
+        assert {Path(item["file"]).name for item in sidecar["inputs"]} == {path.name for path in shown}
+
+
+def test_arrays_are_packed_as_they_are() -> None:
+    stored = live.pack(np.arange(6).reshape(2, 3))
+    assert np.frombuffer(base64.b64decode(stored["base64"]), "<f4").tolist() == [0, 1, 2, 3, 4, 5]
+    scaled = live.pack([[0.5, -2.0], [1.25, 0.0]], "scaled")
+    whole = np.frombuffer(base64.b64decode(scaled["base64"]), "<i2")
+    np.testing.assert_allclose(whole * scaled["scale"], [0.5, -2.0, 1.25, 0.0], atol=2 / 65534)
+
+
+# --- in a notebook that somebody runs: nothing is there but the output of its cells ----------------------------------
+
+# What JupyterLab does with the HTML of an output: scripts are made anew, so that they run once they are in the page.
+SHOW = """html => {
+    const output = document.createElement("div");
+    output.innerHTML = html;
+    for (const old of output.querySelectorAll("script")) {
+        const script = document.createElement("script");
+        for (const {name, value} of old.attributes) script.setAttribute(name, value);
+        script.textContent = old.textContent;
+        old.replaceWith(script);
     }
-    for mode, expected in shown.items():
-        move(figure, "show", mode)
-        np.testing.assert_allclose(drawn(page, "student")[0], expected[0], rtol=1e-5, atol=1e-7)
-    assert said(figure, "truth") == student.class_names[student.label[student.logits_index[i]]]
-    assert said(figure, "student") == student.class_names[int(ours.argmax())]
-    for name, on in (("plain", False), ("standardized", True)):
-        loss = kd_loss(ours, theirs, temperature=temperature, standardize=on).item()
-        assert float(said(figure, name)) == pytest.approx(loss, abs=6e-4)
-    assert float(said(figure, "spread_student")) == pytest.approx(ours.std(correction=0).item(), abs=6e-3)
-
-
-def test_the_feature_space_is_filtered_and_names_what_is_pointed_at(page: Any, book: Path) -> None:
-    figure = show(page, book, "tsne", "features")
-    pack = evidence.load(ROOT / "build" / "tiny" / "students" / "kd.evidence.npz")
-    move(figure, "network", "kd")
-    inside = pack.superclass[pack.label] == 3
-    move(figure, "group", "3")
-    assert said(figure, "shown") == f"{inside.sum():,}"
-    assert said(figure, "right") == f"{(inside & (pack.prediction == pack.label)).sum():,}"
-    move(figure, "wrong", True)
-    shown = np.flatnonzero(inside & (pack.prediction != pack.label))
-    assert said(figure, "shown") == f"{len(shown):,}"
-    first = int(shown[0])
-    expected = f"{pack.class_names[pack.label[first]]}, predicted {pack.class_names[pack.prediction[first]]}"
-    for _ in range(20):  # until the plot has settled in its new ranges
-        x, y = page.evaluate(WHERE)
-        page.mouse.move(x - 40, y - 40)
-        page.mouse.move(x, y, steps=4)
-        page.wait_for_timeout(300)
-        if expected in page.evaluate(TOOLTIP):
-            break
-    assert expected in page.evaluate(TOOLTIP)
-
-
-WHERE = """() => {
-    const plot = document.querySelector("#live-features [data-plot='points']");
-    const view = [...Bokeh.index.roots].find(v => plot.contains(v.el));
-    view.el.scrollIntoView({block: "center", behavior: "instant"});
-    const {data} = view.model.document.get_model_by_name("points");
-    const box = view.el.getBoundingClientRect();
-    return [box.x + view.frame.x_scale.compute(data.x[0]), box.y + view.frame.y_scale.compute(data.y[0])];
-}"""
-TOOLTIP = """() => {
-    const all = root => [...root.querySelectorAll("*")].flatMap(e => e.shadowRoot ? [e, ...all(e.shadowRoot)] : [e]);
-    return all(document).filter(e => e.matches(".bk-Tooltip"))
-        .map(e => (e.shadowRoot ?? e).textContent).join(" ");
+    document.body.append(output);
 }"""
 
 
-def test_a_still_picture_stands_in_without_scripts(chromium: Any, book: Path) -> None:
-    context = chromium.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((book / "notebooks" / "toy.html").as_uri())
-    assert page.locator("#live-toy .lskd-still img").first.is_visible()
-    assert not page.locator("#live-toy .lskd-stage").is_visible()
-    context.close()
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    picture = toy.still(tmp_path_factory.mktemp("toy"))
+    return toy.toy(picture)._repr_mimebundle_()["text/html"]
 
 
-def test_where_a_notebook_is_run_by_hand_no_control_is_shown_that_does_nothing(
-    chromium: Any, page: Any, book: Path, tmp_path: Path
-) -> None:
-    """JupyterLab shows a figure's HTML without the script and the style of the pages."""
-    figure = re.search(r'<figure class="lskd-figure lskd-live".*</figure>', toy(book), flags=re.DOTALL)
-    assert figure
-    (tmp_path / "lab.html").write_text(f"<!doctype html><meta charset='utf-8'><p>{figure[0]}", encoding="utf-8")
-    context = chromium.new_context()
-    lab = context.new_page()
-    lab.goto((tmp_path / "lab.html").as_uri())
-    assert lab.locator("input").count() > 0
-    assert lab.locator("input:visible").count() == 0
-    assert lab.locator(".lskd-elsewhere").is_visible()
-    context.close()
-    page.goto((book / "notebooks" / "toy.html").as_uri())
+@pytest.mark.browser
+def test_a_cell_that_is_run_shows_a_figure_that_moves(page: Any, output: str) -> None:
+    page.set_content("<!doctype html><html><body data-jp-theme-light='true'></body></html>")
+    page.evaluate(SHOW, output)
     page.wait_for_selector("#live-toy.lskd-on")
-    assert page.locator("#live-toy input:visible").count() > 0
-    assert not page.locator(".lskd-elsewhere").is_visible()
+    figure = page.locator("#live-toy")
+    assert figure.locator("input:visible").count() == 3
+    assert figure.locator("[data-control]:not([data-lm-suppress-shortcuts])").count() == 0  # or Lab takes their keys
+    assert not figure.locator(".lskd-still").is_visible()
+    assert not figure.locator(".lskd-elsewhere").is_visible()
+    tells(figure, verdict="This loss prefers student 1, which is wrong.")
+    figure.locator("[data-control='standardize']").check()
+    tells(figure, verdict="This loss prefers student 2, which is right.")
+    ink = "Bokeh.documents[0].get_model_by_name('x').axis_line_color"
+    light = page.evaluate(ink)
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_function(f"light => {ink} !== light", arg=light)
+    page.evaluate(SHOW, output.replace("live-toy", "live-again"))  # a second one, with everything there already
+    page.wait_for_selector("#live-again.lskd-on")
+    styles = "[...document.querySelectorAll('style')].filter(s => s.textContent.includes('.lskd-live .lskd-stage'))"
+    assert page.evaluate(f"{styles}.length") == 1
 
 
-def toy(book: Path) -> str:
-    return (book / "notebooks" / "toy.html").read_text(encoding="utf-8")
+@pytest.mark.browser
+@pytest.mark.parametrize("scripts", [False, True])
+def test_a_notebook_that_nobody_has_run_shows_the_still_picture_and_no_control(
+    chromium: Any, output: str, scripts: bool
+) -> None:
+    """Without scripts, and without the script and the style of the pages."""
+    context = chromium.new_context(java_script_enabled=scripts)
+    page = context.new_page()
+    page.set_content(without(output) if scripts else output)
+    assert page.locator(".lskd-still img").first.is_visible()
+    assert page.locator("input").count() == 3
+    assert page.locator("input:visible").count() == 0
+    assert page.locator(".lskd-elsewhere").is_visible()
+    context.close()
 
 
+def test_pages_leave_out_what_they_have_themselves(output: str) -> None:
+    assert output.endswith(loader())
+    assert len(loader()) < 600_000
+    shown = {"data": {"text/html": output.splitlines(keepends=True)}}
+    content = for_page({"cells": [{"cell_type": "code", "outputs": [shown, {"text": "x"}]}]}, None)
+    assert content["cells"][0]["outputs"][0]["data"]["text/html"] + loader() == output
+    assert without("<p>a</p>") == "<p>a</p>"
+
+
+# --- in the built book -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.book
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_every_live_figure_comes_up_on_its_page(page: Any, book: Path, name: str) -> None:
+    page.goto((book / "notebooks" / f"{name}.html").as_uri())
+    for figure in PAGES[name]:
+        page.wait_for_selector(f"#live-{figure}.lskd-on")
+    found = page.eval_on_selector_all(".lskd-live", "all => all.map(figure => figure.id)")
+    assert set(found) == {f"live-{figure}" for figure in PAGES[name]}
+    assert page.locator(".lskd-elsewhere:visible").count() == 0
+    assert page.locator("#live-curves [data-control='record'] option").count() > 1 or name != "results_table"
+
+
+@pytest.mark.book
+@pytest.mark.browser
 def test_bokeh_is_shipped_once_and_loaded_only_where_it_is_used(page: Any, book: Path) -> None:
     assert len(list(book.rglob("bokeh.min.js"))) == 1
     page.goto((book / "glossary.html").as_uri())
@@ -189,37 +206,12 @@ def test_bokeh_is_shipped_once_and_loaded_only_where_it_is_used(page: Any, book:
         assert html.stat().st_size < 3_000_000, html.name
 
 
-PAGES = {
-    "toy": {"toy"},
-    "temperature": {"distillation", "factor", "spread"},
-    "zscore": {"entropy", "invariance", "bound", "two_classes"},
-    "numerics": {"precision", "epsilon"},
-    "losses": {"objective"},
-    "logit_statistics": {"sample"},
-    "logit_gap": {"gap"},
-    "tsne": {"features"},
-    "results_table": {"curves"},
-}
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_live_figure_comes_up_on_its_page(page: Any, book: Path, name: str) -> None:
-    """tests/figures/test_live_figures.py holds what each of them shows."""
-    page.goto((book / "notebooks" / f"{name}.html").as_uri())
-    for figure in PAGES[name]:
-        page.wait_for_selector(f"#live-{figure}.lskd-on")
-    found = page.eval_on_selector_all(".lskd-live", "all => all.map(figure => figure.id)")
-    assert set(found) == {f"live-{figure}" for figure in PAGES[name]}
-    assert page.locator("#live-curves [data-control='record'] option").count() > 1 or name != "results_table"
-
-
-def test_arrays_are_packed_as_they_are() -> None:
-    import base64
-
-    stored = live.pack(np.arange(6).reshape(2, 3))
-    assert np.frombuffer(base64.b64decode(stored["base64"]), "<f4").tolist() == [0, 1, 2, 3, 4, 5]
-    scaled = live.pack([[0.5, -2.0], [1.25, 0.0]], "scaled")
-    whole = np.frombuffer(base64.b64decode(scaled["base64"]), "<i2")
-    np.testing.assert_allclose(whole * scaled["scale"], [0.5, -2.0, 1.25, 0.0], atol=2 / 65534)
-    with pytest.raises(ValueError, match="expected float32, int16 or scaled"):
-        live.pack([1], "float64")
+@pytest.mark.book
+@pytest.mark.browser
+def test_a_still_picture_stands_in_without_scripts(chromium: Any, book: Path) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((book / "notebooks" / "toy.html").as_uri())
+    assert page.locator("#live-toy .lskd-still img").first.is_visible()
+    assert not page.locator("#live-toy .lskd-stage").is_visible()
+    context.close()

@@ -1,0 +1,96 @@
+"""Networks that were never trained, and a page for each live figure, made when a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from live_pages import Show, opened, write_page
+from synthetic import record, write_run
+
+from figures import networks as inputs
+from figures.live import curves, distillation, epsilon, gap, objective, toy, zscore
+from figures.live import networks as live_networks
+from figures.live.figure import Live
+from figures.networks import Networks
+from paper.embedding import Embedding
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def networks(run: tuple[Path, Path]) -> Networks:
+    return inputs.load(*run)
+
+
+@pytest.fixture(scope="session")
+def dataset(networks: Networks) -> Any:
+    """Test image number i is of the grey i, 8 by 8."""
+    grey = torch.arange(networks.n, dtype=torch.uint8)[:, None, None, None]
+    return SimpleNamespace(test_images=grey.expand(-1, 3, 8, 8).clone())
+
+
+@pytest.fixture(scope="session")
+def places(networks: Networks) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(networks.n, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def records() -> list[tuple[str, dict[str, Any]]]:
+    first = record({"alone": (70.0, 72.0), "kd": (80.0, 81.0), "kd_ls": (82.0, 82.5)}, epochs=5)
+    second = record({"alone": (71.0, 72.0), "ctkd_ls": (83.0, 83.5)}, epochs=3, seed=1)
+    values = np.random.default_rng(3).uniform(0, 100, size=5)
+    for epoch, value in zip(first["members"]["kd"]["epochs"], values, strict=True):
+        epoch["test_accuracy"] = float(value)
+    for content in (first, second):
+        for member in content["members"].values():
+            for epoch in member["epochs"]:
+                epoch["train_loss"] = 10 / epoch["epoch"] ** 2
+                epoch["terms"] = {"ce": 0.1, "kd": epoch["train_loss"] - 0.1}
+    return [("first", first), ("second", second)]
+
+
+@pytest.fixture(scope="session")
+def path_of(
+    networks: Networks, dataset: Any, places: np.ndarray, records: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The page of a live figure by its name."""
+    site = tmp_path_factory.mktemp("site")
+    stills = site / "stills"
+    make: dict[str, Callable[[], Live]] = {
+        "toy": lambda: toy.toy(toy.still(stills)),
+        "distillation": lambda: distillation.distillation(networks, stills, dataset),
+        "factor": lambda: distillation.factor(networks, stills),
+        "spread": lambda: distillation.spread(networks, stills),
+        "objective": lambda: objective.objective(networks, stills, dataset),
+        "entropy": lambda: zscore.entropy(stills),
+        "invariance": lambda: zscore.invariance(networks, stills),
+        "bound": lambda: zscore.bound(stills),
+        "two_classes": lambda: zscore.two_classes(stills),
+        "precision": lambda: zscore.precision(networks, stills),
+        "epsilon": lambda: epsilon.epsilon(networks, stills),
+        "sample": lambda: live_networks.sample(networks, None),
+        "features": lambda: live_networks.features(networks, {"kd": Embedding(places, 0, 0, 0)}, dataset),
+        "gap": lambda: gap.gap(networks),
+        "curves": lambda: curves.curves(records),
+    }
+
+    def path(name: str) -> Path:
+        page = site / f"{name}.html"
+        return page if page.is_file() else write_page(site, make[name]())
+
+    return path
+
+
+@pytest.fixture
+def show(page: Any, path_of: Callable[[str], Path]) -> Show:
+    """Opens a live figure."""
+    return lambda name: opened(page, path_of(name))

@@ -1,0 +1,198 @@
+"""Live figures of the Z-score: whatever a control is set to, Python computes the same."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from controls import said
+from live_pages import Show, drawn, draws, logits, put, tells, with_gradient
+from scipy.optimize import brentq
+
+from figures.live import epsilon as live_epsilon
+from figures.live import zscore
+from figures.live.epsilon import with_deviation
+from figures.networks import Networks
+from lskd.losses import kd_loss, standardize
+from paper import theory
+from paper.toy import TOY
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize(("average", "power", "aside"), [(0.6, 0.0, 0.0), (0.25, 0.8, -1.0), (1.1, -0.5, 0.5)])
+def test_the_softmax_has_the_largest_entropy(show: Show, average: float, power: float, aside: float) -> None:
+    figure = show("entropy")
+    put(figure, average=average, scale=power, aside=aside)
+    z = 10**power * torch.tensor(TOY["teacher"], dtype=torch.float64)
+    wanted = float(z.mean() + average * z.std())
+
+    def miss(inverse: float) -> float:
+        return float(torch.softmax(z * inverse, -1) @ z) - wanted
+
+    temperature = 1 / brentq(miss, 1e-6, 1e3 / float(z.std()), xtol=1e-14)
+    q, other = drawn(figure, "softmax"), drawn(figure, "other")
+    draws(figure, "softmax", torch.softmax(z / temperature, -1), atol=1e-8)
+    assert other.sum() == pytest.approx(1)
+    assert other @ z.numpy() == pytest.approx(wanted)
+    entropies = [-sum(v * math.log(v) for v in p if v > 1e-15) for p in (q, other)]
+    tells(figure, temperature=temperature, ratio=temperature / z.std(), average=wanted)
+    tells(figure, entropy=entropies[0], other=entropies[1])
+    assert (entropies[1] < entropies[0] - 1e-3) == bool(aside)
+
+
+@pytest.mark.parametrize(("shift", "power", "t"), [(0.0, 0.0, 2.0), (-7.5, 0.6, 4.0), (3.0, -1.0, 1.0)])
+def test_shift_and_scale(show: Show, networks: Networks, shift: float, power: float, t: float) -> None:
+    figure = show("invariance")
+    put(figure, shift=shift, scale=power, temperature=t, network="kd", image=5)
+    raw, teacher = logits(networks, "kd", 5), logits(networks, "teacher", 5)
+    student = raw.mean() + 10**power * (raw - raw.mean()) + shift
+    for name, row in (("student", student), ("teacher", teacher)):
+        draws(figure, name, row[0], atol=1e-9)
+        draws(figure, f"{name}-z", standardize(row)[0], atol=1e-9)
+    ray = (student - student.mean())[0]
+    for name, on in (("plain", False), ("standardized", True)):
+        loss, gradient = with_gradient(student, teacher, t, on)
+        tells(figure, **{name: loss, f"{name}_length": gradient.norm(), f"{name}_shift": "0.0000"})
+        tells(figure, **{f"{name}_spread": abs(gradient @ ray / ray.norm())})
+    tells(figure, standardized_spread="0.0000", standardized=kd_loss(raw, teacher, temperature=t, standardize=True))
+
+
+SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "normal": lambda x: x,
+    "heavy": lambda x: x**3,
+    "halves": lambda x: np.where(2 * np.arange(len(x)) < len(x), 1.0, -1.0),
+    "one": lambda x: np.eye(len(x))[0],
+    "ends": lambda x: np.eye(len(x))[0] - np.eye(len(x))[1],
+}
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 100, 1000])
+def test_bound_and_order(show: Show, classes: int) -> None:
+    figure = show("bound")
+    put(figure, classes=str(classes), draw=2, temperature=3.0)
+    noise = np.random.default_rng(0).normal(size=(zscore.DRAWS, zscore.MOST)).astype(np.float32)
+    for correction in (1, 0):
+        put(figure, population=correction == 0)
+        bound, gap = zscore.bounds(classes, correction=correction)
+        most = theory.largest_probability(classes, 3.0, correction=correction)
+        for shape, make in SHAPES.items():
+            put(figure, shape=shape)
+            row = torch.from_numpy(make(noise[2, :classes].astype(np.float64)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                z = standardize(row, eps=1e-7, correction=correction)
+            draws(figure, "scores", z, atol=1e-6)
+            largest, apart, p = z.abs().max(), z.max() - z.min(), torch.softmax(z / 3.0, -1).max()
+            tells(figure, largest=largest, bound=bound, apart=apart, gap=gap, probability=p, most=most, order="kept")
+            assert largest <= bound + 1e-9
+            assert apart <= gap + 1e-9
+            assert p <= most + 1e-7
+            if shape == "one":
+                assert float(said(figure, "largest")) == pytest.approx(bound, abs=2e-3)
+                assert p.item() == pytest.approx(most, abs=1e-5)
+            if shape == "ends":
+                assert float(said(figure, "apart")) == pytest.approx(gap, abs=2e-3)
+
+
+@pytest.mark.parametrize(("student", "teacher", "t"), [(0.5, 3.0, 1.0), (-4.2, 3.0, 2.5), (7.0, -0.1, 4.0)])
+def test_two_classes(show: Show, student: float, teacher: float, t: float) -> None:
+    figure = show("two_classes")
+    put(figure, student=student, teacher=teacher, temperature=t)
+    rows = [torch.tensor([[v / 2, -v / 2]], dtype=torch.float64) for v in (student, teacher)]
+    for name, on in (("plain", False), ("standardized", True)):
+        loss, gradient = with_gradient(*rows, t, on)
+        tells(figure, **{name: loss, f"{name}_slope": gradient.norm() / math.sqrt(2)})
+    tells(figure, z=math.copysign(math.sqrt(0.5), student), standardized_slope="0.0000")
+    x, step = drawn(figure, "standardized", "x"), drawn(figure, "standardized")
+    agree = np.sign(x) == np.sign(teacher)
+    np.testing.assert_allclose(step[agree], 0, atol=1e-9)
+    np.testing.assert_allclose(step[(x != 0) & ~agree], theory.opposite_signs_loss(t), rtol=1e-5)
+
+
+@pytest.mark.parametrize("format", list(zscore.FORMATS))
+@pytest.mark.parametrize(("shift", "scale"), [(-1.0, 0.0), (2.65, -0.4), (1.0, 1.0)])
+def test_sixteen_bits(show: Show, networks: Networks, format: str, shift: float, scale: float) -> None:
+    figure = show("precision")
+    put(figure, format=format, shift=shift, scale=scale, image=12)
+    exact = logits(networks, "teacher", 12) * 10**scale + 10**shift
+    kept = zscore.stored(exact, format)
+    z, rounded = standardize(exact), standardize(kept)
+    draws(figure, "exact", z[0], atol=1e-8)
+    draws(figure, "rounded", rounded[0], atol=1e-8)
+    loss = abs(kd_loss(rounded, z, temperature=2.0))
+    tells(figure, error=(z - rounded).abs().max(), distinct=str(len(set(kept[0].tolist()))), loss=loss)
+
+
+@pytest.mark.parametrize("format", list(zscore.FORMATS))
+def test_numbers_are_rounded_as_pytorch_rounds_them(show: Show, format: str) -> None:
+    """Ties, neighbours of powers of two, numbers below the smallest normal one."""
+    page = show("precision").page
+    ties = [sign * (1 + k / 2**digits) for digits in (8, 9, 11, 12) for k in range(1, 12) for sign in (1, -1)]
+    near = [2.0**e * (1 + d) for e in (-20, -14, -1, 0, 7) for d in (-1e-9, 0, 1e-9, 2.0**-9)]
+    values = [*ties, *near, 0.0, 3e-8, 5.97e-8, 6.1e-5, 1e-7, 1000.5, 2049.0, 2051.0]
+    row = torch.tensor([values], dtype=torch.float64)
+    rounded = page.evaluate("([values, format]) => values.map(v => lskdLive.stored(v, format))", [values, format])
+    assert rounded == zscore.stored(row, format)[0].tolist()
+
+
+@pytest.mark.parametrize("format", ["float64", "float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("member", "image", "power", "eps", "offset"),
+    [
+        ("alone", 4, -7.0, -7.0, 0.0),
+        ("kd", 19, -2.1, -3.0, 0.1),
+        ("kd", 2, -9.0, -7.0, 1.0),
+        ("kd_ls", 8, 0.4, 0.0, 10.0),
+    ],
+)
+def test_epsilon(
+    show: Show, networks: Networks, member: str, image: int, power: float, eps: float, offset: float, format: str
+) -> None:
+    figure = show("epsilon")
+    put(figure, network=member, image=image, deviation=power, epsilon=eps, format="float32", offset=f"{offset:g}")
+    put(figure, format=format)
+    row, teacher = logits(networks, member, image), logits(networks, "teacher", image)
+    epsilon, wanted = 10**eps, 10**power
+    kept = with_deviation(row, wanted, offset, format)
+    z, exact = standardize(kept, eps=epsilon), standardize(row, eps=0.0)
+    length, literal = live_epsilon.lengths(kept, teacher, epsilon)
+    draws(figure, "exact", exact[0], atol=1e-8)
+    draws(figure, "kept", z[0], atol=1e-6)
+    tells(figure, z=z.std(), rule=wanted / (wanted + epsilon), distinct=str(len(set(kept[0].tolist()))))
+    tells(figure, error=(z - exact).abs().max(), length=length, literal=literal)
+
+    x = drawn(figure, "measured", "x")
+    draws(figure, "rule", x / (x + epsilon))
+    rows = [with_deviation(row, float(s), offset, format) for s in x]
+    draws(figure, "measured", [standardize(r, eps=epsilon).std() for r in rows], atol=1e-9)
+    found = np.array([live_epsilon.lengths(r, teacher, epsilon) for r in rows])
+    draws(figure, "length", found[:, 0], rtol=1e-4)
+    draws(figure, "literal", found[:, 1], rtol=1e-4)
+    draws(figure, "here", z.std().item(), atol=1e-9)
+    draws(figure, "here-length", length, rtol=1e-4)
+    if format == "float64" and not offset:
+        draws(figure, "measured", drawn(figure, "rule"), rtol=1e-6)
+
+
+def test_epsilon_where_it_is_as_large_as_the_spread_halves_the_scores(show: Show) -> None:
+    figure = show("epsilon")
+    slider, shown = figure.locator("[data-control='deviation']"), figure.locator("output").first
+    tells(figure, z="0.5000")
+    assert shown.inner_text() == "1.0e−7"
+    slider.focus()
+    figure.page.keyboard.press("Home")
+    assert (shown.inner_text(), slider.get_attribute("aria-valuetext")) == ("1.0e−10", "1.0e−10")
+    tells(figure, z="0.0010")
+
+
+def test_the_flattest_row_is_named(networks: Networks) -> None:
+    text = live_epsilon.constant_text(networks)
+    least = min(pack.logit_std.min() for pack in networks.packs.values())
+    assert f"its deviation is {least:.2f}." in text
+    assert "multiplies the gradient by 10,000,000" in text
+    assert "is by KD + LS" in text or "is by CTKD + LS" in text or "is by DKD + LS" in text
