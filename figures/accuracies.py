@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.theme import figure
+from figures.theme import Look, figure
 from paper.gains import trainers
 from paper.members import pairs
 from paper.statistics import ENOUGH_SEEDS, accuracies, binomial_error, results, summarize
@@ -34,19 +34,15 @@ def dots(
     uncertainty that the finite test set alone leaves (two standard errors); another seed may differ more.
 
     Args:
-        records: runs of one experiment, see :func:`paper.store.aggregate`.
-        folder: where the figure goes.
-        files: of the records.
+        records: runs of one experiment, see :func:`paper.store.aggregate`; ``files`` are theirs.
         epoch: "last" or "best".
         paired: standard error of the difference on the same test images, by the member without LS
             (:func:`paper.statistics.paired_error`), for single runs.
-        name: of the figure.
     """
     frame = accuracies(records)
     members = list(dict.fromkeys(frame["member"]))
     twins = pairs(members)
-    rows: list[tuple[str, ...]] = list(twins)
-    rows = [(m,) for m in members if not any(m in pair for pair in twins)] + rows
+    rows = [*((m,) for m in members if not any(m in pair for pair in twins)), *twins]
     tested = int(records[0]["dataset"]["test_size"])
     by_member = {m: frame[frame["member"] == m].set_index("seed")[epoch] for m in members}
     teacher = (records[0].get("teacher") or {}).get("test_accuracy")
@@ -60,12 +56,11 @@ def dots(
                 y = -place + (0.17 - 0.34 * i if len(group) > 1 else 0)
                 row = frame[frame["member"] == member].iloc[0]
                 look = theme.look(member, method=row["method"], standardize=bool(row["standardize"]))
-                style = look.points()
                 values = by_member[member].to_numpy()
-                _mark(left, values, y, look.color, style, error=binomial_error(float(values.mean()), tested))
+                _mark(left, values, y, look, error=binomial_error(float(values.mean()), tested))
             if len(group) == 2:
                 change = (by_member[group[1]] - by_member[group[0]]).dropna().to_numpy()
-                _mark(right, change, -place, look.color, style, error=(paired or {}).get(group[0], 0))
+                _mark(right, change, -place, look, error=(paired or {}).get(group[0], 0))
         if teacher is not None:
             left.axvline(teacher, color=theme.INK, lw=1.0)
             left.text(teacher, 0.62, f"teacher {teacher:.1f} ", ha="right", fontsize=8, va="center")
@@ -73,15 +68,12 @@ def dots(
         labels = [frame.loc[frame["member"] == g[0], "label"].iloc[0] for g in rows]
         left.set_yticks([-i for i in range(len(rows))], labels=labels, fontsize=9)
         left.set(xlabel=f"test accuracy, {epoch} epoch [%]", ylim=(-len(rows) + 0.45, 0.8))
-        left.set_title("hollow without LS, filled with LS", fontsize=8.5, fontweight="normal")
-        right.set_title("difference made by LS", fontsize=8.5, fontweight="normal")
         right.set_xlabel("with LS − without LS [points]")
         reach = max(map(abs, right.get_xlim()))
         right.set_xlim(-reach, reach)
-        for ax in (left, right):
-            ax.grid(axis="x")
-            ax.tick_params(axis="y", length=0)
-            ax.spines["left"].set_visible(False)
+        for ax, title in ((left, "hollow without LS, filled with LS"), (right, "difference made by LS")):
+            ax.set_title(title, fontsize=8.5, fontweight="normal")
+            theme.rows(ax)
         return fig
 
     found = results(records, epoch=epoch).to_dict("records")
@@ -97,12 +89,11 @@ def dots(
         if single
         else f"Bars: mean and 95 % t-interval where n ≥ {ENOUGH_SEEDS}."
     )
-    changed = (
+    unlike = "".join(
         f" With LS, {r['label']} also has other settings: {with_symbols(r['settings'])}."
         for r in found
         if r["settings"]
     )
-    unlike = "".join(changed)
     return publish(
         draw,
         name,
@@ -116,16 +107,8 @@ def dots(
     )
 
 
-def _mark(
-    ax: Axes,
-    values: np.ndarray,
-    y: float,
-    color: str,
-    style: dict[str, Any],
-    *,
-    error: float,
-) -> None:
-    mean = summarize(values.tolist())
+def _mark(ax: Axes, values: np.ndarray, y: float, look: Look, *, error: float) -> None:
+    mean, color, style = summarize(values.tolist()), look.color, look.points()
     if mean.n >= ENOUGH_SEEDS:
         ax.plot([mean.low, mean.high], [y, y], color=color, lw=5, alpha=0.35, solid_capstyle="butt")
         ax.plot([mean.mean] * 2, [y - 0.13, y + 0.13], color=color, lw=2)

@@ -19,7 +19,7 @@ from figures.theme import figure
 from paper.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
 from paper.members import label, order
 from paper.statistics import ENOUGH_SEEDS, summarize
-from paper.text import signed
+from paper.text import duration, signed
 
 
 def comparison(result: Mapping[str, Any]) -> Table:
@@ -38,14 +38,15 @@ def comparison(result: Mapping[str, Any]) -> Table:
 
 
 def _cells(row: Row) -> list[str]:
-    baseline, ratio, goal = "–", "–", "–"
-    if row.baseline is not None and row.ratio is not None:
-        baseline, ratio = f"{row.baseline:,.0f}", f"{row.ratio:.2f}"
-    if row.goal is not None:
-        goal = f"{row.goal:,.0f}/s" if row.goal >= 100 else f"ratio {row.goal:g}"
-    share = "–" if row.share is None else f"{100 * row.share:.0f} %"
-    cells = [f"{row.ours:,.0f}", baseline, ratio, goal, row.verdict or "–", share]
-    return [cell.replace(" ", "\u00a0") for cell in cells]
+    cells = [
+        f"{row.ours:,.0f}",
+        row.baseline is not None and f"{row.baseline:,.0f}",
+        row.ratio is not None and f"{row.ratio:.2f}",
+        row.goal is not None and (f"{row.goal:,.0f}/s" if row.goal >= 100 else f"ratio {row.goal:g}"),
+        row.verdict,
+        row.share is not None and f"{100 * row.share:.0f} %",
+    ]
+    return [(cell or "–").replace(" ", "\u00a0") for cell in cells]
 
 
 def machine_text(result: Mapping[str, Any]) -> str:
@@ -64,8 +65,7 @@ def book_table(result: Mapping[str, Any]) -> Table:
     out = []
     for key, words in (("packages", "packages, once"), ("first", "make book, first"), ("second", "make book, again")):
         seconds, peak = (field(result, key, k) for k in ("seconds", "peak_bytes"))
-        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-        out.append([words, time, f"{peak / 2**30:.1f} GiB"])
+        out.append([words, duration(seconds), f"{peak / 2**30:.1f} GiB"])
     machine = field(result, "machine")
     caption = (
         f"A fresh clone on {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU; "
@@ -157,12 +157,10 @@ def growth_frame(result: Mapping[str, Any]) -> pd.DataFrame:
     """
     batch = int(field(result, "cohort6", "batch"))
     out: list[tuple[str, str, int, float]] = []
-    for size, rate in field(result, "growth", "members").items():
-        out.append(("members", "whole step", int(size), 1000 * int(size) * batch / rate))
-    for size, rate in field(result, "growth", "batch").items():
-        out.append(("batch", "whole step", int(size), 1000 * int(size) / rate))
-    for size, rate in field(result, "growth").get("classes", {}).items():
-        out.append(("classes", "whole step", int(size), 1000 * batch / rate))
+    images = {"members": lambda size: size * batch, "batch": lambda size: size, "classes": lambda size: batch}
+    for grows, of in images.items():  # of a step
+        rates = field(result, "growth", grows) if grows != "classes" else field(result, "growth").get(grows, {})
+        out += [(grows, "whole step", int(size), 1000 * of(int(size)) / rate) for size, rate in rates.items()]
     for size, losses in field(result, "growth", "loss_microseconds_by_classes").items():
         out += [("classes", member, int(size), microseconds / 1000) for member, microseconds in losses.items()]
     return pd.DataFrame(out, columns=["grows", "series", "size", "milliseconds"])
@@ -171,15 +169,13 @@ def growth_frame(result: Mapping[str, Any]) -> pd.DataFrame:
 def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | str]) -> Published:
     """Three panels: milliseconds of a step over members, batch and classes; dotted, what proportional would be."""
     frame = growth_frame(result)
-    parts = {key: frame[frame["grows"] == key] for key in ("members", "batch", "classes")}
-    ends = {}
-    for key in parts:
-        first, last = (parts[key][parts[key]["size"] == f(parts[key]["size"])] for f in (min, max))
-        name = "whole step" if "whole step" in set(parts[key]["series"]) else "kd_ls"
-        values = [float(p.loc[p["series"] == name, "milliseconds"].iloc[0]) for p in (first, last)]
-        ends[key] = (int(first["size"].iloc[0]), int(last["size"].iloc[0]), values[1] / values[0])
-    words = {"members": "students", "batch": "images a batch", "classes": "classes"}
-    sizes = {key: f"{a} to {b} {words[key]}: {times:.1f} times the cost" for key, (a, b, times) in ends.items()}
+    parts, sizes = {}, []
+    for key, words in (("members", "students"), ("batch", "images a batch"), ("classes", "classes")):
+        part = parts[key] = frame[frame["grows"] == key]
+        name = "whole step" if "whole step" in set(part["series"]) else "kd_ls"
+        cost = part[part["series"] == name].set_index("size")["milliseconds"].sort_index()
+        times = cost.iloc[-1] / cost.iloc[0]
+        sizes.append(f"{cost.index[0]} to {cost.index[-1]} {words}: {times:.1f} times the cost")
 
     def draw() -> Figure:
         fig = figure(2.9)
@@ -189,7 +185,8 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
             _panel(ax, parts[key])
             ax.set_title(title)
             ax.set_xlabel(title.rpartition(" ")[2] if key != "members" else "students")
-            ax.set_xticks(sorted(set(parts[key]["size"])), [f"{n:,}" for n in sorted(set(parts[key]["size"]))])
+            ticks = sorted(set(parts[key]["size"]))
+            ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
             ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         axes[0].set_ylabel("milliseconds")
         return fig
@@ -198,11 +195,11 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
         draw,
         "growth",
         folder=folder,
-        alt="Milliseconds of a training step over what grows. " + "; ".join(sizes.values()) + ".",
+        alt="Milliseconds of a training step over what grows. " + "; ".join(sizes) + ".",
         caption=f"<b>How cost grows.</b> {field(result, 'cohort6', 'teacher')} teaches "
         f"{field(result, 'cohort6', 'student')}; milliseconds of one step, teacher and data included; right also of a "
         "loss with its gradient alone. Dotted: in proportion to the first point. "
-        f"{'; '.join(sizes.values())}. One process, median or one measurement each; {machine_text(result)}",
+        f"{'; '.join(sizes)}. One process, median or one measurement each; {machine_text(result)}",
         inputs=files,
         data=frame,
     )

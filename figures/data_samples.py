@@ -40,7 +40,6 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
         alt=f"One training image of each of the {dataset.classes} classes, {len(groups)} rows of related classes.",
         caption=f"<b>One image of each class</b>, the first in the training set "
         f"({len(dataset.train_labels):,} images of {_size(dataset)}).",
-        inputs=[],
         data=rows,
         n=dataset.classes,
     )
@@ -63,7 +62,6 @@ def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
         alt=f"The {gather.count} weak views of one training image, shifted by up to {padded}{mirrored}.",
         caption=f"<b>All {gather.count} weak views of one image</b>: zero padding of {padded}, crops of "
         f"the original size{mirrored}. The number is the view's index.",
-        inputs=[],
         data=pd.DataFrame({"view": range(gather.count), "top": [v // gather.side for v in range(gather.count)]}),
         n=gather.count,
     )

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.table import Table
+from figures.table import Table, interval
 from figures.theme import figure
 from paper.family import CHOOSING, PLANNED, REFERENCE, Row
 from paper.members import label
-from paper.statistics import ENOUGH_SEEDS, Mean
-from paper.text import counted, signed
+from paper.statistics import ENOUGH_SEEDS
+from paper.text import counted
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -25,8 +25,8 @@ def table(rows: Sequence[Row]) -> Table:
     for row in rows:
         weight = "–" if row.weight is None else f"{row.weight:g}"
         seeds = f"{len(row.accuracy)}" + (f", {len(row.failed)} failed" if row.failed else "")
-        mean = "not run yet" if row.mean is None else _interval(row.mean, plain=True)
-        gain = "–" if row.gain is None else _interval(row.gain)
+        mean = "not run yet" if row.mean is None else interval(row.mean)
+        gain = "–" if row.gain is None else interval(row.gain, plus=True)
         out.append([label(row.member) + ("" if row.published else ", chosen weight"), weight, seeds, mean, gain])
     compared = sum(row.gain is not None for row in rows)
     caption = (
@@ -35,11 +35,6 @@ def table(rows: Sequence[Row]) -> Table:
         + (f" {counted(compared, 'comparison')}, not corrected for their number." if compared else "")
     )
     return Table(["member", "weight", "seeds", "accuracy", f"minus {label(REFERENCE)}"], out, caption)
-
-
-def _interval(mean: Mean, *, plain: bool = False) -> str:
-    width = f" ± {mean.half_width:.2f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
-    return (f"{mean.mean:.2f}" if plain else signed(mean.mean)) + width
 
 
 def state(rows: Sequence[Row]) -> str:
@@ -78,11 +73,9 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         for place, row in enumerate(rows):
             look = theme.look(row.member, method=row.method)
             values, y = list(row.difference.values()), -place
-            if row.gain is not None and row.gain.n >= ENOUGH_SEEDS:
-                ax.plot(
-                    [row.gain.low, row.gain.high], [y, y], color=look.color, lw=6, alpha=0.35, solid_capstyle="butt"
-                )
-                ax.plot([row.gain.mean] * 2, [y - 0.25, y + 0.25], color=look.color, lw=2)
+            if (gain := row.gain) is not None and gain.n >= ENOUGH_SEEDS:
+                ax.plot([gain.low, gain.high], [y, y], color=look.color, lw=6, alpha=0.35, solid_capstyle="butt")
+                ax.plot([gain.mean] * 2, [y - 0.25, y + 0.25], color=look.color, lw=2)
             ax.plot(values, np.full(len(values), y), ls="none", ms=5, **look.points())
             if row.gain is None:
                 words = "not run yet" if row.mean is None else f"no {reference} of these seeds"
@@ -92,12 +85,10 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         ax.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=f"test accuracy minus {reference}, same seed [points]")
         reach = max(0.5, *map(abs, ax.get_xlim()))
         ax.set_xlim(-reach, reach)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
+        theme.rows(ax)
         return fig
 
-    told = [f"{row.label} {_interval(row.gain)}" for row in rows if row.gain is not None]
+    told = [f"{row.label} {interval(row.gain, plus=True)}" for row in rows if row.gain is not None]
     seeds = {len(row.difference) for row in rows if row.difference}
     data = [(row.label, seed, row.accuracy[seed], row.difference.get(seed)) for row in rows for seed in row.accuracy]
     return publish(
@@ -111,5 +102,4 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         inputs=files,
         data=pd.DataFrame(data, columns=["member", "seed", "accuracy", "difference"]),
         n=min(seeds, default=0),
-        module=__name__,
     )

@@ -26,10 +26,11 @@ SHORT = {
     "literature": "the literature's KD",
     "best": "own best settings",
 }
+LINES = {"same": ("kd_ls", "-"), "effective": ("ctkd", ":"), "literature": ("dkd_ls", (0, (4, 1.6)))}
 LINEAR = 4.0  # points; beyond them the axis is logarithmic, so that one large value leaves the others apart
 
 
-def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | str, name: str = "gain") -> Published:
+def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | str) -> Published:
     """A row a comparison: KD + LS minus KD in points, first what was run here, then what is published.
 
     A dot is a seed, or a pair of networks. From three seeds on a bar shows the 95 % t-interval of the mean; below, the
@@ -57,16 +58,14 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
         _points(ax, axis="x")
         ax.axvline(0, color=theme.INK, lw=1.0)
         ax.set(ylim=(-place + 0.4, 0.6), xlabel="KD + LS minus KD without LS, test accuracy [points]")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.grid(axis="x")
+        theme.rows(ax)
         return fig
 
     files = sorted({path for gain in measured for path in gain.paths})
     said = "; ".join(f"{g.experiment}, over {BASELINES[g.baseline]}: {signed(_centre(g))}" for g in gains)
     return publish(
         draw,
-        name,
+        "gain",
         folder=folder,
         alt=f"KD with LS minus KD without, in points. {said}.",
         caption="<b>What LS adds to KD</b>, by the KD it is compared with. Above: run here, last epoch, a dot a seed; "
@@ -79,21 +78,18 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
     )
 
 
-def by_length(gains: Sequence[Gain], *, folder: Path | str, name: str = "gain_by_length") -> Published:
+def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
     """The gain over each baseline against the epochs of training, for runs of one data set."""
     drawn = [gain for gain in gains if gain.baseline != "best"]
 
     def draw() -> Figure:
         fig = figure(3.0)
         ax = fig.subplots()
-        for baseline, style in (("same", "-"), ("effective", ":"), ("literature", (0, (4, 1.6)))):
+        for baseline, (hue, style) in LINES.items():
             line = sorted((gain for gain in drawn if gain.baseline == baseline), key=lambda gain: gain.epochs)
             if not line:
                 continue
-            color = theme.look(
-                "kd_ls" if baseline == "same" else "dkd_ls" if baseline == "literature" else "ctkd"
-            ).color
-            x, mean = [gain.epochs for gain in line], [gain.mean.mean for gain in line]
+            x, mean, color = [g.epochs for g in line], [g.mean.mean for g in line], theme.look(hue).color
             ax.plot(x, mean, ls=style, color=color, lw=1.3, label=f"over {SHORT[baseline]}")
             for gain in line:
                 _mark(ax, gain, gain.epochs, color, upright=True)
@@ -113,7 +109,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str, name: str = "gain_by
     lengths = len({gain.epochs for gain in drawn})
     return publish(
         draw,
-        name,
+        "gain_by_length",
         folder=folder,
         alt=f"Gain of LS over KD by length of training. {said}.",
         caption=f"<b>The gain of LS as a function of training length</b>, {counted(lengths, 'length')} so far, last "

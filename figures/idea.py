@@ -53,7 +53,6 @@ def picture(folder: Path | str) -> Published:
         "in a small bundle, and the larger loss. Z-scores: student 1 is still crossed, student 2 lies exactly below "
         "the teacher and its loss is zero.",
         caption="<b>One teacher, two students.</b> Logits of the paper's Fig. 2; losses at temperature 1.",
-        inputs=[],
         data=pd.DataFrame(data),
     )
 

@@ -20,28 +20,16 @@ from paper.statistics import accuracies
 
 def history(record: dict[str, Any]) -> pd.DataFrame:
     """One row a member and epoch: member, epoch, learning_rate, train_accuracy, test_accuracy [%], temperature."""
-    rows = [
-        {
-            "member": name,
-            **{k: e.get(k) for k in ("epoch", "learning_rate", "train_accuracy", "test_accuracy", "temperature")},
-        }
-        for name in order(record["members"])
-        for e in record["members"][name]["epochs"]
-    ]
+    rows = [{"member": m, **epoch} for m in order(record["members"]) for epoch in record["members"][m]["epochs"]]
     columns = ["member", "epoch", "learning_rate", "train_accuracy", "test_accuracy", "temperature"]
     return pd.DataFrame(rows, columns=columns).astype({"temperature": float})
 
 
-def figure(
-    record: dict[str, Any], *, folder: Path | str, source: Path | str, name: str = "learning_curves"
-) -> Published:
+def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) -> Published:
     """A panel a method, without and with LS, beside the student alone and the teacher; last and best epoch marked.
 
     Args:
-        record: of the students' run.
-        folder: where the figure goes.
-        source: the record's file.
-        name: of the figure.
+        record: of the students' run; ``source`` is its file.
     """
     data = history(record)
     members = list(dict.fromkeys(data["member"]))
@@ -50,7 +38,7 @@ def figure(
     shown: list[tuple[str, ...]] = [(*t, *([literature[t[0]]] if t[0] in literature else [])) for t in twins]
     shown = shown or [(m,) for m in members]
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
-    teacher = record.get("teacher") or {}
+    taught = (record.get("teacher") or {}).get("test_accuracy")  # by a teacher of this accuracy
     alone = "alone" if "alone" in members else None
     settings = {m: record["members"][m] for m in members}
 
@@ -63,13 +51,11 @@ def figure(
         axes = fig.subplots(-(-count // 2), min(count, 2), squeeze=False).ravel()
         for ax in axes[len(shown) + 1 :]:
             ax.set_axis_off()
-        low, high = data["test_accuracy"].min(), max(data["test_accuracy"].max(), teacher.get("test_accuracy") or 0)
+        low, high = data["test_accuracy"].min(), max(data["test_accuracy"].max(), taught or 0)
         for ax, group in zip(axes, shown, strict=False):
-            if teacher.get("test_accuracy") is not None:
-                style = theme.look("teacher")
-                ax.axhline(teacher["test_accuracy"], color=style.color, lw=1.1)
-                text = f"teacher {teacher['test_accuracy']:.1f}"
-                ax.annotate(text, (1, teacher["test_accuracy"]), (0, 2), textcoords="offset points", fontsize=8)
+            if taught is not None:
+                ax.axhline(taught, color=theme.look("teacher").color, lw=1.1)
+                ax.annotate(f"teacher {taught:.1f}", (1, taught), (0, 2), textcoords="offset points", fontsize=8)
             drawn = [alone, *group] if alone and alone not in group else list(group)
             for member in drawn:
                 _curve(ax, data[data["member"] == member], "test_accuracy", look(member), mark=True)
@@ -94,7 +80,7 @@ def figure(
     tested = record["dataset"]["test_size"]
     return publish(
         draw,
-        name,
+        "learning_curves",
         folder=folder,
         alt=f"Test accuracy over {data['epoch'].max()} epochs. At the last epoch: {described}.",
         caption="<b>Test accuracy after each epoch.</b> A dot marks the last epoch, a ring the best one; the best is "

@@ -23,7 +23,7 @@ KINDS = ("raw", "standardised")
 SHORT = 4  # letters of a superclass's name that fit under a small panel
 
 
-def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap") -> Published:
+def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
     """|student - teacher| of class-mean logits: one row a method, without and with LS, raw and standardised.
 
     The two raw panels of a method share one range, as in the paper. Z-scores have a scale of their own, the same
@@ -94,7 +94,7 @@ def heatmaps(networks: Networks, *, folder: Path | str, name: str = "logit_gap")
     missing = f"Grey rows: {unseen} classes without test images, in no number. " if unseen else ""
     return publish(
         draw,
-        name,
+        "logit_gap",
         folder=folder,
         alt=f"Heat maps of {classes} by {classes} absolute differences between student and teacher. Means: {means}.",
         caption="<b>Absolute difference of class-mean logits, student and teacher.</b> Row: true class, its logits "

@@ -16,7 +16,7 @@ from scipy import ndimage, stats
 from figures import theme
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import Look, figure, is_narrow, note
+from figures.theme import Look, figure, is_narrow
 from lskd.evidence import Evidence
 from paper.logits import z_scores
 from paper.members import SUFFIX, label
@@ -41,8 +41,6 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
 
     Args:
         networks: with members ``method`` and ``method + "_ls"``.
-        folder: where the figure goes.
-        method: stem of the two members.
         sample: test image, one of ``logits_index``; by default :func:`choose_sample`.
 
     Raises:
@@ -54,10 +52,10 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
         raise ValueError(f"bars: no member {', '.join(missing)}; there are {', '.join(networks.students)}")
     teacher = networks.teacher
     stored = teacher.logits_index.tolist()
-    if sample is not None and sample not in stored:
+    image = stored[choose_sample(teacher)] if sample is None else sample
+    if image not in stored:
         raise ValueError(f"bars: whole logits of test image {sample} are not stored; stored are {stored[:5]} ...")
-    position = choose_sample(teacher) if sample is None else stored.index(sample)
-    image = stored[position]
+    position = stored.index(image)
     row = {m: networks.packs[m].logits[position].astype(np.float64) for m in ("teacher", method, twin)}
     z = {m: z_scores(row[m][None])[0] for m in ("teacher", twin)}
     target = int(teacher.label[image])
@@ -83,10 +81,8 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             ax.set_ylabel("logit" if kind == "raw logits" else "Z-score")
             at = int(np.flatnonzero(order == target)[0])
             ax.plot([at], [1.0], "v", color=theme.INK, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)
-            at_top = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)} if is_narrow() else {
-                "loc": "upper right", "bbox_to_anchor": (1.0, 1.22)}  # fmt: skip
-            legend = ax.legend(**at_top, ncols=2, handlelength=1.2)
-            legend.set_in_layout(False)
+            corner, height = ("lower right", 1.0) if is_narrow() else ("upper right", 1.22)
+            ax.legend(loc=corner, bbox_to_anchor=(1.0, height), ncols=2, handlelength=1.2).set_in_layout(False)
         superclass_ticks(axes[-1], teacher, "x")
         axes[-1].set_xlabel(f"class, grouped by superclass (▾ true class {teacher.class_names[target]!s})")
         return fig
@@ -157,7 +153,7 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
             ends = max(float(np.quantile(getattr(p, field), 0.999)) for p in packs.values()) * 1.02
             for place, (member, pack) in enumerate(packs.items()):
                 values = getattr(pack, field).astype(np.float64)
-                _ridge(ax, values, -place, networks.look(member), ends, theme.PAPER)
+                _ridge(ax, values, -place, networks.look(member), ends)
                 text = f"{values.mean():.2f}"
                 ax.text(1.0, -place + 0.12, text, transform=ax.get_yaxis_transform(), ha="right", fontsize=8.5)
             mean = float(getattr(networks.teacher, field).mean())
@@ -170,12 +166,6 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
         axes[0].set_yticks([-i + 0.22 for i in range(len(packs))], labels=labels, fontsize=9)
         return fig
 
-    rows = [
-        pd.DataFrame(
-            {"member": name, "image": np.arange(len(p.label)), "logit_std": p.logit_std, "logit_range": p.logit_range}
-        )
-        for name, p in packs.items()
-    ]
     described = "; ".join(f"{networks.packs[m].logit_std.mean():.2f} for {label(m)}" for m in networks.packs)
     return publish(
         draw,
@@ -186,12 +176,12 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
         "test image. All curves have the same height; the line in each is the median, the number the mean, the "
         f"dotted line the teacher's mean. {networks.source}",
         inputs=networks.paths(),
-        data=pd.concat(rows),
+        data=networks.by_image(packs, lambda p: {"logit_std": p.logit_std, "logit_range": p.logit_range}),
         n=networks.n,
     )
 
 
-def _ridge(ax: Axes, values: np.ndarray, base: float, look: Look, ends: float, paper: str) -> None:
+def _ridge(ax: Axes, values: np.ndarray, base: float, look: Look, ends: float) -> None:
     x = np.linspace(0, ends, POINTS)
     if values.std() > 1e-6 * max(abs(values.mean()), 1e-12):
         y = stats.gaussian_kde(values)(x)
@@ -207,7 +197,7 @@ def _ridge(ax: Axes, values: np.ndarray, base: float, look: Look, ends: float, p
     ax.axhline(base, color=look.color, lw=0.6, alpha=0.5, zorder=1)
     middle = float(np.median(values))
     height = float(np.interp(middle, x, y))
-    tick = paper if look.filled else look.color
+    tick = theme.PAPER if look.filled else look.color
     ax.plot([middle, middle], [base, base + height], color=tick, lw=1.3, zorder=2.5 - base, solid_capstyle="butt")
 
 
@@ -229,24 +219,12 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
             ax.set_xlabel("mean of logits")
         axes[0].set(xlim=grid.x[[0, -1]], ylim=(0, grid.y[-1]), ylabel="standard deviation of logits")
         below = 0.97 * constant / grid.y[-1]
-        note(axes[-1], f"any network, standardised: {constant:.3f}", x=1.0, y=below, ha="right")
+        words, end = f"any network, standardised: {constant:.3f}", axes[-1]
+        end.text(1.0, below, words, transform=end.transAxes, fontsize=8, color=theme.MUTED, va="top", ha="right")
         return fig
 
-    rows = [
-        pd.DataFrame(
-            {
-                "member": m,
-                "image": np.arange(networks.n),
-                "logit_mean": networks.packs[m].logit_mean,
-                "logit_std": networks.packs[m].logit_std,
-            }
-        )
-        for m in shown
-    ]
-    widths = ", ".join(
-        f"{label(m)} {networks.packs[m].logit_mean.mean():.3f} ± {networks.packs[m].logit_mean.std():.3f}"
-        for m in shown
-    )
+    means = {m: networks.packs[m].logit_mean for m in shown}
+    widths = ", ".join(f"{label(m)} {mean.mean():.3f} ± {mean.std():.3f}" for m, mean in means.items())
     return publish(
         draw,
         "logit_mean_std",
@@ -257,7 +235,7 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
         f"{100 * SHARES[1]:.0f} % and {100 * SHARES[0]:.0f} % of the images. Standardised, every image of every "
         f"network lies at mean 0 and √((K−1)/K) = {constant:.3f}, on the dotted line. {networks.source}",
         inputs=networks.paths(*shown),
-        data=pd.concat(rows),
+        data=networks.by_image(shown, lambda p: {"logit_mean": p.logit_mean, "logit_std": p.logit_std}),
         n=networks.n,
     )
 
@@ -275,12 +253,10 @@ class _Grid:
 
     def density(self, pack: Evidence) -> np.ndarray:
         """``[y, x]``: share of images a cell, smoothed over Scott's bandwidth."""
-        count, _, _ = np.histogram2d(pack.logit_std, pack.logit_mean, bins=(self.y, self.x))
+        values, edges = (pack.logit_std, pack.logit_mean), (self.y, self.x)
+        count, _, _ = np.histogram2d(*values, bins=edges)
         scott = len(pack.label) ** (-1 / 6)
-        steps = self.y[1] - self.y[0], self.x[1] - self.x[0]
-        widths = [
-            max(scott * float(v.std()) / h, 0.7) for v, h in zip((pack.logit_std, pack.logit_mean), steps, strict=True)
-        ]
+        widths = [max(scott * float(v.std()) / (e[1] - e[0]), 0.7) for v, e in zip(values, edges, strict=True)]
         smooth = ndimage.gaussian_filter(count, widths, mode="constant")
         return smooth / max(smooth.sum(), 1e-12)
 
@@ -294,15 +270,9 @@ def _contours(ax: Axes, grid: _Grid, pack: Evidence, look: Look) -> None:
     if not 0 < levels[0] < levels[1] < ordered[0]:  # all images in a cell or two: there is no contour to draw
         ax.plot([pack.logit_mean.mean()], [pack.logit_std.mean()], ls="none", label=look.label, **look.points())
         return
-    if look.filled and look.marker != "*":
+    full = look.filled and look.marker != "*"
+    if full:
         ax.contourf(x, y, density, [levels[0], levels[1], 1.0], colors=[look.color] * 2, alpha=0.35)
         ax.contourf(x, y, density, [levels[1], 1.0], colors=[look.color], alpha=0.45)
     ax.contour(x, y, density, levels, colors=look.color, linewidths=1.3, linestyles=[look.linestyle])
-    ax.plot(
-        [],
-        [],
-        color=look.color,
-        ls=look.linestyle,
-        label=look.label,
-        lw=5 if look.filled and look.marker != "*" else 1.5,
-    )
+    ax.plot([], [], color=look.color, ls=look.linestyle, label=look.label, lw=5 if full else 1.5)

@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from figures import theme
 from figures.publish import Published, publish
+from figures.published_logs import PAIRS
 from figures.theme import figure
 from lskd.files import atomic_write
 from lskd.models import list_models, model_info
@@ -18,13 +19,10 @@ from paper import published
 from paper.text import markdown_table
 
 FAMILIES = {  # drawn alike: (marker, whose hue)
-    "resnet": ("o", "kd"),
-    "ResNet": ("o", "kd"),
+    **dict.fromkeys(("resnet", "ResNet"), ("o", "kd")),
     "wrn": ("s", "ctkd"),
     "vgg": ("^", "dkd"),
-    "MobileNetV2": ("D", "mlkd"),
-    "ShuffleV1": ("D", "mlkd"),
-    "ShuffleV2": ("D", "mlkd"),
+    **dict.fromkeys(("MobileNetV2", "ShuffleV1", "ShuffleV2"), ("D", "mlkd")),
 }
 # Points: where a name stands beside its circle, where right of it another would be covered.
 BESIDE = {"wrn_40_2": (-7, 5), "wrn_16_2": (7, 3), "resnet110": (-7, 4), "resnet56": (-7, 1), "vgg13": (7, -9),
@@ -43,17 +41,11 @@ def alone(dataset: str = "cifar100") -> dict[str, float]:
 
 def pairs(networks: Collection[str]) -> list[tuple[str, str]]:
     """Teacher and student of every pair of the paper's Tables 1 and 2, both of them among ``networks``."""
-    rows = published.find(dataset="cifar100", method="kd", standardize=True, source="Tables 1-2")
-    known = dict.fromkeys((row.teacher, row.student) for row in rows if row.teacher)
-    return [pair for pair in known if all(name in networks for name in pair)]
+    return [pair for pair in PAIRS if set(pair) <= set(networks)]
 
 
 def costs(table: pd.DataFrame, folder: Path | str) -> Published:
-    """Accuracy over multiply-adds; a circle's area is the number of parameters.
-
-    Args:
-        table: of :func:`figures.network_cost.networks`.
-    """
+    """Accuracy over multiply-adds of :func:`networks`; a circle's area is the number of parameters."""
     accuracy = alone()
     shown = table[table["name"].isin(accuracy) & table["family"].isin(FAMILIES)]
     shown = shown.assign(accuracy=[accuracy[name] for name in shown["name"]]).reset_index(drop=True)
@@ -64,10 +56,8 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
         fig = figure(4.6)
         ax = fig.subplots()
         for teacher, student in joined:
-            ends = at[teacher], at[student]
-            ax.plot(
-                [e["multiply_adds"] for e in ends], [e["accuracy"] for e in ends], color=theme.GRID, lw=1.2, zorder=1
-            )
+            ends = ([at[name][key] for name in (teacher, student)] for key in ("multiply_adds", "accuracy"))
+            ax.plot(*ends, color=theme.GRID, lw=1.2, zorder=1)
         halo = [withStroke(linewidth=2.5, foreground=theme.PAPER)]
         for name, row in at.items():
             marker, hue = FAMILIES[row["family"]]
@@ -100,6 +90,7 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
     )
 
 
+FACTS = ("family", "parameters", "multiply_adds", "features", "input_size", "classes")
 DATA = {  # of input size and classes: title, name among the published numbers
     (32, 100): ("CIFAR-100", "cifar100"),
     (224, 1000): ("ImageNet", "imagenet"),
@@ -115,17 +106,7 @@ def networks() -> pd.DataFrame:
             info = model_info(name)
         except ImportError:
             continue
-        rows.append(
-            {
-                "name": name,
-                "family": info.family,
-                "parameters": info.parameters,
-                "multiply_adds": info.multiply_adds,
-                "features": info.features,
-                "input_size": info.input_size,
-                "classes": info.classes,
-            }
-        )
+        rows.append({"name": name, **{key: getattr(info, key) for key in FACTS}})
     return pd.DataFrame(rows)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from figures import theme
 from figures.theme import Look
@@ -56,6 +59,11 @@ class Networks:
         """Files of some members' packs, of all when none is named."""
         return [self.files[name] for name in members or self.packs]
 
+    def by_image(self, members: Iterable[str], of: Callable[[Evidence], Mapping[str, Any]]) -> pd.DataFrame:
+        """A row a member and test image: member, image, and what ``of`` says of a member's images."""
+        images = range(self.n)
+        return pd.concat([pd.DataFrame({"member": m, "image": images, **of(self.packs[m])}) for m in members])
+
     def look(self, member: str) -> Look:
         meta = self.packs[member].meta
         return theme.look(member, method=meta.get("method", ""), standardize=meta.get("standardize"))
@@ -94,14 +102,8 @@ def load(teacher: Path | str, students: Path | str) -> Networks:
             found = ", ".join(teacher_record["members"])
             raise LskdError(f"{teacher}: holds {found}; a teacher's folder holds exactly one network")
         teacher = _packs(teacher) / next(iter(teacher_record["members"].values()))["evidence"]["file"]
-    files = {
-        "teacher": teacher,
-        **{
-            name: _packs(students) / member["evidence"]["file"]
-            for name, member in record["members"].items()
-            if member.get("evidence")
-        },
-    }
+    kept = {name: member["evidence"]["file"] for name, member in record["members"].items() if member.get("evidence")}
+    files = {"teacher": teacher, **{name: _packs(students) / file for name, file in kept.items()}}
     if len(files) == 1:
         raise LskdError(f"{students}: no member of this run has evidence; see 'failure' in its record")
     packs = {name: evidence.load(files[name]) for name in order(files)}

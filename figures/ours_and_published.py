@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from figures.networks import Networks, load
-from figures.table import Table
+from figures.table import Table, interval
 from lskd.errors import LskdError
 from lskd.files import visible
 from lskd.objectives import METHODS
@@ -15,7 +15,7 @@ from lskd.records import computed_with, load_record
 from paper.gains import PUBLISHED_EPOCHS, trainers
 from paper.members import order
 from paper.published import find
-from paper.statistics import ENOUGH_SEEDS, accuracies, summarize
+from paper.statistics import accuracies, summarize
 from paper.text import counted, data_name
 
 TEACHER_PACK = "teacher.evidence.npz"
@@ -79,9 +79,9 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
             if own.empty:
                 continue
             member = next(r["members"][name] for r in group if name in r["members"])
-            key = _key(member)
+            key, ends = _key(member), [own[epoch].tolist() for epoch in ("last", "best")]
             rows.setdefault(key, [_published(dataset, teacher, student, member, m) for m in METRICS])
-            values.setdefault(key, {})[length] = [_mean(own[epoch].tolist()) for epoch in ("last", "best")]
+            values.setdefault(key, {})[length] = [interval(summarize(found)) for found in ends]
     columns = [f"{epochs} epochs, {epoch}" for epochs, _ in runs for epoch in ("last", "best")]
     body = [
         [*key, *rows[key], *(cell for length in runs for cell in values[key].get(length, ["", ""]))]
@@ -99,10 +99,8 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
     if short:
         caption += f" <b>Short runs ({', '.join(map(str, short))} of {PUBLISHED_EPOCHS} epochs) say nothing about the "
         caption += "level of the paper's numbers.</b>"
-    mixed = " ".join(filter(None, (trainers(group) for group in runs.values())))
-    return Table(
-        ["method", "T", "weight", "paper, best", "its log, last", *columns], body, f"{caption} {mixed}".strip()
-    )
+    caption = " ".join(filter(None, (caption, *(trainers(group) for group in runs.values()))))
+    return Table(["method", "T", "weight", "paper, best", "its log, last", *columns], body, caption)
 
 
 METRICS = ("top1_test", "top1_test_last_epoch")
@@ -118,19 +116,7 @@ def _key(member: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _published(dataset: str, teacher: str, student: str, member: Mapping[str, Any], metric: str) -> str:
     method, settings = member["method"], member["settings"]
-    found = find(
-        dataset=dataset,
-        teacher=teacher,
-        student=student,
-        method=method,
-        standardize=member["standardize"],
-        metric=metric,
-    )
+    of = {"dataset": dataset, "teacher": teacher, "student": student, "method": method, "metric": metric}
+    found = find(**of, standardize=member["standardize"])
     at = [n for n in found if (n.temperature, n.kd_weight) == (settings.get("temperature"), settings.get("kd_weight"))]
     return f"{at[0].value:.2f}" if at else ""
-
-
-def _mean(values: Sequence[float]) -> str:
-    found = summarize(values)
-    interval = f" ± {found.half_width:.2f}" if found.n >= ENOUGH_SEEDS else f" (n = {found.n})"
-    return f"{found.mean:.2f}{interval}"

@@ -47,14 +47,8 @@ def overview(number: int, entries: list[Entry]) -> Table:
     Columns are pairs of networks, in Table 4 the parts of the Z-score; Δ is LS minus without, of published values and
     of ours where both were run.
     """
-    value: dict[tuple[str, str], Entry] = {}
-    columns: list[str] = []
-    rows: list[str] = []
-    for entry in (e for e in entries if e.cell.teacher):
-        column, row = _place(entry)
-        columns += [column] * (column not in columns)
-        rows += [row] * (row not in rows)
-        value[column, row] = entry
+    value = {_place(entry): entry for entry in entries if entry.cell.teacher}
+    columns, rows = (list(dict.fromkeys(names)) for names in zip(*value, strict=True))
     out = []
     alone = {e.cell.student: e for e in entries if not e.cell.teacher}
     for name, index in (("teacher alone", 0), ("student alone", 1)):
@@ -88,11 +82,9 @@ def _both(entry: Entry | None) -> str:
     if entry is None:
         return ""
     text = f"{entry.published:.2f}"
-    return (
-        Measured(f"{text} / {entry.ours['best']['mean']:.2f}{_marks(entry)}".replace(" ", "\u00a0"))
-        if entry.ours
-        else text
-    )
+    if not entry.ours:
+        return text
+    return Measured(f"{text} / {entry.ours['best']['mean']:.2f}{_marks(entry)}".replace(" ", "\u00a0"))
 
 
 def _gain(on: Entry | None, off: Entry | None) -> str:
@@ -160,6 +152,5 @@ def left_out_table(found: list[LeftOut]) -> Table:
 def write_csv(number: int, entries: list[Entry], folder: Path | str) -> Path:
     """All that is known of a table's cells (:func:`paper.tables.frame`), whole commands too."""
     path = Path(folder) / f"table_{number}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, frame(entries).to_csv(index=False, lineterminator="\n"))
     return path

@@ -71,20 +71,16 @@ class Published:
     def to_html(self) -> str:
         """One ``<figure>`` that needs no other file: the picture for both kinds of pages, its words and its data."""
         picture, data, *_ = self.paths
-        identity, shown = html.escape(self.name, quote=True), _images(_uri(picture), self.alt)
+        identity, alt, address = html.escape(self.name), html.escape(self.alt), _uri(picture)
+        shown = "".join(
+            f'<img class="lskd-{kind} dark-light" alt="{alt}" src="{address}{end}">'
+            for kind, end in (("light", ""), ("dark", "#dark"))
+        )
         return (
             f'<figure class="lskd-figure" id="figure-{identity}"><style>{STYLE}</style><div class="lskd-sheet" '
             f'role="group" aria-label="Figure {identity.replace("_", " ")}" tabindex="0">{shown}'
             f"</div><figcaption>{self.caption} {_download(data)}</figcaption></figure>"
         )
-
-
-def _images(address: str, alt: str) -> str:
-    """A picture that :func:`publish` wrote, HTML: as it is for light pages, and as it is for dark ones."""
-    return "".join(
-        f'<img class="lskd-{kind} dark-light" alt="{html.escape(alt, quote=True)}" src="{address}{end}">'
-        for kind, end in (("light", ""), ("dark", "#dark"))
-    )
 
 
 def publish(
@@ -94,8 +90,8 @@ def publish(
     folder: Path | str,
     alt: str,
     caption: str,
-    inputs: Iterable[Path | str],
     data: pd.DataFrame,
+    inputs: Iterable[Path | str] = (),
     n: int | None = None,
     module: str | None = None,
 ) -> Published:
@@ -164,7 +160,7 @@ def _compact(svg: str) -> str:
 
 def _for_both(svg: str) -> str:
     """The picture with its colours on dark pages; those that are the same on both need no rule."""
-    drawn = sorted({(key, color) for key, color in re.findall(r"\b(fill|stroke): (#[0-9a-f]{6})", svg)})
+    drawn = sorted(set(re.findall(r"\b(fill|stroke): (#[0-9a-f]{6})", svg)))
     rules = "".join(
         f'svg:target [style*="{key}: {color}"]{{{key}:{dark(color)}!important}}'
         for key, color in drawn
@@ -178,15 +174,16 @@ def _for_both(svg: str) -> str:
 def _pixels(image: str, content: str) -> str:
     """An ``<image>`` as the smaller of it and its like with 256 colours at most; a scale's gets a dark one on top."""
     found = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA")
-    pixels = np.asarray(found).reshape(-1, 4)
-    colors, index = np.unique(pixels, axis=0, return_inverse=True)
+    colors, index = np.unique(np.asarray(found).reshape(-1, 4), axis=0, return_inverse=True)
+
+    def smaller(picture: Image.Image) -> str:
+        return image.replace(content, min(content, _png(picture), key=len))
+
     if len(colors) > 256:
-        return image.replace(
-            content, min(content, _png(found.quantize(256, method=Image.Quantize.FASTOCTREE)), key=len)
-        )
+        return smaller(found.quantize(256, method=Image.Quantize.FASTOCTREE))
     small = Image.fromarray(index.reshape(found.height, found.width).astype(np.uint8), "P")
     small.putpalette(colors.astype(np.uint8).tobytes(), "RGBA")
-    light = image.replace(content, min(content, _png(small), key=len))
+    light = smaller(small)
     try:
         shown = [(*bytes.fromhex(dark(f"#{bytes(c[:3]).hex()}")[1:]), c[3]) if c[3] else c for c in colors]
     except ValueError:  # a photograph

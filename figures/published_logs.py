@@ -27,22 +27,9 @@ from paper import published
 from paper.text import signed
 
 METHODS = ("kd", "ctkd", "dkd", "mlkd")
-PAIRS = (  # in the order of the paper's Tables 1 and 2
-    ("resnet32x4", "resnet8x4"),
-    ("vgg13", "vgg8"),
-    ("wrn_40_2", "wrn_40_1"),
-    ("wrn_40_2", "wrn_16_2"),
-    ("resnet56", "resnet20"),
-    ("resnet110", "resnet32"),
-    ("resnet110", "resnet20"),
-    ("resnet32x4", "ShuffleV2"),
-    ("resnet32x4", "wrn_16_2"),
-    ("resnet32x4", "wrn_40_2"),
-    ("wrn_40_2", "resnet8x4"),
-    ("wrn_40_2", "MobileNetV2"),
-    ("vgg13", "MobileNetV2"),
-    ("ResNet50", "MobileNetV2"),
-)
+PRINTED = published.find(metric="top1_test", source="released README (= paper Tables 1-2")
+PAIRS = list(dict.fromkeys((n.teacher, n.student) for n in PRINTED if n.method == "kd" and n.standardize))  # in order
+LABELS = [" → ".join(pair) for pair in PAIRS]
 DECAYS = (150, 180, 210)  # the last epochs before each decay of the learning rate
 LAST = 10  # epochs, over which the spread at the end is measured
 JUMP = 0.3  # a relative change of the training loss from one epoch to the next
@@ -68,53 +55,37 @@ def runs() -> pd.DataFrame:
     Columns: method, pair, run, epochs, best, best_epoch, last, mean and sd (n - 1) of the last ten epochs, reported
     (the paper's table), first_loss, last_loss; accuracies in percent.
     """
-    rows = []
-    for (method, teacher, student, run), log in epochs().groupby(["method", "teacher", "student", "run"], sort=False):
-        accuracy, end = log["test_acc"].to_numpy(), log["test_acc"].to_numpy()[-LAST:]
-        printed = published.find(
-            dataset="cifar100",
-            teacher=str(teacher),
-            student=str(student),
-            method=str(method),
-            standardize=True,
-            metric="top1_test",
-            source="released README",
-        )
-        rows.append(
-            {
-                "method": method,
-                "pair": f"{teacher} → {student}",
-                "run": run,
-                "epochs": len(log),
-                "best": accuracy.max(),
-                "best_epoch": int(log["epoch"].iloc[int(accuracy.argmax())]),
-                "last": accuracy[-1],
-                "mean": end.mean(),
-                "sd": end.std(ddof=1),
-                "reported": printed[0].value,
-                "first_loss": log["train_loss"].iloc[0],
-                "last_loss": log["train_loss"].iloc[-1],
-                "order": (METHODS.index(str(method)), PAIRS.index((str(teacher), str(student))), run),
-            }
-        )
-    return pd.DataFrame(rows).sort_values("order").drop(columns="order").reset_index(drop=True)
+    log = epochs()
+    found = log.groupby(["method", "pair", "run"], sort=False).agg(
+        epochs=("epoch", "size"),
+        best=("test_acc", "max"),
+        best_epoch=("test_acc", "idxmax"),
+        last=("test_acc", "last"),
+        mean=("test_acc", lambda values: values.tail(LAST).mean()),
+        sd=("test_acc", lambda values: values.tail(LAST).std()),
+        first_loss=("train_loss", "first"),
+        last_loss=("train_loss", "last"),
+    )
+    printed = {(n.method, f"{n.teacher} → {n.student}"): n.value for n in PRINTED if n.standardize}
+    found["best_epoch"] = log.loc[found["best_epoch"], "epoch"].to_numpy()
+    found.insert(6, "reported", [printed[method, pair] for method, pair, _ in found.index])
+    order = sorted(found.index, key=lambda run: (METHODS.index(run[0]), LABELS.index(run[1]), run[2]))
+    return found.loc[order].reset_index()
 
 
-def jumps(*, threshold: float = JUMP) -> pd.DataFrame:
-    """Epochs in which a run's training loss changed by more than ``threshold``, relative to the epoch before.
+def jumps() -> pd.DataFrame:
+    """Epochs in which a run's training loss changed by more than :data:`JUMP`, relative to the epoch before.
 
     Epochs that follow a decay of the learning rate, and the first twenty, are left out: changes are expected there.
     Columns: method, pair, run, epoch, before, after, accuracy_change (training accuracy, points).
     """
-    rows = []
-    for (method, pair, run), log in epochs().groupby(["method", "pair", "run"], sort=False):
-        loss, epoch, accuracy = (log[c].to_numpy() for c in ("train_loss", "epoch", "train_acc"))
-        for i in np.flatnonzero(np.abs(np.diff(loss)) > threshold * loss[:-1]) + 1:
-            if epoch[i] > SETTLED and epoch[i] - 1 not in DECAYS:
-                change = accuracy[i] - accuracy[i - 1]
-                rows.append((method, pair, run, int(epoch[i]), loss[i - 1], loss[i], round(change, 2)))
-    columns = ["method", "pair", "run", "epoch", "before", "after", "accuracy_change"]
-    return pd.DataFrame(rows, columns=columns)
+    log = epochs()
+    before = log.groupby(["method", "pair", "run"], sort=False)[["train_loss", "train_acc"]].shift()
+    log = log.assign(before=before["train_loss"], after=log["train_loss"])
+    log["accuracy_change"] = (log["train_acc"] - before["train_acc"]).round(2)
+    expected = (log["epoch"] <= SETTLED) | (log["epoch"] - 1).isin(DECAYS)
+    found = log[((log["after"] - log["before"]).abs() > JUMP * log["before"]) & ~expected]
+    return found[["method", "pair", "run", "epoch", "before", "after", "accuracy_change"]].reset_index(drop=True)
 
 
 def methods_table() -> Table:
@@ -165,19 +136,8 @@ def jumps_table() -> Table:
 
 def gains() -> dict[str, float]:
     """Median gain by LS over the 14 pairs in the paper's Tables 1 and 2, points, by method: with LS minus without."""
-    out = {}
-    for method in METHODS:
-        both = [
-            {
-                (n.teacher, n.student): n.value
-                for n in published.find(
-                    method=method, standardize=ls, metric="top1_test", source="released README (= paper"
-                )
-            }
-            for ls in (False, True)
-        ]
-        out[method] = float(np.median([both[1][pair] - both[0][pair] for pair in PAIRS]))
-    return out
+    value = {(n.method, n.standardize, n.teacher, n.student): n.value for n in PRINTED}
+    return {m: float(np.median([value[m, True, *pair] - value[m, False, *pair] for pair in PAIRS])) for m in METHODS}
 
 
 def twice() -> pd.DataFrame:
@@ -186,20 +146,19 @@ def twice() -> pd.DataFrame:
     return found[found.duplicated(["method", "pair"], keep=False)].reset_index(drop=True)
 
 
-def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> Published:
+def best_and_last(*, folder: Path | str) -> Published:
     """A row a pair and a panel a method: last, best and reported accuracy, from the mean of the last ten epochs."""
     data = runs()
-    labels = [f"{t} → {s}" for t, s in PAIRS]
 
     def draw() -> Figure:
         fig = canvas(5.0)
         axes = fig.subplots(1, len(METHODS), sharey=True, sharex=True)
         for ax, method in zip(axes, METHODS, strict=True):
-            look = theme.look(f"{method}_ls", method=method, standardize=True)
+            look = theme.look(f"{method}_ls")
             found = data[data["method"] == method]
             for row in found.to_dict("records"):
                 several = len(found[found["pair"] == row["pair"]]) > 1
-                y = -labels.index(row["pair"]) + (0.2 * (3 - 2 * row["run"]) if several else 0)
+                y = -LABELS.index(row["pair"]) + (0.2 * (3 - 2 * row["run"]) if several else 0)
                 best, last, reported = (row[k] - row["mean"] for k in ("best", "last", "reported"))
                 ax.plot([-2 * row["sd"], 2 * row["sd"]], [y, y], color=look.color, lw=5, alpha=0.3)
                 ax.plot(last, y, "o", ms=4.2, mfc=theme.PAPER, mec=look.color, mew=1.1)
@@ -207,11 +166,9 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
                 ax.plot(reported, y, marker="|", ls="none", ms=9, mew=1.6, color=theme.INK)
             ax.set_title(look.label)
             ax.axvline(0, color=theme.MUTED, lw=0.8)
-            ax.grid(axis="x")
-            ax.tick_params(axis="y", length=0)
-            ax.spines["left"].set_visible(False)
-        axes[0].set_yticks([-i for i in range(len(labels))], labels=labels)
-        axes[0].set_ylim(-len(labels) + 0.4, 0.6)
+            theme.rows(ax)
+        axes[0].set_yticks([-i for i in range(len(LABELS))], labels=LABELS)
+        axes[0].set_ylim(-len(LABELS) + 0.4, 0.6)
         shape: dict[str, Any] = {"color": theme.INK, "ls": "none"}
         marks = [
             Line2D([], [], **shape, marker="o", ms=4.2, mfc=theme.PAPER, label="last epoch"),
@@ -226,7 +183,7 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
     gain = data["best"] - data["last"]
     return publish(
         draw,
-        name,
+        "published_best_last",
         folder=folder,
         alt=f"Last, best and reported test accuracy of {len(data)} released runs, relative to the mean of the last ten "
         f"epochs. Best minus last is {gain.mean():.2f} points on average and {gain.max():.2f} at most.",
@@ -240,13 +197,11 @@ def best_and_last(*, folder: Path | str, name: str = "published_best_last") -> P
     )
 
 
-def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> Published:
+def curves(*, folder: Path | str, pair: str) -> Published:
     """Test accuracy over epochs of every released run, a panel a method, with one pair drawn strong.
 
     Args:
-        folder: where the figure goes.
         pair: "TEACHER → STUDENT", or with "->".
-        name: of the figure.
 
     Raises:
         LskdError: no released run of this pair; names the nearest.
@@ -260,7 +215,7 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
     def draw() -> Figure:
         fig = canvas(5.0)
         for ax, method in zip(fig.subplots(2, 2, sharey=True).ravel(), METHODS, strict=True):
-            look = theme.look(f"{method}_ls", method=method, standardize=True)
+            look = theme.look(f"{method}_ls")
             mine = data[data["method"] == method]
             for _, run in mine.groupby(["pair", "run"], sort=False):
                 strong = run["pair"].iloc[0] == pair
@@ -285,7 +240,7 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
     columns = ["method", "pair", "run", "epoch", "test_acc", "train_acc", "train_loss", "test_loss"]
     return publish(
         draw,
-        name,
+        "published_curves",
         folder=folder,
         alt=f"Test accuracy over epochs of {len(runs())} released runs in four panels; {pair} is drawn strong. All "
         "rise in steps at epochs 150, 180 and 210, where the learning rate falls, and are flat afterwards.",
@@ -298,7 +253,7 @@ def curves(*, folder: Path | str, pair: str, name: str = "published_curves") -> 
     )
 
 
-def irregular(*, folder: Path | str, name: str = "published_irregular") -> Published:
+def irregular(*, folder: Path | str) -> Published:
     """Four panels: two runs whose loss jumps, one whose loss is too small for its weight, and CTKD's temperature."""
     data = epochs()
     learned = data[data["method"] == "ctkd"].groupby(["pair", "run"])["ctkd_temperature"].last()
@@ -308,7 +263,7 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
     def draw() -> Figure:
         fig = canvas(5.4)
         (a, b), (c, d) = fig.subplots(2, 2)
-        kd, mlkd, ctkd = (theme.look(f"{m}_ls", method=m, standardize=True).color for m in ("kd", "mlkd", "ctkd"))
+        kd, mlkd, ctkd = (theme.look(f"{m}_ls").color for m in ("kd", "mlkd", "ctkd"))
         _loss(a, "kd", ("wrn_40_2", "resnet8x4"), color=theme.MUTED, lw=1.0)
         _loss(a, "kd", ("resnet32x4", "resnet8x4"), color=kd)
         a.set(title="KD + LS: the loss halves, twice", ylim=(0, 8), xlim=(0, 258), ylabel="training loss")
@@ -346,10 +301,13 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
 
     found = jumps()
     described = "; ".join(f"{r['method'].upper()} {r['pair']} at epoch {r['epoch']}" for r in found.to_dict("records"))
-    halved, risen = _epochs_of(found, "kd", rising=False), _epochs_of(found, "mlkd", rising=True)
+    halved, risen = (
+        " and ".join(map(str, found["epoch"][(found["method"] == method) & ((found["after"] > found["before"]) == up)]))
+        for method, up in (("kd", False), ("mlkd", True))
+    )
     return publish(
         draw,
-        name,
+        "published_irregular",
         folder=folder,
         alt=f"Training losses of irregular released runs beside regular ones. The loss jumps in {described}. The KD "
         "run of resnet32x4 to ShuffleV2 has a loss as small as the run of weight 1. CTKD's temperatures settle at "
@@ -363,12 +321,6 @@ def irregular(*, folder: Path | str, name: str = "published_irregular") -> Publi
         data=found,
         n=1,
     )
-
-
-def _epochs_of(found: pd.DataFrame, method: str, *, rising: bool) -> str:
-    """Epochs of a method's jumps upwards, or downwards, in words."""
-    chosen = found[(found["method"] == method) & ((found["after"] > found["before"]) == rising)]
-    return " and ".join(str(epoch) for epoch in chosen["epoch"])
 
 
 def _loss(ax: Axes, method: str, pair: Sequence[str], *, color: str, lw: float = 1.4) -> None:

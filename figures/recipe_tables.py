@@ -20,7 +20,7 @@ from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.cells import Cell, of_recipe
 from paper.tables import Entry
-from paper.text import OPTIMIZERS, markdown_table, settings_text
+from paper.text import OPTIMIZERS, csv_table, markdown_table, settings_text
 
 WORDS = {
     "nesterov": "Nesterov momentum",
@@ -40,22 +40,22 @@ def recipes_in(folder: str) -> list[Recipe]:
     return [load_recipe(name, for_training=False) for name in names]
 
 
-def protocol_table(recipes: Iterable[Recipe], caption: str = "") -> Table:
+def protocol_table(recipes: Iterable[Recipe]) -> Table:
     """A row a setting, a column for all recipes that have the same ones; networks and objectives are not settings."""
     columns: dict[tuple[tuple[str, str], ...], list[Recipe]] = {}
     for recipe in recipes:
         columns.setdefault(tuple(_protocol(recipe).items()), []).append(recipe)
     keys = list(dict.fromkeys(key for settings in columns for key, _ in settings))
     rows = [[key, *(dict(settings).get(key, "–") for settings in columns)] for key in keys]
-    return Table(["setting", *(_heading(group) for group in columns.values())], rows, caption)
+    return Table(["setting", *(_heading(group) for group in columns.values())], rows)
 
 
 def _heading(group: list[Recipe]) -> str:
     parts: dict[str, list[str]] = {}
     for recipe in group:
-        networks = recipe.student.removeprefix("imagenet/").removesuffix("-distilled")
+        networks = _plain(recipe.student)
         if recipe.dataset == "imagenet" and recipe.teacher:
-            networks = f"{recipe.teacher.network.removeprefix('imagenet/')} → {networks}"
+            networks = f"{_plain(recipe.teacher.network)} → {networks}"
         methods = (
             str(m["method"]).upper() for m in recipe.members.values() if m["method"] in ("kd", "ctkd", "dkd", "mlkd")
         )
@@ -65,19 +65,22 @@ def _heading(group: list[Recipe]) -> str:
     return "; ".join(f"{networks}: {', '.join(dict.fromkeys(methods))}" for networks, methods in parts.items())
 
 
+def _plain(network: str) -> str:
+    return network.removeprefix("imagenet/").removesuffix("-distilled")
+
+
 def _protocol(recipe: Recipe) -> dict[str, str]:
     given = dict(recipe.optimization)
-    optimizer = str(given.pop("optimizer", "sgd"))
+    optimizer, schedule = str(given.pop("optimizer", "sgd")), given.pop("schedule", None)
     out = {"optimiser": OPTIMIZERS[optimizer]}
     if optimizer == "sgd":
         out["momentum"] = _text(recipe.momentum)
-    out["epochs"], out["batch"] = _text(recipe.epochs), _text(recipe.batch_size)
+    out |= {"epochs": _text(recipe.epochs), "batch": _text(recipe.batch_size)}
     out["learning rate"] = _text(recipe.learning_rate)
     if recipe.milestones:
-        out["schedule"] = f"times {_text(recipe.decay)} after {_text(list(recipe.milestones))}"
-    elif "schedule" in given:
-        out["schedule"] = str(given["schedule"])
-    given.pop("schedule", None)
+        schedule = f"times {_text(recipe.decay)} after {_text(recipe.milestones)}"
+    if schedule:
+        out["schedule"] = str(schedule)
     out["weight decay"] = _text(recipe.weight_decay)
     out |= {WORDS.get(key, key.replace("_", " ")): _text(value) for key, value in given.items()}
     out |= {f"data: {key.replace('_', ' ')}": _text(value) for key, value in recipe.data.items()}
@@ -97,15 +100,16 @@ def _text(value: Any) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def members_table(cells: Iterable[Cell], caption: str = "") -> Table:
-    """A row a cell: its settings, those that no source gives with an asterisk, and how many doubts there are."""
+def members_table(cells: Iterable[Cell]) -> Table:
+    """A row a cell: its settings, those that no source gives apart, and how many doubts there are."""
     rows = []
     for cell in cells:
-        shown = {f"{k}*" if k in cell.assumed else k: v for k, v in cell.settings.items() if k != "standardize"}
-        text = settings_text({k: v for k, v in shown.items() if not k.endswith("*")})
-        assumed = settings_text({k[:-1]: v for k, v in shown.items() if k.endswith("*")})
-        rows.append([cell.name.replace("->", "→"), text, assumed, str(len(cell.doubts))])
-    return Table(["cell", "settings with a source", "assumed", "doubts"], rows, caption)
+        sourced, assumed = (
+            settings_text({k: v for k, v in cell.settings.items() if (k in cell.assumed) == wanted})
+            for wanted in (False, True)
+        )
+        rows.append([cell.name.replace("->", "→"), sourced, assumed, str(len(cell.doubts))])
+    return Table(["cell", "settings with a source", "assumed", "doubts"], rows)
 
 
 def doubts_text(cells: Iterable[Cell]) -> str:
@@ -118,11 +122,10 @@ def doubts_text(cells: Iterable[Cell]) -> str:
             words = doubt.partition(": ")[2]
             text = words if words in names else doubt
             concerned.setdefault(" ".join(text.split()), []).append(cell)
-    lines = []
-    for text, found in sorted(concerned.items(), key=lambda item: -len(item[1])):
-        where = "all cells" if len(found) == len(known) else _where(found)
-        lines.append(f"- {text} *{where}*")
-    return "\n".join(lines)
+    return "\n".join(
+        f"- {text} *{'all cells' if len(found) == len(known) else _where(found)}*"
+        for text, found in sorted(concerned.items(), key=lambda item: -len(item[1]))
+    )
 
 
 _CITED = re.compile(r"\s*\(protocol sections? ([\d., and]+)\)")
@@ -148,12 +151,9 @@ def doubts_in(section: str) -> str:
 
 def write_doubts(folder: Path | str) -> Path:
     """Every doubt with its name and its sections, as ``doubts.csv``."""
-    rows = [
-        {"name": name, "sections": " ".join(cited(text)), "text": _CITED.sub("", text)}
-        for name, text in doubts().items()
-    ]
+    rows = [(name, " ".join(cited(text)), _CITED.sub("", text)) for name, text in doubts().items()]
     path = Path(folder) / "doubts.csv"
-    atomic_write(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    atomic_write(path, csv_table([("name", "sections", "text"), *rows]) + "\n")
     return path
 
 
@@ -161,8 +161,7 @@ def _where(cells: list[Cell]) -> str:
     """ "ResNet18: kd, kd ls; MobileNetV1: kd" of cells that differ in student and member."""
     members: dict[str, list[str]] = {}
     for cell in cells:
-        student = cell.student.removeprefix("imagenet/").removesuffix("-distilled")
-        members.setdefault(student, []).append(cell.member.replace("_", " "))
+        members.setdefault(_plain(cell.student), []).append(cell.member.replace("_", " "))
     return "; ".join(f"{student}: {', '.join(names)}" for student, names in members.items())
 
 
@@ -251,7 +250,7 @@ MARKS: dict[str, dict[str, Any]] = {
 
 def _line(entry: Entry, entries: list[Entry]) -> str:
     """The student; and the method, unless each student has only one that can be standardised."""
-    name = entry.cell.student.removeprefix("imagenet/").removesuffix("-distilled")
+    name = _plain(entry.cell.student)
     several = len({e.cell.method for e in entries} - {"plain", "locality"}) > 1
     return f"{name}, {entry.cell.method.upper()}" if several else name
 

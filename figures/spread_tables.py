@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -13,21 +13,13 @@ from lskd.losses import kd_loss
 from paper.theory import best_spread, largest_probability
 
 
-@dataclass(frozen=True)
-class SizeShare:
-    """How far a student is from its teacher, and how much of that is the size of its logits; means over rows.
+class SizeShare(NamedTuple):
+    """How far a student is from its teacher, and how much of that is the size of its logits; means over rows."""
 
-    Attributes:
-        plain: the loss without LS, as it is.
-        best: the same when every row is stretched by the factor that is best for it.
-        factor: the median of those factors.
-        standardised: the loss between Z-scores, which no stretching changes.
-    """
-
-    plain: float
-    best: float
-    factor: float
-    standardised: float
+    plain: float  # the loss without LS, as it is
+    best: float  # the same when every row is stretched by the factor that is best for it
+    factor: float  # the median of those factors
+    standardised: float  # the loss between Z-scores, which no stretching changes
 
     @property
     def share(self) -> float:
@@ -37,8 +29,7 @@ class SizeShare:
 
 def size_shares(networks: Networks, *, temperature: float) -> dict[str, SizeShare]:
     """By student, over the rows whose logits are kept whole."""
-    teacher = torch.from_numpy(networks.teacher.logits)
-    found = {}
+    teacher, found = torch.from_numpy(networks.teacher.logits), {}
     for name, pack in networks.students.items():
         student = torch.from_numpy(pack.logits)
         plain, best, factor = best_spread(student, teacher, temperature=temperature)
@@ -74,13 +65,12 @@ def spread_text(networks: Networks, *, temperature: float) -> str:
             f"Compare *{a}* with *{b}*. Of what separates the {a} student from its teacher, {_percent(without.share)} "
             f"is size; for the {b} student it is {_percent(with_ls.share)}."
         )
-        if with_ls.share > without.share:
-            lines.append("Only the first has been asked for the teacher's spread; the second was free to have another.")
-        else:
-            lines.append(
-                "Only the first has been asked for the teacher's spread, so one would expect the larger part in the "
-                "second; this run does not show it."
-            )
+        lines.append(
+            "Only the first has been asked for the teacher's spread; the second was free to have another."
+            if with_ls.share > without.share
+            else "Only the first has been asked for the teacher's spread, so one would expect the larger part in the "
+            "second; this run does not show it."
+        )
         near, far = f"{with_ls.standardised:.3f}", f"{without.standardised:.3f}"
         place = "as near to" if near == far else "nearer to" if float(near) < float(far) else "farther from"
         lines.append(f"Between Z-scores the {b} student is {place} the teacher ({near}, against {far}).")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from paper.statistics import ENOUGH_SEEDS
-from paper.text import counted, with_symbols
+from paper.statistics import ENOUGH_SEEDS, Mean
+from paper.text import counted, signed, with_symbols
 
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
@@ -44,15 +44,11 @@ class Table:
 
         def line(cells: Sequence[str], kind: str) -> str:
             scope, long = "col" if kind == "th" else "row", ' class="lskd-long"' * (len(cells[0]) > SHORT)
-            first = f'<th scope="{scope}"{long} style="text-align:left">{html.escape(cells[0])}</th>'
-            of_column = ' scope="col"' if kind == "th" else ""
-            marked = (' class="lskd-measured"' * isinstance(c, Measured) for c in cells[1:])
-            style = 'style="text-align:right"'
-            rest = (
-                f"<{kind}{of_column}{m} {style}>{html.escape(c)}</{kind}>"
-                for m, c in zip(marked, cells[1:], strict=True)
-            )
-            return f"<tr>{first}{''.join(rest)}</tr>"
+            out = f'<th scope="{scope}"{long} style="text-align:left">{html.escape(cells[0])}</th>'
+            for text in cells[1:]:
+                marks = ' scope="col"' * (kind == "th") + ' class="lskd-measured"' * isinstance(text, Measured)
+                out += f'<{kind}{marks} style="text-align:right">{html.escape(text)}</{kind}>'
+            return f"<tr>{out}</tr>"
 
         # A block inside the caption, so that a page can keep its words in view while a wide table scrolls under them.
         words = f'<div class="lskd-caption">{self.caption}</div>'
@@ -73,6 +69,16 @@ class Table:
 
     def __repr__(self) -> str:
         return self.to_markdown()
+
+
+def interval(mean: Mean, *, plus: bool = False) -> str:
+    """``90.12 ± 0.31``, half a 95 % t-interval; fewer than three seeds have none: ``90.12 (n = 1)``.
+
+    Args:
+        plus: write the plus sign too.
+    """
+    width = f" ± {mean.half_width:.2f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
+    return (signed(mean.mean) if plus else f"{mean.mean:.2f}") + width
 
 
 def mean_text(row: Mapping[Any, Any], part: str, *, signed: bool = False) -> str:
@@ -106,8 +112,7 @@ def results_table(
     The number of seeds stands in the caption where it is the same for all, else in every cell.
 
     Args:
-        results: of :func:`paper.statistics.results`.
-        epoch: what was asked for there.
+        results: of :func:`paper.statistics.results`, for ``epoch``.
         paired: standard error of each single-run difference on the same test images, by the member without LS;
             shown as one more column.
         selected: of :func:`paper.statistics.results`, at the epoch chosen on held-out images; three more columns where
@@ -132,7 +137,7 @@ def results_table(
             cells += [text(found, part) if found else "–" for part in PARTS]
         settings = with_symbols(str(row["settings"]))
         rows.append([*cells, settings or ("none" if row["difference_n"] else "–")])
-    few = bool(results["few"].any()) if len(results) else False
+    few = bool(results["few"].any())
     caption = f"Test accuracy at the <b>{epoch}</b> epoch, percent; differences in points."
     caption += f" n = {counted(max(seeds), 'seed')}." if same else ""
     caption += " ± is a 95 % t-interval over seeds." if not few else ""

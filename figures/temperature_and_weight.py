@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -19,6 +19,8 @@ from figures.publish import Published, publish
 from figures.theme import figure, is_narrow
 from lskd.errors import LskdError
 from paper.text import counted, signed
+
+TITLES = {"without": "without LS", "with": "with LS", "difference": "with LS − without LS"}
 
 
 def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.DataFrame:
@@ -39,23 +41,15 @@ def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.Da
         for name, member in record["members"].items():
             if member["method"] != "kd":
                 raise LskdError(f"member {name} of recipe {record['name']} is {member['method']}; expected kd")
-            rows.append(
-                {
-                    "temperature": float(member["settings"]["temperature"]),
-                    "weight": float(member["settings"]["kd_weight"]),
-                    "ls": "with" if member["standardize"] else "without",
-                    "accuracy": member[epoch]["test_accuracy"] if member[epoch] else float("nan"),
-                }
-            )
-    frame = pd.DataFrame(rows).pivot_table(
-        index=["temperature", "weight"], columns="ls", values="accuracy", aggfunc="mean"
-    )
+            at, side = member["settings"], "with" if member["standardize"] else "without"
+            accuracy = member[epoch]["test_accuracy"] if member[epoch] else math.nan
+            rows.append((float(at["temperature"]), float(at["kd_weight"]), side, accuracy))
+    long = pd.DataFrame(rows, columns=["temperature", "weight", "ls", "accuracy"])
+    frame = long.pivot_table(index=["temperature", "weight"], columns="ls", values="accuracy", aggfunc="mean")
     if list(frame.columns) != ["with", "without"] or bool(frame.isna().to_numpy().any()):
         raise LskdError("every temperature and weight needs a member without and one with LS")
-    frame["difference"] = frame["with"] - frame["without"]
-    return frame.reset_index().assign(n=len(records))[
-        ["temperature", "weight", "without", "with", "difference", "n"]
-    ]  # fmt: skip
+    frame = frame[["without", "with"]].assign(difference=frame["with"] - frame["without"], n=len(records))
+    return frame.reset_index().rename_axis(columns=None)
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:
@@ -65,17 +59,15 @@ def summary(frame: pd.DataFrame) -> dict[str, Any]:
     """
     rows = frame.to_dict("records")
     best = {side: max(rows, key=itemgetter(side)) for side in ("without", "with")}
-    out: dict[str, Any] = {
-        f"{side}_{key}": float(best[side][key]) for side in best for key in ("temperature", "weight")
-    }
-    out |= {f"{side}_best": float(best[side][side]) for side in best}
-    out |= {f"{side}_edge": _edge(frame, best[side]) for side in best}
+    out: dict[str, Any] = {}
+    for side, row in best.items():
+        out |= {f"{side}_{key}": float(row[key]) for key in ("temperature", "weight")}
+        out |= {f"{side}_best": float(row[side]), f"{side}_edge": _edge(frame, row)}
+        out[f"spread_{side}"] = float(frame[side].max() - frame[side].min())
     return out | {
         "difference_at_best": float(best["with"]["with"] - best["without"]["without"]),
         "above": int((frame["difference"] > 0).sum()),
         "settings": len(frame),
-        "spread_without": float(frame["without"].max() - frame["without"].min()),
-        "spread_with": float(frame["with"].max() - frame["with"].min()),
     }
 
 
@@ -133,14 +125,8 @@ def over_effective_weight(
             for side in sides:
                 own = long[(long["temperature"] == temperature) & (long["ls"] == side)].sort_values("effective")
                 look = theme.look("kd_ls" if side == "with" else "kd")
-                ax.plot(
-                    own["effective"],
-                    own["accuracy"],
-                    color=look.color,
-                    ls=look.linestyle,
-                    label=look.label,
-                    **look.points(),
-                )
+                style = {"color": look.color, "ls": look.linestyle, "label": look.label, **look.points()}
+                ax.plot(own["effective"], own["accuracy"], **style)
             ax.set_xscale("log")
             ax.set_title(f"T = {temperature:g}")
             ax.set_xlabel("effective weight")
@@ -179,7 +165,7 @@ def maps(
     def draw() -> Figure:
         fig = figure(2.7)
         axes = fig.subplots(1, 3, sharey=True)
-        for ax, key, title in zip(axes, ("without", "with", "difference"), TITLES, strict=True):
+        for ax, key, title in zip(axes, TITLES, TITLES.values(), strict=True):
             grid = frame.pivot(index="temperature", columns="weight", values=key)
             if key == "difference":
                 look: dict[str, Any] = {"cmap": theme.DIVERGING, "vmin": -reach, "vmax": reach}
@@ -187,15 +173,16 @@ def maps(
             else:
                 look = {"cmap": theme.HEAT, "vmin": low - 0.4 * (high - low), "vmax": high}
                 words = grid.map("{:.1f}".format)
-            look |= {
-                k: [f"{v:g}" for v in names]
-                for k, names in (("xticklabels", grid.columns), ("yticklabels", grid.index))
-            }
+            sides = zip("xy", (grid.columns, grid.index), strict=True)
+            look |= {f"{axis}ticklabels": [f"{v:g}" for v in values] for axis, values in sides}
             sns.heatmap(grid, ax=ax, annot=words, fmt="", cbar=False, annot_kws={"size": 9}, linewidths=1.5,
                         linecolor=theme.PAPER, **look)  # fmt: skip
             for text, ground in zip(ax.texts, ax.collections[0].get_facecolors(), strict=True):
                 text.set_color(theme.written_on(to_hex(ground)))
-            _finish(ax, title, first=is_narrow() or key == "without")
+            first = is_narrow() or key == "without"
+            ax.set(title=title, xlabel="weight of the KD term", ylabel="temperature" if first else "")
+            ax.tick_params(length=0)
+            ax.tick_params(axis="y", rotation=0, labelleft=first)
         return fig
 
     found = summary(frame)
@@ -214,14 +201,3 @@ def maps(
         data=frame,
         n=n,
     )
-
-
-TITLES = ("without LS", "with LS", "with LS − without LS")
-
-
-def _finish(ax: Axes, title: str, *, first: bool) -> None:
-    ax.set_title(title)
-    ax.set_xlabel("weight of the KD term")
-    ax.set_ylabel("temperature" if first else "")
-    ax.tick_params(length=0)
-    ax.tick_params(axis="y", rotation=0, labelleft=first)

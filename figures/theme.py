@@ -63,12 +63,9 @@ def mix(color: str, ground: str, share: float) -> str:
 
 def _scale(light: Colormap, dark: Colormap) -> Colormap:
     """The scale of light pages, with what its colours are on dark ones."""
-    steps = np.arange(light.N)  # as vectors and as pixels, which Matplotlib rounds differently
-    for as_pixels in (False, True):
-        pairs = zip(
-            *(scale(steps, bytes=as_pixels) / (255 if as_pixels else 1) for scale in (light, dark)), strict=True
-        )
-        _DARK.update((to_hex(a), to_hex(b)) for a, b in pairs)
+    for unit, as_pixels in ((1, False), (255, True)):  # as vectors and as pixels, which Matplotlib rounds differently
+        colors = (scale(np.arange(light.N), bytes=as_pixels) / unit for scale in (light, dark))
+        _DARK.update((to_hex(a), to_hex(b)) for a, b in zip(*colors, strict=True))
     return light
 
 
@@ -120,28 +117,23 @@ class Look:
         return {"marker": self.marker, "markeredgecolor": self.color, "markerfacecolor": face}
 
 
-def _line(member: str, family: str, standardize: bool) -> Any:
-    """Full with LS, dashes without; the literature's settings have a dash and a dot, a student alone has dots."""
-    if standardize or family == "teacher":
-        return "-"
-    if family == "plain":
-        return ":"
-    return (0, (4, 1.4, 1, 1.4)) if member.endswith(LITERATURE) else (0, (4, 1.6))
-
-
 def look(member: str, *, method: str = "", standardize: bool | None = None) -> Look:
-    """How a member is drawn; names as in :func:`paper.members.label`."""
+    """How a member is drawn; names as in :func:`paper.members.label`.
+
+    Lines are full with LS, dashed without; the literature's settings have a dash and a dot, a student alone has dots.
+    """
     ls = member.endswith(SUFFIX) if standardize is None else standardize
     family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
     family = "plain" if family == "alone" else family
     color = _HUES.get(family, _OTHER)[0]
     filled = ls or family in ("teacher", "plain")
+    dashes = (0, (4, 1.4, 1, 1.4)) if member.endswith(LITERATURE) else (0, (4, 1.6))
     return Look(
         label=label(member, method=method, standardize=standardize),
         color=color,
         fill=color if filled else mix(color, PAPER, 0.3),
         marker=_MARKERS.get(family, "P"),
-        linestyle=_line(member, family, ls),
+        linestyle="-" if ls or family == "teacher" else ":" if family == "plain" else dashes,
         filled=filled,
     )
 
@@ -152,7 +144,6 @@ def settings() -> Any:
         "backend": mpl.rcParams["backend"],
         "figure.facecolor": "none",
         "axes.facecolor": "none",
-        "savefig.facecolor": "none",
         "savefig.dpi": RASTER_DPI,
         "svg.fonttype": "path",  # no font needs to be on the reader's machine
         "svg.hashsalt": "lskd",
@@ -161,27 +152,13 @@ def settings() -> Any:
         "axes.titlesize": 9.5,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
         "legend.fontsize": 8.5,
         "legend.frameon": False,
         "text.color": INK,
         "axes.labelcolor": INK,
-        "axes.titlecolor": INK,
         "axes.edgecolor": MUTED,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.linewidth": 0.8,
-        "xtick.major.width": 0.8,
-        "ytick.major.width": 0.8,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
-        "axes.grid": False,
         "grid.color": GRID,
         "grid.linewidth": 0.7,
         "axes.axisbelow": True,
@@ -190,6 +167,8 @@ def settings() -> Any:
         "figure.constrained_layout.h_pad": 0.05,
         "figure.constrained_layout.w_pad": 0.05,
     }
+    ticks = {"labelsize": 8, "color": MUTED, "labelcolor": INK, "major.size": 3}
+    own |= {f"{axis}tick.{key}": value for axis in "xy" for key, value in ticks.items()}
     return mpl.rc_context({**mpl.rcParamsDefault, **own})
 
 
@@ -257,6 +236,8 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return Sheet(figsize=(min(width, NARROW) if is_narrow() else width, height), layout="constrained")
 
 
-def note(axes: Axes, text: str, *, x: float = 0.0, y: float = -0.06, **keywords: Any) -> None:
-    """A small remark in axes coordinates."""
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=8, color=MUTED, va="top", **keywords)
+def rows(ax: Axes) -> None:
+    """Lines of marks, each with a name: no axis at the left, and a grid across."""
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)

@@ -29,7 +29,6 @@ def panels(
     folder: Path | str,
     perplexity: float,
     seed: int,
-    name: str = "tsne",
 ) -> Published:
     """One panel of equal size for every network, coloured by superclass.
 
@@ -58,9 +57,8 @@ def panels(
             accuracy = 100 * float(networks.packs[member].correct.mean())
             ax.set_axis_on()
             ax.set_title(networks.look(member).label, pad=16)
-            ax.text(
-                0, 1.02, f"test {accuracy:.1f} %, 5-NN {embedding.neighbors:.1f} %", transform=ax.transAxes, fontsize=8
-            )
+            above = f"test {accuracy:.1f} %, 5-NN {embedding.neighbors:.1f} %"
+            ax.text(0, 1.02, above, transform=ax.transAxes, fontsize=8)
         marks = [
             Line2D([], [], ls="none", marker=m, ms=5, mfc=c, mew=0, label=text)
             for (c, m), text in zip(colors, names, strict=True)
@@ -69,23 +67,13 @@ def panels(
         fig.legend(handles=marks, loc="outside lower center", ncols=per_line, handletextpad=0.0, columnspacing=1.0)
         return fig
 
-    rows = [
-        pd.DataFrame(
-            {
-                "member": member,
-                "image": np.arange(networks.n),
-                "class": networks.teacher.class_names[networks.packs[member].label],
-                "prediction": networks.teacher.class_names[networks.packs[member].prediction],
-                "x": e.points[:, 0].round(2) + 0,  # no -0.0
-                "y": e.points[:, 1].round(2) + 0,
-            }
-        )
-        for member, e in embeddings.items()
-    ]
+    known = networks.teacher.class_names
+    data = networks.by_image(embeddings, lambda p: {"class": known[p.label], "prediction": known[p.prediction]})
+    data[["x", "y"]] = np.concatenate([e.points.round(2) + 0 for e in embeddings.values()])  # no -0.0
     described = "; ".join(f"{label(m)} {e.neighbors:.1f} %" for m, e in embeddings.items())
     return publish(
         draw,
-        name,
+        "tsne",
         folder=folder,
         alt="t-SNE pictures of the features of all test images, one a network, coloured by superclass. "
         f"Five-nearest-neighbour accuracy in the original features: {described}.",
@@ -94,7 +82,7 @@ def panels(
         "accuracy, and the accuracy of a vote of the five nearest other images in the original feature space. "
         f"Axes have no unit; sizes of and distances between clusters carry no meaning. {networks.source}",
         inputs=networks.paths(*embeddings),
-        data=pd.concat(rows),
+        data=data,
         n=networks.n,
     )
 
@@ -120,11 +108,7 @@ def _places(members: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple
     columns: list[tuple[str, ...]] = [pair for pair in pairs if set(pair) <= set(members)]
     single = [m for m in members if not any(m in pair for pair in columns)]
     columns = [tuple(single[i : i + 2]) for i in range(0, len(single), 2)] + columns
-    places: dict[str, tuple[int, int]] = {}
-    for i, column in enumerate(columns):
-        for j, member in enumerate(column):
-            places[member] = (i // COLUMNS * 2 + j, i % COLUMNS)
-    return places
+    return {m: (i // COLUMNS * 2 + j, i % COLUMNS) for i, column in enumerate(columns) for j, m in enumerate(column)}
 
 
 def _scatter(ax: Axes, points: np.ndarray, groups: np.ndarray, colors: list[tuple[str, str]]) -> None:

@@ -26,7 +26,6 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits.
 
     Args:
-        folder: of the still picture.
         dataset: for thumbnails.
     """
     shown, images = rows.members(networks), rows.of_all_kinds(networks)

@@ -21,20 +21,16 @@ COLUMNS = 50  # thumbnails in a row of the sheet
 
 
 def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> live.Live:
-    """All logits of one test image: the teacher's as marks, a student's as bars.
+    """All logits of one of the first ``most`` images whose rows are kept: the teacher's as marks, a student's as bars.
 
     Args:
-        networks: their evidence holds whole rows of some images; the first ``most`` of these are shown.
         dataset: for thumbnails.
     """
     teacher = networks.teacher
     index = teacher.logits_index[:most]
     classes = len(teacher.class_names)
     students = networks.students
-    looks = {
-        name: theme.look(name, method=e.meta.get("method", ""), standardize=e.meta.get("standardize")).color
-        for name, e in students.items()
-    }
+    looks = {name: networks.look(name).color for name in students}
     first = next((b for _, b in networks.methods), next(iter(students)))
     order = [first, *(name for name in students if name != first)]
     made = live.plot("class", "logit", height=300)

@@ -52,6 +52,10 @@ class Setting:
         return {key: value for key, value in asdict(self).items() if key != "assumed"}
 
     @property
+    def at(self) -> str:
+        return f"T {self.temperature:g}, weight {self.kd_weight:g}"
+
+    @property
     def text(self) -> str:
         words = {"temperature": "T", "kd_weight": "weight", "ce_weight": "label"}
         values = ((word, getattr(self, key), key in self.assumed) for key, word in words.items())
@@ -99,13 +103,12 @@ class Loudness:
     """How hard label and teacher push the students of a run: mean lengths over all rows that are kept whole.
 
     Attributes:
-        table: one row a member: ``deviation`` of its logits, ``label``, and a column a setting.
         settings: by the name of their column; the label's weight is that of the first.
+        table: a row a student: ``name``, ``deviation`` of its logits, ``label``, and a column a setting.
         teacher: mean deviation of the teacher's logits.
         n: rows.
     """
 
-    networks: Networks
     settings: Mapping[str, Setting]
     table: pd.DataFrame
     teacher: float
@@ -113,15 +116,12 @@ class Loudness:
 
     def to_table(self) -> Table:
         """For readers."""
-        body = [
-            [self.networks.look(str(name)).label, f"{row['deviation']:.2f}", *(f"{v:.3f}" for v in row[1:])]
-            for name, row in self.table.iterrows()
-        ]
         label = f"label (weight {next(iter(self.settings.values())).ce_weight:g})"
-        heads = [f"{short(name)} (T {s.temperature:g}, weight {s.kd_weight:g})" for name, s in self.settings.items()]
-        return Table(
-            ["student", "deviation of its logits", label, *heads],
-            body,
+        columns = {"student": "{name}", "deviation of its logits": "{deviation:.2f}", label: "{label:.3f}"}
+        columns |= {f"{short(name)} ({setting.at})": f"{{{name}:.3f}}" for name, setting in self.settings.items()}
+        return Table.of(
+            self.table,
+            columns,
             f"Length of the gradient with respect to the student's logits, by term; means over {self.n} test images of "
             f"which all logits are kept; one run of each network (n = 1 seed). The teacher's mean deviation is "
             f"{self.teacher:.2f}.",
@@ -129,13 +129,13 @@ class Loudness:
 
     def text(self) -> str:
         """What the table says about its first student, Markdown."""
-        row, name = self.table.iloc[0], self.networks.look(str(self.table.index[0])).label
+        row = self.table.iloc[0]
         product, weight = row["deviation"] * self.teacher, self.settings["ls"].kd_weight
         times = {key: f"{row[key] / row['label']:.0f} times" for key in ("literature", "like", "ls")}
         return (
-            f"Take the first row, the {name}. At the literature's settings the teacher is {times['literature']} as "
-            f"loud as the label. The settings of LS *without* LS make it {times['like']}. Switch the Z-scores on, and "
-            f"it is {times['ls']}. By {{eq}}`weightrule` a weight of {weight:g} on Z-scores is worth "
+            f"Take the first row, the {row['name']}. At the literature's settings the teacher is {times['literature']} "
+            f"as loud as the label. The settings of LS *without* LS make it {times['like']}. Switch the Z-scores on, "
+            f"and it is {times['ls']}. By {{eq}}`weightrule` a weight of {weight:g} on Z-scores is worth "
             f"{weight / product:.2f} on logits, because the two deviations multiply to {product:.1f} here; they would "
             f"have to multiply to {weight:g} to make it worth one."
         )
@@ -144,17 +144,14 @@ class Loudness:
 def loudness(networks: Networks, settings: Mapping[str, Setting]) -> Loudness:
     """Measure :class:`Loudness`; ``settings`` holds at least "literature", "like" and "ls"."""
     target = labels(networks, np.arange(len(networks.teacher.logits)))
-    v, body = torch.from_numpy(networks.teacher.logits).double(), {}
+    v, body = torch.from_numpy(networks.teacher.logits).double(), []
     for name, pack in networks.students.items():
         z = torch.from_numpy(pack.logits).double()
         found = {key: pushes(z, v, target, setting) for key, setting in settings.items()}
-        body[name] = {
-            "deviation": float(z.std(dim=-1).mean()),
-            "label": float(next(iter(found.values()))[0].norm(dim=-1).mean()),
-            **{key: float(distilled.norm(dim=-1).mean()) for key, (_, distilled) in found.items()},
-        }
-    table = pd.DataFrame.from_dict(body, orient="index")
-    return Loudness(networks, settings, table, float(v.std(dim=-1).mean()), len(v))
+        size = {"label": next(iter(found.values()))[0], **{key: distilled for key, (_, distilled) in found.items()}}
+        means = {key: float(gradient.norm(dim=-1).mean()) for key, gradient in size.items()}
+        body.append({"name": networks.look(name).label, "deviation": float(z.std(dim=-1).mean()), **means})
+    return Loudness(settings, pd.DataFrame(body), float(v.std(dim=-1).mean()), len(v))
 
 
 def short(name: str) -> str:
@@ -180,7 +177,6 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     """Pushes of label and teacher on each logit, and how hard both push over the student's spread.
 
     Args:
-        folder: of the still picture.
         dataset: for thumbnails.
     """
     shown, images, settings = rows.members(networks), rows.of_all_kinds(networks), published()
@@ -190,13 +186,11 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     deviation = float(student.std(correction=0))
     drawn = {name: lengths(student, teacher, target, settings[name], scales.tolist()) for name in list(PUBLISHED)[:3]}
     data = pd.DataFrame({"deviation": scales * deviation, "label": [ce for ce, _ in drawn["ls"]]})
-    for name, values in drawn.items():
-        data[name] = [kd for _, kd in values]
+    data = data.assign(**{name: [kd for _, kd in values] for name, values in drawn.items()})
 
     looks = {"label": (LABEL, "-.", "label")}
     for name, look in {"ls": (STANDARD, "--"), "literature": (PLAIN, ":"), "like": (PLAIN, "-")}.items():
-        at = settings[name]
-        looks[name] = (*look, f"{short(name)} (T {at.temperature:g}, weight {at.kd_weight:g})")
+        looks[name] = (*look, f"{short(name)} ({settings[name].at})")
     picture = rows.lines(
         __name__, "objective", folder, data, looks, inputs=networks.paths("teacher", *shown), log="xy", height=3.0,
         x="deviation of the student's logits", y="length of the gradient", loc="center left", bbox_to_anchor=(1, 0.5),

@@ -60,7 +60,6 @@ def still(folder: Path | str) -> Published:
         "the wrong order, student 2 the right order and a tenth of the spread. The plain loss prefers student 1, the "
         "standardised one student 2.",
         caption="<b>One teacher, two students</b>, the logits behind the paper's Fig. 2. Losses are at temperature 1.",
-        inputs=[],
         data=pd.DataFrame(rows),
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import pack
+from synthetic import pack, record
 
 from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame, losses_table, precision_table
 from figures.fingerprint import ROOT
@@ -110,19 +110,12 @@ def test_two_precisions_are_paired_by_seed(tmp_path: Path, monkeypatch: pytest.M
     def run(seed: int, precision: str, accuracy: float, spread: float, decay: float = 0.0) -> None:
         folder = tmp_path / f"{precision}-{seed}"
         folder.mkdir()
-        about: dict[str, Any] = {
-            "name": "digit-pairs",
-            "seed": seed,
-            "trainer": 1,
-            "teacher": None,
-            "teacher_logits": None,
-        }
-        about |= {"config": {"weight_decay": decay}, "dataset": {"digest": "d"}, "execution": {"precision": precision}}
-        about |= {"device": {"name": "a machine", "threads": 2}, "versions": {"torch": "2.13.0"}}
-        member = {"last": {"test_accuracy": accuracy}, "evidence": {"file": "kd.npz"}}
-        (folder / "record.json").write_text(json.dumps(about | {"members": {"kd": member}}))
+        made_up = record({"kd": (accuracy, accuracy)}, seed=seed, name="digit-pairs")
+        made_up |= {"trainer": 1, "teacher_logits": None, "execution": {"precision": precision}}
+        made_up["config"]["weight_decay"] = decay
+        (folder / "record.json").write_text(json.dumps(made_up))
         made = pack("kd")
-        save(dataclasses.replace(made, logit_std=np.full_like(made.logit_std, spread)), folder / "kd.npz")
+        save(dataclasses.replace(made, logit_std=np.full_like(made.logit_std, spread)), folder / "kd.evidence.npz")
 
     for seed, (single, half) in enumerate([(80.0, 81.0), (81.0, 82.5), (82.0, 82.5)]):
         run(seed, "float32", single, 2.0)

@@ -14,7 +14,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-import synthetic
 from matplotlib import font_manager
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
@@ -30,17 +29,6 @@ from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file
 from paper import embedding
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return synthetic.write_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def networks(run: tuple[Path, Path]) -> inputs.Networks:
-    return inputs.load(*run)
-
-
 Draw = Callable[[inputs.Networks, Path], Published]
 DRAWINGS: dict[str, Draw] = {
     "bars": lambda networks, folder: logit_range.bars(networks, folder=folder),
@@ -55,10 +43,11 @@ DRAWINGS: dict[str, Draw] = {
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_a_figure_brings_both_looks_its_data_and_its_origin(
+def test_a_figure_brings_both_looks_its_data_and_its_origin_in_the_same_bytes(
     networks: inputs.Networks, tmp_path: Path, name: str
 ) -> None:
-    drawn = DRAWINGS[name](networks, tmp_path)
+    drawn, again = (DRAWINGS[name](networks, tmp_path / place) for place in ("a", "b"))
+    assert [p.read_bytes() for p in drawn.paths[:2]] == [p.read_bytes() for p in again.paths[:2]]
     wide, data, sidecar, slim = drawn.paths
     for picture in (wide, slim):
         content = picture.read_text()
@@ -83,12 +72,6 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin(
     assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
 
 
-@pytest.mark.parametrize("name", DRAWINGS)
-def test_the_same_evidence_gives_the_same_bytes(networks: inputs.Networks, tmp_path: Path, name: str) -> None:
-    first, second = (DRAWINGS[name](networks, tmp_path / place) for place in ("a", "b"))
-    assert [p.read_bytes() for p in first.paths[:2]] == [p.read_bytes() for p in second.paths[:2]]
-
-
 def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, tmp_path: Path) -> None:
     """Students with LS were made with a smaller scale."""
     drawn = logit_range.spread(networks, folder=tmp_path)
@@ -98,12 +81,20 @@ def test_the_spread_tells_the_effect_that_was_put_in(networks: inputs.Networks, 
         assert label in drawn.alt
 
 
-def test_a_figure_without_words_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("alt", "message"),
+    [(" ", "alt text and caption are both needed"), ("a", "#123456 is no colour of")],
+)
+def test_a_figure_without_words_or_with_a_colour_that_has_no_twin_is_refused(
+    tmp_path: Path, alt: str, message: str
+) -> None:
     def draw() -> Any:
-        raise AssertionError("not reached")
+        fig = figure(1.0)
+        fig.subplots().plot([0, 1], color="#123456")
+        return fig
 
-    with pytest.raises(ValueError, match="alt text and caption are both needed"):
-        publish(draw, "x", folder=tmp_path, alt=" ", caption="x", inputs=[], data=pd.DataFrame())
+    with pytest.raises(ValueError, match=message):
+        publish(draw, "x", folder=tmp_path, alt=alt, caption="c", data=pd.DataFrame())
 
 
 @pytest.mark.browser
@@ -119,8 +110,8 @@ def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -
             ax.axis("off")
         return fig
 
-    words = {"alt": "a", "caption": "c", "inputs": [], "data": pd.DataFrame({"x": [1]})}
-    drawn = publish(draw, "both", folder=tmp_path, module="figures.theme", **words)
+    data = pd.DataFrame({"x": [1]})
+    drawn = publish(draw, "both", folder=tmp_path, alt="a", caption="c", data=data, module="figures.theme")
     (tmp_path / "page.html").write_text(
         f'<body data-jp-theme-light="false"><img src="both.svg"><img src="both.svg#dark">{drawn.to_html()}</body>'
     )
@@ -136,16 +127,6 @@ def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -
             assert found == pytest.approx([255 * c for c in to_rgb(color)], abs=3)
 
 
-def test_a_colour_without_a_twin_for_dark_pages_is_refused(tmp_path: Path) -> None:
-    def draw() -> Any:
-        fig = figure(1.0)
-        fig.subplots().plot([0, 1], color="#123456")
-        return fig
-
-    with pytest.raises(ValueError, match="#123456 is no colour of"):
-        publish(draw, "x", folder=tmp_path, alt="a", caption="c", inputs=[], data=pd.DataFrame())
-
-
 def test_what_is_written_on_a_cell_is_legible_on_both_kinds_of_pages() -> None:
     def light(color: str) -> float:
         return float(np.dot([0.2126, 0.7152, 0.0722], [c**2.2 for c in to_rgb(color)])) + 0.05
@@ -158,26 +139,21 @@ def test_what_is_written_on_a_cell_is_legible_on_both_kinds_of_pages() -> None:
                 assert max(contrast, 1 / contrast) > 4.1
 
 
-def test_networks_that_do_not_belong_together_are_refused(run: tuple[Path, Path], tmp_path: Path) -> None:
-    teacher, students = tmp_path / "teacher", tmp_path / "students"
-    shutil.copytree(run[0], teacher)
-    shutil.copytree(run[1], students)
-    record = read_json(students / "record.json")
-    record["teacher"]["digest"] = "weights of another"
-    (students / "record.json").write_text(json.dumps(record))
-    with pytest.raises(LskdError, match="were taught by a network with weights weights of"):
-        inputs.load(teacher, students)
-    with pytest.raises(LskdError, match="a teacher's folder holds exactly one network"):
-        inputs.load(students, students)
-
-
-def test_members_that_failed_are_left_out(run: tuple[Path, Path], tmp_path: Path) -> None:
+def test_networks_that_do_not_belong_together_are_refused_and_failures_left_out(
+    run: tuple[Path, Path], tmp_path: Path
+) -> None:
     students = tmp_path / "students"
     shutil.copytree(run[1], students)
     record = read_json(students / "record.json")
     record["members"]["dkd"]["evidence"] = None
     (students / "record.json").write_text(json.dumps(record))
     assert "dkd" not in inputs.load(run[0], students).packs
+    record["teacher"]["digest"] = "weights of another"
+    (students / "record.json").write_text(json.dumps(record))
+    with pytest.raises(LskdError, match="were taught by a network with weights weights of"):
+        inputs.load(run[0], students)
+    with pytest.raises(LskdError, match="a teacher's folder holds exactly one network"):
+        inputs.load(students, students)
 
 
 def test_embeddings_are_repeatable_and_counted_in_the_original_space(networks: inputs.Networks, tmp_path: Path) -> None:
