@@ -49,22 +49,17 @@ def build(
     config: StrPath = "_config.yml",
     output: StrPath = "build/book",
 ) -> Path:
-    """Assemble the book's sources in ``output`` and build them; every warning is an error.
+    """Assemble the book's sources in ``output`` and build them, every warning an error; returns the first page.
 
     Args:
         book: chapters, ``_toc.yml``, bibliography.
-        notebooks: executed notebooks; they become pages in ``notebooks/``.
+        notebooks: executed ones; they become pages in ``notebooks/``.
         figures: files that pages refer to as ``figures/...``.
-        facts: a flat JSON table of the values that chapters show as ``{{ name }}``; may be missing.
-        config: Jupyter Book's configuration.
-        output: the assembled sources; pages go to ``_build/html`` in it.
-
-    Returns:
-        The first page.
+        facts: values by name, which chapters show as ``{{ name }}``; may be missing.
 
     Raises:
-        LskdError: a missing or failed notebook, or anything that Jupyter Book warns about. Pages of an earlier
-            build are then untouched.
+        LskdError: a missing or failed notebook, or anything that Jupyter Book warns about. Pages of an earlier build,
+            which are in ``_build/html``, are then untouched.
     """
     output, start, seconds = Path(output).absolute(), time.monotonic(), {}
     assemble(Path(book), Path(notebooks), Path(figures), output)

@@ -41,15 +41,11 @@ class Parameter:
 
 
 def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
-    """The parameters that a notebook declares, in their order.
-
-    Args:
-        cells: the notebook's cells, as in its JSON.
-        where: the notebook's name, for messages.
+    """The parameters that a notebook declares, in their order, from its cells as they are in its JSON.
 
     Raises:
-        LskdError: no cell or several cells tagged ``parameters``, or a line that is not an annotated
-            assignment of a literal of that type.
+        LskdError: no cell or several cells tagged ``parameters``, or a line that is not an annotated assignment of a
+            literal of that type; says ``where``.
     """
     tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
@@ -94,13 +90,10 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
 
 
 def bind(parameters: Sequence[Parameter], given: Mapping[str, object], where: str) -> dict[str, Any]:
-    """Check given values against declared parameters and convert text to the declared types.
+    """The given values alone, of the declared types, in the order of declaration.
 
     Text is read as the command line gives it (:func:`lskd.checked.readings`). An int serves for a float; a bool never
     serves for a number.
-
-    Returns:
-        The given values alone, converted, in the order of declaration.
 
     Raises:
         LskdError: a name that is not an identifier or not declared, or a value of another type.

@@ -39,10 +39,7 @@ class Repository:
 
 
 def repository(config: Path | None = None) -> Repository | None:
-    """Where the project is public; None when nobody has said so.
-
-    Args:
-        config: Jupyter Book's configuration, read when ``LSKD_REPOSITORY`` is not set.
+    """Where the project is public, by ``LSKD_REPOSITORY`` or Jupyter Book's configuration; None if it is not.
 
     Raises:
         LskdError: the address is not that of a GitHub repository; Colab and Binder links are made for those alone.
@@ -66,12 +63,7 @@ def standalone(notebook: Path) -> bool:
 
 
 def links(page: str, place: Repository) -> str:
-    """Markdown links for the page of a notebook; empty when its notebook needs networks that are trained first.
-
-    Args:
-        page: name in ``notebooks/`` of the book.
-        place: where the project is public.
-    """
+    """Markdown links for a page of the book; empty when its notebook needs networks that are trained first."""
     name = TRAINED.get(page, page)
     notebook = ROOT / "notebooks" / f"{name}.ipynb"
     if not notebook.is_file() or not standalone(notebook):
@@ -97,12 +89,9 @@ def add_links(folder: Path, place: Repository) -> list[str]:
 
 
 def write_copies(output: Path) -> list[Path]:
-    """Copies for Colab of all notebooks that run in a fresh checkout, in ``output/notebooks``; returns their paths.
+    """Write all notebooks that run in a fresh checkout to ``output/notebooks`` for Colab; returns their paths.
 
     Their first cell fetches this version of the project and installs the package.
-
-    Raises:
-        LskdError: the project's address is not known.
     """
     from nbformat.v4 import new_code_cell
 

@@ -16,6 +16,7 @@ from book.pages.typography import bind
 from lskd.errors import LskdError
 
 StrPath = str | os.PathLike[str]
+SECONDS = 300  # after which the browser is given up
 
 
 def build(
@@ -24,18 +25,8 @@ def build(
     facts: StrPath = "build/default/facts.json",
     config: StrPath = "_config.yml",
     output: StrPath = "build/lskd.pdf",
-    seconds: float = 300,
 ) -> Path:
-    """Print an assembled book.
-
-    Args:
-        sources: what :func:`book.build.build` has assembled and built without a warning.
-        facts, config: as there.
-        output: the file; an earlier one stays until the new one is whole.
-        seconds: after which the browser is given up.
-
-    Returns:
-        The file.
+    """Print what :func:`book.build.build` has assembled; an earlier file stays until the new one is whole.
 
     Raises:
         LskdError: nothing was assembled, no browser, or a failed build.
@@ -71,10 +62,10 @@ def build(
         call += ["--virtual-time-budget=60000", f"--user-data-dir={place / 'browser'}", f"--print-to-pdf={printed}"]
         try:
             done = subprocess.run(
-                [*call, page.as_uri()], capture_output=True, text=True, timeout=seconds, check=False
+                [*call, page.as_uri()], capture_output=True, text=True, timeout=SECONDS, check=False
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise LskdError(f"{program} did not print within {seconds:g} s") from None
+            raise LskdError(f"{program} did not print within {SECONDS} s") from None
         if not printed.is_file() or not printed.read_bytes().startswith(b"%PDF"):
             raise LskdError(f"{program} printed nothing:\n{done.stderr[-2000:]}")
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -24,15 +24,10 @@ DATASETS = ("digit_pairs", "cifar100")  # others can be typed; the larger, the l
 
 
 def settings(method: str, *, temperature: float | None = None, weight: float | None = None) -> dict[str, float]:
-    """Changes to the recipe, the same for both members of a method.
-
-    Args:
-        method: a key of ``METHODS``.
-        temperature: base temperature; not for CTKD, which learns it.
-        weight: of the distillation term.
+    """Changes to the recipe, the same for both members of a method; ``weight`` is the distillation term's.
 
     Raises:
-        LskdError: unknown method, a temperature for CTKD, a value that is not positive.
+        LskdError: unknown method, a temperature for CTKD, which learns it, a value that is not positive.
     """
     if method not in METHODS:
         raise LskdError(f"playground: method is {method!r}; expected one of {', '.join(METHODS)}")
@@ -58,19 +53,14 @@ def train(
     output: Path | str = "build/playground",
     more: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Path]:
-    """Train a method without and with LS, or find it trained before.
+    """Train a method without and with LS, or find it trained before; returns folders of teacher and students.
 
     Args:
-        method, temperature, weight: see :func:`settings`.
         dataset: of both networks; the default one takes a minute.
         pair: "TEACHER -> STUDENT", names of networks; another teacher than the default one is trained first.
-        seed: decides initial weights, order and views.
         runs: where runs live; the teacher of the default experiment is found or trained there.
         output: receives ``teacher/`` and ``students/``, with records and evidence.
         more: further changes to the recipe by dotted key.
-
-    Returns:
-        The two folders.
 
     Raises:
         LskdError: a setting, data set or pair that cannot be.

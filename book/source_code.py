@@ -12,20 +12,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Code:
-    """Shows itself in a notebook, and on the page made of it, as highlighted Python.
+    """A function or a class of this package, shown in a notebook and on the page made of it as highlighted Python.
 
-    Attributes:
-        thing: a function or a class of this package.
-        docstrings: show them too; the reference has them.
+    Without its docstrings: the reference has them.
     """
 
     thing: Callable[..., Any]
-    docstrings: bool = False
 
     @property
     def text(self) -> str:
-        source = textwrap.dedent(inspect.getsource(self.thing)).rstrip()
-        return source if self.docstrings else _without_docstrings(source)
+        return _without_docstrings(textwrap.dedent(inspect.getsource(self.thing)).rstrip())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/markdown": f"```python\n{self.text}\n```", "text/plain": self.text}

@@ -154,8 +154,7 @@ class Posed:
     def judge(self, found: Any) -> tuple[bool, str]:
         """Whether an answer holds, and what to say to it. The same rules are in ``lskd-exercises.js``.
 
-        Args:
-            found: an option's key, a number (or text of one), or a function where code is asked for.
+        It is an option's key, a number (or text of one), or a function where code is asked for.
 
         Raises:
             ValueError: nothing to compare with, an unknown option, no number.
@@ -186,13 +185,9 @@ class Posed:
 
 
 def number(text: Any, *, thousands: bool = False) -> float:
-    """A number as people write one: ``0,5``, ``−3``, ``1/3``, ``90 %``, ``2.7 points``.
+    """A number as people write one: ``0,5``, ``−3``, ``1/3``, ``90 %``, ``2.7 points``; ValueError where it is none.
 
-    Args:
-        thousands: a comma before three digits is no decimal comma: ``90,000``, as this book prints large numbers.
-
-    Raises:
-        ValueError: it is none.
+    With ``thousands`` a comma before three digits is no decimal comma: ``90,000``, as this book prints large numbers.
     """
     written = re.sub(r"\s+", "", re.sub(r"[\s%A-Za-z]+$", "", str(text))).replace("−", "-")
     if thousands and re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?", written):

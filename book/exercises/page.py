@@ -30,9 +30,7 @@ class Sheet:
 def pose(chapter: str, answers: Mapping[str, Answer | None]) -> Sheet:
     """The exercises of a chapter with their answers; :func:`check` then knows them.
 
-    Args:
-        chapter: name of the files in ``book/exercises``.
-        answers: by the exercise's name; None where a run lacks what it needs: that exercise is left out.
+    An answer is None where a run lacks what it needs: that exercise is left out.
 
     Raises:
         ValueError: an exercise without an answer, an answer without an exercise, or two that do not fit.

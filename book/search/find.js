@@ -16,23 +16,21 @@
     word.normalize("NFKD").toLowerCase().replace(/\p{M}/gu, "").replace(/,/g, "")
       .replace(/[α-ω]/gu, letter => GREEK[letter.codePointAt(0) - 0x3b1]).replace(/ß/g, "ss");
 
+  /* What a map has for a key, made where it has nothing yet. */
+  const entry = (map, key, make) => map.get(key) ?? map.set(key, make()).get(key);
+
   const stems = new Map();
-  const stem = word => {
-    if (!stems.has(word)) {
-      const american = word.replace(/is(e[drs]?|ers|ing|ations?)$/, "iz$1");  // standardise, standardisation
-      stems.set(word, window.Stemmer && word.length > 2 ? new Stemmer().stemWord(american) : american);
-    }
-    return stems.get(word);
-  };
+  const stem = word => entry(stems, word, () => {
+    const american = word.replace(/is(e[drs]?|ers|ing|ations?)$/, "iz$1");  // standardise, standardisation
+    return window.Stemmer && word.length > 2 ? new Stemmer().stemWord(american) : american;
+  });
 
   /* Words with their places; a word that the next one is tied to knows the two as one. */
   const tokenize = text => {
     const found = [];
     for (const { 0: word, index } of text.matchAll(WORD)) {
       const last = found.at(-1), tied = last && index === last.end + 1 && JOINT.test(text[last.end]);
-      if (tied && /['’]/.test(text[last.end])) {
-        if (word.length === 1) continue;  // the teacher's
-      }
+      if (tied && /['’]/.test(text[last.end]) && word.length === 1) continue;  // the teacher's
       const now = { word: fold(word), start: index, end: index + word.length };
       if (tied) last.pair = last.word + now.word;
       found.push(now);
@@ -51,16 +49,9 @@
         now.words = tokenize(text);
         if (!place) page.top = now;
         sections.push(now);
-        const count = (word, field) => {
-          if (!vocabulary.has(word)) vocabulary.set(word, new Map());
-          const places = vocabulary.get(word);
-          if (!places.has(now)) places.set(now, { title: 0, text: 0 });
-          places.get(now)[field] += 1;
-        };
         for (const [field, words] of [["title", now.titleWords], ["text", now.words]]) {
-          for (const { word, pair } of words) {
-            count(word, field);
-            if (pair) count(pair, field);
+          for (const word of words.flatMap(({ word, pair }) => (pair ? [word, pair] : word))) {
+            entry(entry(vocabulary, word, () => new Map()), now, () => ({ title: 0, text: 0 }))[field] += 1;
           }
         }
       });
@@ -146,8 +137,7 @@
     term.ways = ways(term);
     const found = new Map();
     const add = (section, field, value, times) => {
-      if (!found.has(section)) found.set(section, { title: 0, text: 0, times: 0 });
-      const now = found.get(section);
+      const now = entry(found, section, () => ({ title: 0, text: 0, times: 0 }));
       now[field] = Math.max(now[field], value);
       if (field === "text") now.times += times;
     };
@@ -211,9 +201,8 @@
       for (const [{ page, ...section }, { title, text, times }] of places) {
         if (title && section.kind === "page") titled.add(page);
         if (title && section.kind === "section") themes.set(page, (themes.get(page) ?? 0) + title);
-        if (!inside.has(page)) inside.set(page, []);
-        const known = inside.get(page)[number];
-        if (!known || known.text < text) inside.get(page)[number] = { title: 0, text: text / 2, times };
+        const known = entry(inside, page, () => []);
+        if (!(known[number]?.text >= text)) known[number] = { title: 0, text: text / 2, times };
       }
     });
     const within = (page, number) => (titled.has(page) ? inside.get(page)?.[number] : undefined);
@@ -263,10 +252,7 @@
   /* The same grouped by page: pages in the order of their best section. */
   search.grouped = found => {
     const pages = new Map();
-    for (const { section } of found) {
-      if (!pages.has(section.page)) pages.set(section.page, []);
-      pages.get(section.page).push(section);
-    }
+    for (const { section } of found) entry(pages, section.page, () => []).push(section);
     return [...pages].map(([page, list]) => ({ page, sections: list }));
   };
 
