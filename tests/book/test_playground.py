@@ -21,13 +21,16 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the teacher is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
 def test_both_members_get_the_same_setting() -> None:
-    assert playground.settings("kd", temperature=3, weight=2) == {
-        "members.kd.temperature": 3.0,
-        "members.kd.kd_weight": 2.0,
-        "members.kd_ls.temperature": 3.0,
-        "members.kd_ls.kd_weight": 2.0,
-    }
+    both = {"temperature": 3.0, "kd_weight": 2.0}
+    expected = {f"members.{member}.{key}": value for member in ("kd", "kd_ls") for key, value in both.items()}
+    assert playground.settings("kd", temperature=3, weight=2) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,27 +46,25 @@ def test_what_cannot_be_trained_is_named(method: str, given: dict[str, float], m
         playground.settings(method, **given)
 
 
-@pytest.mark.parametrize("method", list(playground.METHODS))
-def test_every_method_trains_without_and_with(tmp_path: Path, method: str) -> None:
-    weight = None if method == "kd" else 3.0
-    places = playground.train(method, weight=weight, runs=tmp_path / "runs", output=tmp_path / "out", more=TINY)
-    record = read_json(places[1] / "record.json")
-    assert list(record["members"]) == [method, f"{method}_ls"]
-    if weight:
-        assert {m["settings"]["kd_weight"] for m in record["members"].values()} == {weight}
-    table, *figures = playground.show(*places, output=tmp_path / "out")
-    assert len(table.rows) == 1
-    assert all(path.is_file() for figure in figures for path in figure.paths)
-
-
-def test_another_pair_is_trained(tmp_path: Path) -> None:
-    places = playground.train(
-        "kd", pair="resnet14 -> wrn_16_1", runs=tmp_path / "runs", output=tmp_path / "out", more=TINY
-    )
-    teacher, students = (read_json(place / "record.json") for place in places)
-    assert {m["network"] for m in teacher["members"].values()} == {"resnet14"}
-    assert {m["network"] for m in students["members"].values()} == {"wrn_16_1"}
-    table, *figures = playground.show(*places, output=tmp_path / "out")
+@pytest.mark.parametrize(
+    ("method", "weight", "pair"),
+    [
+        ("kd", None, playground.PAIRS[0]),
+        ("dkd", 3.0, playground.PAIRS[0]),
+        ("ctkd", 3.0, playground.PAIRS[0]),
+        ("kd", None, "resnet14 -> wrn_16_1"),
+    ],
+)
+def test_every_method_and_pair_trains_without_and_with(
+    tmp_path: Path, runs: Path, method: str, weight: float | None, pair: str
+) -> None:
+    places = playground.train(method, weight=weight, pair=pair, runs=runs, output=tmp_path, more=TINY)
+    teacher, students = (read_json(place / "record.json")["members"] for place in places)
+    assert list(students) == [method, f"{method}_ls"]
+    assert {m["settings"]["kd_weight"] for m in students.values()} == {weight} or weight is None
+    networks = [{m["network"] for m in members.values()} for members in (teacher, students)]
+    assert networks == [{name} for name in pair.split(" -> ")]
+    table, *figures = playground.show(*places, output=tmp_path)
     assert len(table.rows) == 1
     assert all(path.is_file() for figure in figures for path in figure.paths)
 
@@ -111,9 +112,9 @@ def test_the_button_trains_what_the_controls_say(
     assert capsys.readouterr().out.count("lskd: error: enough") == 2
 
 
-def test_the_notebook_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_alone(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    given = {"start": "true", "train_size": "300", "epochs": "1", "runs": tmp_path / "runs", "output": tmp_path / "out"}
+    given = {"start": "true", "train_size": "300", "epochs": "1", "runs": runs, "output": tmp_path / "out"}
     words = [word for key, value in given.items() for word in ("-p", key, str(value))]
     assert lskd(["notebook", "run", "playground", "-o", str(tmp_path / "out.ipynb"), *words]) == 0
     assert (tmp_path / "out" / "learning_curves.svg").is_file()

@@ -13,7 +13,6 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from figures.fingerprint import PACKAGES, ROOT
@@ -128,12 +127,3 @@ def texts() -> Iterator[tuple[str, str]]:
 def found() -> list[tuple[str, str]]:
     """(place, what looks like a result) in all of them."""
     return [(place, text) for place, words in texts() for text in looks_like(words)]
-
-
-if __name__ == "__main__":
-    for place, words in texts():
-        for text in looks_like(words):
-            start = " ".join(words.split()).find(text)
-            print(
-                f"{place}: {text!r} in {' '.join(words.split())[max(0, start - 60) : start + 60]!r}", Path(place).suffix
-            )
