@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from book.pages import Chapter, Pages, written
+
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
@@ -31,11 +33,16 @@ def go(page: Any, book: Path, name: str, *, live: bool = False) -> Any:
     return page
 
 
-def small(folder: Path, body: str, **others: str) -> Path:
-    for name, text in {"page": body, **others}.items():
-        html = f"<html><body><article>{text}</article></body></html>"
-        (folder / f"{name}.html").write_text(html, encoding="utf-8")
-    return folder
+def pages(folder: Path, texts: dict[str, str], notebooks: Path = Path("notebooks")) -> Pages:
+    """Built pages, by name, in the order of a table of contents."""
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return Pages(folder, [Chapter(name) for name in texts], notebooks)
+
+
+def text(built: Pages, page: str) -> str:
+    return written(built.trees[page])
 
 
 def violations(page: Any, context: str = "article", least: str = "serious", rules: tuple[str, ...] = ()) -> list[str]:

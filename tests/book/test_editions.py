@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from reading import pages
 
 from book.pages import Chapter, Pages, editions, written
 from book.pages.tables import offer_tables
@@ -35,13 +36,10 @@ made</div></figcaption></figure><script>hidden()</script></div></div>
 @pytest.fixture
 def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("LSKD_REPOSITORY", raising=False)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "intro.html").write_text("<article><h1>All of it</h1></article>", encoding="utf-8")
-    (tmp_path / "notebooks" / "two.html").write_text(PAGE, encoding="utf-8")
-    pages = Pages(tmp_path, [Chapter("intro"), Chapter("notebooks/two", "", "A part")])
-    for step in (offer_tables, editions.write):
-        step(pages)
-    pages.write()
+    built = pages(tmp_path, {"intro": "<article><h1>All of it</h1></article>", "notebooks/two": PAGE})
+    built.chapters[1] = Chapter("notebooks/two", part="A part")
+    for step in (offer_tables, editions.write, Pages.write):
+        step(built)
     return tmp_path
 
 
@@ -89,6 +87,6 @@ def test_a_page_says_how_to_cite_it(html: Path, monkeypatch: pytest.MonkeyPatch)
     assert "url = " not in page
     assert "@misc{lskd-intro,\n  title = {{lskd: Logit" in (html / "intro.html").read_text(encoding="utf-8")
     monkeypatch.setenv("LSKD_REPOSITORY", "owner/name")
-    pages = Pages(html, [Chapter("intro")])
-    editions.write(pages)
-    assert "url = {https://github.com/owner/name}" in written(pages.trees["intro"])
+    built = Pages(html, [Chapter("intro")])
+    editions.write(built)
+    assert "url = {https://github.com/owner/name}" in written(built.trees["intro"])

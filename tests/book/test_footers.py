@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import pages
 
-from book.pages import Chapter, Pages
 from book.pages.footers import LARGE, Maker, Origin, _line, add_footers
 
 IMAGE = '<img class="lskd-{} dark-light" alt="a" src="data:image/svg+xml,x">'
@@ -66,9 +66,7 @@ def html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     parameters = {"output": "figures/spread page", "seed": 3}
     ran = {"parameters": parameters, "input_path": "notebooks/draw_spread.ipynb"}
     write(tmp_path / "nb" / "spread.ipynb", {"cells": [], "metadata": {"papermill": ran}})
-    write(tmp_path / "html" / "notebooks" / "spread.html", PAGE)
-    write(tmp_path / "html" / "intro.html", CHAPTER)
-    built = Pages(tmp_path / "html", [Chapter("intro"), Chapter("notebooks/spread")], tmp_path / "nb")
+    built = pages(tmp_path / "html", {"intro": CHAPTER, "notebooks/spread": PAGE}, tmp_path / "nb")
     add_footers(built)
     built.write()
     return tmp_path / "html"

@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from book.pages import Pages, protocol_links, written
 from figures import recipe_tables
 from figures.fingerprint import PACKAGES, ROOT
 from lskd.errors import LskdError
@@ -56,29 +55,3 @@ def test_every_doubt_stands_in_a_section(sections: set[str], tmp_path: Path) -> 
     assert all(line.startswith("- ") and line.endswith(".") for line in lines)
     with pytest.raises(LskdError, match=r"nothing is doubtful in protocol section '5\.9'; there are doubts in 1\.3"):
         recipe_tables.doubts_in("5.9")
-
-
-def linked(html: Path, body: str) -> str:
-    """The text of a page beside the protocol's."""
-    (html / "notebooks").mkdir()
-    sections = "".join(f'<h3 id="protocol-{number}">x</h3>' for number in ("1-4", "5-3", "10-2"))
-    (html / "notebooks" / "protocol.html").write_text(sections)
-    (html / "api.html").write_text(body, encoding="utf-8")
-    pages = Pages(html, [])
-    for _ in range(2):  # twice is once
-        protocol_links.link_protocol(pages)
-    return written(pages.trees["api"])
-
-
-def test_words_become_links(tmp_path: Path) -> None:
-    before = "<p>As (protocol 1.4) &amp; (protocol sections 10.2 and 5.3.2) say; <code>protocol 9.9</code>.</p>"
-    after = before
-    for anchor, number in (("1-4", "1.4"), ("10-2", "10.2"), ("5-3", "5.3.2")):
-        link = f'<a class="reference internal" href="notebooks/protocol.html#protocol-{anchor}">{number}</a>'
-        after = after.replace(number, link)
-    assert linked(tmp_path, before) == after
-
-
-def test_a_section_that_is_not_there_fails_the_build(tmp_path: Path) -> None:
-    with pytest.raises(LskdError, match=r"api: the protocol has no section 4.7; see notebooks/protocol.ipynb"):
-        linked(tmp_path, "<p>protocol section 4.7</p>")

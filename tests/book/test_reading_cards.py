@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
-from reading import LOOKS, fits, go, inside, reader, small, violations
+from reading import LOOKS, fits, go, inside, pages, reader, violations
 
-from book.pages import Pages, hover_cards
+from book.pages import hover_cards
 from lskd.errors import LskdError
 
 pytestmark = pytest.mark.book
@@ -45,18 +45,13 @@ def test_every_link_to_a_term_a_source_or_an_equation_has_its_card(book: Path) -
 
 def test_equal_pages_give_equal_cards_and_a_term_without_a_meaning_is_an_error(tmp_path: Path) -> None:
     glossary = '<dl class="glossary"><dt id="term-a">a<a class="headerlink">#</a></dt><dd><p>first</p></dd></dl>'
-    link = '<a class="reference internal" href="glossary.html#term-{}">x</a>'
-    small(tmp_path, link.format("a"), glossary=glossary)
-    hover_cards.write(Pages(tmp_path, []))
-    bytes_ = (tmp_path / hover_cards.FILE).read_bytes()
-    assert json.loads(bytes_[len("lskdCards=") : -2]) == {
-        "glossary.html#term-a": {"kind": "term", "title": "a", "body": "<p>first</p>"}
-    }
-    hover_cards.write(Pages(tmp_path, []))
-    assert (tmp_path / hover_cards.FILE).read_bytes() == bytes_
-    small(tmp_path, link.format("b"), glossary=glossary)
+    link = '<article><a class="reference internal" href="glossary.html#term-{}">x</a></article>'
+    for _ in range(2):
+        hover_cards.write(pages(tmp_path, {"page": link.format("a"), "glossary": glossary}))
+        card = {"kind": "term", "title": "a", "body": "<p>first</p>"}
+        assert stored(tmp_path) == {"glossary.html#term-a": card}
     with pytest.raises(LskdError, match=r"glossary.html: nothing to show for #term-b; expected a term or an entry"):
-        hover_cards.write(Pages(tmp_path, []))
+        hover_cards.write(pages(tmp_path, {"page": link.format("b"), "glossary": glossary}))
 
 
 @pytest.mark.browser

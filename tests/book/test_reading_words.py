@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from controls import move, said
-from reading import fits, go, inside, reader, small, violations
+from reading import fits, go, inside, pages, reader, violations
 
 from book import build
 from book.pages import Pages, live_words
@@ -215,16 +215,15 @@ FIGURE = "".join(
 )
 def test_a_word_that_can_do_nothing_is_found(tmp_path: Path, address: str, complaint: str) -> None:
     figure = f'<figure class="lskd-live" id="live-a">{FIGURE}</figure>'
-    small(tmp_path, f'{figure}<p><a class="lskd-word" href="{address}">some words</a></p>')
+    built = pages(tmp_path, {"page": f'{figure}<p><a class="lskd-word" href="{address}">some words</a></p>'})
     expected = f"page.html: the live word 'some words' {complaint}"
     with pytest.raises(LskdError, match=re.escape(expected)) if complaint else nullcontext():
-        live_words.check(Pages(tmp_path, []))
+        live_words.check(built)
 
 
 def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pretend(sources: Path, output: Path, settings: Path, *options: str) -> tuple[int, str]:
-        (output / "_build" / "html").mkdir(parents=True)
-        small(output / "_build" / "html", '<a class="lskd-word" href="?t=2#live-b">w</a>', index="")
+        pages(output / "_build" / "html", {"page": '<a class="lskd-word" href="?t=2#live-b">w</a>', "index": ""})
         return 0, ""
 
     monkeypatch.setattr(build, "run_jupyter_book", pretend)

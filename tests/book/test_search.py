@@ -13,34 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import LOOKS, cell, fits, inside, reader, violations, write_notebook
+from reading import LOOKS, cell, fits, inside, pages, reader, violations, write_notebook
 
 from book import build as books
-from book.pages import Chapter, Pages
 from book.search import index
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import read_json
 
 
-def article(content: str) -> str:
-    return f"<html><body><article class='bd-article'>{content}</article></body></html>"
-
-
 def test_the_words_are_equal_for_equal_pages_and_not_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "empty.html").write_text(article(""), encoding="utf-8")
-    page = article("<section id='x'><h1>X</h1><p>é &lt;/script&gt; \u2028 end</p></section>")
-    (tmp_path / "intro.html").write_text(page, encoding="utf-8")
-    built, script = Pages(tmp_path, [Chapter("intro"), Chapter("empty")]), tmp_path / index.FOLDER / "words.js"
-    index.write(built)
-    first = script.read_bytes()
-    assert words(tmp_path) == {"pages": [["intro.html", "X", "", [["", "X", "section", "é </script> end"]]]]}
-    index.write(built)
-    assert script.read_bytes() == first
-    assert {path.name for path in script.parent.iterdir()} == {"words.js", "find.js", "show.js"}
+    section = "<section id='x'><h1>X</h1><p>é &lt;/script&gt; \u2028 end</p></section>"
+    texts = {
+        "intro": f"<article class='bd-article'>{section}</article>",
+        "empty": "<article class='bd-article'></article>",
+    }
+    for _ in range(2):
+        index.write(pages(tmp_path, texts))
+        assert words(tmp_path) == {"pages": [["intro.html", "X", "", [["", "X", "section", "é </script> end"]]]]}
+    assert {path.name for path in (tmp_path / index.FOLDER).iterdir()} == {"words.js", "find.js", "show.js"}
     monkeypatch.setattr(index, "LIMIT", 40)
     with pytest.raises(LskdError, match=r"words\.js: \d+ bytes to load for the first result, expected at most 40"):
-        index.write(built)
+        index.write(pages(tmp_path, texts))
 
 
 def words(html: Path) -> dict[str, Any]:
