@@ -10,21 +10,21 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
 sys.path.append(str(Path(__file__).parents[1]))
 import baseline
-from random_images import Enough, data
+import losses
+from random_images import data, made_up_table
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -32,13 +32,12 @@ from lskd.data.draws import epoch_strong, epoch_views
 from lskd.data.randaugment import strong_view
 from lskd.data.views import Views, normalize
 from lskd.files import write_json
-from lskd.losses import dkd_loss, kd_loss
 from lskd.models import create_model, model_info
 from lskd.recipes import Recipe
 from lskd.trainer.batches import AHEAD
 from lskd.trainer.cohort import WINDOW, Cohort
 from lskd.trainer.execution import Execution, bf16_units
-from lskd.trainer.logit_table import LogitTable, header_of
+from lskd.trainer.speed import product_rate
 from paper.benchmarks import rows
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
@@ -52,6 +51,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
     }.items()
     for suffix in ("", "_ls")
 }
+KD_LS, PLAIN = {"kd_ls": MEMBERS["kd_ls"]}, {"plain": {"method": "plain"}}
+CLASSES = (10, 100, 1000)
 GOALS = {
     "weak_views_per_s": 20000.0,
     "strong_views_per_s": 5000.0,
@@ -84,13 +85,6 @@ def alternate(sides: dict[str, Callable[[], float]], repeats: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def matrix_product_rate() -> float:
-    """Multiply-adds a second of a float32 matrix product: what the machine could do at best."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    torch.mm(a, b)
-    return 1024**3 / min(seconds(lambda: torch.mm(a, b)) for _ in range(60))
-
-
 def cohort_rate(dataset: Dataset, members: dict[str, dict[str, Any]], steps: int, **options: Any) -> float:
     """Student-images a second of a cohort, data included. The first window of steps is not counted."""
     batch, window = options.pop("batch", BATCH), options.pop("window", WINDOW)
@@ -99,19 +93,15 @@ def cohort_rate(dataset: Dataset, members: dict[str, dict[str, Any]], steps: int
     )
     cohort = Cohort(recipe, dataset, seed=0, device=CPU, **options)
     stamps: list[tuple[int, float]] = []
-
-    def after_step() -> None:
-        stamps.append((cohort.step, time.perf_counter()))
-        # The last window prepares no other, so it would look too fast.
-        if stamps[-1][0] - stamps[0][0] >= steps and cohort.step < cohort.total_steps:
-            raise Enough
-
-    try:
-        cohort.run(after_step=after_step, window=window)
-    except Enough:
-        (first, start), (last, end) = stamps[0], stamps[-1]
-        return (last - first) * batch * len(members) / (end - start)
-    raise ValueError(f"{len(dataset.train_images)} images are too few for {steps} timed steps of {batch}")
+    cohort.run(
+        after_step=lambda: stamps.append((cohort.step, time.perf_counter())),
+        window=window,
+        until=max(1, window // batch) + steps,
+    )
+    (first, start), (last, end) = stamps[0], stamps[-1]
+    if last - first < steps or cohort.step == cohort.total_steps:  # the last window prepares no other: too fast
+        raise ValueError(f"{len(dataset.train_images)} images are too few for {steps} timed steps of {batch}")
+    return (last - first) * batch * len(members) / (end - start)
 
 
 def baseline_rate(
@@ -204,60 +194,45 @@ def networks(repeats: int) -> dict[str, dict[str, float]]:
 
 def student_rates(repeats: int, steps: int) -> dict[str, float]:
     """Student-images a second of a student alone, in each precision that the processor has units for."""
-    dataset, member = data(2048), {"plain": {"method": "plain"}}
-    hows = {"float32": Execution(), **({"bf16": Execution(precision="bf16")} if bf16_units() else {})}
-    sides = {
-        name: lambda how=how: cohort_rate(dataset, member, steps, teacher=None, execution=how)
-        for name, how in hows.items()
-    }
-    return alternate(sides, repeats)
+    dataset = data(2048)
+
+    def rate(precision: str) -> float:
+        return cohort_rate(dataset, PLAIN, steps, teacher=None, execution=Execution(precision=precision))
+
+    return alternate({p: partial(rate, p) for p in ("float32", *["bf16"] * bool(bf16_units()))}, repeats)
 
 
 def table_fraction(repeats: int, steps: int) -> dict[str, float]:
     """KD+LS from a mapped table of logits against the same student without any teacher."""
     dataset = data(2048)
     teacher = create_model(TEACHER, 100).eval()
-    header = header_of(teacher, TEACHER, dataset, dtype="float16")
-    with tempfile.TemporaryDirectory() as folder:
-        values = np.random.default_rng(0).standard_normal((header["images"] * header["views"], 100), dtype=np.float32)
-        values.astype(np.float16).tofile(Path(folder) / "logits.bin")
-        table = LogitTable(Path(folder), header, CPU)
-        member = {"kd_ls": MEMBERS["kd_ls"]}
-        found = alternate(
+    with made_up_table(teacher, TEACHER, dataset, CPU) as table:
+        return alternate(
             {
-                "table": lambda: cohort_rate(dataset, member, steps, teacher=teacher, table=table),
-                "student": lambda: cohort_rate(dataset, {"plain": {"method": "plain"}}, steps, teacher=None),
+                "table": lambda: cohort_rate(dataset, KD_LS, steps, teacher=teacher, table=table),
+                "student": lambda: cohort_rate(dataset, PLAIN, steps, teacher=None),
             },
             repeats,
         )
-    return found
 
 
-def losses_by_classes() -> dict[str, dict[str, float]]:
-    """Microseconds of a loss and its gradient, batch 64."""
-    out: dict[str, dict[str, float]] = {}
-    for classes in (10, 100, 1000):
-        z, v = torch.randn(BATCH, classes, requires_grad=True), torch.randn(BATCH, classes)
-        y = torch.randint(classes, (BATCH,))
-        losses: dict[str, Callable[[], Tensor]] = {
-            "kd": lambda z=z, v=v: kd_loss(z, v, temperature=2.0),
-            "kd_ls": lambda z=z, v=v: kd_loss(z, v, temperature=2.0, standardize=True),
-            "dkd_ls": lambda z=z, v=v, y=y: dkd_loss(z, v, y, temperature=2.0, standardize=True),
-        }
-        out[str(classes)] = {
-            name: 1e6 * statistics.median(seconds(lambda f=f: f().backward()) for _ in range(30))
-            for name, f in losses.items()
-        }
-    return out
+def growth(dataset: Dataset, teacher: nn.Module, steps: int) -> dict[str, Any]:
+    """Student-images a second, data included, by members, batch and classes; microseconds of losses by classes."""
 
+    def of_classes(classes: int) -> float:
+        return cohort_rate(data(2048, classes), KD_LS, steps, teacher=create_model(TEACHER, classes).eval())
 
-def classes_rates(steps: int) -> dict[str, float]:
-    """Student-images a second of a whole step, KD+LS, as the problem has more classes."""
-    out = {}
-    for classes in (10, 100, 1000):
-        teacher = create_model(TEACHER, classes).eval()
-        out[str(classes)] = cohort_rate(data(2048, classes), {"kd_ls": MEMBERS["kd_ls"]}, steps, teacher=teacher)
-    return out
+    def of_losses(classes: int) -> dict[str, float]:
+        names = ("kd", "kd_ls", "dkd_ls")
+        return {name: 1e6 * losses.seconds(losses.LOSSES[name], classes, BATCH, 30) for name in names}
+
+    some = list(MEMBERS.items())
+    return {
+        "members": {str(n): cohort_rate(dataset, dict(some[:n]), steps, teacher=teacher) for n in (1, 2, 4, 6)},
+        "batch": {str(n): cohort_rate(dataset, KD_LS, steps, teacher=teacher, batch=n) for n in (16, 64, 256)},
+        "classes": {str(n): of_classes(n) for n in CLASSES},
+        "loss_microseconds_by_classes": {str(n): of_losses(n) for n in CLASSES},
+    }
 
 
 def measure(repeats: int, steps: int) -> dict[str, Any]:
@@ -265,7 +240,7 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     dataset = data(4096)
     teacher = create_model(TEACHER, 100).eval()
     started, load = time.perf_counter(), os.getloadavg()[0]
-    rate = matrix_product_rate()
+    rate = product_rate(CPU)
     pipes = pipelines(dataset, repeats, 8 * steps)
     workers = 2 if pipes["weak"]["workers 2"] > pipes["weak"]["workers 0"] else 0
     nets = networks(repeats)
@@ -284,17 +259,6 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     )
     table = table_fraction(repeats, 2 * steps)
     student = student_rates(repeats, 2 * steps)
-    growth = {
-        "members": {
-            str(n): cohort_rate(dataset, dict(list(MEMBERS.items())[:n]), steps, teacher=teacher) for n in (1, 2, 4, 6)
-        },
-        "batch": {
-            str(n): cohort_rate(dataset, {"kd_ls": MEMBERS["kd_ls"]}, steps, teacher=teacher, batch=n)
-            for n in (16, 64, 256)
-        },
-        "classes": classes_rates(steps),
-        "loss_microseconds_by_classes": losses_by_classes(),
-    }
     # Multiply-adds of one student-image of the cohort: a sixth of a teacher's forward, three of the student's.
     work = model_info(TEACHER).multiply_adds / len(MEMBERS) + 3 * model_info(STUDENT).multiply_adds
     faster = max(six["workers 0"], six["workers 2"])
@@ -312,7 +276,7 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
         "cohort6": six | {"teacher": TEACHER, "student": STUDENT, "batch": BATCH, "members": list(MEMBERS)},
         "table": table,
         "student": student,
-        "growth": growth,
+        "growth": growth(dataset, teacher, steps),
         "multiply_adds_per_s": rate,
         "cohort6_share_of_matrix_product_rate": six["ours"] * work / rate,
         "weak_workers_of_the_faster_baseline": workers,

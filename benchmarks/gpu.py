@@ -17,16 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
-from random_images import Enough, data, network
+from random_images import data, made_up_table, network
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -41,7 +40,7 @@ from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import evaluate
 from lskd.trainer.execution import Execution
 from lskd.trainer.logit_table import LogitTable, build, header_of
-from lskd.trainer.proof import deviation
+from lskd.trainer.proof import deviation, short_training, weights_of
 from lskd.trainer.speed import product_rate
 
 CPU = torch.device("cpu")
@@ -72,39 +71,38 @@ PIECES: dict[str, tuple[Execution, float]] = {
 }
 
 
+def recipe(members: dict[str, dict[str, Any]], epochs: int = 1) -> Recipe:
+    usual: dict[str, Any] = {"name": "bench", "dataset": "random", "batch_size": BATCH, "learning_rate": 0.01}
+    return Recipe(**usual, student=NETWORKS["student"], epochs=epochs, members=members)
+
+
 def cohort(
     dataset: Dataset, members: dict[str, dict[str, Any]], device: torch.device, how: Execution, **options: Any
 ) -> Cohort:
-    run: dict[str, Any] = {"student": NETWORKS["student"], "epochs": options.pop("epochs", 1), "members": members}
-    recipe = Recipe(name="bench", dataset="random", batch_size=BATCH, learning_rate=0.01, **run)
-    return Cohort(recipe, dataset, seed=0, device=device, execution=how, **options)
+    return Cohort(recipe(members), dataset, seed=0, device=device, execution=how, **options)
 
 
-def steps_of(chosen: Cohort, steps: int) -> float:
-    """Train for ``steps`` steps; seconds from the end of the first quarter to the end, device included."""
-    start, warm = 0.0, chosen.step + max(1, steps // 4)
-    end = chosen.step + steps
-    synchronize = torch.cuda.synchronize if chosen.device.type == "cuda" else lambda: None
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_a_step(chosen: Cohort, steps: int) -> float:
+    """Of ``steps`` steps, the first quarter left out, device included."""
+    start, warm = 0.0, max(1, steps // 4)
+    if steps > chosen.total_steps:
+        raise ValueError(f"{chosen.total_steps} steps are too few for {steps}")
 
     def after_step() -> None:
         nonlocal start
-        if start == 0.0 and chosen.step >= warm:
-            synchronize()
+        if chosen.step == warm:
+            synchronize(chosen.device)
             start = time.perf_counter()
-        if chosen.step >= end:
-            synchronize()
-            raise Enough
 
     with chosen.execution.active():
-        try:
-            chosen.run(after_step=after_step, window=BATCH)
-        except Enough:
-            return (time.perf_counter() - start) / (steps - max(1, steps // 4))
-    raise ValueError(f"{chosen.total_steps} steps are too few for {steps}")
-
-
-def weights(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().double().cpu().reshape(-1) for p in model.parameters()])
+        chosen.run(after_step=after_step, window=BATCH, until=steps)
+        synchronize(chosen.device)
+    return (time.perf_counter() - start) / (steps - warm)
 
 
 # ---------------------------------------------------------------- checks
@@ -148,16 +146,6 @@ def check_losses(device: torch.device, little: bool) -> Iterator[tuple[str, floa
         yield f"{name}, relative difference of the gradient", float((found[1][1] - found[0][1]).norm() / scale), 1e-5
 
 
-def trained(
-    dataset: Dataset, device: torch.device, how: Execution, members: dict[str, Any], steps: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights by member before and after some steps."""
-    chosen = cohort(dataset, members, device, how, teacher=network(NETWORKS["small"], device))
-    before = {m.name: weights(m.model) for m in chosen.members}
-    steps_of(chosen, steps)
-    return before, {m.name: weights(m.model) for m in chosen.members}
-
-
 def pieces(device: torch.device) -> dict[str, tuple[Execution, float]]:
     """Those that the device has."""
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -168,12 +156,12 @@ def check_pieces(device: torch.device, little: bool) -> Iterator[tuple[str, floa
     """Six members and MLKD: the plain path, itself again, and every piece."""
     steps = 6 if little else 24
     dataset = data(BATCH * (steps + 4) + 16)
+    teacher = network(NETWORKS["small"], device)
     for label, members in (("six members", MEMBERS), ("MLKD", MLKD)):
-        reference = trained(dataset, device, PLAIN, members, steps)
-        floor = deviation(reference, trained(dataset, device, PLAIN, members, steps))
-        yield f"{label}: plain, again", floor, 0.02
-        for name, (how, limit) in pieces(device).items():
-            yield f"{label}: {name}", deviation(reference, trained(dataset, device, how, members, steps)), limit
+        train = short_training(recipe(members), dataset, teacher, device, steps=steps)
+        reference = train(PLAIN)
+        for name, (how, limit) in {"plain, again": (PLAIN, 0.02), **pieces(device)}.items():
+            yield f"{label}: {name}", deviation(reference, train(how)), limit
 
 
 def check_epochs(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
@@ -181,7 +169,8 @@ def check_epochs(device: torch.device, little: bool) -> Iterator[tuple[str, floa
     dataset = data(BATCH * 6 + 16)
     found = []
     for how in (PLAIN, on(fused=True, graph=True, streams=True)):
-        chosen = cohort(dataset, MEMBERS, device, how, teacher=network(NETWORKS["small"], device), epochs=3)
+        teacher = network(NETWORKS["small"], device)
+        chosen = Cohort(recipe(MEMBERS, epochs=3), dataset, seed=0, device=device, execution=how, teacher=teacher)
         with how.active():
             chosen.run()
         found.append({m.name: m.history for m in chosen.members})
@@ -197,17 +186,18 @@ def check_resume(device: torch.device, little: bool) -> Iterator[tuple[str, floa
     how = on("float32", True, True, True)
     dataset = data(BATCH * 16)
     teacher = network(NETWORKS["small"], device)
-    whole = cohort(dataset, MEMBERS, device, how, teacher=teacher)
-    before = {m.name: weights(m.model) for m in whole.members}
-    steps_of(whole, 12)
-    first = cohort(dataset, MEMBERS, device, how, teacher=teacher)
-    steps_of(first, 6)
-    second = cohort(dataset, MEMBERS, device, how, teacher=teacher)
-    second.restore(first.state())
-    steps_of(second, 6)
-    after = {m.name: weights(m.model) for m in whole.members}
-    resumed = before, {m.name: weights(m.model) for m in second.members}
-    yield "resumed after six of twelve steps", deviation((before, after), resumed), 0.02
+    whole, first, second = (cohort(dataset, MEMBERS, device, how, teacher=teacher) for _ in range(3))
+    before = weights_of(whole)
+    with how.active():
+        whole.run(until=12, window=BATCH)
+        first.run(until=6, window=BATCH)
+        second.restore(first.state())
+        second.run(until=12, window=BATCH)
+    yield (
+        "resumed after six of twelve steps",
+        deviation((before, weights_of(whole)), (before, weights_of(second))),
+        0.02,
+    )
 
 
 def check_failure(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
@@ -260,28 +250,14 @@ def checks(device: torch.device, *, little: bool) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- speed
 
 
-@contextmanager
-def made_up_table(teacher: nn.Module, dataset: Dataset, device: torch.device) -> Iterator[LogitTable]:
-    """A float16 table of numbers that nobody said: reading costs the same, building it costs nothing."""
-    header = header_of(teacher, NETWORKS["teacher"], dataset, dtype="float16")
-    with tempfile.TemporaryDirectory() as folder:
-        rows, path = header["images"] * header["views"], Path(folder) / "logits.bin"
-        block = torch.randn(4096, 100).half().numpy().tobytes()
-        with path.open("wb") as stream:
-            for start in range(0, rows, 4096):
-                stream.write(block[: 200 * min(4096, rows - start)])
-        yield LogitTable(Path(folder), header, device)
-
-
 def per_second(device: torch.device, count: int, work: Callable[[], object], times: int = 8) -> float:
     """How many a second, of work that does ``count`` at a time; the first time does not count."""
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     work()
-    synchronize()
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(times):
         work()
-    synchronize()
+    synchronize(device)
     return times * count / (time.perf_counter() - start)
 
 
@@ -302,22 +278,22 @@ def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
     }
     if device.type != "cuda" or not torch.cuda.is_bf16_supported():
         del ways["bf16, all"]
-    with made_up_table(teacher, dataset, device) as table:
+    with made_up_table(teacher, NETWORKS["teacher"], dataset, device) as table:
         for name, how in ways.items():
             plain = steps if how.graph or little else steps // 5
             for label, members in (("six from a table", MEMBERS), ("one from a table", {"kd_ls": MEMBERS["kd_ls"]})):
-                seconds = steps_of(cohort(dataset, members, device, how, teacher=teacher, table=table), plain)
+                seconds = seconds_a_step(cohort(dataset, members, device, how, teacher=teacher, table=table), plain)
                 rate = len(members) * BATCH / seconds
                 out["student_images_per_s"][f"{label}, {name}"] = rate
                 print(f"{label}, {name:24} {rate:12,.0f} student-images/s", flush=True)
         best = ways["tf32, all"]
         start = time.perf_counter()
         graphed = cohort(dataset, MEMBERS, device, best, teacher=teacher, table=table)
-        steps_of(graphed, 8)
+        seconds_a_step(graphed, 8)
         out["first_eight_steps_seconds"] = time.perf_counter() - start
-    live = steps_of(cohort(dataset, MEMBERS, device, best, teacher=teacher), steps)
+    live = seconds_a_step(cohort(dataset, MEMBERS, device, best, teacher=teacher), steps)
     out["student_images_per_s"]["six, live teacher, tf32, all"] = len(MEMBERS) * BATCH / live
-    strong = steps_of(cohort(dataset, MLKD, device, best, teacher=teacher), steps // 4)
+    strong = seconds_a_step(cohort(dataset, MLKD, device, best, teacher=teacher), steps // 4)
     out["student_images_per_s"]["MLKD, live teacher, tf32, all"] = BATCH / strong
     images = dataset.train_images[: min(10_000, len(dataset.train_images))].to(device)
     labels = dataset.train_labels[: len(images)].to(device)

@@ -127,8 +127,9 @@ class Cohort:
         after_epoch: Callable[[], None] = lambda: None,
         on_failure: OnFailure = lambda member, tensors: None,
         window: int = WINDOW,
+        until: int | None = None,
     ) -> None:
-        """Train from the current step to the last.
+        """Train from the current step to the last, or until so many have been made.
 
         Args:
             after_step: sees a state that can be checkpointed; on a CPU it is called once for several steps.
@@ -140,18 +141,18 @@ class Cohort:
         on_cpu = self.device.type == "cpu"
         self._window = max(1, window // self.recipe.batch_size) if self.lanes.count > 1 else 1
         advance = self._side_by_side if on_cpu else self._on_device
+        last = self.total_steps if until is None else min(until, self.total_steps)
         with self.lanes if on_cpu else nullcontext():
-            while self.step < self.total_steps and self.running:
+            while self.step < last and self.running:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 for steps in advance(self.batches.draws(epoch + 1, first, strong=lambda: self._needs("strong"))):
                     self.step += steps
-                    if self.step % self.steps_per_epoch == 0:
+                    if ended := self.step % self.steps_per_epoch == 0:
                         self._finish_epoch(epoch + 1)
-                        after_step()
+                    after_step()
+                    if ended:
                         after_epoch()
-                    else:
-                        after_step()
-                    if not self.running:
+                    if self.step >= last or not self.running:
                         return
 
     def launch(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ is switched off. A sentence says which and why, and so does the record. Nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -26,10 +25,6 @@ PIECES = ("fused", "precision", "streams", "graph")
 
 Weights = dict[str, Tensor]  # by member, all parameters in one vector
 Trained = tuple[Weights, Weights]  # before and after
-
-
-class _Enough(Exception):
-    """Raised from the trainer's callback: the steps that are wanted are done."""
 
 
 def prove(wanted: Execution, train: Callable[[Execution], Trained]) -> tuple[Execution, dict[str, str]]:
@@ -64,28 +59,27 @@ def prove(wanted: Execution, train: Callable[[Execution], Trained]) -> tuple[Exe
 
 
 def short_training(
-    recipe: Recipe, dataset: Dataset, teacher: torch.nn.Module | None, device: torch.device
+    recipe: Recipe, dataset: Dataset, teacher: torch.nn.Module | None, device: torch.device, *, steps: int = STEPS
 ) -> Callable[[Execution], Trained]:
-    """A function that trains a recipe's members for :data:`STEPS` steps from their first weights."""
+    """A function that trains a recipe's members for so many steps from their first weights."""
 
     def train(how: Execution) -> Trained:
         cohort = Cohort(recipe, dataset, seed=0, teacher=teacher, device=device, execution=how)
-        before = {m.name: _vector(m.model) for m in cohort.members}
-
-        def after_step() -> None:
-            if cohort.step >= STEPS:
-                raise _Enough
-
+        before = weights_of(cohort)
         with how.active():
-            with suppress(_Enough):
-                cohort.run(after_step=after_step, window=1)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            cohort.run(until=steps, window=1)
         if cohort.graph_refused:
             raise RuntimeError(cohort.graph_refused)
-        return before, {m.name: _vector(m.model) for m in cohort.members}
+        return before, weights_of(cohort)
 
     return train
+
+
+def weights_of(cohort: Cohort) -> Weights:
+    def vector(model: torch.nn.Module) -> Tensor:
+        return torch.cat([p.detach().double().cpu().reshape(-1) for p in model.parameters()])
+
+    return {m.name: vector(m.model) for m in cohort.members}
 
 
 def deviation(reference: Trained, other: Trained) -> float:
@@ -93,7 +87,3 @@ def deviation(reference: Trained, other: Trained) -> float:
     before, after = reference
     shares = [float((other[1][m] - after[m]).norm() / (after[m] - before[m]).norm()) for m in after]
     return max((share if share == share else float("inf") for share in shares), default=0.0)
-
-
-def _vector(model: torch.nn.Module) -> Tensor:
-    return torch.cat([p.detach().double().cpu().reshape(-1) for p in model.parameters()])
