@@ -100,10 +100,6 @@ class Batches:
                 "batch_size, or optimization.drop_last_batch"
             )
 
-    def epoch(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
-        """Batches ``first``, ``first + 1``, ... of an epoch; ``strong`` is asked whether strong views are needed."""
-        return map(self.load, self.draws(epoch, first, strong=strong))
-
     def whole(self, epoch: int, number: int) -> dict[str, Tensor]:
         """Numbers, views and labels of the images of a batch as all processes have it together."""
         total, rows = len(self.labels), self._rows(number)
@@ -113,21 +109,19 @@ class Batches:
 
     def load(self, draw: BatchIndex) -> Batch:
         """Gather and normalise; on a GPU nothing here waits for it."""
+        images = self.views(draw.index, draw.view) if draw.images is None else draw.images
+        if not images.is_floating_point():
+            images = self._normalize(images)
         made = {
-            "inputs": self._inputs(self.views(draw.index, draw.view) if draw.images is None else draw.images),
+            "inputs": images.contiguous(memory_format=torch.channels_last),
             "target": self.labels[draw.index],
             "strong": None if draw.strong is None else self._normalize(draw.strong),
             "images": None,
         }
         return Batch(**vars(draw) | made)
 
-    def _inputs(self, images: Tensor) -> Tensor:
-        if images.is_floating_point():
-            return images.contiguous(memory_format=torch.channels_last)
-        return self._normalize(images)
-
     def draws(self, epoch: int, first: int = 0, *, strong: Callable[[], bool] = lambda: False) -> Iterator[BatchIndex]:
-        """What :meth:`epoch` is made from."""
+        """Batches ``first``, ``first + 1``, ... of an epoch; ``strong`` is asked whether strong views are needed."""
         total = len(self.labels)
         order = epoch_order(self.seed, epoch, total)
         views = epoch_views(self.seed, epoch, total, self.views.count)

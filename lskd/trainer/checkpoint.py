@@ -63,16 +63,14 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) 
         aside.rename(final)
         sync_folder(folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         kept = _found(folder)
         size = sum(t.nbytes for t in checkpoint.tensors.values()) / 1e6
         raise LskdError(
             f"checkpoint {final} could not be written: {error}. It takes {size:.1f} MB; free some space and start the "
             f"same command again, it goes on from {kept[-1].name if kept else 'the beginning'}"
         ) from error
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # of a save that failed
     for old in _found(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final

@@ -61,7 +61,6 @@ class Cohort:
         table: the teacher's logits for weak views, instead of its forward passes.
         execution: how the device computes.
         world: the processes that train together; each has all members, and its part of every batch.
-        sync_batchnorm: see :class:`lskd.trainer.member.Member`.
     """
 
     def __init__(
@@ -75,10 +74,8 @@ class Cohort:
         table: LogitTable | None = None,
         execution: Execution | None = None,
         world: World = ALONE,
-        sync_batchnorm: bool = False,
     ) -> None:
         self.world = world
-        self.sync_batchnorm = sync_batchnorm
         self.recipe = recipe
         self.dataset = dataset
         self.seed = seed
@@ -99,9 +96,10 @@ class Cohort:
             columns=max(drop_path_columns(m.model) for m in self.members),
             world=world,
         )
-        self.train_labels = self.batches.labels
-        self.test_images = dataset.test_images.to(device)
-        self.test_labels = dataset.test_labels.to(device)
+        tested = [(dataset.test_images, dataset.test_labels)]
+        if dataset.held_images is not None and dataset.held_labels is not None:
+            tested.append((dataset.held_images, dataset.held_labels))
+        self.tested = [(images.to(device), labels.to(device)) for images, labels in tested]
         self.steps_per_epoch = self.batches.per_epoch
         self._on_failure: OnFailure = lambda member, tensors: None
         self._graph: StepGraph | None = None
@@ -195,15 +193,8 @@ class Cohort:
         optimizer = create_optimizer(
             self.recipe, model, objective, fused=self.execution.fused, graph=self.execution.graph
         )
-        return Member(
-            name,
-            model,
-            objective,
-            optimizer,
-            check_on_device=self.device.type != "cpu",
-            world=self.world,
-            sync_batchnorm=self.sync_batchnorm,
-        )
+        on_device = self.device.type != "cpu"
+        return Member(name, model, objective, optimizer, check_on_device=on_device, world=self.world)
 
     def _needs(self, what: str) -> bool:
         """Whether the objective of a member that is still running needs the "teacher", "strong" views or "stages"."""
@@ -301,7 +292,7 @@ class Cohort:
         forward, inputs = self.execution.forward, batch.inputs[rows]
         stages: tuple[Tensor, ...] = ()
         if self._needs("stages"):
-            stages, weak = self.execution.with_stages(self.teacher, inputs)
+            stages, weak = forward(self.teacher, inputs, "with_stages")
         elif self.table is None:
             weak = forward(self.teacher, inputs)
         if self.table is not None:
@@ -310,7 +301,16 @@ class Cohort:
 
     def _finish_epoch(self, epoch: int) -> None:
         self._check_finite()
-        for member, test, held in self._test_all():
+        found: dict[str, list[Measured]] = {}
+
+        def measured(member: Member) -> Iterator[None]:
+            self.world.broadcast_weights(member.model)  # BatchNorm's statistics are each process's; the first's count
+            found[member.name] = [evaluate(member.model, *some, self.dataset, world=self.world) for some in self.tested]
+            yield
+
+        self.lanes.run([measured(member) for member in self.running])
+        for member in self.running:
+            test, *held = found[member.name]
             if not math.isfinite(test.loss):  # the epoch's last update was one too many
                 self._fail(member, self.step - 1, "test loss")
                 continue
@@ -326,31 +326,10 @@ class Cohort:
                     "test_loss": test.loss,
                     "test_accuracy": test.accuracy,
                     **({} if test.top5 is None else {"test_top5": test.top5}),
-                    **({} if held is None else {"held_accuracy": held.accuracy}),
+                    **({"held_accuracy": held[0].accuracy} if held else {}),
                     **member.objective.diagnostics(),
                 }
             )
-
-    def _test_all(self) -> list[tuple[Member, Measured, Measured | None]]:
-        """Every running member on the test images, and on the held-out part of the training set where there is one."""
-        found: dict[str, tuple[Measured, Measured | None]] = {}
-
-        def measured(member: Member, images: Tensor, labels: Tensor) -> Measured:
-            return evaluate(member.model, images, labels, self.dataset, world=self.world)
-
-        def test(member: Member) -> Iterator[None]:
-            self.world.broadcast_weights(
-                member.model
-            )  # BatchNorm's statistics are each process's own; the first's count
-            tested, held = measured(member, self.test_images, self.test_labels), None
-            if self.dataset.held_images is not None and self.dataset.held_labels is not None:
-                images, labels = (t.to(self.device) for t in (self.dataset.held_images, self.dataset.held_labels))
-                held = measured(member, images, labels)
-            found[member.name] = tested, held
-            yield
-
-        self.lanes.run([test(member) for member in self.running])
-        return [(member, *found[member.name]) for member in self.running]
 
     def _check_finite(self) -> None:
         """Read what a GPU has noted."""

@@ -28,10 +28,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """How many processes there are, and which this is, from 0."""
+    """How many processes there are, which this is, from 0, and whether BatchNorm sees the batches of all."""
 
     size: int = 1
     rank: int = 0
+    sync_batchnorm: bool = False
 
     @property
     def first(self) -> bool:
@@ -42,11 +43,11 @@ class World:
         count = rows.stop - rows.start
         return slice(rows.start + count * self.rank // self.size, rows.start + count * (self.rank + 1) // self.size)
 
-    def wrap(self, module: nn.Module, *, sync_batchnorm: bool) -> nn.Module:
-        """The module with gradients averaged over processes. Statistics of BatchNorm stay each process's own."""
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with gradients averaged over processes."""
         if self.size == 1:
             return module
-        if sync_batchnorm:
+        if self.sync_batchnorm:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
         switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
@@ -88,19 +89,11 @@ class World:
             dist.all_reduce(value, dist.ReduceOp.MIN)
         return value
 
-    def all_objects(self, value: T) -> list[T]:
-        """The values of all processes, in order."""
-        box: list[Any] = [value] * self.size
-        if self.size > 1:
-            dist.all_gather_object(box, value)
-        return box
-
     def all_gather(self, value: Tensor) -> Tensor:
         """The values of all processes, ``[size, ...]``."""
-        parts = [torch.empty_like(value) for _ in range(self.size)]
-        if self.size == 1:
-            return value[None]
-        dist.all_gather(parts, value)
+        parts = [value.clone() for _ in range(self.size)]
+        if self.size > 1:
+            dist.all_gather(parts, value)
         return torch.stack(parts)
 
     def broadcast_weights(self, module: nn.Module) -> None:

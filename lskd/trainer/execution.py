@@ -61,26 +61,14 @@ class Execution:
         return cls("cuda", precision, options.fused, options.graph, options.streams)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Around forward passes; what leaves them goes through ``.float()``."""
+        """Around forward passes."""
         return torch.autocast(self.device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
-    def forward(self, model: nn.Module, inputs: Tensor | None) -> Tensor:
-        """Logits in float32, whatever the network computed in."""
+    def forward(self, network: nn.Module, inputs: Tensor | None, kind: str = "") -> Any:
+        """What a network gives, or its ``forward_<kind>``: in float32, whatever it computed in."""
         with self.autocast():
-            logits: Tensor = model(inputs)
-        return logits.float()
-
-    def with_stages(self, model: Any, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Feature maps of the stages, and logits in float32."""
-        with self.autocast():
-            stages, logits = model.forward_with_stages(inputs)
-        return tuple(stages), logits.float()
-
-    def heads(self, model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits in float32 of the class head and of the distillation head."""
-        with self.autocast():
-            logits, distilled = model.forward_heads(inputs)
-        return logits.float(), distilled.float()
+            found = getattr(network, f"forward_{kind}")(inputs) if kind else network(inputs)
+        return _float32(found)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -98,3 +86,7 @@ class Execution:
     def identity_part(self) -> dict[str, Any]:
         """What decides bits, for a run's identity. Graph and streams are order of launch, not of arithmetic."""
         return {"device": self.device, "precision": self.precision, "fused": self.fused, "channels_last": True}
+
+
+def _float32(found: Any) -> Any:
+    return found.float() if isinstance(found, Tensor) else tuple(map(_float32, found))

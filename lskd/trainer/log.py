@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lskd.errors import LskdError
-from lskd.files import append_line, atomic_write, read_lines
+from lskd.files import append_line, read_lines
 from lskd.records import now
 from lskd.trainer.checkpoint import Checkpoint
 
@@ -64,25 +64,25 @@ def progress_bar(what: str, unit: str, total: float, done: float, *, show: bool)
 
 
 class Log:
-    """Writes epochs that it has not written yet. ``kind`` None writes nothing."""
+    """Writes epochs that it has not written yet. ``kind`` None writes nothing.
+
+    It begins anew in every session: an earlier one may have logged an epoch that it could not save.
+    """
 
     def __init__(self, kind: str | None, folder: Path, histories: Histories) -> None:
         self.check(kind)
         self.kind = kind
         self._path = folder / "log.jsonl"
-        self._written = dict.fromkeys(histories, 0)
+        self._written = 0  # epochs
         self._writer: Any = None
-        if kind == "jsonl":  # an earlier session may have logged an epoch that it could not save
-            rows = [_row(name, row) for name, history in histories.items() for row in history]
-            lines = [json.dumps(row) + "\n" for row in sorted(rows, key=lambda row: row["epoch"])]
-            atomic_write(self._path, "".join(lines))
-            self._written = {name: len(history) for name, history in histories.items()}
+        if kind == "jsonl":
+            self._path.unlink(missing_ok=True)
         elif kind == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
 
             shutil.rmtree(folder / "tensorboard", ignore_errors=True)
             self._writer = SummaryWriter(str(folder / "tensorboard"))
-            self.update(histories)
+        self.update(histories)
 
     @staticmethod
     def check(kind: str | None) -> None:
@@ -92,22 +92,17 @@ class Log:
 
     def update(self, histories: Histories) -> None:
         """Write what the histories have gained."""
-        for name, history in histories.items():
-            for row in history[self._written.get(name, 0) :] if self.kind else ():
-                if self.kind == "jsonl":
-                    append_line(self._path, _row(name, row))
-                else:
-                    for key, value in row.items():
-                        points = {f"terms/{k}": v for k, v in value.items()} if key == "terms" else {key: value}
-                        for point, number in points.items():
-                            if point != "epoch":
-                                self._writer.add_scalar(f"{point}/{name}", number, row["epoch"])
-            self._written[name] = len(history)
+        rows = [(row["epoch"], name, row) for name, history in histories.items() for row in history[self._written :]]
+        rows.sort(key=lambda row: row[0])
+        if self.kind == "jsonl":
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps({"member": name, **row}) + "\n" for _, name, row in rows)
+        for epoch, name, row in rows if self._writer else ():
+            points = {key: value for key, value in row.items() if key not in ("epoch", "terms")}
+            for point, value in {**points, **{f"terms/{k}": v for k, v in row["terms"].items()}}.items():
+                self._writer.add_scalar(f"{point}/{name}", value, epoch)
+        self._written = max(map(len, histories.values()))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-def _row(name: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {"member": name, **row}

@@ -35,11 +35,12 @@ from lskd.data.dataset import Dataset
 from lskd.data.draws import seed_for
 from lskd.data.views import Views, normalize, view_count
 from lskd.errors import LskdError
-from lskd.files import append_line, claim, differences, locked, read_json, read_lines
+from lskd.files import append_line, claim, locked, read_json, read_lines
 from lskd.models import state_digest
 from lskd.trainer.log import progress_bar
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
+KIND = "table of logits"  # as errors call it
 BLOCK_ROWS = 4096  # views of a block, about: what a kill costs
 FORWARD_ROWS = 512
 SAMPLE = 256
@@ -133,7 +134,7 @@ def build(
     path, blocks = folder / "logits.bin", _blocks(header)
     total = blocks[-1][0].stop
     with locked(folder, wait=True):  # cohorts of one teacher start together; all need the same table
-        claim(folder / "header.json", header, kind="table of logits")
+        claim(folder / "header.json", header, kind=KIND)
         _allocate(path, blocks[-1][1].stop)
         missing = damaged_blocks(folder, header)
         teacher = teacher.eval()
@@ -173,9 +174,7 @@ def open_table(
     path = folder / "header.json"
     if not path.is_file():
         raise LskdError(f"{folder}: no table of logits there; make it with `lskd table build`")
-    found = [f"  {key}: {a!r} there, {b!r} now" for key, a, b in differences(read_json(path), header)]
-    if found:
-        raise LskdError(f"{folder} holds another table of logits:\n" + "\n".join(found))
+    claim(path, header, kind=KIND)
     if bad := damaged_blocks(folder, header):
         raise LskdError(
             f"{folder}: of {len(_blocks(header))} blocks these are missing or differ from their sha256: "

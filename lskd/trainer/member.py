@@ -31,7 +31,6 @@ class Member:
         first_bad: int64 scalar, ``step · len(watched) + which`` of the first value that was not finite,
             below 0 while there is none; read by :meth:`check_finite`.
         world: the processes that train it together.
-        sync_batchnorm: statistics of BatchNorm are those of the batches of all processes.
         module: student and objective as one, :class:`lskd.trainer.step.Step`, gradients averaged over processes.
     """
 
@@ -46,11 +45,10 @@ class Member:
     watched: tuple[str, ...] = ()
     first_bad: Tensor | None = None
     world: World = ALONE
-    sync_batchnorm: bool = False
     module: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
-        self.module = self.world.wrap(Step(self.model, self.objective), sync_batchnorm=self.sync_batchnorm)
+        self.module = self.world.wrap(Step(self.model, self.objective))
 
     def start_epoch(self, epoch: int, rate: float) -> None:
         """Set what the epoch decides. Cheap, so it is called before every step."""
@@ -82,12 +80,10 @@ class Member:
         """The first value that is not finite in any process: all stop, or none."""
         if self.world.size == 1:
             return found.bad
-        place = NEVER if found.bad is None else list(found.watched).index(found.bad)
+        names = list(found.watched)
+        place = NEVER if found.bad is None else names.index(found.bad)
         first = int(self.world.all_min(torch.tensor(place, device=found.logits.device)))
-        if first == NEVER:
-            return None
-        named = [name for at, name in self.world.all_objects((place, found.bad)) if at == first]
-        return named[0]
+        return None if first == NEVER else names[first]
 
     @torch.no_grad()
     def _note(self, step: int | Tensor, watched: Mapping[str, Tensor]) -> None:

@@ -34,7 +34,7 @@ from lskd import evidence
 from lskd.checked import Natural, NotNegative, arguments, convert
 from lskd.data import load_dataset
 from lskd.errors import LskdError
-from lskd.files import atomic_path, claim, locked, sha256_file, write_json
+from lskd.files import atomic_path, atomic_write, claim, locked, sha256_file, write_json
 from lskd.models import save_checkpoint, state_digest
 from lskd.models.weight_files import plain_tensors
 from lskd.recipes import load_recipe
@@ -129,17 +129,15 @@ def publish(folder: Path, output: Path | str) -> list[Path]:
 
     A member that stopped early has no evidence, and an empty file in its place: whoever waits for one goes on.
     """
-    record = load_record(folder)
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
+    record, output = load_record(folder), Path(output)
     names = [m["evidence"]["file"] for m in record["members"].values() if m.get("evidence")]
     for name in record["members"]:
         if (path := output / f"{name}.evidence.npz").name not in names:
-            path.write_bytes(b"")
-    for name in [*names, "record.json"]:
-        shutil.copyfile(folder / name, output / f".{name}.part")
-        (output / f".{name}.part").replace(output / name)
-    return [output / name for name in [*names, "record.json"]]
+            atomic_write(path, b"")
+    for name in (written := [*names, "record.json"]):
+        with atomic_path(output / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
+    return [output / name for name in written]
 
 
 class Run:
@@ -162,7 +160,8 @@ class Run:
         Log.check(self.options.log)
         optimization.check(self.recipe)
         self.kept = checkpoints.epochs_to_keep(self.options.keep_epochs, self.recipe.epochs)
-        self.device, self.world = join(select_device(self.options.device)), world()
+        self.device = join(select_device(self.options.device))
+        self.world = replace(world(), sync_batchnorm=self.options.sync_batchnorm)
         if self.world.size > 1:  # their meetings are not for a CUDA graph; the first process speaks for all
             self.options = replace(self.options, graph=False, streams=False)
             if not self.world.first:
@@ -245,7 +244,6 @@ class Run:
             table=self.table,
             execution=self.execution,
             world=here,
-            sync_batchnorm=options.sync_batchnorm,
         )
         lanes, busy = cohort.lanes.count, len(cohort.members) + (teacher is not None)
         if self.device.type == "cpu" and lanes > busy and here.size == 1:
@@ -262,7 +260,7 @@ class Run:
     def _loop(self) -> None:
         cohort, options = self.cohort, self.options
         self.saved_at, self.shown = time.monotonic(), cohort.step
-        self.images = len(cohort.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
+        self.images = len(self.dataset.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
         self.log = Log(options.log, self.folder, self._histories())
         total, done = cohort.total_steps * self.images, cohort.step * self.images
         with progress_bar(self.recipe.name, "img", total, done, show=options.progress) as self.bar:

@@ -60,9 +60,9 @@ class Step(nn.Module):
         stages: Sequence[Tensor] = ()
         with dropping(self.model, batch.drops):
             if self.objective.needs_stages:
-                stages, logits = execution.with_stages(self.model, batch.inputs)
+                stages, logits = execution.forward(self.model, batch.inputs, "with_stages")
             elif getattr(self.model, "distilled", False):
-                logits, distilled = execution.heads(self.model, batch.inputs)
+                logits, distilled = execution.forward(self.model, batch.inputs, "heads")
             else:
                 logits = execution.forward(self.model, batch.inputs)
         strong = None
@@ -99,10 +99,8 @@ def joined(parts: Sequence[TeacherOutput]) -> TeacherOutput:
     """What a teacher said of the parts of a batch, one after the other."""
     if len(parts) == 1:
         return parts[0]
-
-    def whole(tensors: Sequence[Tensor | None]) -> Tensor | None:
-        found = [t for t in tensors if t is not None]
-        return torch.cat(found) if found else None
-
-    stages = tuple(torch.cat(maps) for maps in zip(*(part.stages for part in parts), strict=True))
-    return TeacherOutput(whole([p.logits for p in parts]), whole([p.strong for p in parts]), stages)
+    logits, strong = (
+        torch.cat([t for t in tensors if t is not None]) if tensors[0] is not None else None
+        for tensors in ([p.logits for p in parts], [p.strong for p in parts])
+    )
+    return TeacherOutput(logits, strong, tuple(map(torch.cat, zip(*(p.stages for p in parts), strict=True))))

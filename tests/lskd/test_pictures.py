@@ -75,13 +75,13 @@ def test_views_are_functions_of_their_numbers(digits: PictureDataset) -> None:
 
 def test_batches_made_ahead_are_the_same_and_resume_anywhere(digits: PictureDataset) -> None:
     batches = Batches(digits, seed=3, size=2, device=CPU)
-    epoch = list(batches.epoch(2))
+    epoch = list(map(batches.load, batches.draws(2)))
     assert len(epoch) == 6
     assert sorted(torch.cat([b.index for b in epoch]).tolist()) == list(range(12))
     for batch in epoch:
         assert torch.equal(batch.inputs, digits.views(CPU)(batch.index, batch.view))
         assert torch.equal(batch.target, digits.train_labels[batch.index])
-    for a, b in zip(batches.epoch(2, 4), epoch[4:], strict=True):
+    for a, b in zip(map(batches.load, batches.draws(2, 4)), epoch[4:], strict=True):
         assert torch.equal(a.inputs, b.inputs)
         assert a.step == b.step
 
