@@ -25,6 +25,7 @@ RECORD = str(min((ROOT / "results" / "digit_pairs").rglob("*.json")))
 OWN = 'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 8\nlearning_rate = 0.1\n'
 OWN += "[data]\ntrain_size = 100\ntest_size = 100\n"
 OWN += '[members.a]\nmethod = "plain"\n'
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "checkpoint_seconds is -1.0 (float); expected",
         ),
         (["train", "--recipe", "own.toml", "--device", "mps"], "expected auto, cpu, cuda or cuda:N"),
+        pytest.param(["train", "--recipe", "own.toml", "--device", "cuda"], "finds no CUDA device here", marks=NO_GPU),
         (["train", "--recipe", "own.toml", "--out", "file"], "file: File exists; a folder is expected there"),
         (["train", "--recipe", "own.toml", "--out", "file/run"], "Not a directory; a folder is expected there"),
         (["train", "--recipe", "own.toml", "--out", "a" * 300], "too long; choose a shorter name"),

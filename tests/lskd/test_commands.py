@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from book import doctor
 from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.errors import LskdError
@@ -83,3 +85,16 @@ def test_a_package_that_is_not_installed_is_a_sentence(
     told = capsys.readouterr().err
     assert re.match(r"lskd: error: this needs pandas, which is not installed", told), told
     assert told.count("\n") == 1
+
+
+def test_the_doctor_says_what_is_there_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage:
+        free = 2**20
+
+    assert not any(line.startswith("! disk") for line in doctor.report())
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage)
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
+    lines = list(doctor.report())
+    assert "! disk       0.0 GiB free here" in lines
+    assert "  log        tensorboard: no, only jsonl; pip install tensorboard" in lines
+    assert any(line.startswith(f"  torch      {torch.__version__}") for line in lines)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_runs import CPU, MLKD, run, words
 from torch import nn
 
 from lskd.cli import main
@@ -21,10 +23,9 @@ from lskd.errors import LskdError
 from lskd.models import create_model, save_checkpoint
 from lskd.trainer import logit_table as tables
 from lskd.trainer.logit_table import build, choose, damaged_blocks, header_of, open_table
-from lskd.trainer.run import train
 
-CPU = torch.device("cpu")
 DATA = {"train_size": 130, "test_size": 100}
+SETTINGS = MLKD | {"data": DATA}
 
 
 def make_teacher(seed: int = 0) -> nn.Module:
@@ -44,9 +45,11 @@ def dataset() -> Dataset:
     return load_dataset("digit_pairs", **DATA)
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BLOCK_ROWS", 40 * 9)  # four blocks, the last of ten images
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "BLOCK_ROWS", 40 * 9)  # four blocks, the last of ten images
+        yield
 
 
 def made(folder: Path, teacher: nn.Module, dataset: Dataset, dtype: str = "float32") -> dict[str, Any]:
@@ -58,9 +61,7 @@ def made(folder: Path, teacher: nn.Module, dataset: Dataset, dtype: str = "float
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, teacher: nn.Module, dataset: Dataset) -> Path:
     folder = tmp_path_factory.mktemp("table")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "BLOCK_ROWS", 40 * 9)
-        made(folder, teacher, dataset)
+    made(folder, teacher, dataset)
     return folder
 
 
@@ -151,7 +152,7 @@ def test_another_teacher_data_or_transform_is_refused_with_the_difference(
         (other, dataset, "float32", r"teacher: '\w{64}' there, '\w{64}' now"),
         (teacher, load_dataset("digit_pairs", **DATA, data_seed=1), "float32", r"data: '\w{64}' there, '\w{64}' now"),
         (teacher, load_dataset("digit_pairs", **DATA, pad=2), "float32", r"transform\.pad: 1 there, 2 now"),
-        (teacher, Dataset(**{**vars_of(dataset), "mean": mean}), "float32", r"transform\.mean: .* there, \[0\.5"),
+        (teacher, dataclasses.replace(dataset, mean=mean), "float32", r"transform\.mean: .* there, \[0\.5"),
         (teacher, dataset, "float16", r"dtype: 'float32' there, 'float16' now"),
     ]
     for network, data, dtype, message in changed:
@@ -160,18 +161,9 @@ def test_another_teacher_data_or_transform_is_refused_with_the_difference(
             open_table(whole, header, network, data, device=CPU)
         with pytest.raises(LskdError, match=f"another table of logits(.|\n)*{message}"):
             build(whole, header, network, data, device=CPU, progress=False)
-
-
-def vars_of(dataset: Dataset) -> dict[str, Any]:
-    return {key: getattr(dataset, key) for key in Dataset.__dataclass_fields__}
-
-
-def test_a_teacher_that_says_otherwise_is_noticed_before_use(whole: Path, teacher: nn.Module, dataset: Dataset) -> None:
-    """Whole by its digests, and yet not what the teacher computes: the header lies."""
-    other = make_teacher(1)
-    header = header_of(teacher, "resnet8", dataset)
+    # Whole by its digests, and yet not what the teacher computes: the header lies.
     with pytest.raises(LskdError, match=r"differ from the live teacher's by .* expected at most"):
-        open_table(whole, header, other, dataset, device=CPU)
+        open_table(whole, header_of(teacher, "resnet8", dataset), other, dataset, device=CPU)
 
 
 def test_a_disk_that_is_too_small_says_so_at_once(
@@ -203,33 +195,18 @@ def test_auto_counts_forwards_and_says_so() -> None:
     assert [choose(kind, epochs=1, train_size=1, views=9)[0] for kind in ("live", "table")] == ["live", "table"]
 
 
-SETTINGS: dict[str, Any] = {
-    "data": DATA,
-    "epochs": 2,
-    "milestones": [1],
-    "teacher.network": "resnet8",
-    "teacher.settings": {"epochs": 1, "milestones": []},
-    "members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0},
-}
-
-
-def run(out: Path, runs: Path, **changes: Any) -> dict[str, Any]:
-    given = {"settings": SETTINGS, "members": ["kd"], "runs": runs, "progress": False, "device": "cpu"}
-    return train("digit-pairs", out, **given | changes)
-
-
 def test_a_run_from_a_table_is_close_to_live_reproducible_and_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "runs"
-    live = run(tmp_path / "live", runs, members=["kd", "mlkd"], teacher_logits="auto", progress=True)
-    assert (
-        "teacher logits: live, the cheaper of two: live needs 260 teacher forwards (2 epochs)" in capfd.readouterr()[1]
-    )
+    both: dict[str, Any] = {"settings": SETTINGS, "members": ["kd", "mlkd"]}
+    live = run(tmp_path / "live", runs, **both, teacher_logits="auto", progress=True)
+    said = capfd.readouterr()[1]
+    assert "teacher logits: live, the cheaper of two: live needs 260 teacher forwards (2 epochs)" in said
     assert live["teacher_logits"] == {"source": "live", "dtype": "float32"}
     assert live["table"] is None
     assert not (runs / "tables").exists()
-    first = run(tmp_path / "first", runs, members=["kd", "mlkd"], teacher_logits="table", progress=True)
+    first = run(tmp_path / "first", runs, **both, teacher_logits="table", progress=True)
     said = capfd.readouterr()[1]
     assert "teacher logits: table, as asked for; live needs 260" in said
     assert "teacher's logits: 100%" in said
@@ -238,7 +215,8 @@ def test_a_run_from_a_table_is_close_to_live_reproducible_and_named(
     assert (runs / "tables" / first["table"]["folder"] / "logits.bin").stat().st_size == 130 * 9 * 100 * 4
     assert first["table"]["deviation"] < 1e-5
     assert "--teacher-logits table" in first["command"]
-    second = run(tmp_path / "second", runs, teacher_logits="table")  # alone, from the table that is there
+    alone = both | {"members": ["kd"]}
+    second = run(tmp_path / "second", runs, **alone, teacher_logits="table")  # from the table that is there
     assert (tmp_path / "first/kd.safetensors").read_bytes() == (tmp_path / "second/kd.safetensors").read_bytes()
     assert len(list((runs / "tables").iterdir())) == 1
     assert second["members"]["kd"]["epochs"] == first["members"]["kd"]["epochs"]
@@ -246,7 +224,10 @@ def test_a_run_from_a_table_is_close_to_live_reproducible_and_named(
         for a, b in zip(first["members"][member]["epochs"], live["members"][member]["epochs"], strict=True):
             assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3)
     with pytest.raises(LskdError, match=r"teacher_logits\.source: 'live' there, 'table' now"):
-        run(tmp_path / "live", runs, members=["kd", "mlkd"], teacher_logits="table")
+        run(tmp_path / "live", runs, **both, teacher_logits="table")
+    record = run(tmp_path / "without", tmp_path / "none", settings=SETTINGS, members=["alone"], teacher_logits="table")
+    assert record["teacher_logits"] is None
+    assert not (tmp_path / "none" / "tables").exists()
 
 
 def test_with_a_table_the_teacher_is_asked_for_strong_views_only(
@@ -265,20 +246,9 @@ def test_with_a_table_the_teacher_is_asked_for_strong_views_only(
         assert sum(seen) == images
 
 
-def test_a_member_without_teacher_makes_no_table(tmp_path: Path) -> None:
-    record = run(tmp_path / "out", tmp_path / "runs", members=["alone"], teacher_logits="table")
-    assert record["teacher_logits"] is None
-    assert not (tmp_path / "runs" / "tables").exists()
-
-
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    given = ["--recipe", "digit-pairs", "--runs", "runs", "--device", "cpu", "--out", "table"]
-    for key, value in SETTINGS.items():
-        text = json.dumps(value)
-        if isinstance(value, dict):
-            text = "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) + "}"
-        given += ["--set", f"{key}={text}"]
+    given = ["--recipe", "digit-pairs", "--runs", "runs", "--device", "cpu", "--out", "table", *words(SETTINGS)]
     assert main(["table", "verify", *given]) == 2
     assert "no table of logits there; make it with `lskd table build`" in capsys.readouterr().err
     assert main(["table", "build", *given]) == 0

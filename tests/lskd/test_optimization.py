@@ -72,8 +72,15 @@ def test_rates_of_the_recipes_are_the_released_ones() -> None:
     for name, key in (("vit/PiT-Tiny", "lr_adamw"), ("vit/alone/pycls-ResNet-56", "lr_teacher_sgd")):
         found = load_recipe(name)
         np.testing.assert_allclose([learning_rate(found, e) for e in range(1, 301)], g[key], rtol=1e-9)
-    steps = load_recipe("cifar100/resnet56-resnet20")
-    assert [learning_rate(steps, e) for e in (1, 150, 151)] == pytest.approx([0.05, 0.05, 0.005])
+    steps, g = load_recipe("cifar100/resnet56-resnet20"), np.load(GOLDEN / "schedules.npz")
+    for key, rate, milestones in (
+        ("lr_cifar_0.05", 0.05, (150, 180, 210)),
+        ("lr_cifar_0.01", 0.01, (150, 180, 210)),
+        ("lr_mlkd_480_0.025", 0.025, (150, 180, 210)),
+        ("lr_imagenet_0.2", 0.2, (30, 60, 90)),
+    ):
+        found = structs.replace(steps, learning_rate=rate, milestones=milestones)
+        np.testing.assert_array_equal([learning_rate(found, e) for e in range(1, len(g[key]) + 1)], g[key])
 
 
 @pytest.mark.parametrize("name", ["DeiT-Tiny", "DeiT-Tiny-distilled", "PiT-Tiny", "PVT-Tiny", "T2T-ViT-7"])

@@ -1,0 +1,66 @@
+"""Trainings of seconds, that several tests share: digit pairs, two epochs, a resnet8 behind a resnet8."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lskd.data import load_dataset
+from lskd.models import create_model
+from lskd.recipes import load_recipe
+from lskd.records import load_record
+from lskd.trainer.cohort import Cohort
+from lskd.trainer.run import train
+
+CPU = torch.device("cpu")
+DATA = {"train_size": 320, "test_size": 100}  # five batches of 64
+SETTINGS: dict[str, Any] = {
+    "data": DATA,
+    "epochs": 2,
+    "milestones": [1],
+    "teacher.network": "resnet8",
+    "teacher.settings": {"epochs": 1, "milestones": []},
+}
+MLKD = SETTINGS | {"members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0}}
+
+
+def run(out: Path, runs: Path, **changes: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {"settings": SETTINGS, "runs": runs, "progress": False, "device": "cpu"}
+    return train("digit-pairs", out, **usual | changes)
+
+
+def cohort(members: list[str] | None = None, *, seed: int = 0, settings: dict[str, Any] = SETTINGS) -> Cohort:
+    """Members behind a teacher that nobody trained."""
+    recipe = load_recipe("digit-pairs", settings=settings, members=members)
+    dataset, teacher = load_dataset("digit_pairs", **recipe.data), create_model("resnet8").eval()
+    return Cohort(recipe, dataset, seed=seed, teacher=teacher, device=CPU)
+
+
+def words(settings: dict[str, Any]) -> list[str]:
+    """The settings as words of a command."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {json.dumps(one)}" for key, one in value.items()) + "}"
+        return json.dumps(value)
+
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={text(value)}")]
+
+
+def weights(folder: Path, member: str) -> bytes:
+    return (folder / f"{member}.safetensors").read_bytes()
+
+
+def epochs(folder: Path, member: str) -> list[dict[str, Any]]:
+    return load_record(folder)["members"][member]["epochs"]
+
+
+def equal(folder: Path, other: Path, members: list[str]) -> bool:
+    """Whether weights and histories of members are the same, to the bit."""
+    return all(
+        weights(folder, member) == weights(other, member) and epochs(folder, member) == epochs(other, member)
+        for member in members
+    )

@@ -1,0 +1,240 @@
+"""What goes wrong in a run: kills change nothing, damage is named, who diverges stops alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import DATA, MLKD, SETTINGS, cohort, epochs, equal, run, weights
+
+from lskd.data import load_dataset
+from lskd.data.draws import epoch_order, epoch_views
+from lskd.data.views import Views, normalize
+from lskd.errors import LskdError
+from lskd.files import sha256_file
+from lskd.models import create_model
+from lskd.objectives import DKD, Logits
+from lskd.records import load_record
+from lskd.trainer import checkpoint
+from lskd.trainer.run import publish
+
+KILLED = """
+import os, signal, sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+import lskd.trainer.run as run
+from lskd.trainer import checkpoint, member
+
+step, inside, (out, runs), settings = int(sys.argv[1]), sys.argv[2] == "inside", sys.argv[3:5], eval(sys.argv[5])
+members = sys.argv[6].split(",")
+count = 0
+if inside:  # in the middle of writing a checkpoint, of this run and not of its teacher
+    write = checkpoint.write_json
+    def dying(path, obj):
+        global count
+        count += Path(out) in Path(path).parents
+        if count == step:
+            Path(path).write_text('{"identity": "hal')
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, obj)
+    checkpoint.write_json = dying
+else:
+    original = member.Member.train_step
+    def counted(self, *args):
+        global count
+        count += self.name == members[0]  # and not its teacher
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *args)
+    member.Member.train_step = counted
+run.train("digit-pairs", out, settings=settings, members=members, runs=runs, progress=False, device="cpu",
+          checkpoint_seconds=0)
+"""
+
+
+def killed(step: int, inside: str, out: Path, runs: Path, members: str, settings: dict[str, Any] = SETTINGS) -> None:
+    code = [sys.executable, "-c", KILLED, str(step), inside, str(out), str(runs), repr(settings), members]
+    assert subprocess.run(code).returncode == -signal.SIGKILL
+    assert not (out / "record.json").exists()
+
+
+@pytest.mark.parametrize("inside", ["between", "inside"])
+def test_killed_at_random_steps_twice_in_a_row_the_run_ends_with_the_same_bits(
+    inside: str, whole: Path, runs: Path, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"random seed of this test: {seed}")
+    for step in random.Random(seed).choices(range(1, 5), k=2):  # 1: before there is any checkpoint
+        killed(step, inside, tmp_path, runs, "kd,ctkd_ls")
+    record = run(tmp_path, runs, members=["kd", "ctkd_ls"])
+    assert record["sessions"] == 3, seed
+    assert equal(tmp_path, whole, ["kd", "ctkd_ls"]), seed
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_mlkd_has_the_same_bits_alone_and_after_a_kill(multilevel: Path, runs: Path, tmp_path: Path) -> None:
+    killed(8, "between", tmp_path, runs, "mlkd", MLKD)  # in the second epoch
+    assert run(tmp_path, runs, settings=MLKD, members=["mlkd"])["sessions"] == 2
+    assert equal(tmp_path, multilevel, ["mlkd"])
+
+
+def test_damaged_checkpoints_are_named_and_skipped(whole: Path, runs: Path, tmp_path: Path) -> None:
+    killed(8, "between", tmp_path, runs, "kd,ctkd_ls")
+    newest, older = sorted((tmp_path / "checkpoints").glob("step-*"))[::-1]
+    state = newest / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-5] ^= 1
+    state.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{newest.name} is skipped: sha256 .*file damaged"):
+        run(tmp_path, runs, members=["kd", "ctkd_ls"])
+    assert equal(tmp_path, whole, ["kd", "ctkd_ls"])
+    assert older.name == "step-00000006"
+
+
+def test_a_whole_checkpoint_is_never_taken_away_and_serves_one_run(tmp_path: Path) -> None:
+    (tmp_path / ".step-00000002.99").mkdir()  # left by a kill
+    first = checkpoint.Checkpoint(3, {"a": torch.ones(2)}, {"b": 1})
+    path = checkpoint.save(tmp_path, first, identity="mine")
+    made = path.stat().st_ino
+    checkpoint.save(tmp_path, first, identity="mine")
+    assert path.stat().st_ino == made
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    (path / "state.safetensors").write_bytes(b"damaged")
+    checkpoint.save(tmp_path, first, identity="mine")
+    found = checkpoint.load_newest(tmp_path, identity="mine")
+    assert found is not None
+    assert (found.step, found.values) == (3, {"b": 1})
+    with pytest.warns(UserWarning, match="belongs to another run"):
+        assert checkpoint.load_newest(tmp_path, identity="yours") is None
+
+
+def test_a_full_disk_is_named_and_costs_no_checkpoint(
+    whole: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.torch
+
+    written, save_file = 0, safetensors.torch.save_file
+
+    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        nonlocal written
+        written += 1
+        if written == 4:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(LskdError, match=r"step-00000004 could not be written: .*No space left.*from step-00000003"):
+            run(tmp_path, runs, members=["alone"], checkpoint_seconds=0)
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002", "step-00000003"]
+    assert run(tmp_path, runs, members=["alone"])["sessions"] == 2
+    assert [json.loads(line)["step"] for line in (tmp_path / "sessions.jsonl").read_text().splitlines()] == [0, 3]
+    assert weights(tmp_path, "alone") == weights(whole, "alone")
+
+
+# --- numbers that are not finite -------------------------------------------------------------------------------------
+
+
+def where(failure: dict[str, Any] | None) -> tuple[Any, ...]:
+    assert failure is not None
+    return tuple(failure[key] for key in ("epoch", "step", "batch", "term"))
+
+
+def test_a_member_that_diverges_is_named_and_the_others_finish(whole: Path, runs: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "members.kd.kd_weight": 1e30}
+    record = run(tmp_path, runs, settings=settings, members=["alone", "kd"])
+    failure = record["members"]["kd"]["failure"]
+    assert failure["reason"] == "its logits are not finite"
+    assert where(failure) == (1, 2, 2, "logits")
+    assert "weights" not in record["members"]["kd"]
+    assert weights(tmp_path, "alone") == weights(whole, "alone")
+    written = publish(tmp_path, tmp_path / "published")  # the workflow waits for evidence of every member
+    assert [file.stat().st_size > 0 for file in written] == [True, True]
+    assert (tmp_path / "published" / "kd.evidence.npz").read_bytes() == b""
+    # The post-mortem: weights that give those logits, and the batch that they were given.
+    path = tmp_path / failure["postmortem"]["file"]
+    assert failure["postmortem"]["sha256"] == sha256_file(path)
+    stored, dataset = load_file(path), load_dataset("digit_pairs", **DATA)
+    order, views = epoch_order(0, 1, 320), epoch_views(0, 1, 320, 9)
+    for key, values in (("index", order), ("view", views), ("label", dataset.train_labels[order])):
+        assert torch.equal(stored[f"batch/{key}"], values[64:128])
+    model = create_model("resnet8")
+    model.load_state_dict({k.removeprefix("model/"): v for k, v in stored.items() if k.startswith("model/")})
+    assert max(p.abs().max() for p in model.parameters()) > 1e20
+    batch = Views(dataset.train_images, pad=1, flip=False)(stored["batch/index"], stored["batch/view"])
+    with torch.no_grad():
+        assert not torch.isfinite(model.train()(normalize(batch, dataset))).all()
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``poisoned(calls, terms)`` changes terms of DKD in these calls; gives how many calls there were."""
+
+    def poison(when: tuple[int, ...], changed: dict[str, float]) -> list[None]:
+        forward, calls = DKD.forward, []
+
+        def dying(self: DKD, logits: Logits) -> dict[str, torch.Tensor]:
+            calls.append(None)
+            terms = forward(self, logits)
+            if len(calls) not in when:
+                return terms
+            return terms | {key: torch.full_like(terms[key], value) for key, value in changed.items()}
+
+        monkeypatch.setattr(DKD, "forward", dying)
+        return calls
+
+    return poison
+
+
+@pytest.mark.parametrize(
+    ("term", "changed"), [("tckd", {"tckd": float("nan")}), ("loss", {"tckd": 3e38, "nckd": 3e38})]
+)
+def test_a_term_that_is_not_finite_stops_its_member_before_the_update(
+    term: str, changed: dict[str, float], whole: Path, runs: Path, tmp_path: Path, poisoned: Any
+) -> None:
+    """In the eighth step of ten; the loss overflows where each term alone does not."""
+    poisoned((8,), changed)
+    record = run(tmp_path, runs, members=["dkd", "alone"])
+    failure = record["members"]["dkd"]["failure"]
+    assert where(failure) == (2, 8, 3, term)
+    assert failure["reason"] == f"its {term} is not finite"
+    assert epochs(tmp_path, "dkd") == epochs(whole, "dkd")[:1]
+    stored = load_file(tmp_path / failure["postmortem"]["file"])
+    assert all(torch.isfinite(value).all() for value in stored.values())
+    assert weights(tmp_path, "alone") == weights(whole, "alone")
+
+
+def test_where_looking_costs_time_the_first_bad_step_is_still_the_one_named(
+    poisoned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of a GPU: noted on the device at once, read at the end of the epoch."""
+    calls = poisoned((3, 4), {"nckd": float("inf")})
+    made = cohort(["dkd", "alone"], settings={**SETTINGS, "epochs": 1, "milestones": []})
+    monkeypatch.setattr(made, "device", types.SimpleNamespace(type="cuda"))
+    for member in made.members:
+        member.check_on_device = True
+    stopped: list[str] = []
+    made.run(on_failure=lambda member, tensors: stopped.append(f"{member.name} {len(tensors['batch/index'])}"))
+    dkd, alone = sorted(made.members, key=lambda member: member.name != "dkd")
+    assert len(calls) == 5
+    assert where(dkd.failure) == (1, 3, 3, "nckd")
+    assert stopped == ["dkd 64"]
+    assert (len(dkd.history), len(alone.history)) == (0, 1)
+
+
+def test_a_run_whose_members_all_fail_ends_with_a_record(runs: Path, tmp_path: Path) -> None:
+    record = run(tmp_path, runs, settings={**SETTINGS, "learning_rate": 1e30}, members=["alone", "kd"])
+    assert [set(m) & {"weights", "failure"} for m in record["members"].values()] == [{"failure"}] * 2
+    assert record == load_record(tmp_path)
