@@ -41,11 +41,8 @@ from lskd.trainer.step import TeacherOutput, joined
 
 CHECK_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
-TEACHER_ROWS = {
-    "float32": 32,
-    "tf32": 32,
-    "bf16": 64,
-}  # of a batch in one unit of a lane's work; measured, decides bits
+# Of a batch in one unit of a lane's work; measured, decides bits.
+TEACHER_ROWS = {"float32": 32, "tf32": 32, "bf16": 64}
 
 Prepared = tuple[Batch, TeacherOutput]
 OnFailure = Callable[[Member, dict[str, Tensor]], None]
@@ -55,11 +52,9 @@ class Cohort:
     """Trains the members of a recipe. ``step`` counts optimiser steps; a batch is a step of every member.
 
     Args:
-        recipe, dataset, seed: what to train.
-        teacher: network in eval mode, or None when no objective needs one.
+        teacher: None when no objective needs one.
         device: where everything lives: images, networks, draws.
         table: the teacher's logits for weak views, instead of its forward passes.
-        execution: how the device computes.
         world: the processes that train together; each has all members, and its part of every batch.
     """
 
@@ -122,7 +117,6 @@ class Cohort:
         self,
         *,
         after_step: Callable[[], None] = lambda: None,
-        after_epoch: Callable[[], None] = lambda: None,
         on_failure: OnFailure = lambda member, tensors: None,
         window: int = WINDOW,
         until: int | None = None,
@@ -130,8 +124,8 @@ class Cohort:
         """Train from the current step to the last, or until so many have been made.
 
         Args:
-            after_step: sees a state that can be checkpointed; on a CPU it is called once for several steps.
-            after_epoch: is called after the epoch's test and its last ``after_step``.
+            after_step: sees a state that can be checkpointed, at the end of an epoch after its test; on a CPU it is
+                called once for several steps.
             window: images between two calls of ``after_step`` on a CPU with several lanes, at least a batch.
             on_failure: is handed a member whose numbers are no longer finite, with its weights and the batch.
         """
@@ -145,11 +139,9 @@ class Cohort:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 for steps in advance(self.batches.draws(epoch + 1, first, strong=lambda: self._needs("strong"))):
                     self.step += steps
-                    if ended := self.step % self.steps_per_epoch == 0:
+                    if self.step % self.steps_per_epoch == 0:
                         self._finish_epoch(epoch + 1)
                     after_step()
-                    if ended:
-                        after_epoch()
                     if self.step >= last or not self.running:
                         return
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from types import TracebackType
 
 import torch
 
@@ -27,24 +26,18 @@ class MemberThreads:
 
     def __init__(self, threads: int = 1, *, most: int | None = None) -> None:
         self.threads = threads
-        self.count = max(1, torch.get_num_threads() // threads)
-        if most is not None:
-            self.count = min(self.count, most)
-        self._before = threads
+        lanes = torch.get_num_threads() // threads
+        self.count = max(1, lanes if most is None else min(lanes, most))
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> MemberThreads:
         self._before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         if self.count > 1:
-            self._pool = ThreadPoolExecutor(
-                self.count, "lane", initializer=torch.set_num_threads, initargs=(self.threads,)
-            )
+            self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (self.threads,))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None

@@ -25,12 +25,9 @@ class Execution:
     """What is really used. Device, precision and fused are part of what a run is, because they change bits.
 
     Attributes:
-        device: "cpu" or "cuda".
         precision: "float32"; "tf32", products of 10-bit mantissas in convolutions and matrix products; "bf16",
             forward passes under autocast, with logits, losses, weights and updates in float32.
-        fused: one kernel for an optimiser step instead of several per parameter.
-        graph: a step of all members is a CUDA graph, see :mod:`lskd.trainer.graph`.
-        streams: members compute side by side on a GPU.
+        fused, graph, streams: see :class:`lskd.trainer.options.Options`.
     """
 
     device: str = "cpu"

@@ -266,7 +266,6 @@ class Run:
         with progress_bar(self.recipe.name, "img", total, done, show=options.progress) as self.bar:
             cohort.run(
                 after_step=self._after_step,
-                after_epoch=self._after_epoch,
                 on_failure=self._on_failure,
                 window=WINDOW if options.checkpoint_seconds > 0 else 1,
             )
@@ -286,16 +285,18 @@ class Run:
         cohort = self.cohort
         self.bar.update((cohort.step - self.shown) * self.images)
         self.shown = cohort.step
-        ended = cohort.step % cohort.steps_per_epoch == 0  # then it is saved below
+        epoch, left = divmod(cohort.step, cohort.steps_per_epoch)
+        if not left:
+            self._after_epoch(epoch)
+            return
         due = time.monotonic() - self.saved_at >= self.options.checkpoint_seconds
         if self.world.size > 1:  # all save or none; asking costs time on a GPU
             often = self.device.type == "cpu" or cohort.step % CHECK_EVERY == 0
-            due = often and not ended and self.world.broadcast(due)
-        if not ended and due:
+            due = often and self.world.broadcast(due)
+        if due:
             self._save()
 
-    def _after_epoch(self) -> None:
-        epoch = self.cohort.step // self.cohort.steps_per_epoch
+    def _after_epoch(self, epoch: int) -> None:
         for member in self.cohort.running if self.world.first and epoch in self.kept else ():
             save_checkpoint(member.model, self.folder / f"{member.name}.epoch-{epoch}.safetensors")
         self._save()

@@ -77,40 +77,48 @@ def enough_memory(who: str, device: torch.device) -> Iterator[None]:
     """Turn the end of memory into a sentence that names ``who`` needed it."""
     try:
         yield
-    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error).partition("\n")[0]
-        if type(error) is RuntimeError and "allocate memory" not in text:
+    except Exception as error:
+        if not _is_of_memory(error):
             raise
+        text = str(error).partition("\n")[0]
         raise LskdError(
             f"{who}: the memory of {device} is at its end ({text[:200]}); take a smaller batch_size or fewer members "
             "at a time (--members), or a device with more. What was saved is kept"
         ) from None
 
 
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Put ``what`` before an error of somebody else's code; the end of memory is another's to name."""
+    try:
+        yield
+    except Exception as error:
+        if _is_of_memory(error):
+            raise
+        text = " ".join(str(error).split())[:300]
+        said = text if isinstance(error, LskdError) else f"{type(error).__name__}: {text}"
+        raise LskdError(f"{what}: {said}") from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    return type(error) is RuntimeError and "allocate memory" in str(error)
+
+
 def _check_state(network: nn.Module, who: str) -> None:
     """Its state dict goes into a file and comes back the same."""
     state = plain_tensors(network.state_dict(), of=who)
-    try:
+    with _named(f"{who}: its own state dict does not load, to resume a run"):
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise LskdError(f"{who}: its own state dict does not load, to resume a run: {_said(error)}") from None
     if state_digest(network.state_dict()) != state_digest(state):
         raise LskdError(f"{who}: its state dict comes back changed from loading; a run could not be resumed")
 
 
 def _passed(network: nn.Module, images: Tensor, who: str) -> Any:
-    try:
+    mode = "training" if network.training else "eval"
+    with _named(f"{who}: does not take images {list(images.shape)} (batch, channels, height, width) in {mode} mode"):
         return network(images)
-    except (torch.cuda.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:  # of somebody else's code
-        if "allocate memory" in str(error):
-            raise
-        mode = "training" if network.training else "eval"
-        raise LskdError(
-            f"{who}: does not take images {list(images.shape)} (batch, channels, height, width) in {mode} mode: "
-            f"{_said(error)}"
-        ) from error
 
 
 def _check_logits(found: Any, images: Tensor, classes: int, who: str) -> None:
@@ -125,10 +133,8 @@ def _check_logits(found: Any, images: Tensor, classes: int, who: str) -> None:
 
 def _check_features(network: nn.Module, images: Tensor, classes: int, who: str) -> None:
     """What evidence takes of it at the end."""
-    try:
+    with _named(f"{who}: its forward_with_features fails"):
         features, logits = network.forward_with_features(images)  # type: ignore[operator]
-    except Exception as error:
-        raise LskdError(f"{who}: its forward_with_features fails: {_said(error)}") from error
     _check_logits(logits, images, classes, f"{who}, forward_with_features")
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
         raise LskdError(
@@ -153,12 +159,8 @@ def _train(network: nn.Module, images: Tensor, smallest: int, classes: int, who:
     _check_logits(found, images, classes, f"{who} in training mode")
     if not found.requires_grad:
         raise LskdError(f"{who}: its logits do not depend on anything that can be trained")
-    try:
+    with _named(f"{who}: no gradient passes through it"):
         F.cross_entropy(found.float(), torch.zeros(len(images), dtype=torch.long, device=images.device)).backward()
-    except (torch.cuda.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        raise LskdError(f"{who}: no gradient passes through it: {_said(error)}") from error
     changed = [key for key, value in network.named_buffers() if key in unsaved and not torch.equal(value, unsaved[key])]
     if changed:
         raise LskdError(
@@ -175,8 +177,3 @@ def _described(found: Any) -> str:
     if isinstance(found, Mapping):
         return f"a {type(found).__name__} with {', '.join(map(str, found))}"
     return f"an object of type {type(found).__name__}"
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, LskdError) else f"{type(error).__name__}: {text}"
