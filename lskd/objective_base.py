@@ -113,11 +113,16 @@ class Distilled(Objective):
         kd_weight: Weight
         ce_weight: Weight
 
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = inspect.signature(getattr(self, "function", self.loss)).parameters
+        self.passed = [name for name in self.settings() if name in known]
+        self.labelled = "target" in known
+
+    def loss(self, student: Tensor, teacher: Tensor, target: Tensor, **more: Any) -> Tensor:
         """The method's own loss, a scalar, weight 1: its ``function`` with the settings that this has as keywords."""
-        known = _parameters(self.function)
-        own = {name: value for name, value in self.settings().items() if name in known}
-        return self.function(student, teacher, *([target] if "target" in known else []), **own)
+        own = {name: getattr(self, name) for name in self.passed} | more
+        return self.function(student, teacher, *[target] * self.labelled, **own)
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         kd = self.loss(logits.facing_teacher, logits.of_teacher(self), logits.target)
@@ -144,11 +149,6 @@ class WarmedUp(Distilled):
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         terms = super().forward(logits)
         return terms | {"kd": self.factor * terms["kd"]}
-
-
-@functools.cache
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
 
 
 @functools.cache

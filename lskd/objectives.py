@@ -72,6 +72,7 @@ class KD(Distilled):
     """
 
     title = "KD"
+    function = staticmethod(kd_loss)
     temperature: Positive
     kd_weight: Weight
     ce_weight: Weight = 0.1
@@ -84,25 +85,19 @@ class KD(Distilled):
         if self.effective_weight and self.standardize:
             raise ValueError("effective_weight stands in place of standardize; set one of them")
 
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        loss = kd_loss(
-            student,
-            teacher,
-            temperature=self.temperature,
-            standardize=self.standardize,
-            correction=self.correction,
-            reduction="none" if self.effective_weight else "mean",
-        )
-        if self.effective_weight:
-            deviations = [z.detach().std(-1, correction=self.correction) for z in (student, teacher)]
-            loss = (loss / (deviations[0] * deviations[1]).clamp_min(1e-7)).mean()
-        return loss
+    def loss(self, student: Tensor, teacher: Tensor, target: Tensor, **more: Any) -> Tensor:
+        if not self.effective_weight:
+            return super().loss(student, teacher, target, **more)
+        rows = super().loss(student, teacher, target, reduction="none", **more)
+        deviations = [z.detach().std(-1, correction=self.correction) for z in (student, teacher)]
+        return (rows / (deviations[0] * deviations[1]).clamp_min(1e-7)).mean()
 
 
 class CTKD(Distilled):
     """KD whose temperature is learned against the student (protocol 1.4)."""
 
     title = "CTKD"
+    function = staticmethod(kd_loss)
     kd_weight: Weight
     ce_weight: Weight = 0.1
     t_start: Positive = 1.0
@@ -122,11 +117,8 @@ class CTKD(Distilled):
     def epoch_constants(self) -> tuple[float, ...]:
         return (self.reversal,)
 
-    def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        temperature = self.temperature(self.reversal)
-        return kd_loss(
-            student, teacher, temperature=temperature, standardize=self.standardize, correction=self.correction
-        )
+    def loss(self, student: Tensor, teacher: Tensor, target: Tensor, **more: Any) -> Tensor:
+        return super().loss(student, teacher, target, temperature=self.temperature(self.reversal), **more)
 
     def diagnostics(self) -> dict[str, float]:
         return {"temperature": float(self.temperature(self.reversal).detach())}

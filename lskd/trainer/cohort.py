@@ -96,8 +96,8 @@ class Cohort:
             tested.append((dataset.held_images, dataset.held_labels))
         self.tested = [(images.to(device), labels.to(device)) for images, labels in tested]
         self.steps_per_epoch = self.batches.per_epoch
+        self.graph = StepGraph(device, enabled=self.execution.graph)
         self._on_failure: OnFailure = lambda member, tensors: None
-        self._graph: StepGraph | None = None
         self._streams: dict[str, torch.cuda.Stream] = {}
 
     @property
@@ -107,11 +107,6 @@ class Cohort:
     @property
     def running(self) -> list[Member]:
         return [m for m in self.members if m.failure is None]
-
-    @property
-    def graph_refused(self) -> str | None:
-        """Why a step could not be made a CUDA graph, if that was tried."""
-        return self._graph.refused if self._graph else None
 
     def run(
         self,
@@ -149,7 +144,7 @@ class Cohort:
         """How work is handed out, for a record: what decides time and not bits."""
         if self.device.type == "cpu":
             return {"lanes": self.lanes.count, "threads": self.lanes.threads, "processes": self.world.size}
-        refused = {"graph_refused": self.graph_refused} if self.graph_refused else {}
+        refused = {"graph_refused": self.graph.refused} if self.graph.refused else {}
         on = {"graph": self.execution.graph and not refused, "streams": self.execution.streams}
         return on | refused | {"processes": self.world.size}
 
@@ -232,8 +227,6 @@ class Cohort:
 
     def _on_device(self, draws: Iterator[BatchIndex]) -> Iterator[int]:
         """Train on all draws, on a GPU; yields after every step."""
-        streams = self.execution.streams
-        graph = self._graph = self._graph or StepGraph(self.device, enabled=self.execution.graph)
         for draw in draws:
             if self.table is not None and not self.table.on_device:  # no graph can read the host's memory
                 draw = replace(draw, taught=self.table(draw.index, draw.view))
@@ -241,15 +234,15 @@ class Cohort:
             for member in self.running:
                 member.start_epoch(draw.epoch, rate)
             constants = (rate, *((m.name, m.objective.epoch_constants()) for m in self.running))
-            graph(lambda given: self._device_step(given, streams=streams), draw, constants)
+            self.graph(self._device_step, draw, constants)
             if (int(draw.step) + 1) % CHECK_EVERY == 0:
                 self._check_finite()
             yield 1
 
-    def _device_step(self, draw: BatchIndex, *, streams: bool) -> None:
+    def _device_step(self, draw: BatchIndex) -> None:
         """One step of all members, nothing of which waits for the device; can be captured."""
         batch = self.batches.load(draw)
-        teaching = self._teaching(batch, slice(None))
+        teaching, streams = self._teaching(batch, slice(None)), self.execution.streams
         for member in self.running:
             with self._stream(member) if streams else nullcontext():
                 member.train_step(batch, teaching, self.execution)

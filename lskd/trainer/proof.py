@@ -68,8 +68,8 @@ def short_training(
         before = weights_of(cohort)
         with how.active():
             cohort.run(until=steps, window=1)
-        if cohort.graph_refused:
-            raise RuntimeError(cohort.graph_refused)
+        if cohort.graph.refused:
+            raise RuntimeError(cohort.graph.refused)
         return before, weights_of(cohort)
 
     return train

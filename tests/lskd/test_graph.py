@@ -52,7 +52,7 @@ def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeyp
         torch.manual_seed(0)
         cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8").eval(), device=CPU)
         if made is not None:
-            cohort._graph = made
+            cohort.graph = made
             monkeypatch.setattr(cohort, "_side_by_side", cohort._on_device)
         cohort.run(window=1)
         return {m.name: (state_digest(m.model.state_dict()), m.history) for m in cohort.members}
