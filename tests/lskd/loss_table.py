@@ -32,6 +32,14 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "gdkd_ls": lambda s, v, y, **o: losses.gdkd_loss(s, v, standardize=True, **{"k": 3} | o),
 }
 OF_A_BATCH = ("luminet", "dist")
+# What an objective of this method has no default for.
+NEEDED: dict[str, dict[str, Any]] = {
+    "kd": {"temperature": 2.0, "kd_weight": 9.0},
+    "mlkd": {"temperature": 2.0, "kd_weight": 9.0},
+    "ctkd": {"kd_weight": 9.0},
+    "ttm": {"gamma": 0.1, "kd_weight": 45.0},
+    "wttm": {"gamma": 0.1, "kd_weight": 45.0},
+}
 
 
 def draw(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:

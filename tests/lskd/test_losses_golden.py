@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lskd import losses
 from lskd.losses import (
     CurriculumTemperature,
     curriculum_reversal,
@@ -27,6 +30,10 @@ KD_DKD = sorted(GOLDEN.glob("loss_kd_dkd_*.npz"))
 MLKD = sorted(GOLDEN.glob("loss_mlkd_*.npz"))
 CTKD = sorted(GOLDEN.glob("loss_ctkd_*.npz"))
 VIT = sorted(GOLDEN.glob("loss_vit_*.npz"))
+FAMILY = sorted(GOLDEN.glob("family_*.npz"))
+# The letters of a key of the family to the arguments of its function.
+ARGUMENTS = {"T": "temperature", "alphaT": "alpha_temperature", "ls": "standardize"}
+ARGUMENTS |= {"wzero": "w0", "wone": "w1", "wtwo": "w2"}
 
 
 def ids(path: Path) -> str:
@@ -46,7 +53,7 @@ def gradient_close(found: torch.Tensor, expected: np.ndarray) -> None:
 
 
 def test_fixtures_are_there() -> None:
-    assert (len(KD_DKD), len(MLKD), len(CTKD), len(VIT)) == (10, 4, 2, 1)
+    assert [len(files) for files in (KD_DKD, MLKD, CTKD, VIT, FAMILY)] == [10, 4, 2, 1, 2]
 
 
 @pytest.mark.parametrize("path", KD_DKD, ids=ids)
@@ -212,6 +219,32 @@ def test_vit(path: Path) -> None:
         close(terms["ce"] + terms["kd"], row["total"])
     projected = F.conv2d(double(g["lg_student_map"]), double(g["lg_weight"]), double(g["lg_bias"]))
     close(locality_guidance_loss(projected, double(g["lg_teacher_map"])), g["lg_loss"])
+
+
+def call_of(key: str) -> tuple[str, dict[str, float]]:
+    """``"gdkd_k5_w1_2_8_T4"`` to the function's name and its arguments."""
+    name, *words = re.sub(r"_w([\d.]+)_([\d.]+)_([\d.]+)", r"_wzero\1_wone\2_wtwo\3", key).split("_")
+    pairs = [re.fullmatch(r"([A-Za-z]+)([\d.]+)", word).groups() for word in words]
+    return f"{name}_loss", {ARGUMENTS.get(k, k): int(v) if k in ("k", "ls") else float(v) for k, v in pairs}
+
+
+@pytest.mark.parametrize("path", FAMILY, ids=lambda path: path.stem)
+def test_family(path: Path) -> None:
+    g = np.load(path)
+    teacher, target = double(g["teacher"]), torch.from_numpy(g["target"])
+    keys = [key for key in g.files if f"grad_{key}" in g.files]
+    assert len(keys) == 22
+    for key in keys:
+        name, arguments = call_of(key)
+        function, student = getattr(losses, name), double(g["student"]).requires_grad_()
+        labels = (target,) if "target" in inspect.signature(function).parameters else ()
+        loss = function(student, teacher, *labels, **arguments)
+        loss.backward()
+        np.testing.assert_allclose(loss.item(), g[key], rtol=1e-9, err_msg=key)
+        largest = np.abs(g[f"grad_{key}"]).max()
+        np.testing.assert_allclose(student.grad, g[f"grad_{key}"], rtol=0, atol=1e-9 * largest, err_msg=key)
+        single = function(double(g["student"]).float(), teacher.float(), *labels, **arguments)
+        np.testing.assert_allclose(single.item(), g[key], rtol=1e-5, err_msg=key)
 
 
 def test_schedules() -> None:

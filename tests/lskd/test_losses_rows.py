@@ -215,6 +215,9 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: kd(student, teacher_topk=(values, indices * 0)), "names a class twice in one row"),
         (lambda: dkd_loss(student, teacher, teacher.softmax(-1)), "a distribution .*weights=.*or take kd_loss"),
         (lambda: dkd_loss(student, teacher, target - 100), r"classes are 0\.\.6; leave rows out with mask="),
+        (lambda: losses.gdkd_loss(student, teacher, k=8), "k is 8; expected 1 to 7"),
+        (lambda: losses.ttm_loss(student, teacher, gamma=0.0), "gamma is 0.0; it must be a positive number"),
+        (lambda: losses.rld_loss(student, teacher, target, alpha_temperature=-1.0), "alpha_temperature is -1"),
         (lambda: dkd_loss(student, teacher, target[0]), r"expected int64 class indices \[2, 3\]"),
     ]
 
@@ -248,12 +251,21 @@ def test_compiles_without_graph_breaks(name: str) -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, student)[0], gradient)
 
 
-@every
-def test_vmap_over_a_leading_axis(name: str) -> None:
+def mlkd(s: Tensor, v: Tensor, y: Tensor) -> Tensor:
+    return sum(losses.mlkd_terms(s, s + 1, v, v - 1, y, temperature=2.0, kd_weight=9.0, standardize=True).values())
+
+
+def vit(s: Tensor, v: Tensor, y: Tensor) -> Tensor:
+    return sum(losses.vit_logit_terms(s, s, v, y, temperature=2.0, standardize=True).values())
+
+
+@pytest.mark.parametrize("loss", [*LOSSES.values(), mlkd, vit], ids=[*LOSSES, "mlkd", "vit"])
+def test_vmap_over_a_leading_axis(loss: Callable[..., Tensor]) -> None:
+    """Several students, or several temperatures' worth of logits, at once: losses and gradients."""
     student, teacher, target = draw(14, 3, 5)
-    expected = [LOSSES[name](s, v, y) for s, v, y in zip(student, teacher, target, strict=True)]
-    torch.testing.assert_close(torch.vmap(LOSSES[name])(student, teacher, target), torch.stack(expected))
-    found = torch.vmap(torch.func.grad(LOSSES[name]))(student.detach(), teacher, target)
+    expected = [loss(s, v, y) for s, v, y in zip(student, teacher, target, strict=True)]
+    torch.testing.assert_close(torch.vmap(loss)(student, teacher, target), torch.stack(expected))
+    found = torch.vmap(torch.func.grad(loss))(student.detach(), teacher, target)
     torch.testing.assert_close(found, torch.autograd.grad(sum(expected), student)[0])
 
 

@@ -7,19 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from loss_table import NEEDED
 from torch import Tensor
 
 from lskd import losses
 from lskd.objective_base import Distilled, Weight
 from lskd.objectives import METHODS, Logits, Objective, create_objective
-
-NEEDED: dict[str, dict[str, Any]] = {
-    "kd": {"temperature": 2.0, "kd_weight": 9.0},
-    "mlkd": {"temperature": 2.0, "kd_weight": 9.0},
-    "ctkd": {"kd_weight": 9.0},
-    "ttm": {"gamma": 0.1, "kd_weight": 45.0},
-    "wttm": {"gamma": 0.1, "kd_weight": 45.0},
-}
 
 
 def declared() -> list[tuple[str, str, Any]]:
