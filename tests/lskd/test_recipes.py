@@ -56,8 +56,6 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
     ("settings", "message"),
     [
         ({"epoch": 2}, "recipe digit-pairs has no 'epoch'; did you mean 'epochs'"),
-        ({"epochs": "2"}, r"epochs is '2' \(str\); expected int"),
-        ({"epochs": True}, r"epochs is True \(bool\); expected int"),
         ({"epochs": 0}, "epochs is 0 .* expected int >= 1"),
         ({"milestones": [3, 2]}, "increasing"),
         ({"members.kdd.temperature": 2.0}, "no member 'kdd'; did you mean 'kd'"),
@@ -70,7 +68,6 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
         ({"members.kd.temperature": "hot"}, r"member kd: method 'kd': temperature is 'hot' \(str\); expected float"),
         ({"members.kd_ls.standardize": 1}, r"member kd_ls: method 'kd': standardize is 1 \(int\); expected bool"),
         ({"members.kd.temperature": 0.0}, r"temperature is 0.0 \(float\); expected float > 0"),
-        ({"members.kd.kd_weight": -1.0}, r"kd_weight is -1.0 \(float\); expected float >= 0"),
         ({"members.alone.standardize": True}, "method 'plain' has no setting 'standardize'"),
         ({"student": "resnet9"}, "no network is called 'resnet9'"),
         ({"teacher.network": "wrn_16"}, "no network is called 'wrn_16'"),
@@ -115,31 +112,23 @@ def test_committed_records_keep_their_configuration_and_address(path: Path) -> N
     assert address(record | {"config": config}) == address(record)
 
 
-def test_unknown_names() -> None:
-    with pytest.raises(LskdError, match="unknown recipe 'digit-pair'; did you mean 'digit-pairs'"):
-        load_recipe("digit-pair")
-    with pytest.raises(LskdError, match="no member 'kdls'; did you mean 'kd_ls'"):
-        load_recipe("digit-pairs", members=["kdls"])
-    with pytest.raises(LskdError, match="no such file"):
-        load_recipe("absent.toml")
-    with pytest.raises(LskdError, match="expected key=value"):
-        parse_settings(["epochs"])
-
-
-def test_a_recipe_may_be_any_file(tmp_path: Path) -> None:
+def test_a_recipe_may_be_any_file_and_has_all_keys_and_members_that_are_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("epochs = = 2")
-    with pytest.raises(LskdError, match=r"mine\.toml: not valid TOML"):
-        load_recipe(str(file))
     file.write_text('dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\n[members.a]\nmethod = "plain"\n')
     with pytest.raises(LskdError, match="recipe mine needs batch_size"):
         load_recipe(str(file))
+    with pytest.raises(LskdError, match="no member 'kdls'; did you mean 'kd_ls'"):
+        load_recipe("digit-pairs", members=["kdls"])
 
 
 def test_a_teacher_has_one_origin_and_naming_another_replaces_it() -> None:
-    recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "mine.safetensors"})
+    recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "a.pth"})
     assert recipe.teacher is not None
-    assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("mine.safetensors", None)
+    assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("a.pth", None)
+    with pytest.raises(LskdError, match=r"comes as a checkpoint, a\.pth; nothing has to be trained"):
+        teacher_training(recipe)
+    with pytest.raises(LskdError, match="recipe digit-pairs-teacher has no teacher"):
+        teacher_training(load_recipe("digit-pairs-teacher"))
 
 
 def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
@@ -156,18 +145,6 @@ def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
     assert teacher_training(small) == ("vit/alone/pycls-ResNet-56", {})
     wide = load_recipe("vit/DeiT-Tiny", settings={"teacher.input_size": 64}, for_training=False)
     assert teacher_training(wide)[1] == {"data": {"size": 64}}
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        ("digit-pairs-teacher", {}, "recipe digit-pairs-teacher has no teacher"),
-        ("digit-pairs", {"teacher.checkpoint": "a.pth"}, r"comes as a checkpoint, a\.pth; nothing has to be trained"),
-    ],
-)
-def test_nothing_is_trained_for_who_has_no_teacher_to_train(name: str, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(LskdError, match=message):
-        teacher_training(load_recipe(name, settings=settings))
 
 
 def test_a_recipe_keeps_its_name_when_given_as_a_path() -> None:

@@ -82,30 +82,19 @@ class Unused(Plain):
         self.other = nn.Linear(7, 7)
 
 
-class Auxiliary(Plain):
-    def forward(self, x):
-        y = super().forward(x)
-        return (y, y.detach()) if self.training else y
+def gives(change):
+    class Changed(Plain):
+        def forward(self, x):
+            return change(self, super().forward(x))
+
+    return Changed
 
 
-class Output(Plain):
-    def forward(self, x):
-        return types.SimpleNamespace(logits=super().forward(x))
-
-
-class Dictionary(Plain):
-    def forward(self, x):
-        return {"logits": super().forward(x)}
-
-
-class Answers(Plain):
-    def forward(self, x):
-        return super().forward(x).argmax(1)
-
-
-class Frozen(Plain):
-    def forward(self, x):
-        return super().forward(x).detach()
+Auxiliary = gives(lambda self, y: (y, y.detach()) if self.training else y)
+Output = gives(lambda self, y: types.SimpleNamespace(logits=y))
+Dictionary = gives(lambda self, y: {"logits": y})
+Answers = gives(lambda self, y: y.argmax(1))
+Frozen = gives(lambda self, y: y.detach())
 
 
 class Flat(Plain):
@@ -123,12 +112,6 @@ class Extra(Plain):
 
     def set_extra_state(self, state):
         pass
-
-
-class Wide(Plain):
-    def __init__(self, num_classes):
-        super().__init__(num_classes)
-        self.register_buffer("turned", torch.ones(2, dtype=torch.complex128))
 
 
 class Hidden(Plain):
@@ -172,6 +155,12 @@ def lazy(num_classes):
 
 def ten(num_classes):
     return Plain(10)
+
+
+def Wide(num_classes):
+    network = Plain(num_classes)
+    network.register_buffer("turned", torch.ones(2, dtype=torch.complex128))
+    return network
 """
 RECIPE = """
 dataset = "mine.py:images"
