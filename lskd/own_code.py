@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lskd.errors import LskdError, nearest
+from lskd.errors import LskdError, hint
 
 
 def is_external(name: str) -> bool:
@@ -39,9 +39,7 @@ def load_function(name: str) -> Callable[..., Any]:
     found = getattr(module, function, None)
     if not callable(found):
         own = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
-        near = nearest(function, own)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise LskdError(f"{name!r}: {place} has no function {function!r}{hint}")
+        raise LskdError(f"{name!r}: {place} has no function {function!r}{hint(function, own)}")
     return found
 
 

@@ -32,17 +32,8 @@ class RowOptions(TypedDict, total=False):
 class Rows:
     """Student's and teacher's logits with the classes last, and how their row values become a loss.
 
-    Args:
-        student, teacher: float ``[..., classes]``, or with the classes at ``dim``; of one shape.
-        target: int64 class indices ``[...]``; rows that do not count may hold anything.
-        mask: bool ``[...]`` (or integers, 0 is False), True where a row counts. What stands in the other rows has no
-            influence, NaN included.
-        weights: float ``[...]``; the value of a row is multiplied by its weight.
-        reduction: "mean" over the rows that count (the sum of weights is not divided out), "sum", or "none": ``[...]``.
-        check: see :mod:`lskd.losses`.
-        names: of the two inputs, for errors. first: number of the first row, for errors.
-
-    Mask and weights may have leading dimensions only: ``[batch]`` is one value for all rows of a sample.
+    Arguments are those of :mod:`lskd.losses`; masks may be integers, and a mean is not divided by the sum of weights.
+    ``names`` are those of the two inputs and ``first`` the number of the first row, for errors.
 
     Attributes:
         student, teacher: classes last, at least float32, the teacher detached; zero in rows that do not count.

@@ -121,9 +121,6 @@ def join(device: torch.device) -> torch.device:
     """Meet the other processes that ``torchrun`` started, if it did; gives this process's device.
 
     They stay together until they end, so later runs of the same processes find each other.
-
-    Raises:
-        LskdError: more processes on a host than it has GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device

@@ -21,12 +21,7 @@ WARM_UP = 3  # steps of a shape that are launched kernel by kernel: they make wh
 
 
 class StepGraph:
-    """Carries out steps; from the fourth of a shape on by replaying a graph.
-
-    Args:
-        device: a GPU.
-        enabled: False launches kernel by kernel, always.
-    """
+    """Carries out steps; from the fourth of a shape on by replaying a graph, if ``enabled``."""
 
     def __init__(self, device: torch.device, *, enabled: bool = True) -> None:
         self.device = device

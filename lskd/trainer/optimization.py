@@ -67,36 +67,27 @@ def check(recipe: Recipe) -> None:
 def create_optimizer(
     recipe: Recipe, model: nn.Module, objective: nn.Module, *, fused: bool = False, graph: bool = False
 ) -> torch.optim.Optimizer:
-    """The recipe's optimiser on a student and what its objective owns.
-
-    Args:
-        fused: one kernel for a step, on a GPU.
-        graph: the step will be captured in a CUDA graph.
-    """
-    asked = recipe.optimizing
-    owned = [*model.named_parameters(), *((f"objective.{name}", p) for name, p in objective.named_parameters())]
-    without = exempt(model, asked.exempt_from_decay)
-    without |= {f"objective.{name}" for name in exempt(objective, asked.exempt_from_decay)}
-    groups: list[dict[str, Any]] = [{"params": [p for name, p in owned if name not in without]}]
+    """The recipe's optimiser on a student and what its objective owns; ``graph``: its step will be captured in one."""
+    asked, owned = recipe.optimizing, [*model.parameters(), *objective.parameters()]
+    without = exempt(model, asked.exempt_from_decay) | exempt(objective, asked.exempt_from_decay)
+    groups: list[dict[str, Any]] = [{"params": [p for p in owned if p not in without]}]
     if without:
-        groups.append({"params": [p for name, p in owned if name in without], "weight_decay": 0.0})
+        groups.append({"params": [p for p in owned if p in without], "weight_decay": 0.0})
     common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
     if asked.optimizer == "adamw":
         return torch.optim.AdamW(groups, betas=asked.betas, capturable=graph, **common)
     return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=asked.nesterov, **common)
 
 
-def exempt(module: nn.Module, kinds: list[str] | tuple[str, ...]) -> set[str]:
-    """Names of the parameters of these kinds: "biases", "norms" (weights and biases), or tokens by name."""
-    found: set[str] = set()
-    if "biases" in kinds:
-        found |= {name for name, _ in module.named_parameters() if name.rpartition(".")[2] == "bias"}
-    if "norms" in kinds:
-        for place, part in module.named_modules():
-            if isinstance(part, NORMS):
-                found |= {f"{place}.{name}".lstrip(".") for name, _ in part.named_parameters(recurse=False)}
+def exempt(module: nn.Module, kinds: Sequence[str]) -> set[nn.Parameter]:
+    """The parameters of these kinds: "biases", "norms" (weights and biases), or tokens by name."""
     starts = tuple(TOKENS[kind] for kind in kinds if kind in TOKENS)
-    return found | {name for name, _ in module.named_parameters() if starts and name.startswith(starts)}
+    found = {parameter for name, parameter in module.named_parameters() if name.startswith(starts)}
+    if "biases" in kinds:
+        found |= {p for name, p in module.named_parameters() if name.rpartition(".")[2] == "bias"}
+    if "norms" in kinds:
+        found |= {p for part in module.modules() if isinstance(part, NORMS) for p in part.parameters(recurse=False)}
+    return found
 
 
 def set_drop_path(model: nn.Module, largest: float, *, name: str) -> None:

@@ -28,14 +28,9 @@ Trained = tuple[Weights, Weights]  # before and after
 
 
 def prove(wanted: Execution, train: Callable[[Execution], Trained]) -> tuple[Execution, dict[str, str]]:
-    """What of ``wanted`` does what plain launches do.
+    """What of ``wanted`` does what plain launches do, and by piece why it was switched off.
 
-    Args:
-        wanted: what was asked for, on a GPU.
-        train: a short training, always from the same state, see :func:`short_training`.
-
-    Returns:
-        What is left of ``wanted``, and by piece why it was switched off.
+    ``train`` is a short training, always from the same state, see :func:`short_training`.
     """
     proved = Execution(wanted.device)
     asked = {name: getattr(wanted, name) for name in PIECES if getattr(wanted, name) != getattr(proved, name)}

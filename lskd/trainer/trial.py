@@ -23,13 +23,9 @@ from lskd.recipes import Recipe
 
 
 def try_networks(recipe: Recipe, dataset: Dataset, device: torch.device, *, processes: int = 1) -> None:
-    """Try a recipe's student and, where a member needs one, its teacher.
+    """Try a recipe's student and, where a member needs one, its teacher; see :func:`try_network`.
 
-    Args:
-        processes: how many share a batch and normalise their own part of it.
-
-    Raises:
-        LskdError: see :func:`try_network`.
+    ``processes`` share a batch and normalise their own part of it.
     """
     last = len(dataset.train_labels) % recipe.batch_size
     smallest = recipe.batch_size if not last or recipe.optimizing.drop_last_batch else last
@@ -48,7 +44,6 @@ def try_network(
     """Make a network and pass images through it, forward and, for a student, backward; save and load its state.
 
     Args:
-        role: "student" or "teacher".
         image_shape: 3, height, width.
         smallest: images of the smallest batch that it is trained on; None for a teacher, which only answers.
 
