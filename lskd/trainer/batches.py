@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -165,21 +166,22 @@ class Batches:
         """Strong views of a batch, of which several are made at once; batches are asked for in order."""
         several = self.world.size == 1 and not isinstance(self.views, PictureViews)
         together = max(1, AHEAD // self.size) if several else 1
-        draws: tuple[Tensor, StrongDraws] | None = None
-        made, made_from = None, 0
+
+        @functools.cache
+        def draws() -> tuple[Tensor, StrongDraws]:
+            total = len(self.labels)
+            crops = epoch_views(self.seed, epoch, total, self.views.count, stream="strong")
+            return crops.to(self.device), epoch_strong(self.seed, epoch, total)
+
+        @functools.lru_cache(maxsize=1)
+        def made(start: int, stop: int) -> Tensor:
+            rows, (crops, rest) = slice(start, stop), draws()
+            # A crop and mirror of their own, then the rest.
+            return strong_view(self.views(order[rows], crops[rows]), rest[rows])
 
         def images(number: int) -> Tensor:
-            nonlocal draws, made, made_from
-            rows = self._own(number)
-            if draws is None:
-                total = len(self.labels)
-                crops = epoch_views(self.seed, epoch, total, self.views.count, stream="strong")
-                draws = crops.to(self.device), epoch_strong(self.seed, epoch, total)
-            if made is None or not several or rows.stop > made_from + len(made):
-                whole = self._rows(number, together) if several else rows
-                # A crop and mirror of their own, then the rest.
-                made = strong_view(self.views(order[whole], draws[0][whole]), draws[1][whole])
-                made_from = rows.start
-            return made[rows.start - made_from : rows.stop - made_from]
+            own = self._own(number)
+            whole = self._rows(number - number % together, together) if several else own
+            return made(whole.start, whole.stop)[own.start - whole.start : own.stop - whole.start]
 
         return images

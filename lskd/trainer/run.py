@@ -319,15 +319,7 @@ class Run:
     def _finish(self) -> dict[str, Any]:
         """Write weights, evidence and the record."""
         recipe, cohort, dataset, table, seconds = self.recipe, self.cohort, self.dataset, self.table, self.clock.seconds
-        rate = speed(
-            recipe,
-            images=recipe.epochs * len(dataset.train_labels),
-            side=dataset.image_shape[1],
-            classes=dataset.classes,
-            seconds=seconds,
-            live=self.teacher is not None and table is None,
-            device=self.device,
-        )
+        live = self.teacher is not None and table is None
         record = {
             "schema": SCHEMA,
             **self.about,
@@ -343,7 +335,7 @@ class Run:
             "started": self.clock.started,
             "finished": now(),
             "wall_seconds": round(seconds, 1),
-            "speed": rate,
+            "speed": speed(recipe, dataset, seconds=seconds, live=live, device=self.device),
             "sessions": self.clock.sessions,
             "members": {m.name: self._member_record(m) for m in cohort.members},
         }

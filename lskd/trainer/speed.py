@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import statistics
 import time
 from typing import Any
 
 import torch
 
+from lskd.data.dataset import Dataset
 from lskd.errors import LskdError
 from lskd.models import model_info
 from lskd.own_code import is_external
@@ -30,13 +33,10 @@ def product_rate(device: torch.device, *, dtype: torch.dtype = torch.float32, si
     return size**3 / statistics.median(times)
 
 
-def speed(
-    recipe: Recipe, *, images: int, side: int, classes: int, seconds: float, live: bool, device: torch.device
-) -> dict[str, Any]:
+def speed(recipe: Recipe, dataset: Dataset, *, seconds: float, live: bool, device: torch.device) -> dict[str, Any]:
     """For a record.
 
     Args:
-        images: training images that passed, over all epochs. side: of an image, in pixels.
         seconds: of the whole run, data, tests and checkpoints included.
         live: whether the teacher saw every batch.
         device: where it ran; its matrix products are measured now.
@@ -46,22 +46,19 @@ def speed(
         on); ``share`` of it that training alone took, None for networks whose cost is not counted: one's own, and
         any on images of another size than it is made for.
     """
-    rate = images * len(recipe.members) / seconds
+    rate = recipe.epochs * len(dataset.train_labels) * len(recipe.members) / seconds
     best = product_rate(device)
-    work = _multiply_adds(recipe.student, side, classes)
-    if work is not None:
-        work *= 3  # forward, and twice as much backward
-        taught = _multiply_adds(recipe.teacher.network, side, classes) if live and recipe.teacher else 0
-        work = None if taught is None else work + taught / len(recipe.members)
-    share = None if work is None else rate * work / best
-    return {"student_images_per_s": rate, "multiply_adds_per_s": best, "share": share}
+    student = _multiply_adds(recipe.student, dataset)
+    teacher = _multiply_adds(recipe.teacher.network, dataset) if live and recipe.teacher else 0
+    # Of a student forward, and twice as much backward.
+    share = rate * (3 * student + teacher / len(recipe.members)) / best
+    return {"student_images_per_s": rate, "multiply_adds_per_s": best, "share": None if math.isnan(share) else share}
 
 
-def _multiply_adds(network: str, side: int, classes: int) -> float | None:
-    if is_external(network):
-        return None
-    try:
-        info = model_info(network, classes)
-    except LskdError:
-        return None
-    return info.multiply_adds if info.input_size == side else None
+def _multiply_adds(network: str, dataset: Dataset) -> float:
+    """Of one image; NaN where it is not known."""
+    with contextlib.suppress(LskdError):
+        info = None if is_external(network) else model_info(network, dataset.classes)
+        if info is not None and info.input_size == dataset.image_shape[1]:
+            return info.multiply_adds
+    return math.nan

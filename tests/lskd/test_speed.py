@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import types
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,10 +16,14 @@ from lskd.trainer.speed import product_rate, speed
 CPU = torch.device("cpu")
 
 
+def data(images: int, side: int) -> Any:
+    return types.SimpleNamespace(train_labels=[0] * images, image_shape=(3, side, side), classes=100)
+
+
 def test_a_rate_counts_students_and_a_share_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "product_rate", lambda device: 1e10)
     recipe = load_recipe("cifar100-resnet56-resnet20-short-8")  # three students
-    facts = {"images": 1000, "side": 32, "classes": 100, "seconds": 10.0, "device": CPU}
+    facts: Any = {"dataset": data(1000 // recipe.epochs, side=32), "seconds": 10.0, "device": CPU}
     student, teacher = (model_info(name, 100).multiply_adds for name in ("resnet20", "resnet56"))
     live = speed(recipe, live=True, **facts)
     assert live["student_images_per_s"] == 300.0
@@ -26,9 +33,9 @@ def test_a_rate_counts_students_and_a_share_counts_forward_and_backward(monkeypa
 
 def test_no_share_where_the_cost_is_not_counted() -> None:
     recipe = load_recipe("digit-pairs")  # images of 16 pixels, networks that are counted at 32
-    found = speed(recipe, images=10, side=16, classes=100, seconds=1.0, live=True, device=CPU)
+    found = speed(recipe, data(10, side=16), seconds=1.0, live=True, device=CPU)
     assert found["share"] is None
-    assert found["student_images_per_s"] == 10 * len(recipe.members)
+    assert found["student_images_per_s"] == 10 * recipe.epochs * len(recipe.members)
 
 
 def test_measuring_leaves_the_generator_alone() -> None:
