@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
 sys.path.append(str(Path(__file__).parents[1]))
 import baseline
 import losses
-from random_images import data, made_up_table
+from random_images import data, made_up_table, six_members
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -42,15 +42,7 @@ from paper.benchmarks import rows
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
 CPU = torch.device("cpu")
-MEMBERS: dict[str, dict[str, Any]] = {
-    f"{method}{suffix}": {"method": method, "standardize": bool(suffix), **settings}
-    for method, settings in {
-        "kd": {"temperature": 2.0, "kd_weight": 9.0},
-        "dkd": {"temperature": 2.0, "kd_weight": 9.0, "warmup": 1},
-        "ctkd": {"kd_weight": 9.0},
-    }.items()
-    for suffix in ("", "_ls")
-}
+MEMBERS = six_members(warmup=1)
 KD_LS, PLAIN = {"kd_ls": MEMBERS["kd_ls"]}, {"plain": {"method": "plain"}}
 CLASSES = (10, 100, 1000)
 GOALS = {

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
-from random_images import data, made_up_table, network
+from losses import LOSSES
+from random_images import data, made_up_table, network, six_members
 
 from lskd import records
 from lskd.data.dataset import Dataset
@@ -33,7 +33,6 @@ from lskd.data.draws import epoch_strong, epoch_views
 from lskd.data.randaugment import strong_view
 from lskd.data.views import Views, normalize
 from lskd.files import write_json
-from lskd.losses import dkd_loss, kd_loss
 from lskd.models import model_info
 from lskd.recipes import Recipe
 from lskd.trainer.cohort import Cohort
@@ -49,13 +48,8 @@ NETWORKS = {"teacher": "resnet32x4", "student": "resnet8x4", "small": "resnet20"
 REHEARSED = dict.fromkeys(NETWORKS, "resnet8")
 STEPS_PER_EPOCH, EPOCHS, TRAIN_IMAGES = 782, 240, 50_000  # CIFAR-100, batch 64
 GOALS = {"cohort6_student_images_per_s": 80_000.0, "cohort6_240_epochs_minutes": 15.0}
-SETTINGS = {"temperature": 2.0, "kd_weight": 9.0}
-MEMBERS: dict[str, dict[str, Any]] = {
-    f"{method}{'_ls' * ls}": {"method": method, **settings, "standardize": ls}
-    for method, settings in (("kd", SETTINGS), ("dkd", SETTINGS), ("ctkd", {"kd_weight": 9.0}))
-    for ls in (False, True)
-}
-MLKD = {"mlkd_ls": {"method": "mlkd", **SETTINGS, "standardize": True}}
+MEMBERS = six_members()
+MLKD = {"mlkd_ls": {**MEMBERS["kd_ls"], "method": "mlkd"}}
 on = partial(Execution, "cuda")  # whatever rehearses it
 PLAIN = on()
 # What is switched on beside the plain path, and the largest share of the weights' change that it may move them by.
@@ -128,16 +122,11 @@ def check_losses(device: torch.device, little: bool) -> Iterator[tuple[str, floa
     generator = torch.Generator().manual_seed(0)
     z, v = (4 * torch.randn(BATCH, 100, generator=generator, dtype=torch.float64) for _ in range(2))
     y = torch.randint(100, (BATCH,), generator=generator)
-    losses: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-        "KD": lambda z, v, y: kd_loss(z, v, temperature=2.0),
-        "KD + LS": lambda z, v, y: kd_loss(z, v, temperature=2.0, standardize=True),
-        "DKD + LS": lambda z, v, y: dkd_loss(z, v, y, temperature=2.0, standardize=True),
-    }
-    for name, loss in losses.items():
+    for name in ("kd", "kd_ls", "dkd_ls"):
         found = []
         for place, dtype in ((CPU, torch.float64), (device, torch.float32)):
             x = z.detach().clone().to(place, dtype).requires_grad_()
-            value = loss(x, v.to(place, dtype), y.to(place))
+            value = LOSSES[name](x, v.to(place, dtype), y.to(place))
             value.backward()
             assert x.grad is not None
             found.append((value.item(), x.grad.double().cpu()))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,16 @@ def data(images: int, classes: int = 100) -> Dataset:
     names = tuple(f"class {i}" for i in range(classes))
     group = torch.zeros(classes, dtype=torch.int64)
     return Dataset("random", pixels, labels, pixels[:512], labels[:512], names, group, ("all",), MEAN, STD, 4, True)
+
+
+def six_members(**dkd: Any) -> dict[str, dict[str, Any]]:
+    """KD, DKD and CTKD, plain and with LS."""
+    kd: dict[str, Any] = {"temperature": 2.0, "kd_weight": 9.0}
+    return {
+        f"{method}{'_ls' * ls}": {"method": method, **settings, "standardize": ls}
+        for method, settings in (("kd", kd), ("dkd", kd | dkd), ("ctkd", {"kd_weight": 9.0}))
+        for ls in (False, True)
+    }
 
 
 def network(name: str, device: torch.device) -> nn.Module:
