@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lskd.data import load_dataset
+from lskd.data import Dataset, load_dataset
 from lskd.models import create_model
 from lskd.recipes import load_recipe
 from lskd.records import load_record
@@ -37,6 +37,14 @@ def cohort(members: list[str] | None = None, *, seed: int = 0, settings: dict[st
     recipe = load_recipe("digit-pairs", settings=settings, members=members)
     dataset, teacher = load_dataset("digit_pairs", **recipe.data), create_model("resnet8").eval()
     return Cohort(recipe, dataset, seed=seed, teacher=teacher, device=CPU)
+
+
+def images(classes: int, n: int = 12, side: int = 8) -> Dataset:
+    """Images of noise, to train on and to test on; the class of the i-th is i."""
+    pixels = torch.randint(256, (n, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    labels, names = torch.arange(n), tuple(f"{k:03d}" for k in range(classes))
+    group, half = torch.zeros(classes, dtype=torch.int64), (0.5, 0.5, 0.5)
+    return Dataset("noise", pixels, labels, pixels, labels, names, group, ("all",), half, half, 1, True)
 
 
 def words(settings: dict[str, Any]) -> list[str]:

@@ -9,23 +9,14 @@ from typing import Any
 import pytest
 import synthetic
 import torch
+from small_runs import images
 from torch import Tensor, nn
 
-from lskd.data.dataset import Dataset
 from lskd.recipes import Recipe
 from lskd.records import summarize
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.evaluation import TOP5_ABOVE, evaluate
 from paper import statistics, store, text
-
-
-def images(classes: int, n: int = 12) -> Dataset:
-    """Images of noise; the class of the i-th is i."""
-    pixels = torch.randint(256, (n, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    labels, names = torch.arange(n), tuple(f"{k:03d}" for k in range(classes))
-    group = torch.zeros(classes, dtype=torch.int64)
-    half = (0.5, 0.5, 0.5)
-    return Dataset("noise", pixels, labels, pixels, labels, names, group, ("all",), half, half, 1, True)
 
 
 class Ranked(nn.Module):
@@ -54,15 +45,8 @@ def test_five_places_count_above_a_hundred_classes() -> None:
 
 
 def test_a_record_has_it_and_the_weights_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Recipe(
-        name="noise",
-        dataset="noise",
-        student="resnet8",
-        epochs=2,
-        batch_size=4,
-        learning_rate=0.1,
-        members={"alone": {"method": "plain"}},
-    )
+    usual: Any = {"name": "noise", "dataset": "noise", "student": "resnet8", "batch_size": 4, "learning_rate": 0.1}
+    recipe = Recipe(**usual, epochs=2, members={"alone": {"method": "plain"}})
 
     def trained() -> Any:
         cohort = Cohort(recipe, images(120), seed=0, teacher=None, device=torch.device("cpu"))

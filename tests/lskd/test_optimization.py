@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from msgspec import structs
+from small_runs import CPU, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,30 +29,12 @@ from lskd.trainer.member import parameters
 from lskd.trainer.optimization import create_optimizer, exempt, learning_rate, set_drop_path
 from lskd.trainer.run import train
 
-CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def small() -> Dataset:
-    """Eight images to train on and two to test, ten classes."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (10, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(10)
-    base = Dataset(
-        name="small",
-        train_images=pixels[:8],
-        train_labels=labels[:8],
-        test_images=pixels[8:],
-        test_labels=labels[8:],
-        class_names=tuple("abcdefghij"),
-        superclass=torch.zeros(10, dtype=torch.int64),
-        superclass_names=("all",),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        pad=4,
-        flip=True,
-    )
-    return enlarged(base, size=224)
+    """Eight images, ten classes."""
+    return enlarged(images(10, 8, side=32), size=224)
 
 
 def teacher() -> Network:
@@ -186,12 +169,12 @@ def test_two_steps_of_deit_by_hand() -> None:
 
 
 def test_a_run_with_adamw_and_drop_path_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    found, images = recipe("vit/PiT-Tiny"), small()
+    found, data = recipe("vit/PiT-Tiny"), small()
     found = structs.replace(found, optimization=found.optimization | {"warmup_epochs": 0})
     found = structs.replace(found, members={"locality": found.members["locality"]})
 
     def fresh() -> Cohort:
-        return Cohort(found, images, seed=2, teacher=teacher(), device=CPU)
+        return Cohort(found, data, seed=2, teacher=teacher(), device=CPU)
 
     whole = fresh()
 

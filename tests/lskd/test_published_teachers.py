@@ -13,6 +13,7 @@ import torch
 
 from lskd.cli import main
 from lskd.data import load_dataset
+from lskd.data.cifar100 import SUPERCLASSES
 from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.recipes import load_recipe
@@ -45,11 +46,7 @@ def files(root: Path, *names: str) -> Path:
         (RECIPE, ["resnet56.pth", "._resnet56.pth", ".trash/resnet56.pth", "__MACOSX/._resnet56.pth"], 0),
         (RECIPE, ["a/resnet56-best.safetensors", "cifar100_resnet560.pth", "xresnet56.pth"], 0),
         ("cifar100/resnet110-resnet32", ["cifar100_resnet32x4.pth", "resnet110.pt"], 1),
-        (
-            "cifar100/resnet32x4-resnet8x4",
-            ["resnet32_vanilla/ckpt_epoch_240.pth", "resnet32x4_vanilla/ckpt_epoch_240.pth"],
-            1,
-        ),
+        ("cifar100/resnet32x4-resnet8x4", [f"resnet32{end}_vanilla/ckpt_epoch_240.pth" for end in ("", "x4")], 1),
         ("cifar100/ResNet50-MobileNetV2", ["resnet50.pth", "ResNet50_vanilla/ckpt_epoch_240.pth"], 1),
         ("cifar100/wrn_40_2-wrn_40_1", ["wrn_40_1.pth", "wrn_40_2.pth", "notes_wrn_40_2.txt"], 1),
     ],
@@ -94,12 +91,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / LAST
     torch.manual_seed(0)
     state = create_model("resnet56").state_dict()
-    content = {
-        "epoch": 240,
-        "model": state,
-        "accuracy": torch.tensor(72.3),
-        "optimizer": {"state": {}, "param_groups": []},
-    }
+    content = {"epoch": 240, "model": state, "accuracy": torch.tensor(72.3), "optimizer": {"state": {}}}
     torch.save(content, path, _use_new_zipfile_serialization=False)
     return path
 
@@ -141,14 +133,12 @@ def test_an_archive_from_elsewhere_serves_and_no_network_says_what_to_do(tmp_pat
         load_checkpoint(create_model("resnet56"), archive(tmp_path / ARCHIVE, weights))
 
 
-@pytest.mark.parametrize("content", [b"<html>sign in</html>", b""])
-def test_what_is_no_archive_is_not_unpacked(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / ARCHIVE).write_bytes(content)
-    with pytest.raises(LskdError, match=rf"{ARCHIVE}: cannot be unpacked .*delete it and try a mirror"):
-        get_teachers(tmp_path, progress=False)
-
-
-def test_weights_of_another_network_in_the_archive_are_found(tmp_path: Path, weights: Path) -> None:
+def test_what_is_no_archive_and_weights_of_another_network_are_named(tmp_path: Path, weights: Path) -> None:
+    for content in (b"<html>sign in</html>", b""):
+        (tmp_path / ARCHIVE).write_bytes(content)
+        with pytest.raises(LskdError, match=rf"{ARCHIVE}: cannot be unpacked .*delete it and try a mirror"):
+            get_teachers(tmp_path, progress=False)
+    (tmp_path / ARCHIVE).unlink()
     path = files(tmp_path, f"{UNPACKED}/resnet110_vanilla/{LAST}") / UNPACKED / "resnet110_vanilla" / LAST
     path.write_bytes(weights.read_bytes())
     with pytest.raises(LskdError, match=r"resnet110_vanilla.*not weights of this ResNet"):
@@ -158,20 +148,13 @@ def test_weights_of_another_network_in_the_archive_are_found(tmp_path: Path, wei
 @pytest.fixture
 def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {"class_names": np.array(load_class_names())}
+    arrays: dict[str, Any] = {"class_names": np.array(sorted(" ".join(SUPERCLASSES.values()).split()))}
     for split, size in (("train", 16), ("test", 400)):
         arrays[f"{split}_images"] = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(size) % 100
     (tmp_path / "data").mkdir()
     np.savez(tmp_path / "data" / "cifar100.npz", **arrays)
     monkeypatch.setenv("LSKD_DATA", str(tmp_path / "data"))
-
-
-def load_class_names() -> list[str]:
-    import importlib
-
-    groups = importlib.import_module("lskd.data.cifar100").SUPERCLASSES
-    return sorted(" ".join(groups.values()).split())
 
 
 @pytest.mark.usefixtures("small_cifar")
