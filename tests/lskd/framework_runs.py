@@ -52,13 +52,10 @@ def sizes(student: nn.Module, saved: Path, teacher: nn.Module) -> list[int]:
     return [next(parameters), saved.stat().st_size, next(parameters)]
 
 
-def z_scores(x: Tensor) -> Tensor:
-    return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-7)
-
-
 def spelled_out(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """Sum over rows ``[n, classes]`` of the examples' loss, in PyTorch's own functions."""
-    q, p = (z_scores(student) / 2).log_softmax(1), (z_scores(teacher.detach()) / 2).softmax(1)
+    scores = [(x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-7) / 2 for x in (student, teacher.detach())]
+    q, p = scores[0].log_softmax(1), scores[1].softmax(1)
     return 0.1 * F.cross_entropy(student, labels, reduction="sum") + 9 * 4 * F.kl_div(q, p, reduction="sum")
 
 
@@ -168,26 +165,23 @@ def lightning_module(example: dict[str, Any], steps: int) -> dict[str, Any]:
 
     data = generated.dataset(4)
     some = DataLoader(Subset(data, range(ROWS)), generated.BATCH_SIZE)
-    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    names = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+    quiet = {"accelerator": "cpu", **dict.fromkeys(names, False)}
 
-    def fit(
-        student: nn.Module, teacher: nn.Module, batch: int = 16, path: str | None = None, **options: Any
-    ) -> tuple[Any, Any]:
+    def fit(networks: tuple[nn.Module, nn.Module] | None = None, batch: int = 16, path: Any = None, **how: Any) -> Any:
+        student, teacher = networks or (generated.student(), generated.teacher())
         module = example["Distillation"](teacher, student)
-        trainer = lightning.Trainer(**quiet, enable_checkpointing=False, **options)
+        trainer = lightning.Trainer(**quiet, **how)
         trainer.fit(module, DataLoader(data, batch), some, ckpt_path=path)
         return trainer, module
 
     def step(batch: int, accumulate: int) -> dict[str, Tensor]:
-        return fit(Linear(1), Linear(0), batch, max_epochs=1, accumulate_grad_batches=accumulate)[
-            1
-        ].student.state_dict()
+        module = fit((Linear(1), Linear(0)), batch, max_epochs=1, accumulate_grad_batches=accumulate)[1]
+        return module.student.state_dict()
 
-    networks = generated.student, generated.teacher
-    straight = fit(*(make() for make in networks), max_epochs=2)[1]
-    trainer, _ = fit(*(make() for make in networks), max_epochs=1)
-    trainer.save_checkpoint("half.ckpt")
-    trainer, resumed = fit(*(make() for make in networks), max_epochs=2, path="half.ckpt")
+    straight = fit(max_epochs=2)[1]
+    fit(max_epochs=1)[0].save_checkpoint("half.ckpt")
+    trainer, resumed = fit(max_epochs=2, path="half.ckpt")
     (validated,) = trainer.validate(resumed, some, verbose=False)
     return {
         "one_batch": [step(64, 1)],
