@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import re
 import subprocess
 import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,17 +16,10 @@ from figures.fingerprint import ROOT
 from lskd.data.views import weak_view
 from lskd.objectives import Logits, create_objective
 
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-baseline, cpu, gpu = load("baseline"), load("cpu"), load("gpu")
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import baseline
+import cpu
+import gpu
 
 
 def test_the_benchmark_of_a_gpu_needs_no_pillow() -> None:

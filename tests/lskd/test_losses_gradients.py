@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from lskd import losses
 from lskd.losses import CurriculumTemperature, kd_loss, locality_guidance_loss, mlkd_terms, standardize, vit_logit_terms
 
+EVERYTHING = {"masks": "elementwise", "strong_terms": "all", "standardize": True, "standardize_correlations": True}
 TENSORS = {"ttm": ["gamma"], "wttm": ["gamma"], "rld": ["temperature", "alpha_temperature"]}
 
 
@@ -35,6 +38,10 @@ def gradient_cases() -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
 
     hidden = teacher.masked_fill(excluded, -math.inf)
 
+    def mlkd(s: Tensor, z: Tensor, **more: Any) -> Tensor:
+        options = {"temperature": 2.0, "kd_weight": 9.0} | more
+        return sum(mlkd_terms(s, z, teacher, teacher.flip(1), target, **options).values())
+
     def without(name: str) -> Callable[..., Tensor]:
         return lambda s, t: LOSSES[name](s.masked_fill(excluded, -math.inf), hidden, target, temperature=t)
 
@@ -47,28 +54,8 @@ def gradient_cases() -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
         "standardize": (standardize, [student]),
         "standardize, -inf": (lambda s: standardize(s.masked_fill(excluded, -math.inf))[~excluded], [student]),
         "cross entropy": (lambda s: losses.cross_entropy(s, target), [student]),
-        "mlkd": (
-            lambda s, z: sum(mlkd_terms(s, z, teacher, teacher + 1, target, temperature=2.0, kd_weight=9.0).values()),
-            [student, student.detach().flip(0)],
-        ),
-        "mlkd, all with LS": (
-            lambda s, z: sum(
-                mlkd_terms(
-                    s,
-                    z,
-                    teacher,
-                    teacher.flip(1),
-                    target,
-                    temperature=2.0,
-                    kd_weight=9.0,
-                    standardize=True,
-                    masks="elementwise",
-                    strong_terms="all",
-                    standardize_correlations=True,
-                ).values()
-            ),
-            [student, student.detach().flip(0)],
-        ),
+        "mlkd": (mlkd, [student, student.detach().flip(0)]),
+        "mlkd, all with LS": (partial(mlkd, **EVERYTHING), [student, student.detach().flip(0)]),
         "vit": (
             lambda s, z: sum(vit_logit_terms(s, z, teacher, target, temperature=2.0, standardize=True).values()),
             [student, student.detach().flip(0)],
