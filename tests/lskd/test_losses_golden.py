@@ -84,39 +84,27 @@ def test_kd_and_dkd(path: Path) -> None:
 def test_kd_and_dkd_gradients_and_totals(path: Path) -> None:
     g = np.load(path)
     teacher, target = double(g["teacher"]), torch.from_numpy(g["target"])
-    found = 0
-    for key in g.files:
+    words = {"a": "alpha", "b": "beta", "T": "temperature", "w": "kd_weight"}
+    keys = [key for key in g.files if re.match("(grad|total)_d?kd_", key)]
+    assert len(keys) >= 4
+    for key in keys:
         student = double(g["student"]).requires_grad_()
-        words = key.split("_")
-        number = {w[0]: float(w[1:]) for w in words[2:] if w[0] in "abTw" and w[1:].replace(".", "").isdigit()}
-        ls = key.rsplit("_ls", 1)[-1][:1] == "1"
-        if key.startswith("grad_kd"):
-            kd_loss(student, teacher, temperature=number["T"], standardize=ls).backward()
-        elif key.startswith("grad_dkd"):
-            dkd_loss(
-                student, teacher, target, alpha=number["a"], beta=number["b"], temperature=number["T"], standardize=ls
-            ).backward()
-        elif key.startswith("total_"):
-            if key.startswith("total_kd"):
-                objective = create_objective(
-                    "kd", temperature=number["T"], kd_weight=number["w"], ce_weight=0.1, standardize=ls
-                )
-            else:
-                objective = create_objective(
-                    "dkd", temperature=number["T"], alpha=number["a"], beta=number["b"], standardize=ls
-                )
-                objective.start_epoch(int(key.rsplit("epoch", 1)[-1]))
-            terms = objective(Logits(student, target, teacher))
-            ce = terms.pop("ce")
-            close(torch.stack((ce, sum(terms.values()), ce + sum(terms.values()))), g[key])
-            found += 1
+        settings = {words[k]: float(v) for k, v in re.findall(r"_([abTw])([\d.]+)", key)}
+        settings["standardize"] = "_ls1" in key
+        kind, method = key.split("_")[:2]
+        if kind == "grad":
+            loss = (
+                kd_loss(student, teacher, **settings)
+                if method == "kd"
+                else dkd_loss(student, teacher, target, **settings)
+            )
+            loss.backward()
+            gradient_close(student.grad, g[key])
             continue
-        else:
-            continue
-        assert student.grad is not None
-        gradient_close(student.grad, g[key])
-        found += 1
-    assert found >= 4
+        objective = create_objective(method, **settings)
+        objective.start_epoch(int((re.findall(r"epoch(\d+)", key) or ["1"])[0]))
+        ce, *distilled = objective(Logits(student, target, teacher)).values()
+        close(torch.stack((ce, sum(distilled), ce + sum(distilled))), g[key])
 
 
 @pytest.mark.parametrize("path", MLKD, ids=ids)
