@@ -21,71 +21,59 @@ FILE = Path(__file__).with_name("vectors.json")
 # --- of one row: student s, teacher v, label y -----------------------------------------------------------------------
 
 
-def log_softmax(x: Array) -> Array:
+def log_softmax(x):
     x = x - x.real.max()
     return x - np.log(np.exp(x).sum())
 
 
-def z_score(x: Array, eps: float = 1e-7, correction: int = 1) -> Array:
+def z_score(x, eps=1e-7, correction=1):
     centred = x - x.mean()
     return centred / (np.sqrt((centred * centred).sum() / (len(x) - correction)) + eps)
 
 
-def divergence(v: Array, s: Array) -> Array:
+def divergence(v, s):
     """KL(softmax(v) || softmax(s))."""
     p, q = log_softmax(v), log_softmax(s)
     return (np.exp(p) * (p - q)).sum()
 
 
-def of_two(p: Any, q: Any) -> Any:
+def of_two(p, q):
     return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
 
 
-def both(s: Array, v: Array, standardize: bool, **how: Any) -> tuple[Array, Array]:
+def both(s, v, standardize, **how):
     return (z_score(s, **how), z_score(v, **how)) if standardize else (s, v)
 
 
-def kd(s: Array, v: Array, y: Any, *, temperature: Any, standardize: bool = False, **how: Any) -> Any:
+def kd(s, v, y, *, temperature, standardize=False, **how):
     s, v = both(s, v, standardize, **how)
     return temperature**2 * divergence(v / temperature, s / temperature)
 
 
-def ctkd(s: Array, v: Array, y: Any, *, theta: Any, t_start: float, t_end: float, standardize: bool = False) -> Any:
+def ctkd(s, v, y, *, theta, t_start, t_end, standardize=False):
     return kd(s, v, y, temperature=t_start + t_end / (1 + np.exp(-theta)), standardize=standardize)
 
 
-def dkd(
-    s: Array, v: Array, y: int, *, alpha: float, beta: float, temperature: float, standardize: bool = False, **how: Any
-) -> Any:
+def dkd(s, v, y, *, alpha, beta, temperature, standardize=False, **how):
     s, v = (x / temperature for x in both(s, v, standardize, **how))
     target = of_two(np.exp(log_softmax(v))[y], np.exp(log_softmax(s))[y])
     return temperature**2 * (alpha * target + beta * divergence(np.delete(v, y), np.delete(s, y)))
 
 
-def normkd(s: Array, v: Array, y: Any, *, temperature: float) -> Any:
+def normkd(s, v, y, *, temperature):
     deviation = v.std(ddof=1)
     return deviation**2 * kd(s, v, y, temperature=temperature, standardize=True, eps=0.0)
 
 
-def ttm(s: Array, v: Array, y: Any, *, gamma: float) -> Any:
+def ttm(s, v, y, *, gamma):
     return divergence(gamma * v, s)
 
 
-def wttm(s: Array, v: Array, y: Any, *, gamma: float) -> Any:
+def wttm(s, v, y, *, gamma):
     return (np.exp(log_softmax(v)) ** gamma).sum() * ttm(s, v, y, gamma=gamma)
 
 
-def rld(
-    s: Array,
-    v: Array,
-    y: int,
-    *,
-    alpha: float,
-    beta: float,
-    temperature: float,
-    alpha_temperature: float,
-    standardize: bool = False,
-) -> Any:
+def rld(s, v, y, *, alpha, beta, temperature, alpha_temperature, standardize=False):
     s, v = both(s, v, standardize)
     p, q = (np.exp(log_softmax(x / alpha_temperature)) for x in (v, s))
     below = v < v[y]
@@ -93,18 +81,7 @@ def rld(
     return alpha * alpha_temperature**2 * of_two(p.max(), q[y]) + beta * temperature**2 * rest
 
 
-def gdkd(
-    s: Array,
-    v: Array,
-    y: Any,
-    *,
-    k: int,
-    w0: float,
-    w1: float,
-    w2: float,
-    temperature: float,
-    standardize: bool = False,
-) -> Any:
+def gdkd(s, v, y, *, k, w0, w1, w2, temperature, standardize=False):
     s, v = (x / temperature for x in both(s, v, standardize))
     order = np.argsort(-v)
     top, rest = order[:k], order[k:]
@@ -116,50 +93,39 @@ def gdkd(
 # --- of a batch ------------------------------------------------------------------------------------------------------
 
 
-def columns_scored(x: Array) -> Array:
+def columns_scored(x):
     centred = x - x.mean(axis=0)
     return centred / np.sqrt((centred * centred).mean(axis=0) + 1e-5)
 
 
-def luminet(s: Array, v: Array, *, alpha: float, temperature: float) -> list[Any]:
+def luminet(s, v, *, alpha, temperature):
     pairs = zip(columns_scored(s) / temperature, columns_scored(v) / temperature, strict=True)
     return [alpha**2 * divergence(b, a) for a, b in pairs]
 
 
-def correlations(p: Array, q: Array) -> Array:
+def correlations(p, q):
     """Of the rows of two tables."""
     p, q = (x - x.mean(axis=1, keepdims=True) for x in (p, q))
     return (p * q).sum(axis=1) / (np.sqrt((p * p).sum(axis=1)) * np.sqrt((q * q).sum(axis=1)) + 1e-8)
 
 
-def dist(s: Array, v: Array, *, beta: float, gamma: float, temperature: float) -> list[Any]:
+def dist(s, v, *, beta, gamma, temperature):
     q, p = (np.exp(np.stack([log_softmax(row) for row in x / temperature])) for x in (s, v))
     within = (1 - correlations(p.T, q.T)).mean()
     return [temperature**2 * (beta * (1 - rho) + gamma * within) for rho in correlations(p, q)]
 
 
-def mlkd(
-    s: Array,
-    strong: Array,
-    v: Array,
-    teacher_strong: Array,
-    labels: Array,
-    *,
-    temperature: float,
-    kd_weight: float,
-    ce_weight: float,
-    standardize: bool = False,
-) -> dict[str, Any]:
+def mlkd(s, strong, v, teacher_strong, labels, *, temperature, kd_weight, ce_weight, standardize=False):
     """As released: masks act by their mean, the last two temperatures of the strong view take the weak one."""
 
-    def probabilities(x: Array, t: float) -> Array:
+    def probabilities(x, t):
         return np.exp(np.stack([log_softmax(row) for row in x / t]))
 
-    def grams(p: Array, q: Array) -> Any:
+    def grams(p, q):
         difference = p @ p.T - q @ q.T
         return (difference * difference).sum(axis=1).mean()
 
-    def mean_kd(a: Array, b: Array, t: float) -> Any:
+    def mean_kd(a, b, t):
         rows = zip(a, b, strict=True)
         return np.mean([kd(x, w, None, temperature=t, standardize=standardize) for x, w in rows])
 
