@@ -239,15 +239,15 @@ def checks(device: torch.device, *, little: bool) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- speed
 
 
-def per_second(device: torch.device, count: int, work: Callable[[], object], times: int = 8) -> float:
+def per_second(device: torch.device, count: int, work: Callable[[], object]) -> float:
     """How many a second, of work that does ``count`` at a time; the first time does not count."""
     work()
     synchronize(device)
     start = time.perf_counter()
-    for _ in range(times):
+    for _ in range(8):
         work()
     synchronize(device)
-    return times * count / (time.perf_counter() - start)
+    return 8 * count / (time.perf_counter() - start)
 
 
 def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from lskd.data.views import normalize
 from lskd.files import atomic_path
 from lskd.losses import standardize
 
-WHOLE_ROWS = 200
+WHOLE_ROWS = 200  # of logits, that are kept as they are
 BATCH = 500  # images of one forward pass
 # What a compact pack stores in float16, and how finely it keeps the places of its view.
 HALF = ("logit_mean", "logit_std", "logit_min", "logit_max", "class_mean_logits", "class_mean_z", "logits")
@@ -96,12 +96,7 @@ class Evidence:
 
 
 def collect(
-    model: nn.Module,
-    dataset: Dataset,
-    *,
-    meta: dict[str, Any],
-    device: torch.device | str = "cpu",
-    whole_rows: int = WHOLE_ROWS,
+    model: nn.Module, dataset: Dataset, *, meta: dict[str, Any], device: torch.device | str = "cpu"
 ) -> Evidence:
     """Measure a network on the test set, in eval mode; the model stays where it is."""
     model.eval()
@@ -116,7 +111,7 @@ def collect(
             logit_parts.append(logits.float().cpu())
     logits, label = torch.cat(logit_parts), dataset.test_labels
     prediction = logits.argmax(dim=-1)
-    rows = np.unique(np.linspace(0, len(label) - 1, min(whole_rows, len(label))).round().astype(np.int32))
+    rows = np.unique(np.linspace(0, len(label) - 1, min(WHOLE_ROWS, len(label))).round().astype(np.int32))
     return Evidence(
         label=label.numpy().astype(np.int16),
         prediction=prediction.numpy().astype(np.int16),

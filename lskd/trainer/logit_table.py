@@ -111,12 +111,12 @@ class LogitTable:
         return self._rows[rows].to(self.device, torch.float32)
 
     @torch.no_grad()
-    def deviation(self, teacher: nn.Module, dataset: Dataset, *, rows: int = SAMPLE) -> float:
+    def deviation(self, teacher: nn.Module, dataset: Dataset) -> float:
         """Largest difference from the live teacher over sampled views, in standard deviations of its logits."""
         generator = torch.Generator().manual_seed(seed_for(0, "table sample"))
-        index = torch.randint(self.header["images"], (rows,), generator=generator)
-        view = torch.randint(self.views, (rows,), generator=generator)
-        images = Views(dataset.train_images[index], pad=dataset.pad, flip=dataset.flip)(torch.arange(rows), view)
+        index = torch.randint(self.header["images"], (SAMPLE,), generator=generator)
+        view = torch.randint(self.views, (SAMPLE,), generator=generator)
+        images = Views(dataset.train_images[index], pad=dataset.pad, flip=dataset.flip)(torch.arange(SAMPLE), view)
         live = teacher(normalize(images.to(self.device), dataset)).float()
         return float((self(index.to(self.device), view.to(self.device)) - live).abs().max() / live.std())
 

@@ -80,24 +80,17 @@ record = train(recipe, out + "/failing", **common)
 assert record["members"]["dkd_ls"]["failure"]["step"] == 5, record
 DKD.forward = forward
 
-for settings, options, message in (
-    ({"batch_size": 199}, {}, "the last batch of an epoch has 1 images for 2 processes"),
-    ({}, {"sync_batchnorm": True}, "PyTorch has it on GPUs only"),
+for folder, options, message in (
+    ("size", {"settings": {"batch_size": 199}}, "the last batch of an epoch has 1 images for 2 processes"),
+    ("sync", {"sync_batchnorm": True}, "PyTorch has it on GPUs only"),
+    ("failing", {"seed": 7}, "holds another run"),  # found by the first process, told to both
 ):
     try:
-        train(recipe, out + f"/refused-{len(settings)}", settings=settings, **common, **options)
+        train(recipe, f"{out}/{folder}", **common, **options)
     except LskdError as error:
         assert message in str(error), error
     else:
         raise AssertionError(message)
-
-# A folder of another run: found by the first process, told to both.
-try:
-    train(recipe, out + "/failing", seed=7, **common)
-except LskdError as error:
-    assert "holds another run" in str(error), error
-else:
-    raise AssertionError("another seed in the same folder")
 
 original, steps = member.Member.train_step, 0
 def counted(self, *args):
