@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lskd.data import Dataset, load_dataset
-from lskd.models import create_model
+from lskd.models import create_model, state_digest
 from lskd.recipes import load_recipe
 from lskd.records import load_record
 from lskd.trainer.cohort import Cohort
@@ -37,6 +37,11 @@ def cohort(members: list[str] | None = None, *, seed: int = 0, settings: dict[st
     recipe = load_recipe("digit-pairs", settings=settings, members=members)
     dataset, teacher = load_dataset("digit_pairs", **recipe.data), create_model("resnet8").eval()
     return Cohort(recipe, dataset, seed=seed, teacher=teacher, device=CPU)
+
+
+def results(made: Cohort) -> dict[str, Any]:
+    """Digest of the weights and history, by member."""
+    return {m.name: (state_digest(m.model.state_dict()), m.history) for m in made.members}
 
 
 def images(classes: int, n: int = 12, side: int = 8) -> Dataset:

@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import DATA, cohort, results
 
-from lskd.data import load_dataset
-from lskd.models import create_model, state_digest
 from lskd.recipes import load_recipe
-from lskd.trainer.cohort import Cohort
 from lskd.trainer.cpu_threads import MemberThreads
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -89,17 +85,15 @@ def test_bits_do_not_depend_on_the_number_of_lanes_or_the_window(method: str, th
         "two": {"method": "plain"},
         "three": {"method": method, "temperature": 4.0, "kd_weight": 0.9},
     }
-    recipe = load_recipe("digit-pairs", settings={"epochs": 1, "milestones": [], "members": members})
-    dataset = load_dataset("digit_pairs", train_size=320, test_size=100)
 
     def trained(lanes: int, window: int) -> dict[str, Any]:
         torch.manual_seed(0)
-        cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8", num_classes=100), device=CPU)
-        cohort.lanes = MemberThreads(recipe.threads, most=lanes)
+        made = cohort(settings={"data": DATA, "epochs": 1, "milestones": [], "members": members})
+        made.lanes = MemberThreads(made.recipe.threads, most=lanes)
         seen: list[int] = []
-        cohort.run(after_step=lambda: seen.append(cohort.step), window=window)
+        made.run(after_step=lambda: seen.append(made.step), window=window)
         assert seen == ([5] if lanes > 1 and window > 64 else [1, 2, 3, 4, 5])
-        return {m.name: (state_digest(m.model.state_dict()), m.history) for m in cohort.members}
+        return results(made)
 
     alone = trained(1, 512)
     assert trained(3, 512) == alone

@@ -7,17 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import CPU, SETTINGS, cohort, results
 
-from lskd.data import load_dataset
-from lskd.models import create_model, state_digest
-from lskd.recipes import load_recipe
-from lskd.trainer import graph
+from lskd.trainer import graph, proof
 from lskd.trainer.batches import BatchIndex
 from lskd.trainer.cohort import Cohort
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import WARM_UP, StepGraph
-
-CPU = torch.device("cpu")
 
 
 class Replayed(StepGraph):
@@ -41,21 +37,20 @@ class Replayed(StepGraph):
 @pytest.mark.parametrize(("members", "captures"), [(["alone", "kd", "dkd_ls", "ctkd"], 3), (["mlkd"], 2)])
 def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"epochs": 3, "milestones": [2], "batch_size": 32}
+    settings["data"] = {"train_size": 300, "test_size": 100}  # nine batches of 32 and one of 12
     if members == ["mlkd"]:
         settings["members.mlkd"] = {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}
     else:
         settings["members.dkd_ls.warmup"] = 20
-    recipe = load_recipe("digit-pairs", settings=settings, members=members)
-    dataset = load_dataset("digit_pairs", train_size=300, test_size=100)  # nine batches of 32 and one of 12
 
-    def trained(made: StepGraph | None) -> dict[str, Any]:
+    def trained(graph: StepGraph | None) -> dict[str, Any]:
         torch.manual_seed(0)
-        cohort = Cohort(recipe, dataset, seed=0, teacher=create_model("resnet8").eval(), device=CPU)
-        if made is not None:
-            cohort.graph = made
-            monkeypatch.setattr(cohort, "_side_by_side", cohort._on_device)
-        cohort.run(window=1)
-        return {m.name: (state_digest(m.model.state_dict()), m.history) for m in cohort.members}
+        made = cohort(members, settings=settings)
+        if graph is not None:
+            made.graph = graph
+            monkeypatch.setattr(made, "_side_by_side", made._on_device)
+        made.run(window=1)
+        return results(made)
 
     plain = trained(StepGraph(CPU, enabled=False))
     replayed = Replayed(CPU)
@@ -125,22 +120,17 @@ class Refused(StepGraph):
 def test_a_piece_that_fails_or_deviates_is_switched_off(
     stand_in: type[StepGraph], why: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lskd.trainer import cohort, proof
-
     monkeypatch.setattr(Cohort, "_side_by_side", Cohort._on_device)
-    monkeypatch.setattr(cohort, "StepGraph", stand_in)
-    recipe = load_recipe("digit-pairs", settings={"epochs": 3, "milestones": [2]}, members=["kd_ls", "alone"])
-    dataset = load_dataset("digit_pairs", train_size=320, test_size=100)
+    monkeypatch.setattr("lskd.trainer.cohort.StepGraph", stand_in)
     torch.manual_seed(0)
-    train = proof.short_training(recipe, dataset, create_model("resnet8").eval(), CPU)
+    made = cohort(["kd_ls", "alone"], settings=SETTINGS | {"epochs": 3, "milestones": [2]})
+    train = proof.short_training(made.recipe, made.dataset, made.teacher, CPU)
     proved, off = proof.prove(Execution("cuda", graph=True), train)
     assert (proved.graph, set(off)) == (why is None, set() if why is None else {"graph"})
     assert (why or "") in off.get("graph", "")
 
 
 def test_pieces_are_proved_one_upon_the_other_and_what_is_not_finite_is_wrong() -> None:
-    from lskd.trainer import proof
-
     tried = []
 
     def train(how: Execution) -> Any:
