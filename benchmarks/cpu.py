@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when loaded by a test
 sys.path.append(str(Path(__file__).parents[1]))
@@ -110,9 +109,9 @@ def baseline_rate(
     return len(methods) * steps * batch / spent
 
 
-def loader_rate(batches: DataLoader[Any], count: int) -> float:
+def loader_rate(images: baseline.Images, count: int, workers: int) -> float:
     """Images a second, workers' start not counted."""
-    source = iter(batches)
+    source = iter(baseline.loader(images, batch_size=BATCH, workers=workers))
     next(source)
     return count * BATCH / seconds(lambda: [next(source) for _ in range(count)])
 
@@ -120,68 +119,50 @@ def loader_rate(batches: DataLoader[Any], count: int) -> float:
 def pipelines(dataset: Dataset, repeats: int, count: int) -> dict[str, dict[str, float]]:
     views = Views(dataset.train_images, pad=4, flip=True)
     total = len(dataset.train_images)
-    order, weak = torch.randperm(total), epoch_views(0, 1, total, views.count)
+    order, crops = torch.randperm(total), epoch_views(0, 1, total, views.count)
     draws = epoch_strong(0, 1, total)
 
-    def ours_weak() -> float:
-        def work() -> None:
-            for start in range(0, total, BATCH):
-                normalize(views(order[start : start + BATCH], weak[start : start + BATCH]), dataset)
+    def weak() -> None:
+        for start in range(0, total, BATCH):
+            normalize(views(order[start : start + BATCH], crops[start : start + BATCH]), dataset)
 
-        return total / seconds(work)
-
-    def ours_strong() -> float:
-        def work() -> None:
-            for start in range(0, total, AHEAD):
-                rows = slice(start, start + AHEAD)
-                made = strong_view(views(order[rows], weak[rows]), draws[rows])
-                for part in made.split(BATCH):
-                    normalize(part, dataset)
-
-        return total / seconds(work)
+    def strong() -> None:
+        for start in range(0, total, AHEAD):
+            rows = slice(start, start + AHEAD)
+            for part in strong_view(views(order[rows], crops[rows]), draws[rows]).split(BATCH):
+                normalize(part, dataset)
 
     out = {}
-    for name, ours, transform in (("weak", ours_weak, baseline.weak), ("strong", ours_strong, baseline.strong)):
-        images = plain_images(dataset, transform)
-        out[name] = alternate(
-            {
-                "ours": ours,
-                "workers 0": lambda i=images: loader_rate(baseline.loader(i, batch_size=BATCH, workers=0), count),
-                "workers 2": lambda i=images: loader_rate(baseline.loader(i, batch_size=BATCH, workers=2), count),
-            },
-            repeats,
-        )
+    for ours, theirs in ((weak, baseline.weak), (strong, baseline.strong)):
+        loaders = {f"workers {n}": partial(loader_rate, plain_images(dataset, theirs), count, n) for n in (0, 2)}
+        out[ours.__name__] = alternate({"ours": lambda ours=ours: total / seconds(ours), **loaders}, repeats)
     return out
 
 
 def networks(repeats: int) -> dict[str, dict[str, float]]:
     """Images a second: teacher forward, student forward and backward; memory format is the only difference."""
     x = torch.randn(BATCH, 3, 32, 32)
-    out = {}
-    for name, training in ((TEACHER, False), (STUDENT, True)):
 
-        def one(memory_format: torch.memory_format, name: str = name, training: bool = training) -> float:
-            model = create_model(name, 100).to(memory_format=memory_format).train(training)  # type: ignore[call-overload]
-            images = x.contiguous(memory_format=memory_format)
+    def rate(name: str, training: bool, memory_format: torch.memory_format) -> float:
+        model = create_model(name, 100).to(memory_format=memory_format).train(training)  # type: ignore[call-overload]
+        images = x.contiguous(memory_format=memory_format)
 
-            def work() -> None:
-                with torch.set_grad_enabled(training):
-                    loss = model(images).square().mean()
-                if training:
-                    loss.backward()
+        def work() -> None:
+            with torch.set_grad_enabled(training):
+                loss = model(images).square().mean()
+            if training:
+                loss.backward()
 
-            work()
-            return BATCH / seconds(work)
+        work()
+        return BATCH / seconds(work)
 
-        key = f"{name} {'forward + backward' if training else 'forward'}"
-        out[key] = alternate(
-            {
-                "ours": lambda one=one: one(torch.channels_last),
-                "baseline": lambda one=one: one(torch.contiguous_format),
-            },
-            repeats,
+    formats = {"ours": torch.channels_last, "baseline": torch.contiguous_format}
+    return {
+        f"{name} {what}": alternate(
+            {side: partial(rate, name, "back" in what, f) for side, f in formats.items()}, repeats
         )
-    return out
+        for name, what in ((TEACHER, "forward"), (STUDENT, "forward + backward"))
+    }
 
 
 def student_rates(repeats: int, steps: int) -> dict[str, float]:
@@ -234,7 +215,6 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     started, load = time.perf_counter(), os.getloadavg()[0]
     rate = product_rate(CPU)
     pipes = pipelines(dataset, repeats, 8 * steps)
-    workers = 2 if pipes["weak"]["workers 2"] > pipes["weak"]["workers 0"] else 0
     nets = networks(repeats)
 
     def in_bf16(steps: int) -> float:
@@ -271,7 +251,6 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
         "growth": growth(dataset, teacher, steps),
         "multiply_adds_per_s": rate,
         "cohort6_share_of_matrix_product_rate": six["ours"] * work / rate,
-        "weak_workers_of_the_faster_baseline": workers,
         "repeats": repeats,
         "steps": steps,
         "machine": records.describe_device(CPU) | {"bf16_units": bf16_units(), "load_before": load},
