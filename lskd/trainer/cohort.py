@@ -212,7 +212,7 @@ class Cohort:
             for rows in self._teacher_rows(batch):
                 yield
                 parts.append(self._teaching(batch, rows))
-            ready.append((batch, joined(parts) if parts else TeacherOutput()))
+            ready.append((batch, joined(parts)))
             yield
 
     def _steps(self, member: Member, prepared: list[Prepared], stopped: dict[str, tuple[int, str]]) -> Iterator[None]:
@@ -262,9 +262,8 @@ class Cohort:
 
     def _teacher_rows(self, batch: Batch) -> list[slice]:
         """Parts of a batch that the teacher sees at once on a CPU; its bits follow from them."""
-        if self.teacher is None or not self._needs("teacher"):
-            return []
-        if self.table is not None and batch.strong is None and not self._needs("stages"):
+        listed = self.table is not None and batch.strong is None and not self._needs("stages")
+        if listed or self.teacher is None or not self._needs("teacher"):
             return [slice(None)]
         rows = TEACHER_ROWS[self.execution.precision]
         return [slice(i, i + rows) for i in range(0, len(batch.index), rows)]
