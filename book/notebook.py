@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 from unittest import mock
@@ -32,12 +32,11 @@ KERNEL = "lskd-running-interpreter"
 
 @dataclass(frozen=True)
 class Result:
-    """What an executed notebook reported: its outputs (relative to the project), its facts, wall seconds."""
+    """An executed notebook, the outputs that it reported (relative to the project), wall seconds."""
 
     notebook: Path
-    outputs: tuple[str, ...]
+    outputs: list[str]
     seconds: float
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def at_root(scope: dict[str, Any] | None = None) -> None:
@@ -80,12 +79,12 @@ def report(outputs: Iterable[str | os.PathLike[str]] = (), **facts: Any) -> str:
     if missing:
         raise FileNotFoundError(f"declared output does not exist: {', '.join(missing)} (in {Path.cwd()})")
     if target := os.environ.get(REPORT):
-        write_json(target, {"outputs": paths, "facts": facts})
+        write_json(target, paths)
     parts = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()]
     return "; ".join([*parts, f"wrote {', '.join(paths)}" if paths else "no output files"])
 
 
-def find(name: str | os.PathLike[str], root: Path | None = None) -> Path:
+def find(name: str | os.PathLike[str]) -> Path:
     """The file of a notebook given by path or by its name in ``notebooks/``.
 
     Raises:
@@ -96,7 +95,7 @@ def find(name: str | os.PathLike[str], root: Path | None = None) -> Path:
         if Path(text).is_file():
             return Path(text).resolve()
         raise LskdError(f"notebook {text}: no such file")
-    folders = [root / "notebooks"] if root else [Path.cwd() / "notebooks", ROOT / "notebooks"]
+    folders = [Path.cwd() / "notebooks", ROOT / "notebooks"]
     for folder in folders:
         if (folder / f"{text}.ipynb").is_file():
             return (folder / f"{text}.ipynb").resolve()
@@ -118,17 +117,15 @@ def run(
     parameters: Mapping[str, object] | None = None,
     output: str | os.PathLike[str] | None = None,
     *,
-    root: Path | None = None,
     terminal: TextIO | None = None,
     timeout: float | None = None,
 ) -> Result:
-    """Execute a notebook with the running interpreter, in the project's folder.
+    """Execute a notebook with the running interpreter, in the project's folder: the one above ``notebooks/``.
 
     Args:
         notebook: a name in ``notebooks/`` or a path.
         parameters: values by name; text is converted to the declared type.
         output: where the executed notebook goes; ``build/notebooks/NAME.ipynb`` of the project when None.
-        root: the project, the kernel's working folder; by default the folder above ``notebooks/``.
         terminal: where the notebook's own output is shown while it runs; standard error when None.
         timeout: seconds that one cell may take; no limit when None.
 
@@ -137,8 +134,8 @@ def run(
             report or without an output that it declared. An earlier ``output`` is then untouched, and what was
             executed lies beside it as ``NAME.failed.ipynb``.
     """
-    source = find(notebook, root)
-    root = root or (source.parent.parent if source.parent.name == "notebooks" else source.parent)
+    source = find(notebook)
+    root = source.parent.parent if source.parent.name == "notebooks" else source.parent
     values = typed.bind(declared(source), parameters or {}, source.name)
     final = Path(output).absolute() if output else root / "build" / "notebooks" / source.name
     if final.is_dir():
@@ -151,7 +148,7 @@ def run(
         try:
             with mock.patch.dict(os.environ, _environment(private, root, record)):
                 _execute(source, executed, values, root, terminal or sys.stderr, timeout)
-            written = _judge(record, root, source.name)
+            outputs = _judge(record, root, source.name)
         except LskdError as error:
             if executed.exists():
                 atomic_write(failed, executed.read_bytes())
@@ -160,7 +157,7 @@ def run(
         content = clean(json.loads(executed.read_text(encoding="utf-8")), source, final, root)
     write_notebook(final, content)
     failed.unlink(missing_ok=True)
-    return Result(final, tuple(written["outputs"]), time.monotonic() - start, written["facts"])
+    return Result(final, outputs, time.monotonic() - start)
 
 
 def write_notebook(path: Path, content: dict[str, Any]) -> None:
@@ -329,15 +326,14 @@ def _last_started(executed: Path) -> str:
     return f" in the cell that begins `{''.join(started[-1]['source']).splitlines()[0]}`" if started else ""
 
 
-def _judge(record: Path, root: Path, name: str) -> dict[str, Any]:
-    """The notebook's report, if it is there and its outputs exist."""
+def _judge(record: Path, root: Path, name: str) -> list[str]:
+    """The outputs that the notebook has reported, if it has and they exist."""
     if not record.is_file():
         raise LskdError(f"{name}: ended without its report; its last cell must call book.notebook.report(...)")
-    written: dict[str, Any] = read_json(record)
-    missing = [path for path in written["outputs"] if not (root / path).exists()]
-    if missing:
+    outputs: list[str] = read_json(record)
+    if missing := [path for path in outputs if not (root / path).exists()]:
         raise LskdError(f"{name}: reported outputs that do not exist: {', '.join(missing)}")
-    return written
+    return outputs
 
 
 def _environment(private: Path, root: Path, record: Path) -> dict[str, str]:

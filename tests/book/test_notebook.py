@@ -153,10 +153,11 @@ def test_wrong_parameters_never_start_a_kernel(project: Path, monkeypatch: pytes
     assert not (project / "build").exists()
 
 
-def test_an_unknown_notebook_names_the_nearest(project: Path) -> None:
+def test_an_unknown_notebook_names_the_nearest(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
     written(project / "notebooks" / "train_cohort.ipynb")
     with pytest.raises(LskdError, match=r"unknown notebook 'train_cohrt'; did you mean 'train_cohort'\?"):
-        notebook.run("train_cohrt", root=project)
+        notebook.run("train_cohrt")
     with pytest.raises(LskdError, match="no such file"):
         notebook.run(project / "x.ipynb")
 
@@ -194,17 +195,16 @@ def test_a_good_run(project: Path) -> None:
         "assert (epochs, rate, fast, members) == (2, 1.0, False, ['kd'])\n"
         "places = [v for k, v in os.environ.items() if 'JUPYTER' in k or 'IPYTHON' in k]\n"
         "assert len(places) > 4 and not [v for v in places if v.startswith(str(pathlib.Path.home()))]\n"
-        "import lskd\nfacts = {'python': sys.executable, 'lskd': lskd.__file__}",
-        "open(output, 'w').write('x')\nfrom book.notebook import report\nreport(outputs=[output], **facts)",
+        "import lskd\nopen(output, 'w').write(f'{sys.executable}\\n{lskd.__file__}')\n"
+        "from book.notebook import report\nreport(outputs=[output], accuracy=1)",
     )
     given = {"epochs": "2", "rate": 1, "fast": "false", "members": "kd", "output": "made here.txt"}
     terminal = io.StringIO()
     result = notebook.run(path, given, terminal=terminal)
     assert result.notebook == project / "build" / "notebooks" / "good.ipynb"
-    assert result.outputs == ("made here.txt",)
-    assert (project / "made here.txt").read_text() == "x"
-    assert Path(result.facts["python"]) == Path(sys.executable)
-    assert Path(result.facts["lskd"]) == ROOT / "lskd" / "__init__.py"
+    assert result.outputs == ["made here.txt"]
+    kernel = (project / "made here.txt").read_text().split("\n")
+    assert [Path(path) for path in kernel] == [Path(sys.executable), ROOT / "lskd" / "__init__.py"]
     assert "once\n" in terminal.getvalue()
     assert "2\n" in terminal.getvalue()
 
