@@ -112,8 +112,7 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     Raises:
         LskdError: no table of contents, or an executed notebook that holds an error or was not executed.
     """
-    if not (book / "_toc.yml").is_file():
-        raise LskdError(f"{book / '_toc.yml'}: no such file; a book needs a table of contents")
+    titles = {page.path: page.title for page in listed(book / "_toc.yml")}
     executed = sorted(notebooks.glob("*.ipynb")) if notebooks.is_dir() else []
     executed = [path for path in executed if not path.name.endswith(".failed.ipynb")]
     for path in executed:
@@ -125,10 +124,9 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
     shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
     (output / "notebooks").mkdir(exist_ok=True)
-    titles = {page.path: page.title for page in listed(book / "_toc.yml")}
     for path in executed:
-        title = titles.get(f"notebooks/{path.stem}")
-        (output / "notebooks" / path.name).write_text(json.dumps(for_page(read_json(path), title)), encoding="utf-8")
+        shown = for_page(read_json(path), titles.get(f"notebooks/{path.stem}"))
+        (output / "notebooks" / path.name).write_text(json.dumps(shown), encoding="utf-8")
     copy_static(output / "_static")
     if figures.is_dir():
         shutil.copytree(figures, output / "figures", dirs_exist_ok=True, ignore=ignore)
@@ -201,9 +199,6 @@ def with_facts(config: Path, facts: Path, target: Path) -> Path:
     except FileNotFoundError:
         raise LskdError(f"{config}: no such file") from None
     values = read_json(facts) if facts.is_file() else {}
-    wrong = [key for key, value in values.items() if not isinstance(value, str | int | float)]
-    if wrong:
-        raise LskdError(f"{facts}: {', '.join(wrong)} is not a string or a number")
     substitutions = settings.setdefault("parse", {}).setdefault("myst_substitutions", {})
     substitutions.update({key: str(value) for key, value in values.items()})
     target.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML

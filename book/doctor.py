@@ -56,8 +56,7 @@ def install_browser() -> Path | None:
 
 def report() -> Iterator[str]:
     """Lines for a person, problems marked with ``!``."""
-    old = sys.version_info < (3, 11)
-    yield f"{'!' if old else ' '} python     {platform.python_version()} at {sys.executable}{'; needs 3.11' * old}"
+    yield f"  python     {platform.python_version()} at {sys.executable}"
     yield f"  lskd       {lskd.__version__} at {Path(lskd.__file__).parent}"
     yield from _torch()
     free = shutil.disk_usage(Path.cwd()).free

@@ -38,14 +38,14 @@ class Repository:
         return f"https://github.com/{self.slug}"
 
 
-def repository(config: Path | None = None) -> Repository | None:
+def repository(config: Path) -> Repository | None:
     """Where the project is public, by ``LSKD_REPOSITORY`` or Jupyter Book's configuration; None if it is not.
 
     Raises:
         LskdError: the address is not that of a GitHub repository; Colab and Binder links are made for those alone.
     """
     told = os.environ.get("LSKD_REPOSITORY", "")
-    if not told and config is not None and config.is_file():
+    if not told and config.is_file():
         import yaml
 
         told = str((yaml.safe_load(config.read_text(encoding="utf-8")).get("repository") or {}).get("url") or "")
