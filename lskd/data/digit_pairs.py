@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ TEST_FRACTION = 0.2
 CLASSES = 100
 Size = Annotated[int, Meta(ge=CLASSES)]  # one image a class
 Share = Annotated[float, Meta(ge=0, le=1)]
+Look = tuple[float, float, float, float]  # rotation, scale, shift, noise
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -60,10 +62,11 @@ def digit_pairs(
     images = f"digit_pairs: {train_size + test_size:,} images of {resolution} x {resolution}"
     largest = 4 * 8 * 3 * max(train_size, test_size) * resolution**2  # float64, and what is computed on the way
     require_memory(images, largest, "take a smaller data.train_size, data.test_size or data.resolution")
-    settings = (VERSION, train_size, test_size, resolution, rotation, scale, shift, noise, data_seed)
+    sizes, look = (train_size, test_size), (rotation, scale, shift, noise)
+    settings = (VERSION, *sizes, resolution, *look, data_seed)
     key = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("LSKD_CACHE") or "~/.cache/lskd").expanduser()
-    arrays = _cached(folder / f"digit_pairs-{key}.npz", settings)
+    arrays = _cached(folder / f"digit_pairs-{key}.npz", lambda: generate(sizes, resolution, look, data_seed))
     tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
     mean, std = channel_statistics(tensors["train_images"])
     return Dataset(
@@ -79,16 +82,7 @@ def digit_pairs(
     )
 
 
-def generate(
-    train_size: int,
-    test_size: int,
-    resolution: int,
-    rotation: float,
-    scale: float,
-    shift: float,
-    noise: float,
-    seed: int,
-) -> dict[str, np.ndarray]:
+def generate(sizes: tuple[int, int], resolution: int, look: Look, seed: int) -> dict[str, np.ndarray]:
     """All arrays of the data set; ``*_originals`` [n, 2] are the indices of the two digits of an image."""
     from sklearn.datasets import load_digits
 
@@ -102,30 +96,24 @@ def generate(
         pools["test"].append(members[:cut])
         pools["train"].append(members[cut:])
     out: dict[str, np.ndarray] = {}
-    for split, size in (("train", train_size), ("test", test_size)):
+    for split, size in zip(("train", "test"), sizes, strict=True):
         labels = rng.permutation(np.arange(size) % 100)
         chosen = np.empty((size, 2), dtype=np.int64)
         for side, digit_wanted in enumerate((labels // 10, labels % 10)):
             for digit in range(10):
                 rows = np.flatnonzero(digit_wanted == digit)
                 chosen[rows, side] = rng.choice(pools[split][digit], size=len(rows))
-        out[f"{split}_images"] = _draw(originals, chosen, resolution, rotation, scale, shift, noise, rng)
+        out[f"{split}_images"] = _draw(originals, chosen, resolution, look, rng)
         out[f"{split}_labels"] = labels.astype(np.int64)
         out[f"{split}_originals"] = chosen
     return out
 
 
 def _draw(
-    originals: np.ndarray,
-    chosen: np.ndarray,
-    resolution: int,
-    rotation: float,
-    scale: float,
-    shift: float,
-    noise: float,
-    rng: np.random.Generator,
+    originals: np.ndarray, chosen: np.ndarray, resolution: int, look: Look, rng: np.random.Generator
 ) -> np.ndarray:
     """Render pairs of originals, uint8 ``[n, 3, resolution, resolution]``."""
+    rotation, scale, shift, noise = look
     n = len(chosen)
     ground = rng.uniform(0.0, 0.45, size=(n, 3, 1, 1))
     image = np.broadcast_to(ground, (n, 3, resolution, resolution)).copy()
@@ -162,14 +150,14 @@ def _bilinear(source: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.nda
     return top * (1 - fr) + bottom * fr
 
 
-def _cached(path: Path, settings: tuple) -> dict[str, np.ndarray]:
+def _cached(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
     if path.exists():
         try:  # a zip file, whose checksums find damage
             with path.open("rb") as handle, np.load(handle) as stored:
                 return {name: stored[name] for name in ARRAYS}
         except Exception as error:  # any way in which a damaged one can fail to read
             warnings.warn(f"{path}: cannot be read ({error}); made again", stacklevel=3)
-    arrays: dict[str, Any] = generate(*settings[1:])
+    arrays = make()
     with atomic_path(path) as temporary, temporary.open("wb") as out:
         np.savez(out, **arrays)
     return arrays

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
-from torch import Tensor
+from typing import Any
 
 from lskd.checked import Natural
 from lskd.data.dataset import Bits, Dataset, DataSource, Mean, Side, Std
-from lskd.data.inventory import ImageFiles, find_images
-from lskd.data.own import assemble, require_room, stack
+from lskd.data.inventory import find_images
+from lskd.data.own import from_items
 
 
 def folder(
@@ -39,20 +37,11 @@ def folder(
         FileNotFoundError: the folder of a part is not there.
         LskdError: see :func:`lskd.data.inventory.find_images`; a file that is no image; more than memory holds.
     """
-    from lskd.data.pixels import fitted, read_rgb
-
     root = Path(path).expanduser()
-    names, trained, tested, lines = find_images(root, train, test)
-    require_room(str(root), len(trained.paths), len(tested.paths), (size, size), pad)
-
-    def read(part: ImageFiles) -> tuple[Tensor, Tensor]:
-        def one(i: int) -> tuple[np.ndarray, int]:
-            return fitted(read_rgb(part.paths[i], bits), size), part.labels[i]
-
-        return stack(str(part.place), len(part.paths), (size, size), one)
-
-    parts = read(trained), read(tested)
-    return assemble(root.name, *parts, class_names=names, pad=pad, flip=flip, mean=mean, std=std, inventory=lines)
+    names, *parts, lines = find_images(root, train, test)
+    items = [list(zip(map(Path, part.paths), part.labels, strict=True)) for part in parts]
+    kept: dict[str, Any] = {"size": size, "pad": pad, "flip": flip, "bits": bits, "mean": mean, "std": std}
+    return from_items(root.name, *items, class_names=list(names), inventory=lines, **kept)
 
 
 SOURCE = DataSource(folder, "images in folders", packages={"PIL": "pillow"})

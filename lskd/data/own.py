@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,77 +70,63 @@ def from_items(
     flip: bool = True,
     bits: Bits | None = None,
     class_names: list[str] | None = None,
+    mean: Mean | None = None,
+    std: Std | None = None,
+    inventory: tuple[str, ...] = (),
 ) -> Dataset:
     """Two map-style data sets, such as ``torchvision.datasets.CIFAR10``, as tensors.
 
     Args:
         name: of the data set.
         train, test: have a length and items: (image, class number), or dictionaries with one of each under a usual
-            name. Images are what :func:`lskd.data.pixels.rgb` takes.
+            name. Images are a :class:`~pathlib.Path`, or what :func:`lskd.data.pixels.rgb` takes.
         size: height and width of all images, see :func:`lskd.data.pixels.fitted`; None keeps them, if they are equal.
         pad, flip: the weak views that keep a label.
         bits: in use, of images with more than 8.
         class_names: one a class; by default ``train.classes``, or the numbers.
+        mean, std, inventory: of the :class:`Dataset`.
 
     Raises:
-        LskdError: an item that cannot be used, images of different sizes, labels that leave a class out.
+        LskdError: an item that cannot be used, images of different sizes, labels that leave a class out; more than
+            memory holds.
     """
-    from lskd.data.pixels import fitted, rgb
+    from lskd.data.pixels import fitted, read_rgb, rgb
 
-    for split, items in (("training", train), ("test", test)):
+    def read(split: str, items: Any, i: int) -> tuple[np.ndarray, int]:
+        found = items[i]
+        try:
+            image, label = _pair(found)
+            image = read_rgb(image, bits) if isinstance(image, Path) else rgb(image, bits)
+            return fitted(image, size), class_number(label)
+        except ValueError as error:
+            raise LskdError(f"{name}: {split} item {i}: {error}") from None
+
+    parts = {"training": train, "test": test}
+    for split, items in parts.items():
         usable = hasattr(items, "__len__") and hasattr(items, "__getitem__") and not isinstance(items, Mapping)
         if not usable or not len(items):
             found = "empty" if usable else _kind(items)
             raise LskdError(f"{name}: the {split} data are {found}; expected a length and items, such as a list has")
-
-    def read(split: str, items: Any) -> Callable[[int], tuple[np.ndarray, int]]:
-        def item(i: int) -> tuple[np.ndarray, int]:
-            found = items[i]
-            try:
-                image, label = _pair(found)
-                return fitted(rgb(image, bits), size), class_number(label)
-            except ValueError as error:
-                raise LskdError(f"{name}: {split} item {i}: {error}") from None
-
-        return item
-
-    side = size or read("training", train)(0)[0].shape[:2]
-    sides = side if isinstance(side, tuple) else (side, side)
-    require_room(name, len(train), len(test), sides, pad)
-    parts = [
-        stack(f"{name}: {split}", len(items), sides, read(split, items))
-        for split, items in (("training", train), ("test", test))
-    ]
-    names = class_names if class_names is not None else getattr(train, "classes", None)
-    names = check_labels(name, parts[0][1], parts[1][1], names)
-    return assemble(name, *parts, class_names=names, pad=pad, flip=flip)
-
-
-def stack(
-    place: str, count: int, sides: tuple[int, int], read: Callable[[int], tuple[np.ndarray, int]]
-) -> tuple[Tensor, Tensor]:
-    """``count`` images of one size, read one after the other into one tensor, uint8 ``[n, 3, H, W]``, and labels.
-
-    Args:
-        read: from a position to an image, uint8 [H, W, 3], and its label.
-    """
-    images = torch.from_numpy(np.empty((count, 3, *sides), np.uint8))  # NumPy's, which says MemoryError
-    labels = torch.empty(count, dtype=torch.int64)
-    for i in range(count):
-        image, labels[i] = read(i)
-        if image.shape[:2] != sides:
-            (a, b), (c, d) = sides, image.shape[:2]
-            raise LskdError(f"{place} item {i} is {c} x {d}, the first {a} x {b}; for one size: data.size={min(a, b)}")
-        images[i] = torch.from_numpy(image).permute(2, 0, 1)
-    return images, labels
-
-
-def require_room(name: str, train: int, test: int, sides: tuple[int, int], pad: int) -> None:
-    """Refuse images that memory cannot hold: both parts, and the training part once more, with the padding of views."""
-    height, width = sides
-    size = 3 * ((train + test) * height * width + train * (height + 2 * pad) * (width + 2 * pad))
+    height, width = (size, size) if size else read("training", train, 0)[0].shape[:2]
+    count = len(train) + len(test)
+    # Both parts, and the training part once more, with the padding of views.
+    room = 3 * (count * height * width + len(train) * (height + 2 * pad) * (width + 2 * pad))
     advice = 'take a smaller data.size, or for files in folders dataset = "imagenet", which reads when it needs'
-    require_memory(f"{name}: {train + test:,} images of {height} x {width}", size, advice)
+    require_memory(f"{name}: {count:,} images of {height} x {width}", room, advice)
+    tensors = []
+    for split, items in parts.items():
+        images = torch.from_numpy(np.empty((len(items), 3, height, width), np.uint8))  # NumPy's, which says MemoryError
+        labels = torch.empty(len(items), dtype=torch.int64)
+        for i in range(len(items)):
+            image, labels[i] = read(split, items, i)
+            if image.shape[:2] != (height, width):
+                sizes = f"{image.shape[0]} x {image.shape[1]}, the first {height} x {width}"
+                raise LskdError(f"{name}: {split} item {i} is {sizes}; for one size: data.size={min(height, width)}")
+            images[i] = torch.from_numpy(image).permute(2, 0, 1)
+        tensors.append((images, labels))
+    names = class_names if class_names is not None else getattr(train, "classes", None)
+    names = check_labels(name, tensors[0][1], tensors[1][1], names)
+    return assemble(name, *tensors, class_names=names, pad=pad, flip=flip, mean=mean, std=std, inventory=inventory)
 
 
 def assemble(

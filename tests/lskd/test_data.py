@@ -49,7 +49,7 @@ def test_labels_name_two_digits_are_balanced_and_originals_of_the_test_set_are_n
     from sklearn.datasets import load_digits
 
     digit_of = load_digits().target
-    arrays, again = (generate(300, 200, 16, 20.0, 0.25, 0.25, 0.1, seed) for _ in range(2))
+    arrays, again = (generate((300, 200), 16, (20.0, 0.25, 0.25, 0.1), seed) for _ in range(2))
     assert all(np.array_equal(arrays[k], again[k]) for k in arrays)
     assert not set(arrays["train_originals"].ravel()) & set(arrays["test_originals"].ravel())
     for split in ("train", "test"):
