@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from golden_models import GOLDEN, fill, images, known_models
 from torch import Tensor, nn
 
 from lskd.data import load_dataset
-from lskd.losses import dkd_loss, kd_loss, mlkd_terms
 from lskd.models import create_model, list_models, load_checkpoint, model_info
 from lskd.models.transformer import DropPath, TokenNetwork
+from lskd.objectives import Logits, create_objective
 from lskd.torchvision import import_torchvision
 from lskd.trainer.evaluation import evaluate
 
@@ -110,24 +109,21 @@ def test_five_training_steps(fixture: str) -> None:
     method, seed, batch = str(g["method"]), int(g["input_seed"]), int(g["batch"])
     x, strong = images(seed, (batch, 3, 32, 32)), images(seed + 1, (batch, 3, 32, 32))
     y = torch.from_numpy(np.random.RandomState(seed + 2).randint(0, 100, batch))
-    ls, t, weight = bool(g["logit_stand"]), float(g["T"]), float(g["kd_weight"])
+    own = ("alpha", "beta") if method == "dkd" else ("kd_weight",)
+    settings = {"temperature": float(g["T"]), **{name: float(g[name]) for name in own}}
+    objective = create_objective(method, standardize=bool(g["logit_stand"]), **settings)
+    if method == "dkd":
+        objective.start_epoch(int(g["epoch"]))
     with torch.no_grad():
         v, v_strong = teacher(x), teacher(strong)
     close(v, g["teacher_logits_eval"])
     optimizer = torch.optim.SGD(student.parameters(), float(g["lr"]), momentum=0.9, weight_decay=5e-4)
     losses = []
     for _ in range(5):
-        z = student(x)
-        if method == "kd":
-            terms = [0.1 * F.cross_entropy(z, y), weight * kd_loss(z, v, temperature=t, standardize=ls)]
-        elif method == "dkd":
-            alpha, beta, warmup = float(g["alpha"]), float(g["beta"]), min(int(g["epoch"]) / 20, 1)
-            kd = dkd_loss(z, v, y, alpha=alpha, beta=beta, temperature=t, standardize=ls)
-            terms = [F.cross_entropy(z, y), warmup * kd]
-        else:
-            z_strong = student(strong)
-            named_terms = mlkd_terms(z, z_strong, v, v_strong, y, temperature=t, kd_weight=weight, standardize=ls)
-            terms = list(named_terms.values())
+        z, z_strong = student(x), student(strong) if objective.needs_strong else None
+        terms = list(objective(Logits(z, y, v, z_strong, v_strong)).values())
+        if method == "dkd":
+            terms = [terms[0], terms[1] + terms[2]]
         loss = torch.stack(terms).sum()
         losses.append([*(float(term.detach()) for term in terms), float(loss.detach())])
         optimizer.zero_grad()
