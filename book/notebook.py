@@ -201,8 +201,7 @@ def _merged(outputs: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
             merged.append({**output, "text": text})
     for output in merged:
         if output["output_type"] == "stream":
-            lines = output["text"].replace("\r\n", "\n").splitlines(keepends=True)
-            rows = "".join(lines).split("\n")
+            rows = output["text"].replace("\r\n", "\n").split("\n")
             output["text"] = "\n".join(row for row in rows if "\r" not in row).replace(prefix, "")
     return [output for output in merged if output["output_type"] != "stream" or output["text"].strip()]
 
@@ -218,18 +217,12 @@ class Echo:
         self.stream = stream
         self.live = stream.isatty()
         self.line = ""
-        self.last = float("-inf")
+        self.last = float("-inf")  # when a redrawn line was shown
 
     def write(self, text: str) -> int:
-        for piece in re.split(r"(\r\n|\r|\n)", text):
-            if piece in ("\n", "\r\n"):
-                self._show(self.line, end="\n")
-                self.line = ""
-            elif piece == "\r":
-                self._progress()
-                self.line = ""
-            else:
-                self.line += piece
+        *whole, self.line = re.split(r"(?<=\n)|(?<=\r)(?!\n)", self.line + text)
+        for line in whole:
+            self._show(line)
         return len(text)
 
     def flush(self) -> None:
@@ -237,19 +230,17 @@ class Echo:
 
     def close(self) -> None:
         """Show what has no end of line yet."""
-        self._show(self.line, end="\n")
-        self.line = ""
+        self.write("\n")
 
-    def _progress(self) -> None:
-        now = time.monotonic()
-        if self.line.strip() and now - self.last >= (0.2 if self.live else 10):
+    def _show(self, line: str) -> None:
+        redrawn, now = line.endswith("\r"), time.monotonic()
+        if not line.strip() or (redrawn and now - self.last < (0.2 if self.live else 10)):
+            return
+        if redrawn:
             self.last = now
-            self._show(self.line, end="" if self.live else "\n")
-
-    def _show(self, line: str, end: str) -> None:
-        if line.strip():
-            self.stream.write(("\r\x1b[K" if self.live else "") + line + end)
-            self.stream.flush()
+        start, end = ("\r\x1b[K", "" if redrawn else "\n") if self.live else ("", "\n")
+        self.stream.write(start + line.rstrip("\r\n") + end)
+        self.stream.flush()
 
 
 def _execute(
