@@ -1,10 +1,12 @@
 /* Live words: a phrase in the text that sets the controls of a figure on its page. In the source
    [raise it to 8](live:toy?temperature=8), on the page a link to ?temperature=8#live-toy, which also works as an
-   address: the page opens with its figure set. "panel=NAME" says which of its plots is spoken of. book/pages/live_words.py refuses words that can do nothing. */
+   address: the page opens with its figure set. "panel=NAME" says which of its plots is spoken of.
+   book/pages/live_words.py refuses words that can do nothing. */
 (() => {
   "use strict";
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const DURATION = 700; // milliseconds
+  const header = () => Math.max(0, document.querySelector(".bd-header-article")?.getBoundingClientRect().bottom ?? 0);
 
   const find = (root, name) => root.querySelector(`[data-control="${CSS.escape(name)}"]`);
   const current = input => (input.type === "checkbox" ? String(input.checked) : input.value);
@@ -87,7 +89,6 @@
   };
 
   /* A way back for whom the figure was too far from the words; it goes when the words are seen again. */
-  const header = () => Math.max(0, document.querySelector(".bd-header-article")?.getBoundingClientRect().bottom ?? 0);
   const motion = () => (still.matches ? "instant" : "smooth");
   const back = document.createElement("button");
   Object.assign(back, { type: "button", className: "lskd-back", textContent: "Back to the text" });
@@ -106,16 +107,92 @@
     setTimeout(() => seen.observe(word), 600); // when scrolling is over
   };
 
+  /* A figure that comes to the text: pinned below the header, without its controls, while words that set it are read.
+     It goes back when its own place or the end of these words comes into view, with its button, or with Escape. What
+     takes too much of the window is not pinned. */
+  const MOST = 0.55; // of the window's height
+  let pinned = null;
+
+  const unpin = document.createElement("button");
+  Object.assign(unpin, { type: "button", className: "lskd-unpin", textContent: "×" });
+  unpin.setAttribute("aria-label", "Put the figure back in its place");
+
+  const layout = () => {
+    const { root, stage } = pinned, box = root.getBoundingClientRect();
+    stage.style.left = `${box.left}px`;
+    stage.style.width = `${box.width}px`;
+    stage.style.top = `${header()}px`;
+  };
+
+  const release = () => {
+    if (!pinned) return;
+    const { root, stage, word } = pinned, inside = stage.contains(document.activeElement);
+    pinned = null;
+    stage.classList.remove("lskd-pinned");
+    for (const name of ["left", "width", "top"]) stage.style.removeProperty(name);
+    root.style.removeProperty("min-height");
+    stage.querySelector(".lskd-plots").removeAttribute("tabindex");
+    document.documentElement.style.removeProperty("scroll-padding-top");
+    unpin.remove();
+    if (inside) word.focus({ preventScroll: true });
+  };
+
+  /* The figure's own place is in view, or the words are far away. */
+  const done = () => {
+    const { root, stage, word } = pinned, place = root.getBoundingClientRect(), at = word.getBoundingClientRect();
+    const height = stage.getBoundingClientRect().height;
+    const near = place.bottom > header() + height && place.top < innerHeight - height;
+    return near || at.bottom < -innerHeight / 3 || at.top > innerHeight * 1.3;
+  };
+  const check = () => pinned && done() && release();
+
+  /* True if the figure is pinned now and the word can be seen below it. On a phone panels stand side by side and
+     scroll: the one that is meant comes into view. */
+  const pin = (root, word, panel) => {
+    const stage = root.querySelector(".lskd-stage");
+    if (pinned?.root === root) pinned.word = word;
+    else {
+      release();
+      root.style.minHeight = `${root.getBoundingClientRect().height}px`; // the text stays where it is
+      stage.append(unpin);
+      stage.classList.add("lskd-pinned");
+      stage.querySelector(".lskd-plots").tabIndex = 0; // on a phone it scrolls sideways
+      pinned = { root, stage, word };
+      layout();
+      if (done() || stage.getBoundingClientRect().height > MOST * innerHeight) {
+        release();
+        return false;
+      }
+    }
+    const plots = stage.querySelector(".lskd-plots"), meant = panel && plots.querySelector(`[data-plot="${panel}"]`);
+    if (meant) plots.scrollLeft += meant.getBoundingClientRect().left - plots.getBoundingClientRect().left;
+    const bottom = header() + stage.getBoundingClientRect().height + 12;
+    document.documentElement.style.scrollPaddingTop = `${bottom}px`; // the focus is never below it
+    const hidden = bottom - word.getBoundingClientRect().top;
+    if (hidden > 0) scrollBy({ top: -hidden, behavior: "instant" });
+    return true;
+  };
+
+  unpin.addEventListener("click", release);
+  addEventListener("scroll", check, { passive: true });
+  addEventListener("resize", () => {
+    if (pinned) layout();
+    check();
+  });
+  document.addEventListener("keydown", event => {
+    if (event.key === "Escape" && !document.querySelector(".lskd-card")) release();
+  });
+
   /* Plots and words in view together: as they are, by a little scrolling, or with the plots pinned above the words.
      Where nothing of this can be done, the plots alone. */
   const show = (root, word, panel) => {
-    if (root.querySelector(".lskd-pinned")) return void lskdPin(root, word, panel);
+    if (root.querySelector(".lskd-pinned")) return void pin(root, word, panel);
     const plots = root.querySelector(".lskd-plots") ?? root, box = plots.getBoundingClientRect(), from = header();
     const part = Math.min(box.bottom, innerHeight) - Math.max(box.top, from);
     if (part >= 0.6 * Math.min(box.height, innerHeight - from)) return;
     const at = word.getBoundingClientRect(), room = innerHeight - from - 24;
     const fits = Math.max(box.bottom, at.bottom) - Math.min(box.top, at.top) <= room;
-    if (!fits && window.lskdPin?.(root, word, panel)) return back.remove();
+    if (!fits && pin(root, word, panel)) return back.remove();
     const above = box.top < from || box.height > room;
     const top = above ? box.top - from - 8 : box.bottom - innerHeight + 16;
     scrollBy({ top, behavior: motion() });

@@ -26,15 +26,6 @@ _UNUSED = ("**/*.map", "*webpack-macros.html", "locales/**/*", "**/webfonts/*.tt
 _ICON = re.compile(r'(?:"([\w-]+)"|(\w+)):\[\d+,\d+,\[([^]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^]]*\])\],?')
 
 
-def _icons(script: str, shown: set[str]) -> str:
-    """The script of icons with those that are shown."""
-
-    def kept(icon: re.Match[str]) -> str:
-        return icon[0] if shown & {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])} else ""
-
-    return _ICON.sub(kept, script)
-
-
 def remove_unused(pages: Pages) -> None:
     """Delete them, and what cells put out from the notebooks to take along: the page shows it, running makes it."""
     static, math = pages.html / "_static", pages.html / "_static" / "mathjax"
@@ -47,7 +38,11 @@ def remove_unused(pages: Pages) -> None:
     if icons.is_file():
         files = [path for path in (*pages.html.rglob("*.html"), *static.rglob("*.js")) if path != icons]
         shown = {name for path in files for name in re.findall(r"\bfa-([\w-]+)", path.read_text(encoding="utf-8"))}
-        icons.write_text(_icons(icons.read_text(encoding="utf-8"), shown), encoding="utf-8")
+
+        def kept(icon: re.Match[str]) -> str:
+            return icon[0] if shown & {icon[1] or icon[2], *re.findall(r'"([\w-]+)"', icon[3])} else ""
+
+        icons.write_text(_ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
     for path in pages.html.glob("_sources/**/*.ipynb"):
         content = read_json(path)
         for cell in content["cells"]:
