@@ -28,10 +28,10 @@ from lskd.files import atomic_path
 
 VERSION = 1  # part of the cache key: raise it when the recipe of an image changes
 TEST_FRACTION = 0.2
+# Largest angle in degrees, relative change of a digit's size, shift as a fraction of its natural size.
+ROTATION, SCALE, SHIFT = 20.0, 0.25, 0.25
 CLASSES = 100
 Size = Annotated[int, Meta(ge=CLASSES)]  # one image a class
-Share = Annotated[float, Meta(ge=0, le=1)]
-Look = tuple[float, float, float, float]  # rotation, scale, shift, noise
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -40,9 +40,6 @@ def digit_pairs(
     train_size: Size = 10_000,
     test_size: Size = 2_000,
     resolution: Annotated[int, Meta(ge=8, multiple_of=2)] = 16,
-    rotation: float = 20.0,
-    scale: Annotated[float, Meta(ge=0, lt=1)] = 0.25,
-    shift: Share = 0.25,
     noise: Annotated[float, Meta(ge=0)] = 0.1,
     pad: Natural = 1,
     data_seed: Natural = 0,
@@ -52,9 +49,6 @@ def digit_pairs(
     Args:
         train_size, test_size: number of images; classes are balanced to within one image.
         resolution: height and width in pixels; a digit's natural size is half of it.
-        rotation: largest angle in degrees.
-        scale: largest relative change of a digit's size.
-        shift: largest shift, as a fraction of a digit's natural size.
         noise: standard deviation of Gaussian noise on the scale [0, 1].
         pad: zero padding of the weak views (random crops); digits are never mirrored.
         data_seed: seed of everything random here; independent of a run's seed.
@@ -62,11 +56,11 @@ def digit_pairs(
     images = f"digit_pairs: {train_size + test_size:,} images of {resolution} x {resolution}"
     largest = 4 * 8 * 3 * max(train_size, test_size) * resolution**2  # float64, and what is computed on the way
     require_memory(images, largest, "take a smaller data.train_size, data.test_size or data.resolution")
-    sizes, look = (train_size, test_size), (rotation, scale, shift, noise)
-    settings = (VERSION, *sizes, resolution, *look, data_seed)
+    sizes = train_size, test_size
+    settings = (VERSION, *sizes, resolution, ROTATION, SCALE, SHIFT, noise, data_seed)
     key = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("LSKD_CACHE") or "~/.cache/lskd").expanduser()
-    arrays = _cached(folder / f"digit_pairs-{key}.npz", lambda: generate(sizes, resolution, look, data_seed))
+    arrays = _cached(folder / f"digit_pairs-{key}.npz", lambda: generate(sizes, resolution, noise, data_seed))
     tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
     mean, std = channel_statistics(tensors["train_images"])
     return Dataset(
@@ -82,7 +76,7 @@ def digit_pairs(
     )
 
 
-def generate(sizes: tuple[int, int], resolution: int, look: Look, seed: int) -> dict[str, np.ndarray]:
+def generate(sizes: tuple[int, int], resolution: int, noise: float, seed: int) -> dict[str, np.ndarray]:
     """All arrays of the data set; ``*_originals`` [n, 2] are the indices of the two digits of an image."""
     from sklearn.datasets import load_digits
 
@@ -103,27 +97,26 @@ def generate(sizes: tuple[int, int], resolution: int, look: Look, seed: int) -> 
             for digit in range(10):
                 rows = np.flatnonzero(digit_wanted == digit)
                 chosen[rows, side] = rng.choice(pools[split][digit], size=len(rows))
-        out[f"{split}_images"] = _draw(originals, chosen, resolution, look, rng)
+        out[f"{split}_images"] = _draw(originals, chosen, resolution, noise, rng)
         out[f"{split}_labels"] = labels.astype(np.int64)
         out[f"{split}_originals"] = chosen
     return out
 
 
 def _draw(
-    originals: np.ndarray, chosen: np.ndarray, resolution: int, look: Look, rng: np.random.Generator
+    originals: np.ndarray, chosen: np.ndarray, resolution: int, noise: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Render pairs of originals, uint8 ``[n, 3, resolution, resolution]``."""
-    rotation, scale, shift, noise = look
     n = len(chosen)
     ground = rng.uniform(0.0, 0.45, size=(n, 3, 1, 1))
     image = np.broadcast_to(ground, (n, 3, resolution, resolution)).copy()
     natural = resolution / 2
     pixel = np.arange(resolution) + 0.5
     for side in range(2):
-        angle = np.deg2rad(rng.uniform(-rotation, rotation, size=n))
-        size = natural * (1 + rng.uniform(-scale, scale, size=n))
-        centre_x = natural * (side + 0.5 + rng.uniform(-shift, shift, size=n))
-        centre_y = resolution / 2 + natural * rng.uniform(-shift, shift, size=n)
+        angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, size=n))
+        size = natural * (1 + rng.uniform(-SCALE, SCALE, size=n))
+        centre_x = natural * (side + 0.5 + rng.uniform(-SHIFT, SHIFT, size=n))
+        centre_y = resolution / 2 + natural * rng.uniform(-SHIFT, SHIFT, size=n)
         # From a pixel of the image back to a position in the 8 x 8 original.
         dx = (pixel[None, None, :] - centre_x[:, None, None]) / size[:, None, None]
         dy = (pixel[None, :, None] - centre_y[:, None, None]) / size[:, None, None]
