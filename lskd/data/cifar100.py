@@ -128,7 +128,7 @@ def cifar100(
     )
 
 
-def get(out: Path | str | None = None, mirror: str | None = None, *, progress: bool = True) -> Path:
+def get(out: Path | str | None = None, mirror: str | None = None) -> Path:
     """Download and extract CIFAR-100 (161 MiB), unless there is a copy; goes on where an earlier call stopped.
 
     Of several processes that call it, one downloads and the others wait.
@@ -160,7 +160,7 @@ def get(out: Path | str | None = None, mirror: str | None = None, *, progress: b
                 f"try a mirror (lskd data get cifar100 --mirror URL), or put {ARCHIVE} from elsewhere into {root} and "
                 f"call again, or set LSKD_DATA to a folder that holds {ONE_FILE} or {EXTRACTED}"
             )
-            archive = fetch(url, root / ARCHIVE, md5=ARCHIVE_MD5, advice=advice, progress=progress)
+            archive = fetch(url, root / ARCHIVE, md5=ARCHIVE_MD5, advice=advice)
             with tarfile.open(archive) as tar:
                 for name in MD5:
                     if (stream := tar.extractfile(f"{EXTRACTED}/{name}")) is not None:

@@ -26,7 +26,7 @@ def data_root() -> Path:
     return Path(os.environ.get("LSKD_DATA") or "~/.cache/lskd").expanduser()
 
 
-def fetch(url: str, path: Path, *, md5: str | None, advice: str = "", progress: bool = True) -> Path:
+def fetch(url: str, path: Path, *, md5: str | None, advice: str = "") -> Path:
     """Bring ``url`` to ``path``, whole and with the right checksum, or not at all.
 
     What has arrived stays in ``<path>.part``; the next call asks the server for the rest (HTTP Range). A server
@@ -53,7 +53,7 @@ def fetch(url: str, path: Path, *, md5: str | None, advice: str = "", progress: 
     while True:
         before = _size(part)
         try:
-            whole = _transfer(url, part, progress)
+            whole = _transfer(url, part)
         except urllib.error.HTTPError as error:
             if error.code != 416:  # not "there is nothing after what you have"
                 raise LskdError(f"{url}: the server says {error.code} {error.reason}; {advice}") from None
@@ -81,7 +81,7 @@ def fetch(url: str, path: Path, *, md5: str | None, advice: str = "", progress: 
             )
 
 
-def _transfer(url: str, part: Path, progress: bool) -> bool:
+def _transfer(url: str, part: Path) -> bool:
     """Add to ``part`` what one connection brings; whether that was all of it."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "lskd"})
@@ -93,8 +93,10 @@ def _transfer(url: str, part: Path, progress: bool) -> bool:
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
-        options = {"initial": have, "desc": part.stem, "disable": not progress}
-        with part.open("ab" if resumed else "wb") as out, tqdm.wrapattr(out, "write", total, **options) as counted:
+        with (
+            part.open("ab" if resumed else "wb") as out,
+            tqdm.wrapattr(out, "write", total, initial=have, desc=part.stem) as counted,
+        ):
             shutil.copyfileobj(response, counted)
     return total is None or _size(part) >= total
 

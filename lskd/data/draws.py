@@ -54,11 +54,11 @@ class StrongDraws:
         return StrongDraws(self.operation[rows], self.amount[rows], self.cutout[rows])
 
 
-def epoch_strong(seed: int, epoch: int, size: int, operations: int = 14) -> StrongDraws:
-    """Operations, drawn uniformly with replacement, amounts and boxes of every position of an epoch."""
+def epoch_strong(seed: int, epoch: int, size: int) -> StrongDraws:
+    """Operations of the 14, drawn uniformly with replacement, amounts and boxes of every position of an epoch."""
     generator = torch.Generator().manual_seed(seed_for(seed, "randaugment", epoch))
     return StrongDraws(
-        operation=torch.randint(operations, (size, 2), generator=generator),
+        operation=torch.randint(14, (size, 2), generator=generator),
         amount=torch.rand(size, 2, generator=generator, dtype=torch.float64),
         cutout=torch.rand(size, 3, generator=generator, dtype=torch.float64),
     )

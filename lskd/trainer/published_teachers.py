@@ -60,7 +60,7 @@ def published_teacher(
     return None
 
 
-def get_teachers(out: Path | str | None = None, mirror: str | None = None, progress: bool = True) -> dict[str, Path]:
+def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> dict[str, Path]:
     """Download the archive, unpack its teachers and check that each is its network's; goes on where a call stopped.
 
     Args:
@@ -83,7 +83,7 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None, progr
     root.mkdir(parents=True, exist_ok=True)
     with locked(root, doing="downloading"):
         if (root / ARCHIVE).exists() or not (root / UNPACKED).is_dir():
-            archive = fetch(url, root / ARCHIVE, md5=None, advice=advice, progress=progress)
+            archive = fetch(url, root / ARCHIVE, md5=None, advice=advice)
             try:
                 with tarfile.open(archive) as tar:
                     for member in tar:

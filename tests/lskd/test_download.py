@@ -138,31 +138,31 @@ def test_one_command_downloads_and_both_layouts_are_the_same_data(
 def test_a_transfer_that_breaks_off_goes_on(server: Server, tmp_path: Path, ranges: bool) -> None:
     third = len(server.content) // 3
     server.ranges, server.breaks = ranges, [third, third]
-    get_cifar100(tmp_path, mirror=address(server), progress=False)
+    get_cifar100(tmp_path, mirror=address(server))
     assert server.asked == [None, f"bytes={third}-", f"bytes={2 * third if ranges else third}-"]
 
 
 @pytest.mark.parametrize("kept", [1000, None])
 def test_a_killed_download_is_taken_up_again(server: Server, tmp_path: Path, kept: int | None) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(server.content[:kept])  # or is whole already
-    fetch(f"{address(server)}/{NAME}", tmp_path / NAME, md5=md5(server.content), progress=False)
+    fetch(f"{address(server)}/{NAME}", tmp_path / NAME, md5=md5(server.content))
     assert server.asked == [f"bytes={kept or len(server.content)}-"]
     assert (tmp_path / NAME).read_bytes() == server.content
 
 
 def test_a_beginning_of_another_file_costs_one_more_transfer(server: Server, tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(b"x" * 1000)
-    get_cifar100(tmp_path, mirror=address(server), progress=False)
+    get_cifar100(tmp_path, mirror=address(server))
     assert server.asked == ["bytes=1000-", None]
 
 
 def test_what_the_server_refuses_or_has_not_is_said_and_nothing_is_left_of_it(server: Server, tmp_path: Path) -> None:
     with pytest.raises(LskdError, match="the server says 404 Not Found; try a mirror"):
-        get_cifar100(tmp_path, mirror=f"{address(server)}/elsewhere.tar.gz", progress=False)
+        get_cifar100(tmp_path, mirror=f"{address(server)}/elsewhere.tar.gz")
     expected = md5(server.content)
     server.content = b"<html>please log in</html>"
     with pytest.raises(LskdError, match=f"{NAME}: what arrived has md5 .* of 26 bytes, expected {expected}"):
-        get_cifar100(tmp_path, mirror=address(server), progress=False)
+        get_cifar100(tmp_path, mirror=address(server))
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
@@ -172,9 +172,9 @@ def test_a_transfer_that_brings_nothing_more_ends_with_what_there_is(server: Ser
         LskdError,
         match=r"keeps breaking off \(closed by the server\), 500 bytes are in .*part; the same command goes on",
     ):
-        get_cifar100(tmp_path, mirror=address(server), progress=False)
+        get_cifar100(tmp_path, mirror=address(server))
     server.breaks.clear()
-    assert get_cifar100(tmp_path, mirror=address(server), progress=False).is_dir()
+    assert get_cifar100(tmp_path, mirror=address(server)).is_dir()
 
 
 def test_offline_says_what_to_do(
@@ -210,7 +210,7 @@ def test_what_cannot_be_downloaded_is_named(tmp_path: Path, capsys: pytest.Captu
 def test_of_several_processes_one_downloads_and_the_others_wait(server: Server, tmp_path: Path) -> None:
     """A second process is a second open lock: threads are as good as processes here."""
     with ThreadPoolExecutor(3) as pool:
-        calls = [pool.submit(get_cifar100, tmp_path, address(server), progress=False) for _ in range(3)]
+        calls = [pool.submit(get_cifar100, tmp_path, address(server)) for _ in range(3)]
         assert {call.result() for call in calls} == {tmp_path / reading.EXTRACTED}
     assert server.asked == [None]
 
@@ -223,7 +223,7 @@ def test_reading_never_downloads_and_names_damage(
     with pytest.raises(FileNotFoundError, match=r"`lskd data get cifar100`, or set LSKD_DATA to .* cifar100\.npz"):
         load_dataset("cifar100")
     assert server.asked == []
-    get_cifar100(progress=False)
+    get_cifar100()
     damaged = tmp_path / reading.EXTRACTED / "test"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1

@@ -120,15 +120,15 @@ def test_the_archive_is_fetched_checked_and_unpacked(
     assert published_teacher(load_recipe(RECIPE), out) == (out, f"{UNPACKED}/resnet56_vanilla/{LAST}")
     archive(tmp_path / "evil" / ARCHIVE, weights, "../outside_vanilla/a.pth")
     (tmp_path / "evil" / UNPACKED).mkdir()  # as an interrupted call leaves it
-    assert list(get_teachers(tmp_path / "evil", progress=False)) == ["resnet56"]
+    assert list(get_teachers(tmp_path / "evil")) == ["resnet56"]
     assert not (tmp_path / "outside_vanilla").exists()
 
 
 def test_an_archive_from_elsewhere_serves_and_no_network_says_what_to_do(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(LskdError, match=rf"put {ARCHIVE} from elsewhere into .*or unpack it anywhere.*--teachers DIR"):
-        get_teachers(tmp_path, mirror="http://nowhere.invalid", progress=False)
+        get_teachers(tmp_path, mirror="http://nowhere.invalid")
     archive(tmp_path / ARCHIVE, weights)
-    assert list(get_teachers(tmp_path, mirror="http://nowhere.invalid", progress=False)) == ["resnet56"]
+    assert list(get_teachers(tmp_path, mirror="http://nowhere.invalid")) == ["resnet56"]
     with pytest.raises(LskdError, match=r"resnet56_vanilla/ckpt_epoch_240\.pth.*--teachers"):  # the archive as weights
         load_checkpoint(create_model("resnet56"), archive(tmp_path / ARCHIVE, weights))
 
@@ -137,12 +137,12 @@ def test_what_is_no_archive_and_weights_of_another_network_are_named(tmp_path: P
     for content in (b"<html>sign in</html>", b""):
         (tmp_path / ARCHIVE).write_bytes(content)
         with pytest.raises(LskdError, match=rf"{ARCHIVE}: cannot be unpacked .*delete it and try a mirror"):
-            get_teachers(tmp_path, progress=False)
+            get_teachers(tmp_path)
     (tmp_path / ARCHIVE).unlink()
     path = files(tmp_path, f"{UNPACKED}/resnet110_vanilla/{LAST}") / UNPACKED / "resnet110_vanilla" / LAST
     path.write_bytes(weights.read_bytes())
     with pytest.raises(LskdError, match=r"resnet110_vanilla.*not weights of this ResNet"):
-        get_teachers(tmp_path, progress=False)
+        get_teachers(tmp_path)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_run_with_a_published_teacher_is_the_recipes_own(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive(tmp_path / "dl" / ARCHIVE, weights)
-    get_teachers(tmp_path / "dl", progress=False)
+    get_teachers(tmp_path / "dl")
     monkeypatch.setenv("LSKD_TEACHERS", str(tmp_path / "dl"))
     settings = {"epochs": 1, "milestones": [], "batch_size": 16}
     record = run.train(RECIPE, tmp_path / "out", members=["kd_ls"], settings=settings, device="cpu")
