@@ -49,7 +49,6 @@ class ModelInfo:
     name: str
     family: str
     parameters: int
-    trainable: int
     multiply_adds: int
     features: int
     input_size: int
@@ -109,12 +108,10 @@ def model_info(name: str, num_classes: int | None = None) -> ModelInfo:
             module.register_forward_hook(count)
     with torch.no_grad():
         features, logits = network.forward_with_features(image)
-    parameters = list(network.parameters())
     return ModelInfo(
         name=_plain(name),
         family=family.name,
-        parameters=sum(p.numel() for p in parameters),
-        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        parameters=sum(p.numel() for p in network.parameters()),
         multiply_adds=total,
         features=features.shape[-1],
         input_size=family.input_size,

@@ -73,18 +73,15 @@ def plain_tensors(state: Mapping[str, Any], *, of: str = "weights") -> dict[str,
     return out
 
 
-def save_checkpoint(
-    model_or_state: nn.Module | Mapping[str, Tensor], path: str | os.PathLike[str], *, half: bool = False
-) -> None:
+def save_checkpoint(model_or_state: nn.Module | Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Write weights as a self-verifying safetensors file, whole or not at all; equal weights give equal bytes.
 
     Args:
         model_or_state: a network, or its state dict.
         path: ends in ``.safetensors``.
-        half: as float16, half the size; :func:`load_checkpoint` puts them into a network of any precision.
 
     Raises:
-        CheckpointError: another ending, something that the format cannot hold, or values that float16 cannot.
+        CheckpointError: another ending, or something that the format cannot hold.
     """
     from safetensors.torch import save_file
 
@@ -92,13 +89,6 @@ def save_checkpoint(
         raise CheckpointError(f"{path}: weights are written as .safetensors; choose that ending")
     state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
     tensors = plain_tensors(state, of=str(path))
-    for name, tensor in tensors.items() if half else ():
-        if tensor.is_floating_point():
-            tensors[name] = tensor.half()
-            if not torch.equal(tensors[name].isfinite(), tensor.isfinite()):
-                raise CheckpointError(
-                    f"{path}: {name} has values up to {tensor.abs().max():.3g}, too large for float16"
-                )
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={DIGEST: state_digest(tensors)})
 

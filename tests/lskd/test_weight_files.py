@@ -73,19 +73,12 @@ def test_digest_is_of_names_types_shapes_and_values() -> None:
         assert state_digest(other) != digest
 
 
-def test_half_precision_is_half_the_size_and_loads_rounded(tmp_path: Path) -> None:
-    model, other = create_model("resnet8"), create_model("resnet8")
-    save_checkpoint(model, tmp_path / "whole.safetensors")
-    save_checkpoint(model, tmp_path / "half.safetensors", half=True)
-    load_checkpoint(other, tmp_path / "half.safetensors")
-    for key, value in model.state_dict().items():
-        assert torch.equal(other.state_dict()[key], value.half().to(value.dtype))
-    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
-    assert sizes[0] < 0.55 * sizes[1]
-    with torch.no_grad():
-        model.bn1.running_var.fill_(1e5)
-    with pytest.raises(CheckpointError, match=r"bn1\.running_var has values up to 1e\+05, too large for float16"):
-        save_checkpoint(model, tmp_path / "half.safetensors", half=True)
+def test_half_precision_loads_rounded(tmp_path: Path) -> None:
+    model = create_model("resnet8")
+    state = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
+    save_checkpoint(state, tmp_path / "half.safetensors")
+    load_checkpoint(model, tmp_path / "half.safetensors")
+    assert all(torch.equal(value, state[key].to(value.dtype)) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
