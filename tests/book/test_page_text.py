@@ -5,35 +5,25 @@ from __future__ import annotations
 import pytest
 
 from book.pages import parsed
-from book.search import page_text
-from book.search.page_text import Section
+from book.search.page_text import Section, sections
 from book.search.plain_formula import plain_formula
 
 
-def article(content: str) -> str:
-    return f"<html><body><nav>Menu</nav><article class='bd-article'>{content}</article><p>Footer</p></body></html>"
-
-
-def sections(page: str) -> list[Section]:
-    return page_text.sections(parsed(page))
-
-
-def only(content: str) -> Section:
-    (found,) = sections(article(content))
-    return found
+def read(content: str) -> list[Section]:
+    """The sections of a page whose article has this content."""
+    page = f"<html><body><nav>Menu</nav><article class='bd-article'>{content}</article><p>Footer</p></body></html>"
+    return sections(parsed(page))
 
 
 class TestText:
     """What is read from a page."""
 
     def test_sections_hold_their_own_words_and_anchors(self) -> None:
-        found = sections(
-            article(
-                "<section id='top'><h1><span class='section-number'>3. </span>The <em>page</em>"
-                "<a class='headerlink' href='#top'>#</a></h1><p>First words.</p>"
-                "<section id='a'><h2>Part A</h2><p>In A,\n  still in A.</p>"
-                "<section id='b'><h3>B</h3><p>In B.</p></section></section><p>After both.</p></section>"
-            )
+        found = read(
+            "<section id='top'><h1><span class='section-number'>3. </span>The <em>page</em>"
+            "<a class='headerlink' href='#top'>#</a></h1><p>First words.</p>"
+            "<section id='a'><h2>Part A</h2><p>In A,\n  still in A.</p>"
+            "<section id='b'><h3>B</h3><p>In B.</p></section></section><p>After both.</p></section>"
         )
         assert found == [
             Section("top", "The page", blocks=["First words.", "After both."]),
@@ -59,21 +49,19 @@ class TestText:
         ],
     )
     def test_what_is_not_text_is_left_out(self, hidden: str) -> None:
-        found = only(f"<section id='s'><h1>T</h1><p>before</p>{hidden}<p>after</p></section>")
+        (found,) = read(f"<section id='s'><h1>T</h1><p>before</p>{hidden}<p>after</p></section>")
         assert found.blocks == ["before", "after"]
 
     def test_outputs_captions_tables_and_listings_are_read(self) -> None:
-        found = sections(
-            article(
-                "<section id='s'><h1>T</h1>"
-                "<div class='cell_output'><pre>loss 0.25\n\nloss 0.125</pre></div>"
-                "<table><thead><tr><th>net</th><th></th><th>top&nbsp;1</th></tr></thead>"
-                "<tbody><tr><td><p><code>resnet8</code></p></td><td></td><td><p>–</p><p>72.5</p></td></tr></tbody></table>"
-                "<ul><li><p>one</p></li><li>two<br>lines</li></ul>"
-                "<figure id='figure-f'><div class='lskd-still'><figure><figcaption>A still.</figcaption></figure></div>"
-                "<figcaption><span class='lskd-number'>Figure 3.2.</span> <b>Bound and order.</b> A point is a class. "
-                "<span class='lskd-data'>Data</span>.</figcaption></figure><p>Below it.</p></section>"
-            )
+        found = read(
+            "<section id='s'><h1>T</h1>"
+            "<div class='cell_output'><pre>loss 0.25\n\nloss 0.125</pre></div>"
+            "<table><thead><tr><th>net</th><th></th><th>top&nbsp;1</th></tr></thead>"
+            "<tbody><tr><td><p><code>resnet8</code></p></td><td></td><td><p>–</p><p>72.5</p></td></tr></tbody></table>"
+            "<ul><li><p>one</p></li><li>two<br>lines</li></ul>"
+            "<figure id='figure-f'><div class='lskd-still'><figure><figcaption>A still.</figcaption></figure></div>"
+            "<figcaption><span class='lskd-number'>Figure 3.2.</span> <b>Bound and order.</b> A point is a class. "
+            "<span class='lskd-data'>Data</span>.</figcaption></figure><p>Below it.</p></section>"
         )
         rows = ["loss 0.25", "loss 0.125", "net · top 1", "resnet8 · – 72.5", "one", "two lines"]
         assert found == [
@@ -83,20 +71,18 @@ class TestText:
 
     def test_a_caption_s_first_words_may_belong_to_its_sentence(self) -> None:
         text = "<figure id='f'><figcaption><b>Test accuracy</b>, one mark a seed.</figcaption></figure>"
-        assert only(text) == Section("f", "Test accuracy", "figure", ["Test accuracy, one mark a seed."])
+        assert read(text) == [Section("f", "Test accuracy", "figure", ["Test accuracy, one mark a seed."])]
 
     def test_terms_functions_and_sources_are_places_of_their_own(self) -> None:
-        found = sections(
-            article(
-                "<section id='s'><h1>T</h1><dl class='glossary'><dt id='term-row'>row<a class='headerlink'>#</a></dt>"
-                "<dd><p>Logits of one image.</p></dd></dl>"
-                "<dl class='py function'><dt class='sig sig-object py' id='lskd.losses.kd_loss'>"
-                "<span>kd_loss</span>(<em>x</em>)</dt><dd><p>Divergence.</p></dd></dl>"
-                "<dl class='py method'><dt class='sig' id='lskd.objectives.CTKD.start'>start()</dt><dd>Go.</dd></dl>"
-                "<div class='citation' id='id7' role='doc-biblioentry'><span class='label'>[J57]</span>"
-                "<p>Edwin T. Jaynes. Information theory. <em>Physical Review</em>, 1957.</p></div>"
-                "<p>Last.</p></section>"
-            )
+        found = read(
+            "<section id='s'><h1>T</h1><dl class='glossary'><dt id='term-row'>row<a class='headerlink'>#</a></dt>"
+            "<dd><p>Logits of one image.</p></dd></dl>"
+            "<dl class='py function'><dt class='sig sig-object py' id='lskd.losses.kd_loss'>"
+            "<span>kd_loss</span>(<em>x</em>)</dt><dd><p>Divergence.</p></dd></dl>"
+            "<dl class='py method'><dt class='sig' id='lskd.objectives.CTKD.start'>start()</dt><dd>Go.</dd></dl>"
+            "<div class='citation' id='id7' role='doc-biblioentry'><span class='label'>[J57]</span>"
+            "<p>Edwin T. Jaynes. Information theory. <em>Physical Review</em>, 1957.</p></div>"
+            "<p>Last.</p></section>"
         )
         assert found == [
             Section("s", "T", blocks=["Last."]),
@@ -109,13 +95,11 @@ class TestText:
         ]
 
     def test_headings_in_an_output_begin_a_place(self) -> None:
-        found = sections(
-            article("<section id='s'><h1>T</h1><div><h2 id='vgg'>vgg</h2><p>Old.</p></div><p>Rest.</p></section>")
-        )
+        found = read("<section id='s'><h1>T</h1><div><h2 id='vgg'>vgg</h2><p>Old.</p></div><p>Rest.</p></section>")
         assert found == [Section("s", "T", blocks=["Rest."]), Section("vgg", "vgg", blocks=["Old."])]
 
     def test_formulas_are_characters_or_nothing(self) -> None:
-        found = only(
+        (found,) = read(
             r"<section id='s'><h1>Why <span class='math'>\(T^2\)</span></h1>"
             r"<p>With <span class='math'>\(\sigma\)</span> and <span class='math'>\(\begin{matrix}\)</span> it is:</p>"
             r"<div class='math'>\[\frac{1}{K}\sum_k z_k\]</div><p>so.</p></section>"
