@@ -39,7 +39,7 @@ class Result:
     seconds: float
 
 
-def at_root(scope: dict[str, Any] | None = None) -> None:
+def at_root(scope: dict[str, Any]) -> None:
     """First line of every notebook: work in the project's folder, and check the parameters that were given.
 
     JupyterLab, VS Code and Binder start a notebook in its own folder, ``notebooks/``; :func:`run` does not, and checks
@@ -51,13 +51,12 @@ def at_root(scope: dict[str, Any] | None = None) -> None:
     Raises:
         LskdError: a parameter of another type, or one that papermill was given and the notebook does not have.
     """
-    kinds = (scope or {}).get("__annotations__", {})
+    kinds = scope.get("__annotations__", {})
     written = {name: k if isinstance(k, str) else inspect.formatannotation(k) for name, k in kinds.items()}
     parameters = [typed.Parameter(name, kind, None) for name, kind in written.items()]
-    if scope:
-        given = [cell for cell in scope.get("In", ()) if cell.startswith("# Parameters\n")]  # the cell of papermill
-        names = re.findall(r"^(\w+) = ", "".join(given), flags=re.MULTILINE)
-        scope.update(typed.bind(parameters, {name: scope[name] for name in [*written, *names]}, "notebook"))
+    given = [cell for cell in scope.get("In", ()) if cell.startswith("# Parameters\n")]  # the cell of papermill
+    names = re.findall(r"^(\w+) = ", "".join(given), flags=re.MULTILINE)
+    scope.update(typed.bind(parameters, {name: scope[name] for name in [*written, *names]}, "notebook"))
     here = Path.cwd()
     if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
         os.chdir(here.parent)

@@ -311,7 +311,7 @@ def test_notebooks_that_are_opened_by_hand_find_the_project_s_files(
     (tmp_path / "pyproject.toml").touch()
     for start, end in {"notebooks": ".", ".": ".", "elsewhere/notebooks": "elsewhere/notebooks"}.items():
         monkeypatch.chdir(tmp_path / start)
-        notebook.at_root()
+        notebook.at_root({})
         assert Path.cwd() == (tmp_path / end).resolve()
 
 
