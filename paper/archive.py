@@ -20,7 +20,7 @@ from typing import Any
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import atomic_path, atomic_write, claim, locked, read_json
-from lskd.records import SCHEMA, identity, load_record
+from lskd.records import SCHEMA, identity
 from lskd.trainer.checkpoint import MANIFEST as CHECKPOINT
 from lskd.trainer.checkpoint import STATE
 
@@ -43,9 +43,11 @@ def export(run: Path | str, out: Path | str, *, limit: int = LIMIT) -> Path:
     """
     run = Path(run)
     if (run / RECORD).is_file():
-        contents = _finished(run)
-        about = json.loads(contents[RECORD])
-        end = ""
+        from paper.compact_evidence import compact_run
+
+        files = (run / RECORD, *compact_run(run, run / "compact"))
+        contents = {path.name: path.read_bytes() for path in files}
+        about, end = json.loads(contents[RECORD]), ""
     elif (run / RUN).is_file():
         about = read_json(run / RUN)
         step, contents = _newest(run, about["identity"])
@@ -68,15 +70,6 @@ def export(run: Path | str, out: Path | str, *, limit: int = LIMIT) -> Path:
                 "(--limit MB), and cut it with `split` where files must be smaller"
             )
     return path
-
-
-def _finished(run: Path) -> dict[str, bytes]:
-    from paper.compact_evidence import compact_run
-
-    record = load_record(run)
-    packs = compact_run(run, run / "compact")
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-    return {RECORD: text.encode(), **{path.name: path.read_bytes() for path in packs}}
 
 
 def _newest(run: Path, of: str) -> tuple[str, dict[str, bytes]]:

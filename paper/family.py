@@ -15,7 +15,7 @@ from lskd.recipes import load_recipe
 from lskd.records import computed_with, trainer_of
 from paper.members import label, order
 from paper.statistics import Mean, by_seed, summarize
-from paper.store import STORE, groups
+from paper.store import STORE, as_it_stands, groups
 
 BASE, PUBLISHED, WEIGHTS = "digit-pairs", "digit-pairs-family", "digit-pairs-family-weights"
 COMPARED = ("alone", "kd", "kd_ls", "dkd", "dkd_ls")  # of the default experiment
@@ -61,22 +61,12 @@ def runs(store: Path | str = STORE) -> list[tuple[Path, dict[str, Any]]]:
     found = [
         (path, record)
         for group in groups(store)
-        if group.name in (BASE, PUBLISHED, WEIGHTS)
+        if group.name in (BASE, PUBLISHED, WEIGHTS) and as_it_stands(group)
         for path, record in group.runs
-        if "trainer" in record and computed_with(record) == "cpu, float32" and _as_published(record)
+        if "trainer" in record and computed_with(record) == "cpu, float32"
     ]
     newest = max((int(record["trainer"]) for _, record in found), default=0)
     return [(path, record) for path, record in found if trainer_of(record) == str(newest)]
-
-
-def _as_published(record: Mapping[str, Any]) -> bool:
-    """Whether a run has the settings of the recipe of its name, in the members that it holds."""
-    own = load_recipe(record["name"]).config()
-    keys = own.keys() - {"members", "teacher"}
-    members = record["config"]["members"]
-    return all(record["config"].get(k) == own[k] for k in keys) and all(
-        own["members"].get(name) == settings for name, settings in members.items()
-    )
 
 
 def rows(store: Path | str = STORE) -> list[Row]:

@@ -10,7 +10,6 @@ import math
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from scipy import stats
@@ -100,19 +99,15 @@ def seed_precision(records: Path | str) -> Table:
     Raises:
         LskdError: there are none.
     """
-    (row,) = [r for r in _results(records) if r["member"] == "kd"]
+    found = next(iter(store.aggregate(records).values()), [])
+    if len(found) < statistics.ENOUGH_SEEDS:
+        raise LskdError(f"{records}: expected records of a recipe, {statistics.ENOUGH_SEEDS} seeds at least")
+    row = statistics.results(found).set_index("member").loc["kd"]
     rows = []
     for n in (3, 5, 10, 20):
         factor = float(stats.t.ppf(0.975, n - 1)) / math.sqrt(n)
         rows.append([str(n), *(f"± {factor * row[f'{part}_sd']:.2f}" for part in ("without", "difference"))])
     return ["seeds", "an accuracy", "LS minus without, seed by seed"], rows
-
-
-def _results(records: Path | str) -> list[dict[Any, Any]]:
-    found = next(iter(store.aggregate(records).values()), [])
-    if len(found) < statistics.ENOUGH_SEEDS:
-        raise LskdError(f"{records}: expected records of a recipe, {statistics.ENOUGH_SEEDS} seeds at least")
-    return statistics.results(found).to_dict("records")
 
 
 # --- what it computes ------------------------------------------------------------------------------------------------

@@ -42,36 +42,21 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
     if preset not in known:
         raise LskdError(f"unknown preset {preset!r}; there are {', '.join(known)}")
     whole = dry_run or bool(set(targets) & set(TRAINING))
-    extra = ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]
     told = root / "build" / ".workflow.errors"
     told.unlink(missing_ok=True)
-    calls = [
-        command(preset, names, cores=cores, extra=extra, asked=targets)
-        for names in ([targets] if whole else [("training",), targets])
-    ]
-    status = run_alone(calls, root, Path("build"))
-    if status and told.is_file():  # Snakemake says much after a job has failed; the reason again, last
-        print(f"\nlskd: stopped, because:\n{told.read_text(encoding='utf-8').rstrip()}", file=sys.stderr)
-    return status
-
-
-def command(
-    preset: str,
-    targets: Sequence[str],
-    *,
-    cores: str,
-    extra: Sequence[str],
-    asked: Sequence[str],
-) -> list[str]:
-    """The Snakemake call for a preset and targets; ``extra`` are further options, ``asked`` is what training is for."""
-    return [
+    common = [
         *(sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", cores),
         *("--nolock", "--rerun-incomplete", "--scheduler", "greedy"),
         *("--max-checksum-file-size", "1000000000"),  # large files too are compared by content
         *("--rerun-triggers", "code", "input", "mtime", "params"),
-        *extra,
-        *("--config", f"preset={preset}", f"targets={' '.join(asked)}", "--", *targets),
+        *(["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason"]),
+        *("--config", f"preset={preset}", f"targets={' '.join(targets)}", "--"),
     ]
+    calls = [[*common, *names] for names in ([targets] if whole else [("training",), targets])]
+    status = run_alone(calls, root, Path("build"))
+    if status and told.is_file():  # Snakemake says much after a job has failed; the reason again, last
+        print(f"\nlskd: stopped, because:\n{told.read_text(encoding='utf-8').rstrip()}", file=sys.stderr)
+    return status
 
 
 def environment(root: Path) -> dict[str, str]:

@@ -198,12 +198,12 @@ def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
     says what comes first.
     """
     out: dict[str, list[dict[str, Any]]] = {}
-    for group in sorted(groups(folder), key=lambda g: (not _as_it_stands(g), -len(g.records), g.name)):
+    for group in sorted(groups(folder), key=lambda g: (not as_it_stands(g), -len(g.records), g.name)):
         out.setdefault(group.name, group.records)
     return out
 
 
-def _as_it_stands(group: Group) -> bool:
+def as_it_stands(group: Group) -> bool:
     """Whether an experiment has the settings of the recipe of its name, as the project ships it."""
     from lskd.recipes import load_recipe
 
