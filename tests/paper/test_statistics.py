@@ -18,12 +18,19 @@ from lskd.errors import LskdError
 from paper import logits, members, statistics, store, text
 
 
-def test_labels_name_method_and_standardization() -> None:
-    assert members.label("teacher") == "teacher"
-    assert members.label("alone", method="plain", standardize=False) == "student alone"
-    assert members.label("kd_ls") == "KD + LS"
-    assert members.label("ctkd", method="ctkd", standardize=False) == "CTKD"
-    assert members.label("kd_t4", method="kd", standardize=False) == "KD (kd_t4)"
+@pytest.mark.parametrize(
+    ("member", "method", "label"),
+    [
+        ("teacher", "", "teacher"),
+        ("alone", "plain", "student alone"),
+        ("kd_ls", "", "KD + LS"),
+        ("ctkd", "ctkd", "CTKD"),
+        ("kd_t4", "kd", "KD (kd_t4)"),
+        ("kd_like_for_like", "kd", "KD, like for like"),
+    ],
+)
+def test_labels_name_method_and_standardization(member: str, method: str, label: str) -> None:
+    assert members.label(member, method=method, standardize=False if method else None) == label
 
 
 def test_members_are_ordered_as_in_the_papers_figures() -> None:
@@ -32,6 +39,7 @@ def test_members_are_ordered_as_in_the_papers_figures() -> None:
     assert members.order(shuffled) == expected
     assert members.pairs(shuffled) == [("kd", "kd_ls"), ("ctkd", "ctkd_ls"), ("dkd", "dkd_ls")]
     assert members.pairs(["kd", "dkd_ls", "alone"]) == []
+    assert members.pairs(["kd_like_for_like", "kd_ls"]) == [("kd_like_for_like", "kd_ls")]
 
 
 def test_mean_and_t_interval_agree_with_scipy_and_with_numbers_by_hand() -> None:
@@ -123,14 +131,7 @@ def test_members_without_a_result_have_no_row() -> None:
 
 def test_the_table_marks_single_runs_wherever_a_number_stands() -> None:
     single = tables.results_table(statistics.results(_runs(1)), epoch="last", paired={"kd": 0.4321})
-    assert [cell.replace("\u00a0", " ") for cell in single.rows[1]] == [
-        "KD",
-        "80.00",
-        "80.50",
-        "+0.50",
-        "0.43",
-        "none",
-    ]
+    assert [cell.replace("\u00a0", " ") for cell in single.rows[1]] == ["KD", "80.00", "80.50", "+0.50", "0.43", "none"]
     assert "n = 1 seed. <b>Fewer than 3 seeds" in single.caption
     several = tables.results_table(statistics.results(_runs(3)), epoch="last")
     assert several.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79"

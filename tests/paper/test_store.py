@@ -24,7 +24,6 @@ from lskd.errors import LskdError
 from lskd.files import sha256_file, write_json
 from lskd.records import identity
 from lskd.trainer import run as trainer
-from paper import members as analysis
 from paper import statistics
 from paper import store as results
 
@@ -169,16 +168,6 @@ def test_only_runs_of_one_experiment_are_put_together(tmp_path: Path) -> None:
     assert results.find(found[0].digest[:8], store).digest == found[0].digest
 
 
-def test_rows_by_hand(tmp_path: Path) -> None:
-    store = seeds(tmp_path, {"kd": [70.0, 71.0, 73.0], "kd_ls": [71.0, 73.0, 74.0]})
-    first, second = statistics.rows(results.find("synthetic", store))
-    assert (first["label"], first["n"], first["seeds"], first["few"]) == ("KD", 3, [0, 1, 2], False)
-    assert first["last"]["mean"] == pytest.approx(214 / 3)
-    assert (first["last"]["high"] - first["last"]["low"]) / 2 == pytest.approx(3.794579, abs=1e-5)
-    assert first["best"]["mean"] == pytest.approx(214 / 3 + 0.5)
-    assert second["standardize"] is True
-
-
 def test_paired_differences_by_hand(tmp_path: Path) -> None:
     store = seeds(tmp_path, {"kd": [70.0, 71.0, 73.0], "kd_ls": [71.0, 73.0, 74.0], "dkd": [70.0, 70.0, 70.0]})
     group = results.find("resnet32 -> resnet8", store)
@@ -215,12 +204,6 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
     store = seeds(tmp_path, {"kd": [70.0]})
     with pytest.raises(LskdError, match=r"no experiment 'synthetc'.*did you mean 'synthetic'"):
         results.find("synthetc", store)
-
-
-def test_like_for_like_members_are_paired_with_ls() -> None:
-    members = ["kd_like_for_like", "kd", "kd_ls", "alone"]
-    assert analysis.pairs(members) == [("kd", "kd_ls"), ("kd_like_for_like", "kd_ls")]
-    assert analysis.label("kd_like_for_like", method="kd", standardize=False) == "KD, like for like"
 
 
 def test_programs_get_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +246,11 @@ def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
     (first, _) = csv.DictReader(io.StringIO(shown["csv"]))
     assert (first["member"], first["n"], first["seeds"], first["last_values"]) == ("kd", "3", "0 1 2", "70.0 71.0 72.5")
     assert float(first["last_low"]) == pytest.approx(low, abs=1e-4)
-    assert json.loads(shown["json"])["rows"][0]["values"]["best"] == [70.5, 71.5, 73.0]
+    row, twin = json.loads(shown["json"])["rows"]
+    assert (row["label"], row["n"], row["seeds"], row["few"]) == ("KD", 3, [0, 1, 2], False)
+    assert row["values"]["best"] == [70.5, 71.5, 73.0]
+    assert row["best"]["mean"] == pytest.approx(row["last"]["mean"] + 0.5)
+    assert twin["standardize"] is True
 
 
 # --- verifying -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -37,17 +36,6 @@ def line(number: int, name: str, folder: Path) -> dict[str, str]:
 
 
 # --- cells, published numbers, logs ----------------------------------------------------------------------------------
-
-
-def test_a_cell_keeps_its_table_whatever_is_said_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {n: [entry.cell.name for entry in tables.entries(n, "no such folder")] for n in (1, 2)}
-    silent = tuple(dataclasses.replace(cell, sources=[]) for cell in tables.cells())
-    monkeypatch.setattr(tables, "cells", lambda: silent)
-    tables.printed.cache_clear()
-    try:
-        assert {n: [entry.cell.name for entry in tables.entries(n, "no such folder")] for n in (1, 2)} == before
-    finally:
-        tables.printed.cache_clear()
 
 
 def test_tables_have_the_printed_cells_once() -> None:
@@ -242,12 +230,6 @@ def test_other_recipes_are_in_no_cell(tmp_path: Path) -> None:
     assert len(results.groups(folder)) == 3
     assert filled(folder) == {}
     assert tables.left_out(folder) == []
-
-
-def test_the_committed_records_of_other_data_are_in_no_cell() -> None:
-    committed = Path(__file__).parents[2] / "results" / "digit_pairs"
-    assert len(results.groups(committed)) == 3
-    assert filled(committed) == {}
 
 
 def test_a_changed_run_does_not_hide_a_whole_one(tmp_path: Path) -> None:
