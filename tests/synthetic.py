@@ -38,11 +38,29 @@ def pack(member: str, *, n: int = 120, scale: float = 4.0, noise: float = 1.0, s
     common, own = np.random.default_rng(7), np.random.default_rng([seed, *member.encode()])
     template = common.normal(size=(CLASSES, CLASSES)) + 3 * np.eye(CLASSES)
     logits = (scale * (template[labels] + noise * own.normal(size=(n, CLASSES))) / 2).astype(np.float32)
-    z = standardize(torch.from_numpy(logits)).numpy()
-    rows = np.unique(np.linspace(0, n - 1, min(40, n)).round().astype(np.int32))
+    return measured(
+        logits,
+        features=logits @ common.normal(size=(CLASSES, 8)),
+        labels=labels,
+        groups=GROUPS,
+        network="resnet8",
+        member=member,
+        method=METHOD.get(member, "plain"),
+        standardize=member.endswith("_ls"),
+        seed=seed,
+        **{"weights_digest": f"weights of {member}", **meta},
+    )
+
+
+def measured(
+    logits: np.ndarray, *, features: np.ndarray, labels: np.ndarray, groups: int, rows: int = 40, **meta: Any
+) -> Evidence:
+    """What is measured of a network with these logits."""
+    n, classes = logits.shape
+    kept = np.unique(np.linspace(0, n - 1, min(rows, n)).round().astype(np.int32))
 
     def means(values: np.ndarray) -> np.ndarray:
-        return np.stack([values[labels == k].mean(axis=0) for k in range(CLASSES)]).astype(np.float32)
+        return np.stack([values[labels == k].mean(axis=0) for k in range(classes)]).astype(np.float32)
 
     return Evidence(
         label=labels.astype(np.int16),
@@ -52,21 +70,15 @@ def pack(member: str, *, n: int = 120, scale: float = 4.0, noise: float = 1.0, s
         logit_min=logits.min(axis=1),
         logit_max=logits.max(axis=1),
         class_mean_logits=means(logits),
-        class_mean_z=means(z),
-        features=(logits @ common.normal(size=(CLASSES, 8))).astype(np.float16),
-        logits=logits[rows],
-        logits_index=rows,
-        class_names=np.array([f"{k:02d}" for k in range(CLASSES)]),
-        superclass=(np.arange(CLASSES) % GROUPS).astype(np.int16),  # not in the order of classes, as in CIFAR-100
-        superclass_names=np.array([f"g{k}" for k in range(GROUPS)]),
+        class_mean_z=means(standardize(torch.from_numpy(logits)).numpy()),
+        features=features.astype(np.float16),
+        logits=logits[kept],
+        logits_index=kept,
+        class_names=np.array([f"{k:02d}" for k in range(classes)]),
+        superclass=(np.arange(classes) % groups).astype(np.int16),  # not in the order of classes, as in CIFAR-100
+        superclass_names=np.array([f"g{k}" for k in range(groups)]),
         meta={
-            "network": "resnet8",
-            "member": member,
-            "method": METHOD.get(member, "plain"),
-            "standardize": member.endswith("_ls"),
-            "seed": seed,
             "dataset_digest": "d" * 64,
-            "weights_digest": f"weights of {member}",
             "test_accuracy": 100 * float((logits.argmax(axis=1) == labels).mean()),
             **meta,
         },

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic import pack, write_run
+from synthetic import measured, pack, record, write_run
 
 from figures import logit_gap, tsne
 from figures import logit_range as drawing
@@ -50,25 +50,7 @@ def large(n: int = 10_000, classes: int = 100, features: int = 64) -> Evidence:
     centers = rng.normal(size=(classes, features))
     made = np.maximum(centers[label] + 1.1 * rng.normal(size=(n, features)), 0)
     logits = (made @ (0.3 * rng.normal(size=(features, classes)) + 0.25 * centers.T)).astype(np.float32)
-    rows = np.linspace(0, n - 1, 200).round().astype(np.int32)
-    means = np.stack([logits[label == k].mean(axis=0) for k in range(classes)])
-    return Evidence(
-        label=label.astype(np.int16),
-        prediction=logits.argmax(axis=1).astype(np.int16),
-        logit_mean=logits.mean(axis=1),
-        logit_std=logits.std(axis=1),
-        logit_min=logits.min(axis=1),
-        logit_max=logits.max(axis=1),
-        class_mean_logits=means,
-        class_mean_z=means / logits.std(),
-        features=made.astype(np.float16),
-        logits=logits[rows],
-        logits_index=rows,
-        class_names=np.array([f"class number {k}" for k in range(classes)]),
-        superclass=(np.arange(classes) % 20).astype(np.int16),
-        superclass_names=np.array([f"superclass {k}" for k in range(20)]),
-        meta={"member": "kd", "weights_digest": "w" * 64, "dataset_digest": "d" * 64},
-    )
+    return measured(logits, features=made, labels=label, groups=20, rows=200, member="kd", weights_digest="w" * 64)
 
 
 def test_a_network_of_cifar100_takes_under_300_kilobytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +170,6 @@ def test_a_recipe_names_teacher_and_normalisation(tmp_path: Path) -> None:
 
 
 def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
-    from synthetic import record
-
     from book.verify import verify
 
     told = record({"kd": (80.0, 81.0)}, teacher="weights of teacher")
