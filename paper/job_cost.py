@@ -38,7 +38,7 @@ def measured(root: Path) -> Rate | None:
             continue
         found = read_json(path)
         try:
-            images, members, networks, work = read(found)
+            images, work, words = read(found)
         except (KeyError, TypeError) as error:
             raise LskdError(
                 f"{path}: it has no {error.args[0]!r}, from which hours are estimated; "
@@ -46,26 +46,25 @@ def measured(root: Path) -> Rate | None:
             ) from None
         rate = images * work
         machine = found.get("machine", {}).get("name", "an unnamed machine")
-        words = (
-            f"benchmarks/results/{kind}.json: a cohort of {members} ({networks}) made {images:,.0f} student-images/s "
+        source = (
+            f"benchmarks/results/{kind}.json: a cohort of {words} made {images:,.0f} student-images/s "
             f"on {machine}, that is {rate / 1e9:,.0f} billion multiply-adds/s"
         )
         note = "" if kind == "gpu" else "no GPU has been measured (benchmarks/results/gpu.json is missing)"
-        return Rate(rate, f"{kind.upper()} hours", words, note)
+        return Rate(rate, f"{kind.upper()} hours", source, note)
     return None
 
 
-def _of_cpu(found: Any) -> tuple[float, int, str, float]:
-    """Student-images a second, members, networks, and multiply-adds of a student-image with its share of teacher."""
+def _of_cpu(found: Any) -> tuple[float, float, str]:
+    """Student-images a second, multiply-adds of one with its share of the teacher, and the cohort in words."""
     six = found["cohort6"]
     members, teacher, student = len(six["members"]), six["teacher"], six["student"]
     work = model_info(teacher).multiply_adds / members + 3 * model_info(student).multiply_adds
-    return six["ours"], members, f"{teacher} -> {student}, live teacher", work
+    return six["ours"], work, f"{members} ({teacher} -> {student}, live teacher)"
 
 
-def _of_gpu(found: Any) -> tuple[float, int, str, float]:
+def _of_gpu(found: Any) -> tuple[float, float, str]:
     """The same where the teacher's logits come from a table, in the precision that `lskd train` takes by itself."""
-    images = found["rates"]["student_images_per_s"]["six from a table, tf32, all"]
-    teacher, student = found["networks"]["teacher"], found["networks"]["student"]
-    work = 3.0 * model_info(student).multiply_adds
-    return images, len(found["members"]), f"{teacher} -> {student}, teacher's logits from a table", work
+    images, networks = found["rates"]["student_images_per_s"]["six from a table, tf32, all"], found["networks"]
+    words = f"{len(found['members'])} ({networks['teacher']} -> {networks['student']}, teacher's logits from a table)"
+    return images, 3.0 * model_info(networks["student"]).multiply_adds, words

@@ -101,7 +101,7 @@ def make(plan: Plan) -> list[Job]:
         _by_worth(jobs, placed)
     for name in jobs:
         placed |= _with_needs(jobs, name, placed)
-    return [dataclasses.replace(job, serves=tuple(sorted(job.serves, key=str))) for job in placed.values()]
+    return list(placed.values())
 
 
 def _with_needs(jobs: Mapping[str, Job], name: str, placed: Mapping[str, Job]) -> dict[str, Job]:
@@ -261,10 +261,9 @@ def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
 def _put(jobs: dict[str, Job], job: Job, name: str, parts: list[Any]) -> str:
     """Name a job by what it does; one of that name gets what this one serves."""
     name = f"{job.kind}/{name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]}"
-    before = jobs.get(name)
-    serves = before.serves if before else ()
-    serves += tuple(table for table in job.serves if table not in serves)
-    jobs[name] = dataclasses.replace(before or job, name=name, serves=serves)
+    before = jobs.get(name, job)
+    serves = tuple(sorted({*before.serves, *job.serves}, key=str))
+    jobs[name] = dataclasses.replace(before, name=name, serves=serves)
     return name
 
 

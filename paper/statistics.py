@@ -30,9 +30,6 @@ EPOCHS = ("last", "best")
 SELECTED = "selected"  # by images that were held out of the training set, in records of runs that held some out
 
 
-# --- uncertainty -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Mean:
     """A mean over n seeds, NaN without any; so is ``sd`` below two, ``low`` and ``high`` below :data:`ENOUGH_SEEDS`."""

@@ -24,12 +24,7 @@ def best_spread(
 
     Returns:
         ``(plain, best, factor)``, each ``[n]``: the loss as it is, after stretching, and the factor.
-
-    Raises:
-        ValueError: ``steps`` is even.
     """
-    if steps % 2 == 0:
-        raise ValueError(f"best_spread: steps is {steps}; it has to be odd, so that the factor 1 is tried too")
     factors = torch.logspace(-1, 1, steps, dtype=torch.float64)
     log_p = torch.log_softmax(teacher.double() / temperature, dim=-1)
 
