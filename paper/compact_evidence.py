@@ -27,25 +27,25 @@ from lskd.recipes import load_recipe
 from lskd.records import load_record
 from paper.embedding import embed, obstacle
 
+VIEW: dict[str, Any] = {"perplexity": 30.0, "seed": 0}
 
-def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evidence:
+
+def compact(pack: Evidence) -> Evidence:
     """A pack without features, with their view; a pack that is compact already comes back as it is.
 
-    Equal features, parameters and versions of scikit-learn give an equal pack. Later figures can show no other view
-    than that of this perplexity and seed, see :func:`paper.embedding.embed`.
+    Equal features and versions of scikit-learn give an equal pack. Figures can show no other view than this one.
     """
     if pack.features is None:
         return pack
     import sklearn
 
-    view, who = embed(pack, perplexity=perplexity, seed=seed), f"compact {pack.meta.get('member')}"
+    view, who = embed(pack, **VIEW), f"compact {pack.meta.get('member')}"
     steps = np.rint(view.points * STEPS)
     if np.abs(steps).max() > np.iinfo(np.int16).max:
         raise ValueError(f"{who}: its view reaches {np.abs(view.points).max():g} units; at most 327 can be stored")
     made: dict[str, Any] = {
         "method": "t-SNE",
-        "perplexity": perplexity,
-        "seed": seed,
+        **VIEW,
         "features": pack.feature_count,
         "neighbors": view.neighbors,
         "silhouette": view.silhouette,
@@ -60,10 +60,10 @@ def compact(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Evide
     )
 
 
-def compact_run(run: Path | str, out: Path | str, *, perplexity: float = 30.0, seed: int = 0) -> list[Path]:
+def compact_run(run: Path | str, out: Path | str) -> list[Path]:
     """Compact packs of every member of a finished run, in ``out``, under the names that its record gives.
 
-    A pack that is there already, of the same weights and with the same view, is not made again. A network without
+    A pack that is there already, of the same weights, is not made again. A network without
     numbers or without a picture is left out, and that is said.
 
     Raises:
@@ -86,19 +86,17 @@ def compact_run(run: Path | str, out: Path | str, *, perplexity: float = 30.0, s
         if why := pack.flaw or obstacle(pack):
             tqdm.write(f"{name} is left out: {why}", file=sys.stderr)
             continue
-        if not _there(out / file, pack, perplexity, seed):
-            evidence.save(compact(pack, perplexity=perplexity, seed=seed), out / file)
+        if not _there(out / file, pack):
+            evidence.save(compact(pack), out / file)
         made.append(out / file)
     return made
 
 
-def _there(path: Path, pack: Evidence, perplexity: float, seed: int) -> bool:
+def _there(path: Path, pack: Evidence) -> bool:
     if not path.is_file():
         return False
     meta = evidence.load(path).meta
-    view = meta.pop("embedding", {})
-    given = {k: v for k, v in pack.meta.items() if k != "embedding"}
-    return meta == given and (view.get("perplexity"), view.get("seed")) == (perplexity, seed)
+    return meta == pack.meta | {"embedding": meta.get("embedding")}
 
 
 def collect_checkpoint(

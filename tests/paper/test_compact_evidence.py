@@ -38,8 +38,8 @@ def both(run: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tu
     """The same networks from full and from compact packs, the latter as the store keeps them."""
     store = tmp_path_factory.mktemp("store")
     (store / "seed-0-abc.json").write_text((run[1] / "record.json").read_text())
-    compact_run(run[1], store / "seed-0-abc", perplexity=10)
-    (teacher,) = compact_run(run[0], store, perplexity=10)
+    compact_run(run[1], store / "seed-0-abc")
+    (teacher,) = compact_run(run[0], store)
     return inputs.load(*run), inputs.load(teacher, store / "seed-0-abc.json")
 
 
@@ -71,9 +71,9 @@ def test_a_network_of_cifar100_takes_under_300_kilobytes(tmp_path: Path, monkeyp
 
 def test_equal_packs_are_equal_bytes_and_come_back_whole(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        evidence.save(compact(pack("kd"), perplexity=10), tmp_path / name)
+        evidence.save(compact(pack("kd")), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    small, found = compact(pack("kd"), perplexity=10), evidence.load(tmp_path / "a")
+    small, found = compact(pack("kd")), evidence.load(tmp_path / "a")
     for key, value in vars(small).items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(getattr(found, key), value)
@@ -89,12 +89,12 @@ def test_figures_and_numbers_are_those_of_the_full_packs(
     full, small = both
     assert list(small.packs) == list(full.packs) == ["teacher", *MEMBERS]
     assert all(p.compact for p in small.packs.values())
-    views = [embedding.embed_all(n.packs, perplexity=10, progress=False) for n in both]
+    views = [embedding.embed_all(n.packs, progress=False) for n in both]
     assert tsne.table(small, views[1]).equals(tsne.table(full, views[0]))
     drawn = []
     for name, networks, view in (("full", full, views[0]), ("small", small, views[1])):
         folder = tmp_path / name
-        drawn.append(tsne.panels(networks, view, folder=folder, perplexity=10, seed=0))
+        drawn.append(tsne.panels(networks, view, folder=folder, perplexity=30, seed=0))
         drawing.bars(networks, folder=folder)
         drawing.spread(networks, folder=folder)
         drawing.mean_and_deviation(networks, folder=folder)
@@ -110,19 +110,19 @@ def test_figures_and_numbers_are_those_of_the_full_packs(
 
 
 def test_a_compact_pack_has_one_view(both: tuple[inputs.Networks, inputs.Networks]) -> None:
-    with pytest.raises(ValueError, match="its only view has perplexity 10 and seed 0; asked for 30 and 0"):
-        embedding.embed(both[1].packs["kd"])
+    with pytest.raises(ValueError, match="its only view has perplexity 30 and seed 0; asked for 10 and 0"):
+        embedding.embed(both[1].packs["kd"], perplexity=10)
 
 
 def test_what_is_there_is_not_made_again_and_foreign_packs_are_refused(
     run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = compact_run(run[1], tmp_path, perplexity=10)
+    first = compact_run(run[1], tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr("paper.compact_evidence.embed", None)
-        assert compact_run(run[1], tmp_path, perplexity=10) == first
-    evidence.save(compact(pack("kd", scale=2.0, weights_digest="others"), perplexity=10), tmp_path / "kd.evidence.npz")
-    compact_run(run[1], tmp_path, perplexity=10)  # of other weights: made anew
+        assert compact_run(run[1], tmp_path) == first
+    evidence.save(compact(pack("kd", scale=2.0, weights_digest="others")), tmp_path / "kd.evidence.npz")
+    compact_run(run[1], tmp_path)  # of other weights: made anew
     assert evidence.load(tmp_path / "kd.evidence.npz").logit_std.mean() > 3
     foreign = tmp_path / "run"
     write_run(tmp_path, MEMBERS)
@@ -141,7 +141,7 @@ def test_evidence_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     save_checkpoint(model, tmp_path / "teacher.safetensors")
     options = {"train_size": 100, "test_size": 200}
     words = ["evidence", "collect", "--network", "resnet8", "--checkpoint", str(tmp_path / "teacher.safetensors")]
-    words += ["--dataset", "digit_pairs", "--perplexity", "10", "--device", "cpu"]
+    words += ["--dataset", "digit_pairs", "--device", "cpu"]
     words += [w for k, v in options.items() for w in ("--data", f"{k}={json.dumps(v)}")]
     assert main([*words, "--out", str(tmp_path / "teacher.npz")]) == 0
     assert "test accuracy" in capsys.readouterr().out
@@ -177,22 +177,20 @@ def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
     told["members"]["kd"]["weights"] = {"digest": "weights of kd"}
     (tmp_path / "seed-0.json").write_text(json.dumps(told))
     for name in ("kd", "teacher"):
-        evidence.save(compact(pack(name), perplexity=10), tmp_path / "seed-0" / f"{name}.evidence.npz")
-    evidence.save(compact(pack("teacher"), perplexity=10), tmp_path / "teacher.evidence.npz")
+        evidence.save(compact(pack(name)), tmp_path / "seed-0" / f"{name}.evidence.npz")
+    evidence.save(compact(pack("teacher")), tmp_path / "teacher.evidence.npz")
 
     def problems() -> list[str]:
         return [p for p in verify(tmp_path, root=tmp_path).problems if ".npz" in p]
 
     assert problems() == []
-    evidence.save(compact(pack("kd", weights_digest="e" * 64), perplexity=10), tmp_path / "seed-0" / "kd.evidence.npz")
+    evidence.save(compact(pack("kd", weights_digest="e" * 64)), tmp_path / "seed-0" / "kd.evidence.npz")
     (tmp_path / "seed-0" / "other.evidence.npz").write_bytes(
         (tmp_path / "seed-0" / "teacher.evidence.npz").read_bytes()
     )
-    evidence.save(
-        compact(pack("teacher", dataset_digest="e" * 64), perplexity=10), tmp_path / "seed-0" / "teacher.evidence.npz"
-    )
+    evidence.save(compact(pack("teacher", dataset_digest="e" * 64)), tmp_path / "seed-0" / "teacher.evidence.npz")
     (tmp_path / "seed-0" / "zz.npz").write_bytes(b"half")
-    evidence.save(compact(pack("alone"), perplexity=10), tmp_path / "teacher.evidence.npz")
+    evidence.save(compact(pack("alone")), tmp_path / "teacher.evidence.npz")
     found = problems()
     for words in (
         "kd.evidence.npz: measured on weights eeeeeeeeeeee; the record beside it has weights of k",
