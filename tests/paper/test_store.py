@@ -121,28 +121,20 @@ def test_where_files_lay_on_a_machine_makes_no_other_experiment(tmp_path: Path) 
     assert results.address(synthetic.change(first, "config.data.size", 64)) != results.address(first)
 
 
-def _add(source: Path, store: Path, start: Any, out: Any) -> None:
-    start.wait()
+def _add(source: Path, store: Path) -> str:
     try:
-        out.put(("new" if results.add(source, store)[1] else "there", source.name))
+        return "new" if results.add(source, store)[1] else "there"
     except LskdError:
-        out.put(("refused", source.name))
+        return "refused"
 
 
 def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     """Three seeds by two writers each, and two different results of a fourth seed: four records."""
     sources = [put(tmp_path / f"run-{i}", run({"kd": (70.0 + i, 72.0)}, seed=i)) for i in range(3)] * 2
     sources += [put(tmp_path / f"rival-{i}", run({"kd": (60.0 + i, 72.0)}, seed=3)) for i in range(2)]
-    context = multiprocessing.get_context("fork")
-    start, out = context.Event(), context.Queue()
-    writers = [context.Process(target=_add, args=(s, tmp_path / "store", start, out)) for s in sources]
-    for writer in writers:
-        writer.start()
-    start.set()
-    answers = sorted(out.get(timeout=60)[0] for _ in writers)
-    for writer in writers:
-        writer.join(60)
-    assert answers == ["new"] * 4 + ["refused"] + ["there"] * 3
+    with multiprocessing.get_context("fork").Pool(len(sources)) as writers:
+        answers = writers.starmap(_add, [(source, tmp_path / "store") for source in sources], chunksize=1)
+    assert sorted(answers) == ["new"] * 4 + ["refused"] + ["there"] * 3
     found = [json.loads(p.read_text()) for p in sorted((tmp_path / "store").rglob("*.json"))]
     assert [record["seed"] for record in found] == [0, 1, 2, 3]
     assert all(record["store"]["sha256"] == results.content_digest(record) for record in found)
@@ -183,19 +175,24 @@ def test_paired_differences_by_hand(tmp_path: Path) -> None:
         statistics.compare(group, "kd", group, "kdls")
 
 
-def test_fewer_than_three_seeds_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fewer_than_three_seeds_are_marked_and_programs_get_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = str(seeds(tmp_path, {"kd": [70.0, 71.0], "kd_ls": [71.0, 73.0]}))
-    (row, _) = statistics.rows(results.find("synthetic", store))
+    shown = {}
+    for words in (["list"], ["show", "synthetic"], ["compare", "synthetic/kd", "synthetic/kd_ls"]):
+        for style in ("text", "json"):
+            assert cli.main(["results", *words, "--store", store, "--format", style]) == 0
+            shown[words[0], style] = capsys.readouterr().out
+    assert "fewer than 3 seeds" in shown["list", "text"]
+    assert "Fewer than 3 seeds: no interval" in shown["show", "text"]
+    assert re.search(r"KD \+ LS +2  72\.00 ± 1\.41 +– +71\.00 73\.00  ", shown["show", "text"])
+    assert "+1.50 points" in shown["compare", "text"]
+    assert json.loads(shown["list", "json"])[0]["n"] == 2
+    assert json.loads(shown["compare", "json"])["last"]["mean"] == 1.5
+    row, _ = json.loads(shown["show", "json"])["rows"]
     assert row["few"]
     assert row["last"]["low"] is None
-    assert cli.main(["results", "list", "--store", store]) == 0
-    assert "fewer than 3 seeds" in capsys.readouterr().out
-    assert cli.main(["results", "show", "synthetic", "--store", store]) == 0
-    shown = capsys.readouterr().out
-    assert "Fewer than 3 seeds: no interval" in shown
-    assert re.search(r"KD \+ LS +2  72\.00 ± 1\.41 +– +71\.00 73\.00  ", shown)
-    assert cli.main(["results", "compare", "synthetic/kd", "synthetic/kd_ls", "--store", store]) == 0
-    assert "+1.50 points" in capsys.readouterr().out
 
 
 def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
@@ -204,13 +201,6 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
     store = seeds(tmp_path, {"kd": [70.0]})
     with pytest.raises(LskdError, match=r"no experiment 'synthetc'.*did you mean 'synthetic'"):
         results.find("synthetc", store)
-
-
-def test_programs_get_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = str(seeds(tmp_path, {"kd": [70.0], "kd_ls": [71.0]}))
-    for words in (["list"], ["show", "synthetic"], ["compare", "synthetic/kd", "synthetic/kd_ls"]):
-        assert cli.main(["results", *words, "--store", store, "--format", "json"]) == 0
-        assert json.loads(capsys.readouterr().out)
 
 
 def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
