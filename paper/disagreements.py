@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lskd.losses import CurriculumTemperature, dkd_loss, kd_loss, mlkd_terms, standardize
 from lskd.models import create_model
 from paper import published
-from paper.toy import TOY, gradient, random_logits
+from paper.toy import gradient, random_logits
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -36,15 +36,6 @@ def deviation() -> Table:
         found = z.std(correction=0).item()
         rows.append([str(classes), _text(found), _text(1.0), f"{100 * (1 / found**2 - 1):.1f} %"])
     return ["classes", "deviation of Z, code", "deviation of Z, paper", "variance differs by"], rows
-
-
-def toy_losses() -> dict[str, float]:
-    """Student 1 of the toy case: the loss by the released code's formula and by the paper's."""
-    s1, teacher = (torch.tensor([TOY[k]], dtype=torch.float64) for k in ("s1", "teacher"))
-    return {
-        name: kd_loss(s1, teacher, temperature=1.0, standardize=True, correction=correction).item()
-        for name, correction in (("code", 1), ("paper", 0))
-    }
 
 
 def mean_subtraction() -> Table:
@@ -188,13 +179,10 @@ def batch_statistics() -> Table:
 
 def best_epoch() -> Table:
     """Best minus last test accuracy of the published CIFAR-100 logs, by method."""
-    runs: dict[tuple[str, ...], list[float]] = {}
-    for row in published.curves():
-        key = tuple(row[k] for k in ("method", "teacher", "student", "temperature", "kd_weight", "beta", "run"))
-        runs.setdefault(key, []).append(float(row["test_acc"]))
-    by_method: dict[str, list[float]] = {}
-    for key, accuracies in runs.items():
-        by_method.setdefault(key[0], []).append(max(accuracies) - accuracies[-1])
+    by_method: dict[str, list[float]] = {method: [] for method in ("KD", "CTKD", "DKD", "MLKD")}
+    for run in published.logs()["logs"]:
+        if run["dataset"] == "CIFAR-100":
+            by_method[run["method"]].append(run["best_minus_last"])
     by_method["all"] = [v for values in by_method.values() for v in values]
     rows = [[k, str(len(v)), f"{mean(v):.2f}", f"{max(v):.2f}"] for k, v in by_method.items()]
     return ["method", "runs", "best − last, mean (points)", "largest (points)"], rows
