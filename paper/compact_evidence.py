@@ -63,8 +63,8 @@ def compact(pack: Evidence) -> Evidence:
 def compact_run(run: Path | str, out: Path | str) -> list[Path]:
     """Compact packs of every member of a finished run, in ``out``, under the names that its record gives.
 
-    A pack that is there already, of the same weights, is not made again. A network without
-    numbers or without a picture is left out, and that is said.
+    A pack that is there already, of the same weights, is not made again. A network without numbers or without a
+    picture is left out, and that is said.
 
     Raises:
         LskdError: no record in ``run``, or a pack of other weights than those of the record.
@@ -125,17 +125,15 @@ def collect_checkpoint(
         dataset, data = dataset or told.dataset, {**told.data, **(data or {})}
         if told.teacher is not None:
             network, checkpoint = network or told.teacher.network, checkpoint or told.teacher.checkpoint
-    for word, value in (("network", network), ("checkpoint", checkpoint), ("dataset", dataset)):
+    needed: dict[str, Any] = {"network": network, "checkpoint": checkpoint, "dataset": dataset}
+    for word, value in needed.items():
         if value is None:
             raise LskdError(
                 f"evidence of a checkpoint: no {word} is given, neither by itself nor by a recipe's teacher"
             )
-    assert network is not None
-    assert checkpoint is not None
-    assert dataset is not None
-    images = load_dataset(dataset, **(data or {}))
-    model = create_model(network, num_classes=images.classes)
-    load_checkpoint(model, checkpoint)
+    images = load_dataset(needed["dataset"], **(data or {}))
+    model = create_model(needed["network"], num_classes=images.classes)
+    load_checkpoint(model, needed["checkpoint"])
     meta = {
         "network": network,
         "recipe": recipe,
@@ -143,7 +141,7 @@ def collect_checkpoint(
         "method": "plain",
         "standardize": False,
         "seed": None,
-        "checkpoint": Path(checkpoint).name,
+        "checkpoint": Path(needed["checkpoint"]).name,
         "weights_digest": state_digest(model.state_dict()),
     }
     return evidence.collect(model.to(torch.device(device)), images, meta=meta, device=device)

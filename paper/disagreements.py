@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from statistics import mean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -167,10 +168,7 @@ def batch_statistics() -> Table:
         if released:
             model.use_released_batchnorm()
         model.train()(batch)
-        last = model.get_submodule("bn1")
-        assert isinstance(last, torch.nn.BatchNorm2d)
-        assert last.running_var is not None
-        assert last.num_batches_tracked is not None
+        last: Any = model.get_submodule("bn1")
         name = "released forward, features collected" if released else "ordinary forward"
         moved = (1 - last.running_var).abs().mean().item()
         rows.append([name, f"{last.momentum:g}", _text(moved), str(last.num_batches_tracked.item())])
