@@ -181,13 +181,13 @@ def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed
             new.writestr(name, b"else" if name == one else old.read(name))
     refused(f"{one} is not what its manifest says")
     for source, file in ((good, "record.json"), (begun, "run.json")):
-        changed(source, bad, lambda n, c, f=file: c.replace(b'"seed": 0', b'"seed": 7') if n == f else c)  # type: ignore[misc]
+        changed(source, bad, lambda n, c, f=file: c.replace(b'"seed": 0', b'"seed": 7') if n == f else c)
         refused(f"its {file} says it is run .* it was changed")
     for key, words in (("weights_digest", "belongs to weights .* the record's"), ("dataset_digest", "other data")):
         pack = evidence.load(finished / "compact" / one)
         evidence.save(replace(pack, meta={**pack.meta, key: "another"}), tmp_path / "other.npz")
         foreign_pack = (tmp_path / "other.npz").read_bytes()
-        changed(good, bad, lambda n, c, pack=foreign_pack: pack if n == one else c)  # type: ignore[misc]
+        changed(good, bad, lambda n, c, pack=foreign_pack: pack if n == one else c)
         refused(words)
     changed(good, bad, lambda n, c: b"no pack" if n in packs else c)
     refused("cannot be read")

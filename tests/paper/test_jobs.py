@@ -143,7 +143,6 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     folder.mkdir(parents=True)
     write_json(folder / "cpu.json", {"cohort6": six, "machine": {"name": "a processor"}})
     slow = job_cost.measured(tmp_path)
-    assert slow is not None
     assert slow.unit == "CPU hours"
     assert "no GPU has been measured" in job_listing.listing(wanted(), paper, slow, {})
     gpu = {
@@ -154,7 +153,6 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     }
     write_json(folder / "gpu.json", gpu)
     fast = job_cost.measured(tmp_path)
-    assert fast is not None
     done = run_jobs.Run(tmp_path, {"seed": 0, "config": {"epochs": 240}}, True, 240)
     text = job_listing.listing(wanted(), paper, fast, {paper[0].name: done})
     assert "GPU hours" in text

@@ -39,7 +39,6 @@ def change(path: Path, **values: Any) -> None:
 
 
 def dead(found: Evidence) -> Evidence:
-    assert found.features is not None
     return dataclasses.replace(found, features=np.full_like(found.features, 0.1))
 
 
@@ -71,7 +70,7 @@ def test_a_class_without_images_is_no_agreement(run: tuple[Path, Path], tmp_path
     assert kept == {str(name) for k, name in enumerate(whole.teacher.class_names) if k != 2}
     live = gap.gap(some)
     assert live.data["unseen"] == [2]
-    assert "2" not in dict(next(c for c in live.controls if c.name == "truth").options)  # type: ignore[arg-type]
+    assert "2" not in dict(next(c for c in live.controls if c.name == "truth").options)
 
 
 def test_a_network_whose_logits_are_not_finite_is_named_and_left_out(run: tuple[Path, Path]) -> None:
@@ -101,7 +100,6 @@ def test_features_without_variance_have_no_picture_and_the_others_have(run: tupl
 
 def test_features_beyond_float16_are_named() -> None:
     found = pack("kd")
-    assert found.features is not None
     found.features[5, 0] = np.inf
     assert embedding.obstacle(found) == "features of 1 of 120 test images are not finite in float16"
 

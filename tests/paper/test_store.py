@@ -231,7 +231,6 @@ def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
     for word in (r"\toprule", r"\midrule", r"\bottomrule", "last epoch [\\%]"):
         assert word in shown["latex"]
     columns = re.search(r"tabular}{(\w+)}", shown["latex"])
-    assert columns
     assert {line.count("&") for line in shown["latex"].splitlines() if "&" in line} == {len(columns[1]) - 1}
     (first, _) = csv.DictReader(io.StringIO(shown["csv"]))
     assert (first["member"], first["n"], first["seeds"], first["last_values"]) == ("kd", "3", "0 1 2", "70.0 71.0 72.5")
@@ -295,7 +294,7 @@ def test_a_figure_of_changed_inputs_is_found(tmp_path: Path) -> None:
     (figures / "a.json").write_text(json.dumps(sidecar))
     assert verify(store, tmp_path).problems == []
     (figures / "a.svg").write_text("<svg></svg>")
-    sidecar["inputs"][0]["sha256"] = "0" * 64  # type: ignore[index]
+    sidecar["inputs"][0]["sha256"] = "0" * 64
     (figures / "a.json").write_text(json.dumps(sidecar))
     found = verify(store, tmp_path).problems
     assert any("has changed since this figure was drawn" in line for line in found)
