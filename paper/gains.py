@@ -214,25 +214,24 @@ def printed() -> list[Gain]:
 
 def frame(gains: list[Gain]) -> pd.DataFrame:
     """A row a gain: what it compares, n, mean and interval."""
-    rows = []
-    for gain in gains:
-        mean = gain.mean
-        rows.append(
+    return pd.DataFrame(
+        [
             {
                 "experiment": gain.experiment,
                 "baseline": BASELINES[gain.baseline],
                 "epoch": gain.epoch,
-                "n": mean.n,
+                "n": gain.mean.n,
                 "of": "seeds" if gain.seeds else "published values",
-                "mean": mean.mean,
+                "mean": gain.mean.mean,
                 "median": median(gain.values),
-                "low": mean.low if gain.seeds else None,
-                "high": mean.high if gain.seeds else None,
+                "low": gain.mean.low if gain.seeds else None,
+                "high": gain.mean.high if gain.seeds else None,
                 "values": "; ".join(f"{v:.2f}" for v in gain.values),
                 "note": gain.note,
             }
-        )
-    return pd.DataFrame(rows)
+            for gain in gains
+        ]
+    )
 
 
 def sentences(gains: list[Gain], published_ones: list[Gain]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from lskd.losses import kd_loss, standardize
+from paper.toy import gradient
 
 
 def best_spread(
@@ -60,24 +62,16 @@ def constant_rows(spreads: tuple[float, ...] = (10.0, 1.0, 1e-3, 1e-6, 1e-9, 0.0
     shape = standardize(torch.randn(1, 100, generator=generator, dtype=torch.float64), eps=0.0)
     teacher = torch.randn(1, 100, generator=generator, dtype=torch.float64)
 
-    def gradient(row: Tensor, literal: bool) -> float:
-        x = row.clone().requires_grad_()
+    def literal(x: Tensor) -> Tensor:
         centred = x - x.mean()
         # The root's slope is infinite at zero; the released code's autograd takes zero there, as clamp does here.
-        deviation = (centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt()
-        z = centred / (deviation + 1e-7) if literal else standardize(x)
-        kd_loss(z, standardize(teacher), temperature=2.0).backward()
-        assert x.grad is not None
-        return float(x.grad.norm())
+        return centred / ((centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt() + 1e-7)
 
-    return pd.DataFrame(
-        [
-            {
-                "deviation": s,
-                "z": float(standardize(s * shape).std()),
-                "gradient": gradient(s * shape, literal=False),
-                "literal": gradient(s * shape, literal=True),
-            }
-            for s in spreads
-        ]
-    )
+    def pulls(form: Callable[[Tensor], Tensor]) -> list[float]:
+        def loss(x: Tensor) -> Tensor:
+            return kd_loss(form(x), standardize(teacher), temperature=2.0)
+
+        return [float(gradient(loss, spread * shape).norm()) for spread in spreads]
+
+    z = [float(standardize(spread * shape).std()) for spread in spreads]
+    return pd.DataFrame({"deviation": spreads, "z": z, "gradient": pulls(standardize), "literal": pulls(literal)})
