@@ -81,9 +81,9 @@ def captioned(tags: Iterable[Tag]) -> list[tuple[Tag, Tag]]:
 
     A live figure holds the still picture that stands in for it, which is a figure too.
     """
-    outer = [tag for tag in tags if tag.name == "figure" and tag.find_parent("figure") is None]
-    captions = [(outer, caption) for outer in outer for caption in outer.find_all("figcaption")]
-    return [(figure, caption) for figure, caption in captions if caption.find_parent("figure") is figure]
+    captions = [tag for tag in tags if tag.name == "figcaption"]
+    found = [(figure, caption) for caption in captions if (figure := caption.find_parent("figure"))]
+    return [(figure, caption) for figure, caption in found if figure.find_parent("figure") is None]
 
 
 def name_of(figure: Tag) -> str:

@@ -71,7 +71,7 @@ def add_footers(pages: Pages) -> None:
     makers = {path.stem: _maker(path) for path in sorted(pages.notebooks.glob("*.ipynb"))}
     for page in (chapter.path for chapter in pages.chapters):
         own = makers.get(Path(page).name) if posixpath.dirname(page) == "notebooks" else None
-        figures = captioned(pages.trees[page].find_all("figure"))
+        figures = captioned(pages.trees[page].find_all("figcaption"))
         origins = [
             _origin(f, [own] if own else [*makers.values()]) or (Origin(own) if own else None) for f, _ in figures
         ]
