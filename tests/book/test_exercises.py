@@ -51,22 +51,23 @@ def embeddings(networks: Networks) -> dict[str, Embedding]:
     return out
 
 
+def answers_of(chapter: str, networks: Networks, **given: Any) -> dict[str, Answer | None]:
+    """From what a chapter's notebook hands over: nothing, its networks, or something else that is given."""
+    (sweep,) = store.aggregate(RECORDS / "wrn_16_2-resnet8-surface").values()
+    of_chapter = importlib.import_module(f"book.exercises.{chapter}").answers
+    usual = (networks,) if inspect.signature(of_chapter).parameters else ()
+    return dict(of_chapter(*({"surface": (sweep, 0.5)} | given).get(chapter, usual)))
+
+
 @pytest.fixture(scope="module")
 def answers(networks: Networks, embeddings: dict[str, Embedding]) -> dict[str, dict[str, Answer | None]]:
     """Of every chapter, from networks that were never trained and from committed records."""
-    (sweep,) = store.aggregate(RECORDS / "wrn_16_2-resnet8-surface").values()
-    given: dict[str, tuple[Any, ...]] = {
+    given = {
         "data": (load_dataset("digit_pairs", train_size=200, test_size=100),),
         "tsne": (networks, embeddings),
         "results_table": (2000, store.aggregate(RECORDS / "wrn_16_2-resnet8")),
-        "surface": (sweep, 0.5),
     }
-    out = {}
-    for chapter in chapters():
-        of_chapter = importlib.import_module(f"book.exercises.{chapter}").answers
-        needed = given.get(chapter) or ((networks,) if inspect.signature(of_chapter).parameters else ())
-        out[chapter] = of_chapter(*needed)
-    return out
+    return {chapter: answers_of(chapter, networks, **given) for chapter in chapters()}
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from reading import LOOKS, fits, go, reader, violations
-from test_exercises import ALL, CHOICE, GIVEN, QUESTION, RECORDS, TEN
+from test_exercises import ALL, CHOICE, GIVEN, QUESTION, TEN, answers_of
 
 from book.exercises import Answer, Posed, load
 from book.exercises.page import to_markdown
+from figures import networks as inputs
 from figures.fingerprint import ROOT
-from paper import store
-
-# --- browser ----------------------------------------------------------------------------------------------------------
 
 STATIC = ROOT / "book" / "_static"
 LARGE = dataclasses.replace(TEN, right=90_000.0, whole=True, near={})
@@ -151,24 +148,7 @@ def test_print_has_the_solutions_that_are_open_and_no_fields(page: Any, paper: P
     assert "Ten." in page.locator("#exercise-toy-one details.lskd-solution").inner_text()
 
 
-# --- the built book ---------------------------------------------------------------------------------------------------
-
 BUILD = ROOT / "build" / "tiny"
-
-
-def of_this_book(chapter: str) -> dict[str, Answer | None]:
-    """Answers from the run that the built book shows."""
-    from book.exercises import audit, networks, surface, toy
-    from figures import networks as inputs
-
-    alone: dict[str, Any] = {"toy": toy, "audit": audit, "networks": networks}
-    if chapter in alone:
-        return dict(alone[chapter].answers())
-    if chapter == "surface":
-        (sweep,) = store.aggregate(RECORDS / "wrn_16_2-resnet8-surface").values()
-        return dict(surface.answers(sweep, 0.5))
-    run = inputs.load(BUILD / "teacher", BUILD / "students")
-    return dict(importlib.import_module(f"book.exercises.{chapter}").answers(run))
 
 
 @browser
@@ -179,7 +159,7 @@ def of_this_book(chapter: str) -> dict[str, Answer | None]:
 )
 def test_each_page_accepts_the_answer_of_its_run_and_helps_with_others(page: Any, book: Path, chapter: str) -> None:
     page.goto((book / f"{load(chapter).page}.html").as_uri())
-    found = of_this_book(chapter)
+    found = answers_of(chapter, inputs.load(BUILD / "teacher", BUILD / "students"))
     assert page.locator(".lskd-exercise").count() == len(found)
     for exercise in load(chapter).exercises:
         answer, name = found[exercise.name], f"{chapter}-{exercise.name}"

@@ -43,11 +43,9 @@ from book.notebook import report
 atomic_write(f"{output}/figure.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
 report(outputs=[f"{output}/figure.svg"])
 """
-PARAMETERS = {
-    TRAIN: 'recipe: str = ""\nseed: int = 0\nmembers: list[str] = []\nsettings: dict = {}\noutput: str = ""\n'
-    'device: str = "auto"',
-    DRAW: 'teacher: str = ""\nstudents: str = ""\noutput: str = ""',
-}
+TRAINING = 'recipe: str = ""\nseed: int = 0\nmembers: list[str] = []\nsettings: dict = {}\noutput: str = ""\n'
+TRAINING += 'device: str = "auto"'
+DRAWING = 'teacher: str = ""\nstudents: str = ""\noutput: str = ""'
 CHAPTER = """\
 # A book
 {cite}`a`, $x^2$, {{ toy }}, {{ recipe }}
@@ -59,21 +57,26 @@ CHAPTER = """\
 ```{bibliography}
 ```
 """
-TOY = """\
-def toy_facts():
-    return {"toy": "1.5 % (n = 3)"}
-"""
 FACTS = """\
 def published_facts():
     return {}
 def experiment_facts(teacher, students, packs):
     return {"recipe": students["about"]}
 """
+FILES = {
+    **{"lskd/only_training.py": "", "lskd/only_tsne.py": "", "results/one.json": "{}", "book/facts.py": FACTS},
+    "paper/toy.py": 'def toy_facts():\n    return {"toy": "1.5 % (n = 3)"}\n',
+    "book/chapters/_toc.yml": "format: jb-book\nroot: index\nchapters:\n"
+    + "".join(f"  - file: notebooks/{name}\n" for name in PAGES),
+    "book/chapters/index.md": CHAPTER,
+    "book/chapters/references.bib": "@misc{a, title={T}, author={A, B}, year={2024}}\n"
+    "@misc{sun2024logit, title={T},\n}\n",
+}
 
 
-def write(path: Path, code: str, parameters: str) -> None:
-    title = cell(f"# {path.stem}", kind="markdown")
-    write_notebook(path, title, cell(parameters, "parameters"), cell(code))
+def write(root: Path, name: str, code: str, parameters: str = DRAWING) -> None:
+    title = cell(f"# {name}", kind="markdown")
+    write_notebook(root / "notebooks" / f"{name}.ipynb", title, cell(parameters, "parameters"), cell(code))
 
 
 def write_project(root: Path) -> None:
@@ -81,30 +84,17 @@ def write_project(root: Path) -> None:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "chapters", "drawn"))
     for name in ("_config.yml", "pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, root / name)
-    (root / "lskd" / "only_training.py").write_text("")
-    (root / "lskd" / "only_tsne.py").write_text("")
-    (root / "book" / "chapters").mkdir()
-    (root / "notebooks").mkdir()
-    write(root / "notebooks" / "train_cohort.ipynb", TRAIN, PARAMETERS[TRAIN])
-    for name in FIGURES:
-        extra = "import lskd.only_tsne\n" if name == "tsne" else ""
-        write(root / "notebooks" / f"{name}.ipynb", extra + DRAW, PARAMETERS[DRAW])
-    write(root / "notebooks" / "data.ipynb", DRAW, 'recipe: str = ""\nrecords: str = "results"\noutput: str = ""')
-    write(root / "notebooks" / "not_a_page.ipynb", DRAW, PARAMETERS[DRAW])
-    (root / "results").mkdir()
-    (root / "results" / "one.json").write_text("{}")
-    (root / "book" / "facts.py").write_text(FACTS)
-    (root / "paper" / "toy.py").write_text(TOY)
-    pages = "".join(f"  - file: notebooks/{name}\n" for name in PAGES)
-    (root / "book" / "chapters" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{pages}")
-    (root / "book" / "chapters" / "index.md").write_text(CHAPTER)
-    (root / "book" / "chapters" / "references.bib").write_text(
-        "@misc{a, title={T}, author={A, B}, year={2024}}\n@misc{sun2024logit, title={T},\n}\n"
-    )
+    for name, content in FILES.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(content)
+    write(root, "train_cohort", TRAIN, TRAINING)
+    write(root, "data", DRAW, 'recipe: str = ""\nrecords: str = "results"\noutput: str = ""')
+    for name in (*FIGURES, "not_a_page"):
+        write(root, name, "import lskd.only_tsne\n" * (name == "tsne") + DRAW)
 
 
 def call(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*WORKFLOW, *arguments], cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*WORKFLOW, *arguments], cwd=root, capture_output=True, text=True, timeout=600, check=False)
 
 
 def make(root: Path, *targets: str) -> str:
@@ -185,7 +175,7 @@ def backdated(name: str) -> Callable[[Path], None]:
 
 
 def redraw(root: Path) -> None:
-    write(root / "notebooks" / "tsne.ipynb", DRAW + "\n# changed", PARAMETERS[DRAW])
+    write(root, "tsne", DRAW + "\n# changed")
 
 
 def resettle(root: Path) -> None:
@@ -256,7 +246,7 @@ def test_training_that_changes_nothing_redraws_nothing(project: Path) -> None:
 def test_a_failing_notebook_fails_the_book_and_leaves_the_earlier_pages(project: Path) -> None:
     index = project / "build" / "book" / "_build" / "html" / "index.html"
     before = index.read_bytes()
-    write(project / "notebooks" / "tsne.ipynb", f"raise RuntimeError('no embedding')\n{DRAW}", PARAMETERS[DRAW])
+    write(project, "tsne", f"raise RuntimeError('no embedding')\n{DRAW}")
     done = call(project)
     assert done.returncode != 0
     assert "RuntimeError: no embedding" in done.stderr
@@ -282,7 +272,7 @@ def test_a_warning_fails_the_book_and_leaves_the_earlier_pages(project: Path) ->
 def test_an_interrupted_workflow_goes_on(project: Path, stop: signal.Signals) -> None:
     slow = "import os, pathlib, time\nif not pathlib.Path('quick').exists():\n"
     slow += "    pathlib.Path('pid').write_text(str(os.getpid()))\n    time.sleep(60)\n"
-    write(project / "notebooks" / "tsne.ipynb", slow + DRAW, PARAMETERS[DRAW])
+    write(project, "tsne", slow + DRAW)
     started = subprocess.Popen([*WORKFLOW, "tsne"], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: (project / "pid").exists() and (project / "pid").read_text())
@@ -307,7 +297,7 @@ def test_two_workflows_take_turns(project: Path) -> None:
     both = [
         subprocess.Popen(asked, cwd=project, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "12"
     ]
-    told = ["".join(process.communicate(timeout=120)) for process in both]
+    told = ["".join(process.communicate(timeout=600)) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert sum("waiting for the workflow that is running here" in text for text in told) == 1
     assert sum("tsne.ipynb in" in text for text in told) == 1
