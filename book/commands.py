@@ -16,9 +16,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         command(commands)
 
 
-# --- lskd notebook ---------------------------------------------------------------------------------------------------
-
-
 def _notebook(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     notebook = commands.add_parser("notebook", help="list or execute the parameterised notebooks")
     actions = notebook.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -58,9 +55,6 @@ def _notebook_list(given: argparse.Namespace) -> int:
     return 0
 
 
-# --- lskd workflow ---------------------------------------------------------------------------------------------------
-
-
 def _workflow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     workflow = commands.add_parser(
         "workflow", help="make the book and all it needs, or one target; `make book` is this"
@@ -76,9 +70,6 @@ def _workflow_run(given: argparse.Namespace) -> int:
     from paper import snakemake
 
     return snakemake.start(Path.cwd(), given.preset, given.targets, cores=given.cores, dry_run=given.dry_run)
-
-
-# --- lskd book -------------------------------------------------------------------------------------------------------
 
 
 def _book(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -158,9 +149,6 @@ def _book_readme(given: argparse.Namespace) -> int:
     return 0
 
 
-# --- lskd verify ------------------------------------------------------------------------------------------------------
-
-
 def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser("verify", help="check the store's digests; draw committed tables and figures again")
     check.add_argument("--store", default="results", metavar="DIR")
@@ -177,9 +165,6 @@ def _verify_run(given: argparse.Namespace) -> int:
         print(f"problem: {line}")
     print(f"checked {'; '.join(report.checked)}; problems: {len(report.problems) or 'none'}")
     return 1 if report.problems else 0
-
-
-# --- lskd doctor -----------------------------------------------------------------------------------------------------
 
 
 def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -18,9 +18,8 @@ from lskd.records import identity as identity_of
 from lskd.records import load_record, summarize
 from paper.store import STORE, address, content_digest, groups
 
-TEACHER = (
-    "teacher.evidence.npz"  # of a teacher without a run of its own: beside the records it taught, or with the packs
-)
+# Of a teacher without a run of its own: beside the records it taught, or with the packs
+TEACHER = "teacher.evidence.npz"
 
 
 @dataclass
