@@ -154,14 +154,9 @@ def run(
                 raise LskdError(f"{error}\nWhat was executed is in {_relative(failed, Path.cwd())}") from None
             raise
         content = clean(json.loads(executed.read_text(encoding="utf-8")), source, final, root)
-    write_notebook(final, content)
+    write_json(final, content)
     failed.unlink(missing_ok=True)
     return Result(final, outputs, time.monotonic() - start)
-
-
-def write_notebook(path: Path, content: dict[str, Any]) -> None:
-    """As Jupyter lays it out."""
-    atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def clean(content: dict[str, Any], source: Path, final: Path, root: Path) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from book.notebook import declared, write_notebook
+from book.notebook import declared
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.files import read_json, visible
+from lskd.files import read_json, visible, write_json
 
 BRANCH = "colab"  # of the copies
 TRAINED = {"train_teacher": "train_cohort", "train_students": "train_cohort"}  # pages, and the notebook behind them
@@ -83,7 +83,7 @@ def add_links(folder: Path, place: Repository) -> list[str]:
         if text and (cell := next(titled, None)):
             title, _, rest = "".join(cell["source"]).partition("\n")
             cell["source"] = f"{title}\n\n{text}\n{rest}"
-            write_notebook(path, content)
+            write_json(path, content)
             done.append(path.stem)
     return done
 
@@ -109,5 +109,5 @@ def write_copies(output: Path) -> list[Path]:
         content = read_json(notebook)
         content["cells"].insert(0, new_code_cell("\n".join(lines), id="colab-setup"))
         made.append(output / "notebooks" / notebook.name)
-        write_notebook(made[-1], content)
+        write_json(made[-1], content)
     return made

@@ -14,6 +14,7 @@ from book.pages import parsed, written
 from book.pages.numbers import number_joined
 from book.pages.typography import bind
 from lskd.errors import LskdError
+from lskd.files import atomic_write
 
 StrPath = str | os.PathLike[str]
 SECONDS = 300  # after which the browser is given up
@@ -68,8 +69,5 @@ def build(
             raise LskdError(f"{program} did not print within {SECONDS} s") from None
         if not printed.is_file() or not printed.read_bytes().startswith(b"%PDF"):
             raise LskdError(f"{program} printed nothing:\n{done.stderr[-2000:]}")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        part = output.with_name(f".{output.name}.part")
-        shutil.copyfile(printed, part)
-        part.replace(output)
+        atomic_write(output, printed.read_bytes())
     return output

@@ -16,6 +16,7 @@ from bs4 import Tag
 
 from book.pages import Pages
 from lskd.errors import LskdError
+from lskd.files import atomic_write
 
 FILE = "_static/lskd-cards/cards.js"  # a folder of its own: what lies in _static loads on every page
 
@@ -29,10 +30,8 @@ def write(pages: Pages) -> None:
     Raises:
         LskdError: links into the glossary or the bibliography, and nothing there to show.
     """
-    target = pages.html / FILE
-    target.parent.mkdir(parents=True, exist_ok=True)
     stored = json.dumps(_collected(pages), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    target.write_text("lskdCards={};\n".format(stored.replace("</", "<\\/")), encoding="utf-8")
+    atomic_write(pages.html / FILE, "lskdCards={};\n".format(stored.replace("</", "<\\/")))
 
 
 def _collected(built: Pages) -> dict[str, dict[str, str]]:

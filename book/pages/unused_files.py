@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from book.notebook import write_notebook
 from book.pages import Pages
-from lskd.files import read_json
+from lskd.files import read_json, write_json
 
 # MathJax brings every input, output and language in pieces and again in bundles; the pages load one bundle, and from
 # disk it loads fonts, rarer commands and, for who listens, speech in English.
@@ -48,7 +47,7 @@ def remove_unused(pages: Pages) -> None:
         for cell in content["cells"]:
             if cell["cell_type"] == "code":
                 cell |= {"outputs": [], "execution_count": None}
-        write_notebook(path, content)
+        write_json(path, content)
     for folder in sorted(static.rglob("*"), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

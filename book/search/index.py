@@ -39,10 +39,9 @@ def write(pages: Pages) -> None:
             f"{FOLDER}/words.js: {len(data):,} bytes to load for the first result, expected at most {LIMIT:,};"
             " keep what has grown out of the search (SILENT_CLASSES in book/search/page_text.py), or raise LIMIT"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(target, data)
     for name in SCRIPTS:
         shutil.copyfile(Path(__file__).with_name(name), target.with_name(name))
-    atomic_write(target, data)
 
 
 def contents(pages: Pages) -> dict[str, Any]:
