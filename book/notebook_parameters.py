@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import io
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import msgspec
 
 from lskd.checked import convert, read_text
-from lskd.errors import LskdError
+from lskd.errors import LskdError, hint
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
@@ -103,10 +102,9 @@ def bind(parameters: Sequence[Parameter], given: Mapping[str, object], where: st
         if not isinstance(name, str) or not name.isidentifier():
             raise LskdError(f"{where}: parameter name {name!r} is not a Python identifier")
         if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            hint = f" did you mean {near[0]!r}?" if near else ""
-            listed = ", ".join(f"{p.name}: {p.type}" for p in parameters) or "none"
-            raise LskdError(f"{where}: unknown parameter {name!r};{hint} its parameters are {listed}")
+            listed = (f"{p.name}: {p.type}" for p in parameters)
+            meant = hint(name, listed, "its parameters are", among=declared)
+            raise LskdError(f"{where}: unknown parameter {name!r}{meant}")
     return {name: _converted(given[name], parameter, where) for name, parameter in declared.items() if name in given}
 
 
