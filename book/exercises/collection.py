@@ -6,17 +6,29 @@ import html
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from book.exercises import (
+    audit,
+    data,
+    logit_gap,
+    logit_statistics,
+    losses,
+    networks,
+    results_table,
+    surface,
+    temperature,
+    toy,
+    tsne,
+    zscore,
+)
 from book.exercises.model import KINDS, Chapter, load
 from lskd.files import atomic_write
 from paper.text import csv_table
 
-# In the order of the book. A page of all exercises is another one when one of them changes (figures/fingerprint.py).
-__dynamic_imports__ = (
-    "book.exercises.toy", "book.exercises.temperature", "book.exercises.zscore", "book.exercises.losses",
-    "book.exercises.results_table", "book.exercises.surface", "book.exercises.logit_statistics", "book.exercises.audit",
-    "book.exercises.data", "book.exercises.networks", "book.exercises.logit_gap", "book.exercises.tsne",
+# In the order of the book. Imported, so that the page is another one when one of them changes.
+_MODULES = (
+    toy, temperature, zscore, losses, results_table, surface, logit_statistics, audit, data, networks, logit_gap, tsne,
 )  # fmt: skip
-CHAPTERS = [name.rpartition(".")[2] for name in __dynamic_imports__]
+CHAPTERS = [module.__name__.rpartition(".")[2] for module in _MODULES]
 
 
 @dataclass(frozen=True)
