@@ -45,11 +45,12 @@ def text(built: Pages, page: str) -> str:
     return written(built.trees[page])
 
 
-def violations(page: Any, context: str = "article", least: str = "serious", rules: tuple[str, ...] = ()) -> list[str]:
-    """What axe-core finds there of at least this impact, by all of its rules or by some."""
+def violations(page: Any, context: str = "article", *, least: str = "serious", look: str = "") -> list[str]:
+    """What axe-core finds there of at least this impact; dark pages differ from light ones in their colours alone."""
     from axe_playwright_python.sync_playwright import Axe
 
-    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    options |= {"runOnly": ["color-contrast"]} if look == "dark" else {}
     impacts = ["moderate", "serious", "critical"]
     return [
         f"{found['id']} ({len(found['nodes'])}): {found['nodes'][0]['html'][:160]}"

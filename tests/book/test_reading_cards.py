@@ -119,7 +119,7 @@ def test_cards_and_words_are_accessible_and_stay_inside_the_window(chromium: Any
             page.locator(".lskd-card").wait_for()
             page.wait_for_timeout(400)  # it has faded in
             assert inside(page, page.locator(".lskd-card").bounding_box())
-            wrong += [f"{target}: {found}" for found in violations(page, least="moderate")]
+            wrong += [f"{target}: {found}" for found in violations(page, least="moderate", look=look)]
             page.keyboard.press("Escape")
         assert wrong == []
         assert fits(page)
