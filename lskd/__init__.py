@@ -30,21 +30,9 @@ _PLACES = {
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
-    "CurriculumTemperature",
-    "__version__",
-    "create_model",
-    "create_objective",
-    "dkd_loss",
-    "kd_loss",
-    "list_models",
-    "load_checkpoint",
-    "load_dataset",
-    "load_recipe",
-    "mlkd_terms",
-    "save_checkpoint",
-    "standardize",
-    "train",
-]
+    "CurriculumTemperature", "__version__", "create_model", "create_objective", "dkd_loss", "kd_loss", "list_models",
+    "load_checkpoint", "load_dataset", "load_recipe", "mlkd_terms", "save_checkpoint", "standardize", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -53,24 +53,10 @@ from lskd.rows import (
 from lskd.vocabulary import in_pieces, known_classes
 
 __all__ = [
-    "CurriculumTemperature",
-    "cross_entropy",
-    "curriculum_reversal",
-    "dist_loss",
-    "dkd_loss",
-    "dkd_terms",
-    "gdkd_loss",
-    "kd_loss",
-    "locality_guidance_loss",
-    "luminet_loss",
-    "mlkd_terms",
-    "normkd_loss",
-    "rld_loss",
-    "standardize",
-    "ttm_loss",
-    "vit_logit_terms",
-    "wttm_loss",
-]
+    "CurriculumTemperature", "cross_entropy", "curriculum_reversal", "dist_loss", "dkd_loss", "dkd_terms",
+    "gdkd_loss", "kd_loss", "locality_guidance_loss", "luminet_loss", "mlkd_terms", "normkd_loss", "rld_loss",
+    "standardize", "ttm_loss", "vit_logit_terms", "wttm_loss",
+]  # fmt: skip
 
 
 def standardize(

@@ -30,27 +30,9 @@ from lskd.losses import (
 from lskd.objective_base import Count, Distilled, Logits, Objective, Positive, WarmedUp, Weight
 
 __all__ = [
-    "CTKD",
-    "DIST",
-    "DKD",
-    "GDKD",
-    "KD",
-    "METHODS",
-    "MLKD",
-    "RLD",
-    "TTM",
-    "WTTM",
-    "Distilled",
-    "Locality",
-    "LocalityGuidance",
-    "Logits",
-    "LumiNet",
-    "NormKD",
-    "Objective",
-    "Plain",
-    "WarmedUp",
-    "create_objective",
-]
+    "CTKD", "DIST", "DKD", "GDKD", "KD", "METHODS", "MLKD", "RLD", "TTM", "WTTM", "Distilled", "Locality",
+    "LocalityGuidance", "Logits", "LumiNet", "NormKD", "Objective", "Plain", "WarmedUp", "create_objective",
+]  # fmt: skip
 
 
 class Plain(Objective):
