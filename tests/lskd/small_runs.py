@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,14 @@ def images(classes: int, n: int = 12, side: int = 8) -> Dataset:
     labels, names = torch.arange(n), tuple(f"{k:03d}" for k in range(classes))
     group, half = torch.zeros(classes, dtype=torch.int64), (0.5, 0.5, 0.5)
     return Dataset("noise", pixels, labels, pixels, labels, names, group, ("all",), half, half, 1, True)
+
+
+def killed(dying: Callable[..., None], *given: Any) -> None:
+    """Call a function, which kills itself, in a process of its own."""
+    process = multiprocessing.get_context("spawn").Process(target=dying, args=given)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def words(settings: dict[str, Any]) -> list[str]:

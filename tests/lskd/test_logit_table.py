@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_runs import CPU, MLKD, run, words
+from small_runs import CPU, MLKD, killed, run, words
 from torch import nn
 
 from lskd.cli import main
 from lskd.data import Dataset, load_dataset
 from lskd.data.views import Views, normalize
 from lskd.errors import LskdError
-from lskd.models import create_model, save_checkpoint
+from lskd.models import create_model
 from lskd.trainer import logit_table as tables
 from lskd.trainer.logit_table import build, choose, damaged_blocks, header_of, open_table
 
 DATA = {"train_size": 130, "test_size": 100}
 SETTINGS = MLKD | {"data": DATA}
+ROWS = 40 * 9  # of a block: four blocks, the last of ten images
 
 
 def make_teacher(seed: int = 0) -> nn.Module:
@@ -48,7 +48,7 @@ def dataset() -> Dataset:
 @pytest.fixture(scope="module", autouse=True)
 def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "BLOCK_ROWS", 40 * 9)  # four blocks, the last of ten images
+        patch.setattr(tables, "BLOCK_ROWS", ROWS)
         yield
 
 
@@ -84,38 +84,28 @@ def test_every_entry_is_what_the_teacher_says_of_that_view(
         torch.testing.assert_close(found, live, rtol=0, atol=tolerance * float(live.std()))
 
 
+def dying(when: str, out: Path) -> None:
+    """Build a table until the process kills itself, when its second block is there and not yet listed."""
+    append, calls = tables.append_line, itertools.count(1)
+
+    def list_half(path: Path, line: Any) -> None:
+        if next(calls) == 2:
+            if when == "in the line":
+                path.write_bytes(path.read_bytes() + b'{"block": 1, "sha')
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(path, line)
+
+    tables.append_line, tables.BLOCK_ROWS = list_half, ROWS
+    made(out, make_teacher(), load_dataset("digit_pairs", **DATA))
+
+
 def test_an_interrupted_build_goes_on_and_has_the_same_bytes(
     whole: Path, teacher: nn.Module, dataset: Dataset, tmp_path: Path
 ) -> None:
-    save_checkpoint(teacher, tmp_path / "teacher.safetensors")
-    code = f"""
-import os, signal, sys, torch, warnings
-warnings.simplefilter("ignore")
-from pathlib import Path
-from lskd.data import load_dataset
-from lskd.models import create_model, load_checkpoint
-from lskd.trainer import logit_table as table
-table.BLOCK_ROWS = 40 * 9
-when, out = sys.argv[1], Path(sys.argv[2])
-teacher = create_model("resnet8").to(memory_format=torch.channels_last).eval()
-load_checkpoint(teacher, {str(tmp_path / "teacher.safetensors")!r})
-append, calls = table.append_line, 0
-def dying(path, line):
-    global calls
-    calls += 1
-    if calls == 2:
-        if when == "in the line":
-            path.open("ab").write(b'{{"block": 1, "sha')
-        os.kill(os.getpid(), signal.SIGKILL)
-    append(path, line)
-table.append_line = dying
-data = load_dataset("digit_pairs", **{DATA})
-table.build(out, table.header_of(teacher, "resnet8", data), teacher, data, device=torch.device("cpu"), progress=False)
-"""
     out = tmp_path / "table"
     done = []
     for when in ("before the line", "in the line"):
-        assert subprocess.run([sys.executable, "-c", code, when, str(out)]).returncode == -signal.SIGKILL
+        killed(dying, when, out)
         header = header_of(teacher, "resnet8", dataset)
         done.append(damaged_blocks(out, header))
         with pytest.raises(LskdError, match=r"differ from their sha256: .*; `lskd table build` makes them again"):

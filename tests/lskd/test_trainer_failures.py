@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import DATA, MLKD, SETTINGS, cohort, epochs, equal, run, weights
+from small_runs import DATA, MLKD, SETTINGS, cohort, epochs, equal, killed, run, weights
 
 from lskd.data import load_dataset
 from lskd.data.draws import epoch_order, epoch_views
@@ -27,45 +26,38 @@ from lskd.models import create_model
 from lskd.objectives import DKD, Logits
 from lskd.records import load_record
 from lskd.trainer import checkpoint
+from lskd.trainer.member import Member
 from lskd.trainer.run import publish
 
-KILLED = """
-import os, signal, sys, warnings
-warnings.simplefilter("ignore")
-from pathlib import Path
-import lskd.trainer.run as run
-from lskd.trainer import checkpoint, member
+PAIR = ["kd", "ctkd_ls"]
 
-step, inside, (out, runs), settings = int(sys.argv[1]), sys.argv[2] == "inside", sys.argv[3:5], eval(sys.argv[5])
-members = sys.argv[6].split(",")
-count = 0
-if inside:  # in the middle of writing a checkpoint, of this run and not of its teacher
-    write = checkpoint.write_json
-    def dying(path, obj):
-        global count
-        count += Path(out) in Path(path).parents
-        if count == step:
-            Path(path).write_text('{"identity": "hal')
+
+def dying(step: int, inside: str, out: Path, runs: Path, members: list[str], settings: dict[str, Any]) -> None:
+    """Train until the process kills itself: before a step, or in the middle of writing a checkpoint."""
+    write, step_of, calls = checkpoint.write_json, Member.train_step, itertools.count(1)
+
+    def write_half(path: Path, obj: Any) -> None:
+        if out in path.parents and next(calls) == step:  # of this run and not of its teacher
+            path.write_text('{"identity": "hal')
             os.kill(os.getpid(), signal.SIGKILL)
         write(path, obj)
-    checkpoint.write_json = dying
-else:
-    original = member.Member.train_step
-    def counted(self, *args):
-        global count
-        count += self.name == members[0]  # and not its teacher
-        if count == step:
+
+    def make_no_step(self: Member, *given: Any) -> Any:
+        if self.name == members[0] and next(calls) == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(self, *args)
-    member.Member.train_step = counted
-run.train("digit-pairs", out, settings=settings, members=members, runs=runs, progress=False, device="cpu",
-          checkpoint_seconds=0)
-"""
+        return step_of(self, *given)
+
+    if inside == "inside":
+        checkpoint.write_json = write_half
+    else:
+        Member.train_step = make_no_step  # type: ignore[method-assign]
+    run(out, runs, settings=settings, members=members, checkpoint_seconds=0)
 
 
-def killed(step: int, inside: str, out: Path, runs: Path, members: str, settings: dict[str, Any] = SETTINGS) -> None:
-    code = [sys.executable, "-c", KILLED, str(step), inside, str(out), str(runs), repr(settings), members]
-    assert subprocess.run(code).returncode == -signal.SIGKILL
+def killed_run(
+    step: int, inside: str, out: Path, runs: Path, members: list[str], settings: dict[str, Any] = SETTINGS
+) -> None:
+    killed(dying, step, inside, out, runs, members, settings)
     assert not (out / "record.json").exists()
 
 
@@ -76,29 +68,29 @@ def test_killed_at_random_steps_twice_in_a_row_the_run_ends_with_the_same_bits(
     seed = random.randrange(10**6)
     print(f"random seed of this test: {seed}")
     for step in random.Random(seed).choices(range(1, 5), k=2):  # 1: before there is any checkpoint
-        killed(step, inside, tmp_path, runs, "kd,ctkd_ls")
-    record = run(tmp_path, runs, members=["kd", "ctkd_ls"])
+        killed_run(step, inside, tmp_path, runs, PAIR)
+    record = run(tmp_path, runs, members=PAIR)
     assert record["sessions"] == 3, seed
-    assert equal(tmp_path, whole, ["kd", "ctkd_ls"]), seed
+    assert equal(tmp_path, whole, PAIR), seed
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_mlkd_has_the_same_bits_alone_and_after_a_kill(multilevel: Path, runs: Path, tmp_path: Path) -> None:
-    killed(8, "between", tmp_path, runs, "mlkd", MLKD)  # in the second epoch
+    killed_run(8, "between", tmp_path, runs, ["mlkd"], MLKD)  # in the second epoch
     assert run(tmp_path, runs, settings=MLKD, members=["mlkd"])["sessions"] == 2
     assert equal(tmp_path, multilevel, ["mlkd"])
 
 
 def test_damaged_checkpoints_are_named_and_skipped(whole: Path, runs: Path, tmp_path: Path) -> None:
-    killed(8, "between", tmp_path, runs, "kd,ctkd_ls")
+    killed_run(8, "between", tmp_path, runs, PAIR)
     newest, older = sorted((tmp_path / "checkpoints").glob("step-*"))[::-1]
     state = newest / "state.safetensors"
     content = bytearray(state.read_bytes())
     content[-5] ^= 1
     state.write_bytes(content)
     with pytest.warns(UserWarning, match=f"{newest.name} is skipped: sha256 .*file damaged"):
-        run(tmp_path, runs, members=["kd", "ctkd_ls"])
-    assert equal(tmp_path, whole, ["kd", "ctkd_ls"])
+        run(tmp_path, runs, members=PAIR)
+    assert equal(tmp_path, whole, PAIR)
     assert older.name == "step-00000006"
 
 
