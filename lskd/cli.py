@@ -219,16 +219,15 @@ def _train_run(given: argparse.Namespace) -> int:
         folder, record = Path(given.out), run.train(recipe, given.out, **options)
     else:
         folder, record = run.train_cached(recipe, **options)
+    failed = any("failure" in member for member in record["members"].values())
     if not distributed.is_rank_zero():  # of several processes one speaks
-        return int(any("failure" in member for member in record["members"].values()))
-    failed = False
+        return int(failed)
     for name, member in record["members"].items():
         last, failure = member["last"], member.get("failure")
         if last:
             five = f", top five {last['test_top5']:.2f} %," if "test_top5" in last else ""
             print(f"{name:12} test accuracy {last['test_accuracy']:.2f} %{five} after epoch {last['epoch']}")
         if failure:
-            failed = True
             print(f"{name:12} stopped in epoch {failure['epoch']}, batch {failure['batch']}: {failure['reason']}")
     print(f"in {folder}")
     return int(failed)

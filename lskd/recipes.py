@@ -147,14 +147,10 @@ class Recipe(Protocol, frozen=True, kw_only=True):
             del out[key]
         if self.teacher is not None and self.teacher.input_size is None:
             del out["teacher"]["input_size"]
-        own = {name: source_digest(name) for name in self._external()}
+        names = {self.dataset, self.student, *([self.teacher.network] if self.teacher else [])}
+        own = {name: source_digest(name) for name in sorted(names) if is_external(name)}
         plain: dict[str, Any] = json.loads(json.dumps(out | ({"external": own} if own else {})))
         return plain
-
-    def _external(self) -> list[str]:
-        """Functions of the reader's own code that this recipe names."""
-        names = (self.dataset, self.student, self.teacher.network if self.teacher else "")
-        return sorted({name for name in names if is_external(name)})
 
     def obstacles(self) -> list[str]:
         """Why the recipe cannot be trained with what is installed, one reason each; empty when it can."""
