@@ -115,11 +115,9 @@ def cases(loss: str) -> list[dict[str, Any]]:
 def test_the_command_and_the_twenty_lines_of_the_page_run(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     command = re.search(r"^python (conformance/check.py lskd.*)$", page, re.MULTILINE)
-    assert command is not None
     done = subprocess.run([sys.executable, *command[1].split()], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == f"kd: {len(cases('kd'))} of {len(cases('kd'))} cases agree, 0 differ"
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert code is not None
     monkeypatch.chdir(ROOT)
     exec(code[1], {})
     with pytest.raises(AssertionError):

@@ -77,7 +77,7 @@ def test_the_effective_weight_pulls_as_standardisation_does_where_it_is_hot() ->
     gradients = []
     for more in ({"effective_weight": True}, {"standardize": True}):
         z = student.double().requires_grad_()
-        sum(create_objective("kd", **settings, **more)(Logits(z, target, teacher.double())).values()).backward()  # type: ignore[union-attr]
+        sum(create_objective("kd", **settings, **more)(Logits(z, target, teacher.double())).values()).backward()
         along = z.detach() / z.detach().norm(dim=-1, keepdim=True)
         gradients.append(z.grad - (z.grad * along).sum(-1, keepdim=True) * along)  # what changes the size is taken away
     torch.testing.assert_close(*gradients, rtol=1e-2, atol=1e-5)

@@ -51,7 +51,6 @@ def closure(name: str) -> set[str]:
         seen.add(current)
         for requirement in importlib.metadata.requires(current) or []:
             package = re.match(r"[\w.-]+", requirement)
-            assert package is not None
             if "extra ==" not in requirement:
                 try:
                     importlib.metadata.distribution(package[0])

@@ -123,7 +123,6 @@ def test_a_recipe_may_be_any_file_and_has_all_keys_and_members_that_are_asked_fo
 
 def test_a_teacher_has_one_origin_and_naming_another_replaces_it() -> None:
     recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "a.pth"})
-    assert recipe.teacher is not None
     assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("a.pth", None)
     with pytest.raises(LskdError, match=r"comes as a checkpoint, a\.pth; nothing has to be trained"):
         teacher_training(recipe)
@@ -140,7 +139,6 @@ def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
     trained = load_recipe(name, settings=changes)
     assert (trained.student, trained.dataset, trained.data) == ("resnet8", "digit_pairs", {"train_size": 200})
     small = load_recipe("vit/DeiT-Tiny", for_training=False)
-    assert small.teacher is not None
     assert small.teacher.input_size == 32
     assert teacher_training(small) == ("vit/alone/pycls-ResNet-56", {})
     wide = load_recipe("vit/DeiT-Tiny", settings={"teacher.input_size": 64}, for_training=False)

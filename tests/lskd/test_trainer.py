@@ -60,7 +60,6 @@ def test_steps_by_hand_are_plain_sgd_on_the_named_loss(member: str, steps: int) 
     made = cohort([member], seed=5, settings=MLKD | {"batch_size": 128})
     assert made.steps_per_epoch == 3  # the last one incomplete: kept
     model, teacher, dataset = create_model("resnet8").train(), made.teacher, made.dataset
-    assert teacher is not None
     model.load_state_dict(made.members[0].model.state_dict())
     ls = {"ce_weight": 0.1, "standardize": True} if member == "kd_ls" else {}
     objective = create_objective(member.removesuffix("_ls"), temperature=2.0, kd_weight=9.0, **ls)
@@ -77,7 +76,7 @@ def test_steps_by_hand_are_plain_sgd_on_the_named_loss(member: str, steps: int) 
         own, *own_strong = map(model, seen)
         logits = Logits(own, dataset.train_labels[order[rows]], weak, *own_strong, *strong)
         optimizer.zero_grad()
-        sum(objective(logits).values()).backward()  # type: ignore[union-attr]
+        sum(objective(logits).values()).backward()
         optimizer.step()
     made.run(until=steps, window=1)
     torch.testing.assert_close(vector(made.members[0].model), vector(model), rtol=1e-4, atol=1e-5)
@@ -102,7 +101,6 @@ def test_who_needs_no_strong_view_does_not_pay(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(batches, "strong_view", None)
     seen: list[int] = []
     made = cohort(settings=SETTINGS | {"epochs": 1, "milestones": []})
-    assert made.teacher is not None
     made.teacher.register_forward_hook(lambda module, inputs, logits: seen.append(len(logits)))
     made.run()
     assert sum(seen) == 320  # once through the teacher for all seven
@@ -148,7 +146,6 @@ def test_evidence_agrees_with_the_weights(whole: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(pack.logits, logits[pack.logits_index], rtol=1e-3, atol=1e-4)
     expected = np.stack([logits[pack.label == k].mean(axis=0) for k in range(100)])
     np.testing.assert_allclose(pack.class_mean_logits, expected, rtol=1e-3, atol=1e-4)
-    assert pack.features is not None
     assert pack.features.shape == (100, 64)
     assert (pack.meta["dataset_digest"], pack.meta["member"]) == (dataset.digest, "dkd_ls")
     (tmp_path / "x.npz").write_bytes((whole / "kd.evidence.npz").read_bytes()[:5000])
@@ -214,7 +211,7 @@ def test_tensorboard_is_given_every_number_of_every_epoch(
             points["closed", 0] = 1.0
 
     module = types.ModuleType("torch.utils.tensorboard")
-    module.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     run(tmp_path, runs, members=["ctkd"], log="tensorboard")

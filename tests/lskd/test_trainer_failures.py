@@ -50,7 +50,7 @@ def dying(step: int, inside: str, out: Path, runs: Path, members: list[str], set
     if inside == "inside":
         checkpoint.write_json = write_half
     else:
-        Member.train_step = make_no_step  # type: ignore[method-assign]
+        Member.train_step = make_no_step
     run(out, runs, settings=settings, members=members, checkpoint_seconds=0)
 
 
@@ -105,7 +105,6 @@ def test_a_whole_checkpoint_is_never_taken_away_and_serves_one_run(tmp_path: Pat
     (path / "state.safetensors").write_bytes(b"damaged")
     checkpoint.save(tmp_path, first, identity="mine")
     found = checkpoint.load_newest(tmp_path, identity="mine")
-    assert found is not None
     assert (found.step, found.values) == (3, {"b": 1})
     with pytest.warns(UserWarning, match="belongs to another run"):
         assert checkpoint.load_newest(tmp_path, identity="yours") is None
@@ -140,7 +139,6 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(
 
 
 def where(failure: dict[str, Any] | None) -> tuple[Any, ...]:
-    assert failure is not None
     return tuple(failure[key] for key in ("epoch", "step", "batch", "term"))
 
 
