@@ -88,9 +88,9 @@ def test_tables_show_it_where_it_was_measured(tmp_path: Path) -> None:
     assert line[0].endswith("| test, among the five largest logits, last epoch (%) |")
     assert line[2].endswith("| 70.00 |")
     group = store.Group("a", {})
-    group.records += [measured]
+    group.runs += [(tmp_path, measured)]
     (row,) = statistics.rows(group)
     assert (row["last_top5"]["mean"], row["best_top5"]["mean"]) == (70.0, 73.0)
-    group.records += [usual]  # one of two runs measured it: no mean over both
+    group.runs += [(tmp_path, usual)]  # one of two runs measured it: no mean over both
     assert "last_top5" not in statistics.rows(group)[0]
     assert json.dumps(statistics.rows(group))
