@@ -24,7 +24,6 @@ def dots(
     *,
     folder: Path | str,
     files: Sequence[Path | str],
-    epoch: str = "last",
     paired: Mapping[str, float] | None = None,
     name: str = "results",
 ) -> Published:
@@ -35,7 +34,6 @@ def dots(
 
     Args:
         records: runs of one experiment, see :func:`paper.store.aggregate`; ``files`` are theirs.
-        epoch: "last" or "best".
         paired: standard error of the difference on the same test images, by the member without LS
             (:func:`paper.statistics.paired_error`), for single runs.
     """
@@ -44,7 +42,7 @@ def dots(
     twins = pairs(members)
     rows = [*((m,) for m in members if not any(m in pair for pair in twins)), *twins]
     tested = int(records[0]["dataset"]["test_size"])
-    by_member = {m: frame[frame["member"] == m].set_index("seed")[epoch] for m in members}
+    by_member = {m: frame[frame["member"] == m].set_index("seed")["last"] for m in members}
     teacher = (records[0].get("teacher") or {}).get("test_accuracy")
     single = all(len(v) == 1 for v in by_member.values())
 
@@ -54,8 +52,7 @@ def dots(
         for place, group in enumerate(rows):
             for i, member in enumerate(group):
                 y = -place + (0.17 - 0.34 * i if len(group) > 1 else 0)
-                row = frame[frame["member"] == member].iloc[0]
-                look = theme.look(member, method=row["method"], standardize=bool(row["standardize"]))
+                look = theme.look_of(member, frame[frame["member"] == member].iloc[0].to_dict())
                 values = by_member[member].to_numpy()
                 _mark(left, values, y, look, error=binomial_error(float(values.mean()), tested))
             if len(group) == 2:
@@ -67,7 +64,7 @@ def dots(
         right.axvline(0, color=theme.MUTED, lw=1.0)
         labels = [frame.loc[frame["member"] == g[0], "label"].iloc[0] for g in rows]
         left.set_yticks([-i for i in range(len(rows))], labels=labels, fontsize=9)
-        left.set(xlabel=f"test accuracy, {epoch} epoch [%]", ylim=(-len(rows) + 0.45, 0.8))
+        left.set(xlabel="test accuracy, last epoch [%]", ylim=(-len(rows) + 0.45, 0.8))
         right.set_xlabel("with LS − without LS [points]")
         reach = max(map(abs, right.get_xlim()))
         right.set_xlim(-reach, reach)
@@ -76,7 +73,7 @@ def dots(
             theme.rows(ax)
         return fig
 
-    found = results(records, epoch=epoch).to_dict("records")
+    found = results(records).to_dict("records")
     described = "; ".join(
         f"{r['label']} {r['without_mean']:.1f} %" + (f", with LS {r['with_mean']:.1f} %" if r["with_n"] else "")
         for r in found
@@ -98,8 +95,8 @@ def dots(
         draw,
         name,
         folder=folder,
-        alt=f"Test accuracy at the {epoch} epoch, {n}. {described}.",
-        caption=f"<b>Test accuracy at the {epoch} epoch</b>, one mark a seed; {n} a member. "
+        alt=f"Test accuracy at the last epoch, {n}. {described}.",
+        caption=f"<b>Test accuracy at the last epoch</b>, one mark a seed; {n} a member. "
         f"{bars} Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike} {trainers(records)}".strip(),
         inputs=files,
         data=frame,

@@ -45,9 +45,9 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
     )
 
 
-def views(dataset: Dataset, *, folder: Path | str, image: int = 0) -> Published:
-    """All weak views of a training image, in the order of their index."""
-    gather = Views(dataset.train_images[image : image + 1], pad=dataset.pad, flip=dataset.flip)
+def views(dataset: Dataset, *, folder: Path | str) -> Published:
+    """All weak views of the first training image, in the order of their index."""
+    gather = Views(dataset.train_images[:1], pad=dataset.pad, flip=dataset.flip)
     every = gather(torch.zeros(gather.count, dtype=torch.int64), torch.arange(gather.count))
 
     def draw() -> Figure:

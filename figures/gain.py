@@ -143,11 +143,11 @@ def _mark(ax: Axes, gain: Gain, place: float, color: str, *, upright: bool = Fal
     mean, centre = gain.mean, _centre(gain)
     if mean.n > 1:
         put(gain.values, [place] * mean.n, ls="none", marker="o", ms=3, alpha=0.45)
-    if gain.seeds and mean.n >= ENOUGH_SEEDS:
-        put([mean.low, mean.high], [place] * 2, lw=5, alpha=0.35, solid_capstyle="butt")
     if gain.seeds:
-        face = color if mean.n >= ENOUGH_SEEDS else theme.PAPER
-        put([centre], [place], marker="o", ms=7, mec=color, mew=1.6, mfc=face, zorder=4)
+        enough = mean.n >= ENOUGH_SEEDS
+        if enough:
+            put([mean.low, mean.high], [place] * 2, lw=5, alpha=0.35, solid_capstyle="butt")
+        put([centre], [place], marker="o", ms=7, mec=color, mew=1.6, mfc=color if enough else theme.PAPER, zorder=4)
     else:
         put([centre], [place], marker="d" if mean.n == 1 else "|", ms=7 if mean.n == 1 else 11, mew=2, zorder=4)
 

@@ -40,10 +40,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
     taught = (record.get("teacher") or {}).get("test_accuracy")  # by a teacher of this accuracy
     alone = "alone" if "alone" in members else None
-    settings = {m: record["members"][m] for m in members}
-
-    def look(member: str) -> Look:
-        return theme.look(member, method=settings[member]["method"], standardize=settings[member]["standardize"])
+    looks = {m: theme.look_of(m, record["members"][m]) for m in members}
 
     def draw() -> Figure:
         count = len(shown) + bool(heated)
@@ -58,7 +55,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
                 ax.annotate(f"teacher {taught:.1f}", (1, taught), (0, 2), textcoords="offset points", fontsize=8)
             drawn = [alone, *group] if alone and alone not in group else list(group)
             for member in drawn:
-                _curve(ax, data[data["member"] == member], "test_accuracy", look(member), mark=True)
+                _curve(ax, data[data["member"] == member], "test_accuracy", looks[member], mark=True)
             span = max(high - low, 1.0)
             ax.set_ylim(low - 0.05 * span, high + 0.1 * span)
             if ax.get_subplotspec().is_first_col():
@@ -67,7 +64,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
         if heated:
             ax = axes[len(shown)]
             for member in heated:
-                _curve(ax, data[data["member"] == member], "temperature", look(member), mark=False)
+                _curve(ax, data[data["member"] == member], "temperature", looks[member], mark=False)
             ax.set_ylabel("learned temperature")
             ax.set_ylim(bottom=0)
             _finish(ax)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +91,7 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
     )
 
 
-FACTS = ("family", "parameters", "multiply_adds", "features", "input_size", "classes")
+FACTS = ["name", "family", "parameters", "multiply_adds", "features", "input_size", "classes"]
 DATA = {  # of input size and classes: title, name among the published numbers
     (32, 100): ("CIFAR-100", "cifar100"),
     (224, 1000): ("ImageNet", "imagenet"),
@@ -106,8 +107,8 @@ def networks() -> pd.DataFrame:
             info = model_info(name)
         except ImportError:
             continue
-        rows.append({"name": name, **{key: getattr(info, key) for key in FACTS}})
-    return pd.DataFrame(rows)
+        rows.append(asdict(info))
+    return pd.DataFrame(rows, columns=FACTS)
 
 
 def by_data(table: pd.DataFrame) -> Iterator[tuple[str, str]]:

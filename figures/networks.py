@@ -26,14 +26,12 @@ class Networks:
     Attributes:
         packs: by member, the teacher first, in the order of :func:`paper.members.order`.
         record: of the students' run.
-        teacher_record: of the teacher's run; None when the teacher came as a checkpoint.
         files: of each pack.
         left_out: why a member is not among them, in words.
     """
 
     packs: dict[str, Evidence]
     record: dict[str, Any]
-    teacher_record: dict[str, Any] | None
     files: dict[str, Path]
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -65,8 +63,7 @@ class Networks:
         return pd.concat([pd.DataFrame({"member": m, "image": images, **of(self.packs[m])}) for m in members])
 
     def look(self, member: str) -> Look:
-        meta = self.packs[member].meta
-        return theme.look(member, method=meta.get("method", ""), standardize=meta.get("standardize"))
+        return theme.look_of(member, self.packs[member].meta)
 
     @property
     def source(self) -> str:
@@ -96,12 +93,11 @@ def load(teacher: Path | str, students: Path | str) -> Networks:
             the networks were measured on different test images.
     """
     teacher, record = Path(teacher), load_record(students)
-    teacher_record = None if teacher.suffix == ".npz" else load_record(teacher)
-    if teacher_record is not None:
-        if len(teacher_record["members"]) != 1:
-            found = ", ".join(teacher_record["members"])
-            raise LskdError(f"{teacher}: holds {found}; a teacher's folder holds exactly one network")
-        teacher = _packs(teacher) / next(iter(teacher_record["members"].values()))["evidence"]["file"]
+    if teacher.suffix != ".npz":
+        own = load_record(teacher)["members"]
+        if len(own) != 1:
+            raise LskdError(f"{teacher}: holds {', '.join(own)}; a teacher's folder holds exactly one network")
+        teacher = _packs(teacher) / next(iter(own.values()))["evidence"]["file"]
     kept = {name: member["evidence"]["file"] for name, member in record["members"].items() if member.get("evidence")}
     files = {"teacher": teacher, **{name: _packs(students) / file for name, file in kept.items()}}
     if len(files) == 1:
@@ -123,7 +119,7 @@ def load(teacher: Path | str, students: Path | str) -> Networks:
         said = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise LskdError(f"{students}: nothing can be drawn ({said}); train again with a lower learning rate")
     packs = {name: pack for name, pack in packs.items() if name not in left_out}
-    return Networks(packs, record, teacher_record, {name: files[name] for name in packs}, left_out)
+    return Networks(packs, record, {name: files[name] for name in packs}, left_out)
 
 
 def _packs(source: Path | str) -> Path:

@@ -23,12 +23,11 @@ from paper.text import counted, signed
 TITLES = {"without": "without LS", "with": "with LS", "difference": "with LS − without LS"}
 
 
-def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.DataFrame:
-    """Mean accuracy of every (temperature, weight) over records, in percent.
+def cells(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Mean accuracy at the last epoch of every (temperature, weight) over records, in percent.
 
     Args:
         records: runs of one recipe whose members are KD with several temperatures and weights.
-        epoch: "last" or "best".
 
     Returns:
         Columns temperature, weight, without, with, difference, n (records).
@@ -42,7 +41,7 @@ def cells(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.Da
             if member["method"] != "kd":
                 raise LskdError(f"member {name} of recipe {record['name']} is {member['method']}; expected kd")
             at, side = member["settings"], "with" if member["standardize"] else "without"
-            accuracy = member[epoch]["test_accuracy"] if member[epoch] else math.nan
+            accuracy = member["last"]["test_accuracy"] if member["last"] else math.nan
             rows.append((float(at["temperature"]), float(at["kd_weight"]), side, accuracy))
     long = pd.DataFrame(rows, columns=["temperature", "weight", "ls", "accuracy"])
     frame = long.pivot_table(index=["temperature", "weight"], columns="ls", values="accuracy", aggfunc="mean")
@@ -100,15 +99,13 @@ def over_effective_weight(
     teacher: float,
     folder: Path | str,
     files: Sequence[Path | str],
-    epoch: str = "last",
 ) -> Published:
     """Both sides of the sweep over the weight with which they pull: w without LS, w / (s_z s_v) with it.
 
     Args:
         student, teacher: deviations s_z and s_v of logits over classes, divided by K - 1 as in the loss.
-        records, folder, files, epoch: as in :func:`maps`.
     """
-    frame = cells(records, epoch=epoch)
+    frame = cells(records)
     sides = {"without": 1.0, "with": student * teacher}
     long = pd.concat(
         [
@@ -131,7 +128,7 @@ def over_effective_weight(
             ax.set_title(f"T = {temperature:g}")
             ax.set_xlabel("effective weight")
             ax.grid(axis="y")
-        axes[0].set_ylabel(f"accuracy, {epoch} epoch [%]")
+        axes[0].set_ylabel("accuracy, last epoch [%]")
         axes[-1].legend()
         return fig
 
@@ -152,11 +149,9 @@ def over_effective_weight(
     )
 
 
-def maps(
-    records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Sequence[Path | str], epoch: str = "last"
-) -> Published:
+def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Sequence[Path | str]) -> Published:
     """Three maps over (weight, temperature): accuracy without LS, with LS, and their difference."""
-    frame = cells(records, epoch=epoch)
+    frame = cells(records)
     n, tested = int(frame["n"].iloc[0]), int(records[0]["dataset"]["test_size"])
     accuracy = frame[["without", "with"]].to_numpy(dtype=float)
     low, high = float(accuracy.min()), float(accuracy.max())
@@ -194,7 +189,7 @@ def maps(
         f"{found['without_best']:.1f} % at temperature {found['without_temperature']:g} and weight "
         f"{found['without_weight']:g}; with LS {found['with_best']:.1f} % at temperature {found['with_temperature']:g} "
         f"and weight {found['with_weight']:g}.",
-        caption=f"<b>Test accuracy in percent, {epoch} epoch</b>, over weight and temperature; "
+        caption="<b>Test accuracy in percent, last epoch</b>, over weight and temperature; "
         f"n = {counted(n, 'seed')} a cell, {tested:,} test images. "
         f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.",
         inputs=files,

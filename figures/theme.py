@@ -8,7 +8,7 @@ and filled while its twin without standardisation is dashed, pale or hollow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -136,6 +136,11 @@ def look(member: str, *, method: str = "", standardize: bool | None = None) -> L
         linestyle="-" if ls or family == "teacher" else ":" if family == "plain" else dashes,
         filled=filled,
     )
+
+
+def look_of(name: str, member: Mapping[str, Any]) -> Look:
+    """How a member is drawn, by what a record or evidence says of it."""
+    return look(name, method=member.get("method", ""), standardize=member.get("standardize"))
 
 
 def settings() -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from figures import theme
 from figures.live import figure as live
-from paper.members import label, order
+from paper.members import order
 
 QUANTITIES = {  # what it is called, digits to read
     "test_accuracy": ("test accuracy [%]", 2),
@@ -54,27 +54,18 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
     """
     if not records:
         raise ValueError("curves: there is no record; pass at least one (text, record)")
-    described: dict[str, Mapping[str, Any]] = {}
-    for _, record in records:
-        for name, member in record["members"].items():
-            described.setdefault(name, member)
+    described = {name: member for _, record in reversed(records) for name, member in record["members"].items()}
     names = order(described)
-    shown = {
-        name: {"method": described[name].get("method", ""), "standardize": described[name].get("standardize")}
-        for name in names
-    }
-    labels = {name: label(name, **shown[name]) for name in names}
+    looks = {name: theme.look_of(name, described[name]) for name in names}
     quantities = titles(records)
     made = live.plot("epoch", next(iter(quantities.values()))[0], height=340)
-    for name in names:
-        dashes = {"-": "solid", ":": "dotted"}.get(str(theme.look(name, **shown[name]).linestyle), "dashed")
-        live.curve(
-            made, f"curve-{name}", theme.look(name, **shown[name]).color, line_dash=dashes,
-            tooltips="<div><b>@member</b>, epoch @x: <b>@y{0.00[00]}</b></div>",
-        )  # fmt: skip
+    for name, look in looks.items():
+        dashes = {"-": "solid", ":": "dotted"}.get(str(look.linestyle), "dashed")
+        tooltips = "<div><b>@member</b>, epoch @x: <b>@y{0.00[00]}</b></div>"
+        live.curve(made, f"curve-{name}", look.color, line_dash=dashes, tooltips=tooltips)
     live.points(made, "read", [], theme.look("teacher").color, size=8, marker="circle", fill_alpha=0, line_width=1.5)
     longest = max(len(m["epochs"]) for _, r in records for m in r["members"].values())
-    first = [name for name in FIRST if name in names]
+    first = [name for name in FIRST if name in names] or names[:3]
     return live.Live(
         name="curves",
         controls=[
@@ -83,17 +74,12 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
             live.Slider("start", "from epoch", 1, max(2, longest - 1), 1, 1, digits=0),
             live.Slider("smoothing", "mean of epochs", 1, max(2, min(20, longest)), 1, 1, digits=0),
             live.Slider("epoch", "read at epoch", 1, max(2, longest), 1, longest, digits=0),
-            live.Several(
-                "members",
-                "networks",
-                [(n, labels[n], theme.look(n, **shown[n]).color) for n in names],
-                first or names[:3],
-            ),
+            live.Several("members", "networks", [(n, look.label, look.color) for n, look in looks.items()], first),
         ],
         plots={"curves": made},
         data={
             "members": names,
-            "labels": labels,
+            "labels": {name: look.label for name, look in looks.items()},
             "quantities": {q: text for q, (text, _) in quantities.items()},
             "digits": {q: digits for q, (_, digits) in quantities.items()},
             "records": [

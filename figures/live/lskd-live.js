@@ -87,18 +87,12 @@
     const style = getComputedStyle(document.documentElement);
     const ink = style.getPropertyValue("--pst-color-text-base").trim() || (isDark() ? "#dfe4ea" : "#1f2630");
     const muted = isDark() ? "#98a2ae" : "#626c78", line = isDark() ? "#323a45" : "#e1e5ea";
+    const shades = { axis_label_text_color: ink, major_label_text_color: ink, title_text_color: ink, axis_line_color: muted,
+                     major_tick_line_color: muted, minor_tick_line_color: null, grid_line_color: line, bar_line_color: null };
     for (const m of models) {
-      if ("axis_label_text_color" in m.attributes) {
-        m.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: muted,
-                 major_tick_line_color: muted, minor_tick_line_color: null });
-      } else if (m.type === "Grid") m.setv({ grid_line_color: line });
-      else if (m.type === "Title") m.setv({ text_color: ink });
-      else if (m.type === "Legend") {
-        m.setv({ label_text_color: ink, background_fill_alpha: 0, border_line_alpha: 0 });
-      } else if (m.type === "Span") m.setv({ line_color: muted });
-      else if (m.type === "ColorBar") {
-        m.setv({ title_text_color: ink, major_label_text_color: ink, bar_line_color: null, major_tick_line_color: line });
-      } else if (m.type.endsWith("ColorMapper")) m.setv({ palette: m.tags[0][isDark() ? "dark" : "light"] });
+      m.setv(Object.fromEntries(Object.entries(shades).filter(([name]) => name in m.attributes)));
+      if (m.type === "ColorBar") m.setv({ major_tick_line_color: line });
+      if (m.type.endsWith("ColorMapper")) m.setv({ palette: m.tags[0][isDark() ? "dark" : "light"] });
       else if (m.tags?.[0]?.light) color(m, m.tags[0]);
     }
   };

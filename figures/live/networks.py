@@ -17,17 +17,18 @@ from figures.theme import group_colors
 from lskd.data import Dataset
 from paper.embedding import Embedding
 
+MOST = 100
 COLUMNS = 50  # thumbnails in a row of the sheet
 
 
-def sample(networks: Networks, dataset: Dataset | None, *, most: int = 100) -> live.Live:
-    """All logits of one of the first ``most`` images whose rows are kept: the teacher's as marks, a student's as bars.
+def sample(networks: Networks, dataset: Dataset | None) -> live.Live:
+    """All logits of one test image, of the first whose rows are kept: the teacher's as marks, a student's as bars.
 
     Args:
         dataset: for thumbnails.
     """
     teacher = networks.teacher
-    index = teacher.logits_index[:most]
+    index = teacher.logits_index[:MOST]
     classes = len(teacher.class_names)
     students = networks.students
     looks = {name: networks.look(name).color for name in students}

@@ -21,6 +21,7 @@ from figures.theme import figure
 
 TEACHER, STUDENT = theme.look("teacher").color, theme.look("kd").color
 PLAIN, STANDARD = theme.look("dkd").color, theme.look("ctkd").color  # the two losses, wherever both are drawn
+IMAGES = 24
 SHOWN = 8  # classes beside one another, and the others together; lskd-live.js shows as many
 
 
@@ -57,11 +58,11 @@ def logit_rows(networks: Networks, images: Sequence[int] | np.ndarray, members: 
     }
 
 
-def of_all_kinds(networks: Networks, count: int = 24) -> np.ndarray:
-    """Places of ``count`` images in the evidence's ``logits``, from those that the teacher is surest of on."""
+def of_all_kinds(networks: Networks) -> np.ndarray:
+    """Places of :data:`IMAGES` images in the evidence's ``logits``, from those that the teacher is surest of on."""
     sure = torch.softmax(torch.from_numpy(networks.teacher.logits).double(), dim=-1).amax(dim=-1).numpy()
     order = np.argsort(-sure, kind="stable")
-    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+    return order[np.unique(np.linspace(0, len(order) - 1, min(IMAGES, len(order))).round().astype(int))]
 
 
 def source(networks: Networks, images: np.ndarray) -> str:

@@ -38,7 +38,7 @@ NAMES = [f"{chapter}-{exercise.name}" for chapter, exercise in ALL]
 def networks() -> Networks:
     """Networks that were never trained, with a record and the places of files that nobody reads."""
     packs = {name: synthetic.pack(name) for name in ("teacher", "alone", "kd", "kd_ls")}
-    return Networks(packs, {}, None, {name: Path("away") / f"{name}.evidence.npz" for name in packs})
+    return Networks(packs, {}, {name: Path("away") / f"{name}.evidence.npz" for name in packs})
 
 
 @pytest.fixture(scope="module")

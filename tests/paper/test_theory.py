@@ -61,24 +61,22 @@ def test_vanishing_spreads() -> None:
 
 
 def test_tables_say_what_was_computed() -> None:
-    shown = spread_tables.confidence_table((100,), (2.0,)).rows
-    assert shown == [["K = 100", f"{largest_probability(100, 2.0):.3f}"]]
+    shown = spread_tables.confidence_table().rows
+    assert shown[2][::2] == ["K = 100", *(f"{largest_probability(100, t):.3f}" for t in (2.0, 4.0))]
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0])
 def test_the_words_below_the_table_are_those_of_the_run(tmp_path: Path, scale: float) -> None:
     """A student that lacks only size is told from one that lacks relations, also when LS has it the other way round."""
     packs = {"teacher": pack("teacher"), "kd": pack("kd"), "kd_ls": pack("kd_ls", scale=4.0 * scale)}
-    networks = Networks(
-        packs, record({"kd": (50.0, 50.0), "kd_ls": (50.0, 50.0)}), None, dict.fromkeys(packs, tmp_path)
-    )
+    networks = Networks(packs, record({"kd": (50.0, 50.0), "kd_ls": (50.0, 50.0)}), dict.fromkeys(packs, tmp_path))
     shares = spread_tables.size_shares(networks, temperature=2.0)
     text = spread_tables.spread_text(networks, temperature=2.0)
     for found in shares.values():
         assert f"{100 * found.share:.0f} %" in text
         assert f"{found.standardised:.3f}" in text
     size = replace(packs["teacher"], logits=packs["teacher"].logits / 4, meta=packs["kd"].meta)  # lacks nothing else
-    alone = Networks({"teacher": packs["teacher"], "kd": size}, networks.record, None, networks.files)
+    alone = Networks({"teacher": packs["teacher"], "kd": size}, networks.record, networks.files)
     (only,) = spread_tables.size_shares(alone, temperature=2.0).values()
     assert only.share > 0.999
     assert only.factor == pytest.approx(4, rel=0.02)
