@@ -6,27 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from figures import theme
-from figures.live.toy import CLASSES, COLORS, losses
+from figures.live.toy import CLASSES, COLORS, losses, seen
 from figures.publish import Published, publish
 from figures.theme import figure
-from lskd.losses import standardize
-from paper.toy import TOY
 
 HEIGHTS = {"s1": 2.0, "teacher": 1.0, "s2": 0.0}  # the teacher between its students, so that lines run to both
 NAMES = {"s1": "student 1\n(wrong)", "teacher": "teacher", "s2": "student 2\n(right)"}
 SIZE = 11  # points; the picture is narrow, so that it can be read on a telephone without scrolling
-
-
-def rows(*, standardized: bool) -> dict[str, np.ndarray]:
-    """What the loss compares, by network: four logits each, or their Z-scores."""
-    found = {name: torch.tensor([row], dtype=torch.float64) for name, row in TOY.items()}
-    return {name: (standardize(row) if standardized else row)[0].numpy() for name, row in found.items()}
 
 
 def picture(folder: Path | str) -> Published:
@@ -41,7 +32,7 @@ def picture(folder: Path | str) -> Published:
     data = [
         {"values": "Z-score" if on else "logit", "network": NAMES[name].split("\n")[0], "class": label, "value": value}
         for on in (False, True)
-        for name, row in rows(standardized=on).items()
+        for name, row in seen(standardized=on).items()
         for label, value in zip(CLASSES, row, strict=True)
     ]
     return publish(
@@ -59,7 +50,7 @@ def picture(folder: Path | str) -> Published:
 
 def panel(ax: Axes, *, standardized: bool) -> None:
     """Dots on a line a network, and a line a class."""
-    found, loss = rows(standardized=standardized), losses(standardized=standardized)
+    found, loss = seen(standardized=standardized), losses(standardized=standardized)
     order = np.argsort(found["teacher"])
     low, high = (f(np.concatenate(list(found.values()))) for f in (np.min, np.max))
     for place in order:

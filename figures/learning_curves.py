@@ -26,11 +26,7 @@ def history(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) -> Published:
-    """A panel a method, without and with LS, beside the student alone and the teacher; last and best epoch marked.
-
-    Args:
-        record: of the students' run; ``source`` is its file.
-    """
+    """A panel a method, without and with LS, beside the student alone and the teacher; last and best epoch marked."""
     data = history(record)
     members = list(dict.fromkeys(data["member"]))
     twins = pairs(members)

@@ -22,6 +22,7 @@ from paper.cells import Cell, of_recipe
 from paper.tables import Entry
 from paper.text import OPTIMIZERS, csv_table, markdown_table, settings_text
 
+METHODS = ("kd", "ctkd", "dkd", "mlkd")
 WORDS = {
     "nesterov": "Nesterov momentum",
     "warmup_epochs": "warm-up epochs",
@@ -56,10 +57,8 @@ def _heading(group: list[Recipe]) -> str:
         networks = _plain(recipe.student)
         if recipe.dataset == "imagenet" and recipe.teacher:
             networks = f"{_plain(recipe.teacher.network)} → {networks}"
-        methods = (
-            str(m["method"]).upper() for m in recipe.members.values() if m["method"] in ("kd", "ctkd", "dkd", "mlkd")
-        )
-        parts.setdefault(networks, []).extend(methods)
+        methods = [m["method"] for m in recipe.members.values() if m["method"] in METHODS]
+        parts.setdefault(networks, []).extend(method.upper() for method in methods)
     if any(recipe.dataset != "imagenet" for recipe in group):
         return ", ".join(parts)
     return "; ".join(f"{networks}: {', '.join(dict.fromkeys(methods))}" for networks, methods in parts.items())
@@ -173,8 +172,7 @@ def sources(recipes: Iterable[Recipe]) -> list[str]:
 
 def obstacles(cells: Iterable[Cell]) -> str:
     """Why what is installed cannot train some of the cells, HTML-free; empty when it can train all."""
-    barred = [cell for cell in cells if cell.obstacles]
-    return "; ".join(dict.fromkeys(reason for cell in barred for reason in cell.obstacles))
+    return "; ".join(dict.fromkeys(reason for cell in cells for reason in cell.obstacles))
 
 
 def markdown(table: Table) -> str:
@@ -185,16 +183,12 @@ def markdown(table: Table) -> str:
 # --- the picture -----------------------------------------------------------------------------------------------------
 
 
-def dots(
-    entries: list[Entry], name: str, *, folder: Path | str, about: str, files: Iterable[Path | str] = ()
-) -> Published:
+def dots(entries: list[Entry], name: str, *, folder: Path | str, about: str) -> Published:
     """Published values, released logs and ours of each student and method on one line.
 
     Args:
         entries: cells with a teacher or without; those of one student and method share a line.
-        name: of the figure.
         about: what the cells are, for the caption and for who cannot see the picture.
-        files: records that ours comes from.
     """
     frame = _points(entries)
     lines = list(dict.fromkeys(_line(entry, entries) for entry in entries))
@@ -205,13 +199,9 @@ def dots(
         ax = fig.subplots()
         for kind in kinds:
             part = frame[frame["kind"] == kind]
-            look = MARKS[kind]
-            color = theme.MUTED if look["muted"] else theme.look("kd_ls").color
-            ax.plot(
-                part["value"], [lines.index(line) for line in part["line"]], linestyle="none", marker=look["marker"],
-                markersize=look["size"], markeredgecolor=color, markeredgewidth=1.3,
-                markerfacecolor=color if look["filled"] else "none", label=kind,
-            )  # fmt: skip
+            marker, size, edge, face = MARKS[kind]
+            places = [lines.index(line) for line in part["line"]]
+            ax.plot(part["value"], places, marker, ms=size, mec=edge, mew=1.3, mfc=face, label=kind)
         ax.set_yticks(range(len(lines)), lines)
         ax.set_ylim(len(lines) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
@@ -231,20 +221,20 @@ def dots(
         alt=f"{about}: test accuracies in percent, {len(lines)} lines. {'; '.join(spans)}.",
         caption=f"<b>{about}.</b> Published: best epochs, one value a cell, no spread given; a log is n = 1 run. "
         f"{ours or 'None'} of the {len(entries)} cells {'were' if ours != 1 else 'was'} run here.",
-        inputs=[published.NUMBERS, *files],
+        inputs=[published.NUMBERS],
         data=frame,
-        n=None,
     )
 
 
-MARKS: dict[str, dict[str, Any]] = {
-    "alone": {"marker": "x", "size": 6, "filled": False, "muted": True},
-    "locality guidance": {"marker": "^", "size": 6, "filled": False, "muted": True},
-    "without LS": {"marker": "o", "size": 6, "filled": False, "muted": False},
-    "with LS": {"marker": "o", "size": 6, "filled": True, "muted": False},
-    "log, best": {"marker": "|", "size": 10, "filled": True, "muted": True},
-    "log, last": {"marker": "|", "size": 6, "filled": True, "muted": True},
-    "ours, best": {"marker": "D", "size": 5, "filled": True, "muted": True},
+BLUE = theme.look("kd_ls").color
+MARKS = {  # (marker, size, edge, face); what is drawn last is seen
+    "alone": ("x", 6, theme.MUTED, "none"),
+    "locality guidance": ("^", 6, theme.MUTED, "none"),
+    "without LS": ("o", 6, BLUE, "none"),
+    "with LS": ("o", 6, BLUE, BLUE),
+    "log, best": ("|", 10, theme.MUTED, theme.MUTED),
+    "log, last": ("|", 6, theme.MUTED, theme.MUTED),
+    "ours, best": ("D", 5, theme.MUTED, theme.MUTED),
 }
 
 
@@ -266,6 +256,5 @@ def _points(entries: list[Entry]) -> pd.DataFrame:
         rows += [(line, "log, last", value) for value in entry.log_last]
         if entry.ours:
             rows.append((line, "ours, best", entry.ours["best"]["mean"]))
-    order = list(MARKS)
-    rows.sort(key=lambda row: order.index(row[1]))  # stable: what is drawn last is seen; lines keep their order
+    rows.sort(key=lambda row: [*MARKS].index(row[1]))  # stable: lines keep their order
     return pd.DataFrame(rows, columns=["line", "kind", "value"])

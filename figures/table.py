@@ -72,11 +72,7 @@ class Table:
 
 
 def interval(mean: Mean, *, plus: bool = False) -> str:
-    """``90.12 ± 0.31``, half a 95 % t-interval; fewer than three seeds have none: ``90.12 (n = 1)``.
-
-    Args:
-        plus: write the plus sign too.
-    """
+    """``90.12 ± 0.31``, half a 95 % t-interval; fewer than three seeds have none: ``90.12 (n = 1)``."""
     width = f" ± {mean.half_width:.2f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
     return (signed(mean.mean) if plus else f"{mean.mean:.2f}") + width
 
@@ -87,7 +83,6 @@ def mean_text(row: Mapping[Any, Any], part: str, *, signed: bool = False) -> str
     Args:
         row: of :func:`paper.statistics.results`.
         part: "without", "with" or "difference".
-        signed: write the plus sign too.
     """
     n, mean = int(row[f"{part}_n"]), float(row[f"{part}_mean"])
     if n == 0 or math.isnan(mean):

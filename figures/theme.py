@@ -80,11 +80,7 @@ _DARK |= {color: color for color in GROUPS}
 
 
 def dark(color: str) -> str:
-    """What a colour of light pages is on dark ones, both ``#rrggbb``.
-
-    Raises:
-        ValueError: the colour is none of the book's.
-    """
+    """What a colour of light pages is on dark ones, both ``#rrggbb``; a ValueError where it is none of the book's."""
     if color not in _DARK:
         raise ValueError(f"{color} is no colour of figures/theme.py, which says what it is on dark pages")
     return _DARK[color]

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-import pandas as pd
 import torch
 from torch import Tensor
-
-from lskd.losses import kd_loss, standardize
-from paper.toy import gradient
 
 
 def best_spread(
@@ -49,29 +44,3 @@ def opposite_signs_loss(temperature: float, *, correction: int = 1) -> float:
     """The standardised loss between two rows of two classes that disagree; it is zero between rows that agree."""
     apart = (math.sqrt(2) if correction else 2.0) / temperature
     return temperature**2 * apart * math.tanh(apart / 2)
-
-
-def constant_rows(spreads: tuple[float, ...] = (10.0, 1.0, 1e-3, 1e-6, 1e-9, 0.0)) -> pd.DataFrame:
-    """What a vanishing spread does to the Z-score and to the gradient of the standardised loss.
-
-    Returns:
-        One row a standard deviation of the student's logits: ``deviation``; ``z``, the deviation of the Z-score;
-        ``gradient``, its length as this package computes it; ``literal``, as (x - mean) / (deviation + 1e-7) does.
-    """
-    generator = torch.Generator().manual_seed(0)
-    shape = standardize(torch.randn(1, 100, generator=generator, dtype=torch.float64), eps=0.0)
-    teacher = torch.randn(1, 100, generator=generator, dtype=torch.float64)
-
-    def literal(x: Tensor) -> Tensor:
-        centred = x - x.mean()
-        # The root's slope is infinite at zero; the released code's autograd takes zero there, as clamp does here.
-        return centred / ((centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt() + 1e-7)
-
-    def pulls(form: Callable[[Tensor], Tensor]) -> list[float]:
-        def loss(x: Tensor) -> Tensor:
-            return kd_loss(form(x), standardize(teacher), temperature=2.0)
-
-        return [float(gradient(loss, spread * shape).norm()) for spread in spreads]
-
-    z = [float(standardize(spread * shape).std()) for spread in spreads]
-    return pd.DataFrame({"deviation": spreads, "z": z, "gradient": pulls(standardize), "literal": pulls(literal)})

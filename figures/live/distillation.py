@@ -20,14 +20,11 @@ from figures.publish import publish
 from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import kd_loss
+from paper.toy import gradient
 
 
 def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
-    """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits.
-
-    Args:
-        dataset: for thumbnails.
-    """
+    """Probabilities of both at any temperature, the loss, and where its gradient pushes the student's logits."""
     shown, images = rows.members(networks), rows.of_all_kinds(networks)
     student, teacher = rows.middle(networks, shown[0])
     first = torch.argsort(teacher[0], descending=True)[:SHOWN]
@@ -88,10 +85,7 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
 
 def push_sizes(student: Tensor, teacher: Tensor, temperature: float) -> tuple[float, float]:
     """Length of the gradient of the KD loss with the factor T² and without."""
-    z = student.detach().clone().requires_grad_()
-    kd_loss(z, teacher, temperature=temperature).backward()
-    assert z.grad is not None
-    length = float(z.grad.norm())
+    length = float(gradient(lambda z: kd_loss(z, teacher, temperature=temperature), student).norm())
     return length, length / temperature**2
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from figures.networks import Networks
 from figures.publish import publish
 from figures.theme import figure
 from lskd.losses import kd_loss, standardize
-from paper.theory import constant_rows
+from paper.toy import TOY, gradient
 
 TEMPERATURE = 2.0
 LITERAL = theme.look("mlkd").color
@@ -31,38 +32,34 @@ def with_deviation(row: Tensor, deviation: float, offset: float = 0.0, format: s
     return out if format == "float64" else stored(out, format)
 
 
-def literal_length(row: Tensor, teacher: Tensor, eps: float) -> float:
-    """Length of the gradient of the standardised loss by (x − mean) / (deviation + ε) as it stands.
-
-    Where the deviation is zero its slope is taken as zero, as autograd does.
-    """
-    x = row.detach().clone().requires_grad_()
-    centred = x - x.mean()
-    deviation = (centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt()
-    kd_loss(centred / (deviation + eps), standardize(teacher, eps=eps), temperature=TEMPERATURE).backward()
-    assert x.grad is not None
-    return float(x.grad.norm())
-
-
 def lengths(row: Tensor, teacher: Tensor, eps: float) -> tuple[float, float]:
-    """Length of the gradient of the standardised loss at one row: as this package computes it, and literally."""
-    x = row.detach().clone().requires_grad_()
-    kd_loss(x, teacher, temperature=TEMPERATURE, standardize=True, eps=eps).backward()
-    assert x.grad is not None
-    return float(x.grad.norm()), literal_length(row, teacher, eps)
+    """Length of the gradient of the standardised loss at one row ``[1, classes]``: as this package computes it, and by
+    (x − mean) / (deviation + ε) as it stands. Where the deviation is zero its slope is zero then, as in autograd.
+    """
+
+    def literal(x: Tensor) -> Tensor:
+        centred = x - x.mean()
+        deviation = (centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt()
+        return kd_loss(centred / (deviation + eps), standardize(teacher, eps=eps), temperature=TEMPERATURE)
+
+    def ours(x: Tensor) -> Tensor:
+        return kd_loss(x, teacher, temperature=TEMPERATURE, standardize=True, eps=eps)
+
+    return float(gradient(ours, row).norm()), float(gradient(literal, row).norm())
 
 
 def constant_text(networks: Networks) -> str:
     """How flat the rows of this run's networks are, and what becomes of a row that is constant, Markdown."""
     flattest = {name: float(pack.logit_std.min()) for name, pack in networks.packs.items()}
     name = min(flattest, key=lambda member: flattest[member])
-    limits = constant_rows((1.0, 0.0)).iloc[-1]
+    teacher = torch.tensor([TOY["teacher"]], dtype=torch.float64)
+    ours, literal = lengths(torch.zeros_like(teacher), teacher, 1e-7)
     return (
         f"How near do networks come? The flattest row that any network of this run has for one of {networks.n:,} test "
         f"images is by {networks.look(name).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
         f"changes no Z-score of this run by more than one part in {round(flattest[name] * 10):,.0f} million.\n\n"
         "A row may be exactly constant all the same, such as one of a head that was initialised with zeros. Then the "
-        f"literal formula multiplies the gradient by {limits['literal'] / limits['gradient']:,.0f}, far more than "
+        f"literal formula multiplies the gradient by {literal / ours:,.0f}, far more than "
         f"float16 can hold (its largest number is {np.finfo(np.float16).max:,.0f}). A row without a spread has no "
         "relations to standardise. This project centres it and does not scale it: its Z-score is zero, its gradient "
         "has the size that unscaled logits would have."

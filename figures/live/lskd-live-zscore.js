@@ -3,7 +3,6 @@
 (() => {
   "use strict";
   const kinds = (window.lskdLive ??= { kinds: {} }).kinds;
-  const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0); // lskd-live.js has one too, but may load later
   const entropy = p => -p.reduce((a, v) => a + (v > 0 ? v * Math.log(v) : 0), 0);
 
   kinds.entropy = (figure, at, data, m) => {
@@ -12,7 +11,7 @@
     let low = 0, high = 1e3 / s; // of 1/T; the average logit rises with it
     for (let i = 0; i < 200; i++) {
       const middle = (low + high) / 2;
-      if (dot(m.softmax(z, 1 / middle), z) < wanted) low = middle;
+      if (m.dot(m.softmax(z, 1 / middle), z) < wanted) low = middle;
       else high = middle;
     }
     const t = 2 / (low + high), q = m.softmax(z, t);
@@ -22,9 +21,9 @@
     at("probability").source("softmax", { y: q });
     at("probability").source("other", { y: other });
     const x = m.powers(0.05, 200, 80);
-    at("temperature").source("average", { x, y: x.map(tau => dot(m.softmax(z, tau), z)) });
+    at("temperature").source("average", { x, y: x.map(tau => m.dot(m.softmax(z, tau), z)) });
     at("temperature").source("here", { x: [t], y: [wanted] });
-    figure.say({ temperature: t, sigma: s, ratio: t / s, average: dot(other, z) }, 3);
+    figure.say({ temperature: t, sigma: s, ratio: t / s, average: m.dot(other, z) }, 3);
     figure.say({ entropy: entropy(q), other: entropy(other) }, 4);
   };
 
@@ -42,8 +41,8 @@
       figure.say({
         [name]: Math.abs(m.kdLoss(see(student), see(teacher), t)),
         [`${name}_length`]: Math.hypot(...g),
-        [`${name}_shift`]: Math.abs(dot(g, g.map(() => 1))) / Math.sqrt(g.length),
-        [`${name}_spread`]: Math.abs(dot(g, ray)) / Math.hypot(...ray),
+        [`${name}_shift`]: Math.abs(m.dot(g, g.map(() => 1))) / Math.sqrt(g.length),
+        [`${name}_spread`]: Math.abs(m.dot(g, ray)) / Math.hypot(...ray),
       }, 4);
     }
     figure.say({ sigma: m.deviation(student, 0) }, 2);
@@ -129,7 +128,7 @@
   const literalLength = (x, teacher, t, eps, m) => {
     const c = m.mean(x), s = m.deviation(x), z = x.map(v => (v - c) / (s + eps));
     const p = m.softmax(m.zscore(teacher, eps), t), g = m.softmax(z, t).map((v, k) => t * (v - p[k]));
-    const center = m.mean(g), along = dot(g, x.map(v => v - c));
+    const center = m.mean(g), along = m.dot(g, x.map(v => v - c));
     const turn = s > 0 ? along / ((s + eps) ** 2 * (x.length - 1) * s) : 0;
     return Math.hypot(...g.map((v, k) => (v - center) / (s + eps) - (x[k] - c) * turn));
   };

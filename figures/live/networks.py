@@ -22,11 +22,7 @@ COLUMNS = 50  # thumbnails in a row of the sheet
 
 
 def sample(networks: Networks, dataset: Dataset | None) -> live.Live:
-    """All logits of one test image, of the first whose rows are kept: the teacher's as marks, a student's as bars.
-
-    Args:
-        dataset: for thumbnails.
-    """
+    """All logits of one test image, of the first whose rows are kept: the teacher's as marks, a student's as bars."""
     teacher = networks.teacher
     index = teacher.logits_index[:MOST]
     classes = len(teacher.class_names)

@@ -174,11 +174,7 @@ def telling(networks: Networks, member: str, setting: Setting) -> int:
 
 
 def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = None) -> live.Live:
-    """Pushes of label and teacher on each logit, and how hard both push over the student's spread.
-
-    Args:
-        dataset: for thumbnails.
-    """
+    """Pushes of label and teacher on each logit, and how hard both push over the student's spread."""
     shown, images, settings = rows.members(networks), rows.of_all_kinds(networks), published()
     begin = telling(networks, shown[0], settings["ls"])
     student, teacher = rows.middle(networks, shown[0], begin)

@@ -32,11 +32,7 @@ def members(networks: Networks) -> list[str]:
 
 
 def middle(networks: Networks, member: str, number: int | None = None) -> tuple[Tensor, Tensor]:
-    """Student and teacher logits of the image at which the figures start, ``[1, classes]``, float64.
-
-    Args:
-        number: another image, as its slider counts.
-    """
+    """Student and teacher logits ``[1, classes]``, float64, of an image as its slider counts, or where it starts."""
     images = of_all_kinds(networks)
     place = int(images[(len(images) - 1) // 2 if number is None else number])
     student, teacher = (torch.from_numpy(networks.packs[m].logits[place]).double()[None] for m in (member, "teacher"))
@@ -44,11 +40,7 @@ def middle(networks: Networks, member: str, number: int | None = None) -> tuple[
 
 
 def logit_rows(networks: Networks, images: Sequence[int] | np.ndarray, members: Sequence[str]) -> dict[str, Any]:
-    """Data of a live figure: whole logit rows of some images by the teacher and by ``members``.
-
-    Args:
-        images: places in the evidence's ``logits``.
-    """
+    """Data of a live figure: whole logit rows, given by their places, of the teacher and of ``members``."""
     teacher, images = networks.teacher, np.asarray(images, dtype=int)
     return {
         "classes": len(teacher.class_names),

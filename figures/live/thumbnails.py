@@ -33,7 +33,6 @@ def thumbnail(dataset: Dataset | None, index: np.ndarray, figure: str, columns: 
 
     Args:
         index: test images, in the order of the figure's slider.
-        figure: its name.
         columns: images in a row of the sheet.
 
     Returns:

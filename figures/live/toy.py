@@ -24,12 +24,19 @@ COLORS = {"teacher": theme.look("teacher").color, "s1": theme.look("dkd").color,
 PLACES = {"teacher": -0.27, "s1": 0.0, "s2": 0.27}
 
 
-def losses(*, standardized: bool, temperature: float = 1.0) -> dict[str, float]:
-    """Of both students, as :func:`lskd.losses.kd_loss` computes them."""
-    rows = {name: torch.tensor([row], dtype=torch.float64) for name, row in TOY.items()}
+ROWS = {name: torch.tensor([row], dtype=torch.float64) for name, row in TOY.items()}
+
+
+def seen(*, standardized: bool) -> dict[str, np.ndarray]:
+    """What the loss compares, by network: four logits each, or their Z-scores."""
+    return {name: (standardize(row) if standardized else row)[0].numpy() for name, row in ROWS.items()}
+
+
+def losses(*, standardized: bool) -> dict[str, float]:
+    """Of both students at temperature 1, as :func:`lskd.losses.kd_loss` computes them."""
+    teacher = ROWS["teacher"]
     return {
-        name: kd_loss(rows[name], rows["teacher"], temperature=temperature, standardize=standardized).item()
-        for name in ("s1", "s2")
+        name: kd_loss(ROWS[name], teacher, temperature=1.0, standardize=standardized).item() for name in ("s1", "s2")
     }
 
 
@@ -39,10 +46,8 @@ def still(folder: Path | str) -> Published:
     def draw() -> Figure:
         fig = figure(2.6)
         for ax, on in zip(fig.subplots(1, 2), (False, True), strict=True):
-            for name, row in TOY.items():
-                values = standardize(torch.tensor([row]))[0].numpy() if on else np.array(row)
-                color = COLORS[name]
-                ax.bar(np.arange(4) + PLACES[name], values, width=0.25, color=color, label=NAMES[name])
+            for name, values in seen(standardized=on).items():
+                ax.bar(np.arange(4) + PLACES[name], values, width=0.25, color=COLORS[name], label=NAMES[name])
             ax.axhline(0, color=theme.MUTED, lw=0.8)
             ax.set_xticks(range(4), labels=CLASSES)
             found = losses(standardized=on)

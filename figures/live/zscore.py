@@ -129,8 +129,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
             )
         ),
         caption="<b>Move the first two sliders.</b> First logits, then Z-scores. The table has the loss, the length of "
-        "its gradient, and the length of the gradient's parts along two directions. "
-        f"{rows.source(networks, images)}",
+        f"its gradient, and the length of the gradient's parts along two directions. {rows.source(networks, images)}",
         picture=picture,
     )
 

@@ -190,6 +190,16 @@ def test_epsilon_where_it_is_as_large_as_the_spread_halves_the_scores(show: Show
     tells(figure, z="0.0010")
 
 
+def test_vanishing_spreads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape, teacher = (torch.randn(1, 100, generator=generator, dtype=torch.float64) for _ in range(2))
+    rows = (s * standardize(shape, eps=0.0) for s in (1.0, 1e-3, 1e-9, 0.0))
+    ours, literal = zip(*(live_epsilon.lengths(row, teacher, 1e-7) for row in rows), strict=True)
+    assert ours[1] == pytest.approx(1000 * ours[0], rel=1e-3)
+    assert ours[2] == pytest.approx(literal[2], rel=1e-3)
+    assert literal[3] == pytest.approx(1e7 * ours[3], rel=1e-6)
+
+
 def test_the_flattest_row_is_named(networks: Networks) -> None:
     text = live_epsilon.constant_text(networks)
     least = min(pack.logit_std.min() for pack in networks.packs.values())
