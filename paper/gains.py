@@ -79,13 +79,13 @@ class Gain:
 # --- run here --------------------------------------------------------------------------------------------------------
 
 
-def measured(store: Path | str = STORE, *, epoch: str = "last") -> list[Gain]:
-    """Every gain of LS over KD that a store's records hold, by data set and length of training.
+def measured(store: Path | str = STORE) -> list[Gain]:
+    """Every gain of LS over KD at the last epoch that a store's records hold, by data set and length of training.
 
     An experiment with one KD + LS is compared with KD at the same settings, at the effective weight and at the
     literature's, where it has them; one with several, a sweep, at the best setting of each side.
     """
-    every = [gain for group in groups(store) for gain in _of(group, epoch)]
+    every = [gain for group in groups(store) for gain in _of(group)]
     # What two cohorts of equal students have is one result.
     found = {(g.experiment, g.baseline, g.seeds, g.values): g for g in reversed(every)}.values()
     rank = {"digit_pairs": 0, "cifar100": 2}
@@ -95,7 +95,7 @@ def measured(store: Path | str = STORE, *, epoch: str = "last") -> list[Gain]:
     )
 
 
-def _of(group: Group, epoch: str) -> Iterator[Gain]:
+def _of(group: Group) -> Iterator[Gain]:
     members = {
         name: member
         for record in group.records
@@ -103,7 +103,7 @@ def _of(group: Group, epoch: str) -> Iterator[Gain]:
         if member["method"] == "kd"
     }
     values = {
-        name: {seed: found[epoch] for seed, found in by_seed(group.records, name).items()} for name in order(members)
+        name: {seed: found["last"] for seed, found in by_seed(group.records, name).items()} for name in order(members)
     }
     standard, plain = (
         [name for name, found in values.items() if found and members[name]["standardize"] == ls] for ls in (True, False)
@@ -132,12 +132,11 @@ def _of(group: Group, epoch: str) -> Iterator[Gain]:
             baseline,
             tuple(change.values()),
             tuple(change),
-            epoch,
-            config["dataset"],
-            config["epochs"],
-            note,
-            used[0][1],
-            tuple(path for path, _ in used),
+            dataset=config["dataset"],
+            epochs=config["epochs"],
+            note=note,
+            record=used[0][1],
+            paths=tuple(path for path, _ in used),
         )
 
 

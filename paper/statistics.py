@@ -45,15 +45,15 @@ class Mean:
         return (self.high - self.low) / 2
 
 
-def summarize(values: Sequence[float], *, level: float = 0.95) -> Mean:
-    """Mean, standard deviation (n - 1) and t-interval of a mean."""
+def summarize(values: Sequence[float]) -> Mean:
+    """Mean, standard deviation (n - 1) and 95 % t-interval of a mean."""
     from scipy import stats
 
     x = np.asarray(values, dtype=np.float64)
     mean, sd = float(x.mean()) if x.size else math.nan, float(x.std(ddof=1)) if x.size > 1 else math.nan
     half = math.nan
     if x.size >= ENOUGH_SEEDS:
-        half = float(stats.t.ppf((1 + level) / 2, x.size - 1)) * sd / math.sqrt(x.size)
+        half = float(stats.t.ppf(0.975, x.size - 1)) * sd / math.sqrt(x.size)
     return Mean(int(x.size), mean, sd, mean - half, mean + half)
 
 

@@ -40,7 +40,7 @@ def largest_probability(classes: int, temperature: float, *, correction: int = 1
     return 1 / (1 + (classes - 1) * math.exp(-factor * math.sqrt(classes) / temperature))
 
 
-def opposite_signs_loss(temperature: float, *, correction: int = 1) -> float:
+def opposite_signs_loss(temperature: float) -> float:
     """The standardised loss between two rows of two classes that disagree; it is zero between rows that agree."""
-    apart = (math.sqrt(2) if correction else 2.0) / temperature
+    apart = math.sqrt(2) / temperature
     return temperature**2 * apart * math.tanh(apart / 2)
