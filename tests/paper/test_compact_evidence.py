@@ -176,21 +176,21 @@ def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
     told["identity"] = "unknown"
     told["members"]["kd"]["weights"] = {"digest": "weights of kd"}
     (tmp_path / "seed-0.json").write_text(json.dumps(told))
-    for name in ("kd", "teacher"):
-        evidence.save(compact(pack(name)), tmp_path / "seed-0" / f"{name}.evidence.npz")
-    evidence.save(compact(pack("teacher")), tmp_path / "teacher.evidence.npz")
+
+    def keep(place: str, name: str, **meta: str) -> None:
+        evidence.save(compact(pack(name, **meta)), tmp_path / f"{place}.evidence.npz")
 
     def problems() -> list[str]:
         return [p for p in verify(tmp_path, root=tmp_path).problems if ".npz" in p]
 
+    for place, name in (("seed-0/kd", "kd"), ("seed-0/teacher", "teacher"), ("teacher", "teacher")):
+        keep(place, name)
     assert problems() == []
-    evidence.save(compact(pack("kd", weights_digest="e" * 64)), tmp_path / "seed-0" / "kd.evidence.npz")
-    (tmp_path / "seed-0" / "other.evidence.npz").write_bytes(
-        (tmp_path / "seed-0" / "teacher.evidence.npz").read_bytes()
-    )
-    evidence.save(compact(pack("teacher", dataset_digest="e" * 64)), tmp_path / "seed-0" / "teacher.evidence.npz")
+    keep("seed-0/kd", "kd", weights_digest="e" * 64)
+    keep("seed-0/other", "teacher")
+    keep("seed-0/teacher", "teacher", dataset_digest="e" * 64)
     (tmp_path / "seed-0" / "zz.npz").write_bytes(b"half")
-    evidence.save(compact(pack("alone")), tmp_path / "teacher.evidence.npz")
+    keep("teacher", "alone")
     found = problems()
     for words in (
         "kd.evidence.npz: measured on weights eeeeeeeeeeee; the record beside it has weights of k",

@@ -138,21 +138,17 @@ def test_a_rehearsal_has_the_same_graph_on_generated_data() -> None:
 
 def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: list[plan.Job], tmp_path: Path) -> None:
     assert job_cost.measured(tmp_path) is None
+
+    def bench(kind: str, **found: object) -> job_cost.Rate:
+        write_json(tmp_path / "benchmarks" / "results" / f"{kind}.json", found)
+        return job_cost.measured(tmp_path)
+
     six = {"ours": 500.0, "teacher": "resnet56", "student": "resnet20", "members": ["a"] * 6}
-    folder = tmp_path / "benchmarks" / "results"
-    folder.mkdir(parents=True)
-    write_json(folder / "cpu.json", {"cohort6": six, "machine": {"name": "a processor"}})
-    slow = job_cost.measured(tmp_path)
+    slow = bench("cpu", cohort6=six, machine={"name": "a processor"})
     assert slow.unit == "CPU hours"
     assert "no GPU has been measured" in job_listing.listing(wanted(), paper, slow, {})
-    gpu = {
-        "machine": {"name": "a GPU"},
-        "members": ["a"] * 6,
-        "networks": {"teacher": "resnet56", "student": "resnet20"},
-        "rates": {"student_images_per_s": {"six from a table, tf32, all": 50_000.0}},
-    }
-    write_json(folder / "gpu.json", gpu)
-    fast = job_cost.measured(tmp_path)
+    rates = {"student_images_per_s": {"six from a table, tf32, all": 50_000.0}}
+    fast = bench("gpu", networks=six, members=six["members"], rates=rates)
     done = run_jobs.Run(tmp_path, {"seed": 0, "config": {"epochs": 240}}, True, 240)
     text = job_listing.listing(wanted(), paper, fast, {paper[0].name: done})
     assert "GPU hours" in text
@@ -162,9 +158,8 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
     assert fast.hours(50_000 * 18 * student) == pytest.approx(50_000 * 6 / 50_000 / 3600)
     assert slow.hours(50_000 * (teacher + 18 * student)) == pytest.approx(50_000 * 6 / 500 / 3600)
-    write_json(folder / "gpu.json", {"rates": {}})
     with pytest.raises(LskdError, match="it has no 'student_images_per_s', from which hours are estimated; run"):
-        job_cost.measured(tmp_path)
+        bench("gpu", rates={})
 
 
 def test_the_cost_of_a_run_is_counted_from_its_networks(paper: list[plan.Job]) -> None:
