@@ -23,6 +23,7 @@ from lskd.files import atomic_path, atomic_write, claim, locked, read_json
 from lskd.records import SCHEMA, identity
 from lskd.trainer.checkpoint import MANIFEST as CHECKPOINT
 from lskd.trainer.checkpoint import STATE
+from paper.store import add
 
 FORMAT, VERSION = "lskd-run", 2
 LIMIT = 16_000_000  # bytes of an archive
@@ -149,8 +150,6 @@ def _read(path: Path) -> dict[str, bytes]:
 
 
 def _store(path: Path, record: dict[str, Any], contents: Mapping[str, bytes], store: Path | str) -> tuple[Path, str]:
-    from paper import store as results  # it needs more than a machine that trains may have
-
     if record.get("schema") != SCHEMA:
         raise LskdError(f"{path}: its record has schema {record.get('schema')!r}; this version reads schema {SCHEMA}")
     members = {m["evidence"]["file"]: (name, m) for name, m in record["members"].items() if m.get("evidence")}
@@ -161,7 +160,7 @@ def _store(path: Path, record: dict[str, Any], contents: Mapping[str, bytes], st
             atomic_write(Path(folder) / file, content)
             _check_evidence(path, Path(folder) / file, *members[file], record)
         atomic_write(Path(folder) / RECORD, json.dumps(record, ensure_ascii=False))
-        stored, new = results.add(folder, store)
+        stored, new = add(folder, store)
     for file, content in contents.items():
         place = stored.with_suffix("") / file
         if not place.is_file() or place.read_bytes() != content:

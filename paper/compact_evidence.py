@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn
 import torch
 from tqdm import tqdm
 
@@ -37,8 +38,6 @@ def compact(pack: Evidence) -> Evidence:
     """
     if pack.features is None:
         return pack
-    import sklearn
-
     view, who = embed(pack, **VIEW), f"compact {pack.meta.get('member')}"
     steps = np.rint(view.points * STEPS)
     if np.abs(steps).max() > np.iinfo(np.int16).max:

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lskd.evidence import Evidence
+from lskd.losses import standardize
 from paper.members import label
 
 
 def z_scores(logits: np.ndarray) -> np.ndarray:
     """Standardised rows, float64, by the function that training uses (K - 1 form)."""
-    import torch
-
-    from lskd.losses import standardize
-
     return standardize(torch.from_numpy(np.asarray(logits, dtype=np.float64))).numpy()
 
 

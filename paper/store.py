@@ -18,6 +18,7 @@ from typing import Any
 
 from lskd.errors import LskdError, nearest
 from lskd.files import locked, visible, write_json
+from lskd.recipes import load_recipe
 from lskd.records import computed_with, load_record, without_places
 from paper.members import order
 
@@ -205,8 +206,6 @@ def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
 
 def as_it_stands(group: Group) -> bool:
     """Whether an experiment has the settings of the recipe of its name, as the project ships it."""
-    from lskd.recipes import load_recipe
-
     try:
         recipe = without_places(load_recipe(group.name, for_training=False).config())
     except LskdError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -44,8 +45,6 @@ def csv_table(lines: Iterable[Iterable[object]]) -> str:
 
 def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "", caption: str = "") -> str:
     """A table with rules of booktabs, to be pasted; numbers are as they are printed, ``\\(...\\)`` is a formula."""
-    import codecs
-
     import latexcodec  # noqa: F401  # brings the codec
 
     def escaped(text: str) -> str:
