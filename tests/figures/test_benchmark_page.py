@@ -221,7 +221,7 @@ def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPat
     """All that it does for its file, with small networks on a CPU and steps that are not taken."""
     gpu = script("gpu", monkeypatch)
     monkeypatch.setattr(gpu, "NETWORKS", dict(gpu.REHEARSED))
-    monkeypatch.setattr(gpu, "steps_of", lambda chosen, steps: 0.064)
+    monkeypatch.setattr(gpu, "seconds_a_step", lambda chosen, steps: 0.064)
     monkeypatch.setattr(gpu, "checks", lambda device, little: [{"check": "all", "passed": True}])
     written = {**json.loads(json.dumps(gpu.measured(gpu.CPU, little=True))), "file": "gpu.json"}
     shown = gpu_table(written)
