@@ -23,7 +23,6 @@ from torch import Tensor
 
 from lskd.errors import LskdError
 
-LEGACY = 0x1950A86A20F9469CFC6C  # the first object of a file from before PyTorch 1.6
 SAVE = "save the network's state dict"
 # What pickles call to make plain values, beside classes of packages. Any other call is something to be run.
 MAKERS = re.compile(
@@ -141,7 +140,7 @@ def _read(stream: IO[bytes]) -> Any:
     else:
         stream.seek(0)
         content = load(stream, encoding="latin-1")
-        if not isinstance(content, int) or content != LEGACY:
+        if not isinstance(content, int) or content != torch.serialization.MAGIC_NUMBER:  # of PyTorch until 1.5
             return content
     stream.seek(0)
     with warnings.catch_warnings():  # that nothing is known of a class's source

@@ -24,15 +24,15 @@ from lskd.models.pickles import CheckpointError, read_pickle, some
 
 DIGEST = "lskd_sha256"
 OTHERS = {  # how files begin that are not weights, what they are, and what to do
-    b"version https://git-lfs": ("a Git LFS pointer, not the file it points to", "fetch that with `git lfs pull`"),
-    b"<": ("a web page", "its address gives a page, perhaps to log in or to agree; download the file itself"),
-    b"\x1f\x8b": ("compressed (gzip)", "unpack it and name the file inside"),
-    b"BZh": ("compressed (bzip2)", "unpack it and name the file inside"),
-    b"\xfd7zXZ": ("compressed (xz)", "unpack it and name the file inside"),
-    b"7z\xbc\xaf": ("a 7z archive", "unpack it and name the file inside"),
-    b"Rar!": ("a RAR archive", "unpack it and name the file inside"),
-    b"\x89HDF": ("HDF5, as Keras writes it", "weights are wanted as PyTorch or safetensors files"),
-    b"\x93NUMPY": ("a NumPy array", "weights are wanted as PyTorch or safetensors files"),
+    b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch that with `git lfs pull`",
+    b"<": "a web page; its address gives a page, perhaps to log in or to agree; download the file itself",
+    b"\x1f\x8b": "compressed (gzip); unpack it and name the file inside",
+    b"BZh": "compressed (bzip2); unpack it and name the file inside",
+    b"\xfd7zXZ": "compressed (xz); unpack it and name the file inside",
+    b"7z\xbc\xaf": "a 7z archive; unpack it and name the file inside",
+    b"Rar!": "a RAR archive; unpack it and name the file inside",
+    b"\x89HDF": "HDF5, as Keras writes it; weights are wanted as PyTorch or safetensors files",
+    b"\x93NUMPY": "a NumPy array; weights are wanted as PyTorch or safetensors files",
 }
 
 
@@ -108,30 +108,29 @@ def read_weights(path: Path) -> Any:
         head = stream.read(512)
     if head[4:9] == b"\0\0\0\0{":  # a header's length, and the header
         return _safetensors(path)
-    what, advice = _other(path, head)
-    if what:
-        raise CheckpointError(f"{path}: no weights but {what}; {advice}")
+    if other := _other(path, head):
+        raise CheckpointError(f"{path}: no weights but {other}")
     if path.suffix == ".safetensors" and head[:1] not in b"P\x80":
         return _safetensors(path)
     return read_pickle(path)
 
 
-def _other(path: Path, head: bytes) -> tuple[str, str]:
+def _other(path: Path, head: bytes) -> str:
     """What a file is that holds no weights, and what to do; empty where it may hold some."""
     if not head:
-        return "an empty file", "get it again"
+        return "an empty file; get it again"
     if head[257:262] == b"ustar":
         inside: list[str] = []
         with suppress(tarfile.TarError, OSError), tarfile.open(path) as archive:
             inside = [member.name for member in archive if member.isfile()]
-        return f"a tar archive ({some(inside)})", "unpack it and name a file inside, or the folder as --teachers"
+        return f"a tar archive ({some(inside)}); unpack it and name a file inside, or the folder as --teachers"
     for beginning, described in OTHERS.items():
         if head.lstrip().startswith(beginning):
             return described
     text = head[:60].decode("latin-1")
     if len(text) >= 16 and text.isascii() and all(c.isprintable() or c.isspace() for c in text):
-        return f"text, which begins {text!r}", "get the file itself"
-    return "", ""
+        return f"text, which begins {text!r}; get the file itself"
+    return ""
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
