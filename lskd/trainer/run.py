@@ -259,10 +259,10 @@ class Run:
 
     def _loop(self) -> None:
         cohort, options = self.cohort, self.options
-        self.saved_at, self.shown = time.monotonic(), cohort.step
+        self.saved_at = time.monotonic()
         self.images = len(self.dataset.train_labels) / cohort.steps_per_epoch  # a step's share of an epoch
         self.log = Log(options.log, self.folder, self._histories())
-        total, done = cohort.total_steps * self.images, cohort.step * self.images
+        total, done = (round(step * self.images) for step in (cohort.total_steps, cohort.step))
         with progress_bar(self.recipe.name, "img", total, done, show=options.progress) as self.bar:
             cohort.run(
                 after_step=self._after_step,
@@ -283,8 +283,7 @@ class Run:
 
     def _after_step(self) -> None:
         cohort = self.cohort
-        self.bar.update((cohort.step - self.shown) * self.images)
-        self.shown = cohort.step
+        self.bar.update(round(cohort.step * self.images) - self.bar.n)  # whole ones: a sum of shares overshoots
         epoch, left = divmod(cohort.step, cohort.steps_per_epoch)
         if not left:
             self._after_epoch(epoch)
