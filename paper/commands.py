@@ -97,7 +97,7 @@ def _results_compare(given: argparse.Namespace) -> None:
 
 
 def _evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    packs = commands.add_parser("evidence", help="what figures are drawn from, of a checkpoint")
+    packs = commands.add_parser("evidence", help="what figures are drawn from: of a checkpoint, or made small")
     measures = packs.add_subparsers(title="actions", metavar="ACTION", required=True)
     collect = measures.add_parser("collect", help="measure a checkpoint, such as a published teacher, on test images")
     collect.add_argument("--network", metavar="NAME")
@@ -109,6 +109,10 @@ def _evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     collect.add_argument("--device", default="auto")
     collect.add_argument("--out", required=True, metavar="FILE")
     collect.set_defaults(call=_evidence_collect)
+    smaller = measures.add_parser("compact", help="a run's packs without features, with a view of them instead")
+    smaller.add_argument("run", metavar="RUN", help="a finished run's folder")
+    smaller.add_argument("--out", required=True, metavar="DIR")
+    smaller.set_defaults(call=_evidence_compact)
 
 
 def _evidence_collect(given: argparse.Namespace) -> None:
@@ -125,6 +129,12 @@ def _evidence_collect(given: argparse.Namespace) -> None:
     evidence.save(pack, Path(given.out))
     print(f"test accuracy {pack.meta['test_accuracy']:.2f} % of {len(pack.label)} images")
     say_sizes([Path(given.out)])
+
+
+def _evidence_compact(given: argparse.Namespace) -> None:
+    from paper import compact_evidence
+
+    say_sizes(compact_evidence.compact_run(given.run, given.out))
 
 
 def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

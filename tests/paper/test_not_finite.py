@@ -20,10 +20,10 @@ from figures import networks as inputs
 from figures.fingerprint import ROOT
 from figures.live import gap
 from lskd import evidence
+from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
 from paper import embedding
-from paper.compact_evidence import compact_run
 from paper.logits import gap_matrix, gap_statistics
 
 MEMBERS = ["kd", "kd_ls"]
@@ -108,7 +108,8 @@ def test_compact_packs_are_made_of_the_others(
     run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(run[1] / "kd.evidence.npz", features=dead(pack("kd")).features)
-    assert [path.name for path in compact_run(run[1], tmp_path / "out")] == ["kd_ls.evidence.npz"]
+    assert main(["evidence", "compact", str(run[1]), "--out", str(tmp_path / "out")]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kd_ls.evidence.npz"]
     assert "kd is left out: all test images have equal features" in capsys.readouterr().err
 
 
