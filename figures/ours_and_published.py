@@ -81,7 +81,10 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
             member = next(r["members"][name] for r in group if name in r["members"])
             key, ends = _key(member), [own[epoch].tolist() for epoch in ("last", "best")]
             rows.setdefault(key, [_published(dataset, teacher, student, member, m) for m in METRICS])
-            values.setdefault(key, {})[length] = [interval(summarize(found)) for found in ends]
+            one = len({record["seed"] for record in group}) == 1  # which the caption says
+            values.setdefault(key, {})[length] = [
+                f"{found[0]:.2f}" if one else interval(summarize(found)) for found in ends
+            ]
     columns = [f"{epochs} epochs, {epoch}" for epochs, _ in runs for epoch in ("last", "best")]
     body = [
         [*key, *rows[key], *(cell for length in runs for cell in values[key].get(length, ["", ""]))]

@@ -50,7 +50,7 @@ def test_every_length_has_its_columns_side_by_side() -> None:
     (row,) = (row for row in table.rows if row[0] == "KD + LS")
     last = first["members"]["kd_ls"]["last"]["test_accuracy"]
     # t(2) at 97.5 % is 4.303, times 1 / sqrt(3)
-    assert [row[5], row[7], row[9]] == [f"{last:.2f} (n = 1)", "51.00 ± 2.48", "71.00 (n = 1)"]
+    assert [row[5], row[7], row[9]] == [f"{last:.2f}", "51.00 ± 2.48", "71.00"]
     assert "30 epochs: n = 3 seeds, cpu, bf16" in table.caption
     assert "Short runs (8, 30 of 240 epochs)" in table.caption
     assert "Short" not in accuracy_table([longer(first, 240, 0, 71.0)]).caption
