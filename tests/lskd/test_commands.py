@@ -55,6 +55,25 @@ def test_help_loads_no_package_but_its_own() -> None:
     assert done.stderr.split() == ["book", "lskd", "paper"]
 
 
+def test_a_program_keeps_its_memory_and_so_do_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started again once, as the same process with the same words; what the user has set stays."""
+    code = (
+        "import os, sys; sys.argv = ['lskd', 'told']; from lskd import cli; print('start', os.getpid(), flush=True); "
+        "tell = lambda commands: commands.add_parser('told').set_defaults("
+        "call=lambda given: os.system('echo $GLIBC_TUNABLES')); sys.exit(cli.main(more=[tell]))"
+    )
+    for own in (None, "glibc.malloc.check=0"):
+        monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+        if own:
+            monkeypatch.setenv("GLIBC_TUNABLES", own)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+        *starts, told = done.stdout.splitlines()
+        assert len(set(starts)) == 1
+        again = sys.platform == "linux" and not own
+        assert len(starts) == 1 + again
+        assert told == (own or ":".join(f"glibc.malloc.{setting}" for setting in cli.MEMORY) * again)
+
+
 @pytest.mark.parametrize("start", [["-m", "lskd"], ["-m", "lskd.cli"]])
 def test_it_starts_as_a_module(start: list[str]) -> None:
     call = [sys.executable, *start, "recipe", "show", "no such recipe"]
