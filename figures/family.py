@@ -13,7 +13,7 @@ from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table, interval
 from figures.theme import figure
-from paper.family import CHOOSING, PLANNED, REFERENCE, Row
+from paper.family import CHOOSING, PLANNED, REFERENCE, Row, over_twin
 from paper.members import label
 from paper.statistics import ENOUGH_SEEDS
 from paper.text import counted
@@ -26,15 +26,17 @@ def table(rows: Sequence[Row]) -> Table:
         weight = "–" if row.weight is None else f"{row.weight:g}"
         seeds = f"{len(row.accuracy)}" + (f", {len(row.failed)} failed" if row.failed else "")
         mean = "not run yet" if row.mean is None else interval(row.mean)
-        gain = "–" if row.gain is None else interval(row.gain, plus=True)
-        out.append([label(row.member) + ("" if row.published else ", chosen weight"), weight, seeds, mean, gain])
-    compared = sum(row.gain is not None for row in rows)
+        gains = ["–" if gain is None else interval(gain, plus=True) for gain in (row.gain, over_twin(row, rows))]
+        out.append([label(row.member) + ("" if row.published else ", chosen weight"), weight, seeds, mean, *gains])
+    compared = sum(gain is not None for row in rows for gain in (row.gain, over_twin(row, rows)))
     caption = (
         f'<b class="lskd-overview">Test accuracy at the last epoch, and minus {label(REFERENCE)} of the same seed.</b> '
-        f"Percent and points; ± 95 % t-interval over seeds, from {ENOUGH_SEEDS} seeds on. {state(rows)}"
+        f"Percent and points; ± 95 % t-interval over seeds, from {ENOUGH_SEEDS} seeds on. "
+        f"The last column is a member with LS minus itself without, seed by seed. {state(rows)}"
         + (f" {counted(compared, 'comparison')}, not corrected for their number." if compared else "")
     )
-    return Table(["member", "weight", "seeds", "accuracy", f"minus {label(REFERENCE)}"], out, caption)
+    heads = ["member", "weight", "seeds", "accuracy", f"minus {label(REFERENCE)}", "LS minus without"]
+    return Table(heads, out, caption)
 
 
 def state(rows: Sequence[Row]) -> str:

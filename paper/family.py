@@ -13,7 +13,7 @@ from typing import Any
 
 from lskd.recipes import load_recipe
 from lskd.records import computed_with, trainer_of
-from paper.members import label, order
+from paper.members import SUFFIX, label, order
 from paper.statistics import Mean, by_seed, summarize
 from paper.store import STORE, as_it_stands, groups
 
@@ -96,6 +96,15 @@ def rows(store: Path | str = STORE) -> list[Row]:
         )
     rank = {name: i for i, name in enumerate(order({row.member for row in out}))}
     return sorted(out, key=lambda row: (not row.published, rank[row.member]))
+
+
+def over_twin(row: Row, rows: Iterable[Row]) -> Mean | None:
+    """What LS adds to a member at its published settings, seed by seed; None where either was not run."""
+    without = [other for other in rows if other.published and other.member + SUFFIX == row.member]
+    if not row.published or not without:
+        return None
+    change = [value - without[0].accuracy[s] for s, value in row.accuracy.items() if s in without[0].accuracy]
+    return summarize(change) if change else None
 
 
 def choice(store: Path | str = STORE) -> dict[str, dict[float, float | None]]:
