@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import math
@@ -103,7 +104,7 @@ def read_text(text: str, wanted: Any, where: str) -> Any:
 
 
 def readings(text: str) -> Iterator[Any]:
-    """What a text may mean, likeliest first: TOML, in any case (``True``), None, JSON, itself, a list of words."""
+    """What a text may mean, likeliest first: TOML, in any case, None, JSON, Python (``.5``, ``1,2``), itself, words."""
     stripped = text.strip()
     for spelled in (stripped, stripped.lower()):
         with contextlib.suppress(tomllib.TOMLDecodeError):
@@ -114,6 +115,9 @@ def readings(text: str) -> Iterator[Any]:
         yield None
     with contextlib.suppress(ValueError):
         yield json.loads(stripped)
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        if isinstance(found := ast.literal_eval(stripped), float | tuple | list | dict):
+            yield found
     yield text
     if not stripped.startswith("["):
         yield [item.strip() for item in stripped.split(",")] if stripped else []

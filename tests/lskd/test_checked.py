@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lskd.checked import Count, arguments, convert
+from lskd.checked import Count, arguments, convert, parse_settings
 from lskd.errors import LskdError
 
 Even = Annotated[int, msgspec.Meta(ge=8, multiple_of=2)]
@@ -80,6 +80,23 @@ def test_other_options_are_named(given: dict[str, Any], message: str) -> None:
 def test_keys_of_nested_tables_are_named(given: dict[str, Any], message: str) -> None:
     with pytest.raises(LskdError, match=message):
         convert(given, Plan, "plan: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("60,120", (60, 120)),
+        (".05", 0.05),
+        ("(.5, 1, 0)", (0.5, 1, 0)),
+        ("{'epochs': 2}", {"epochs": 2}),
+        ("{'a', 'b'}", "{'a', 'b'}"),
+        ("kd,kd_ls", "kd,kd_ls"),
+        ("b'x'", "b'x'"),
+        ("01", "01"),
+    ],
+)
+def test_settings_may_be_written_as_in_python(text: str, value: Any) -> None:
+    assert parse_settings([f"x={text}"]) == {"x": value}
 
 
 values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.lists(st.integers()))
