@@ -71,12 +71,15 @@ class _Maker(type):
         last = cls.path.rpartition(".")[2]
         of_package = cls.path.partition(".")[0] not in sys.stdlib_module_names and last[:1].isupper()
         if not of_package and not MAKERS.fullmatch(cls.path):
-            given = ", ".join(_shown(a) for a in args)
-            raise CheckpointError(
-                f"refused: to open it is to run {ascii(cls.path)[1:-1]}({given[:120]}). Nothing was run; weights need "
-                "nothing run, so take them from somebody you trust, as a state dict alone or as safetensors"
-            )
+            cls.refuse(*args)
         return cls.__new__(cls)  # type: ignore[call-overload]
+
+    def refuse(cls, *args: Any) -> None:
+        given = ", ".join(_shown(a) for a in args)
+        raise CheckpointError(
+            f"refused: to open it is to run {ascii(cls.path)[1:-1]}({given[:120]}). Nothing was run; weights need "
+            "nothing run, so take them from somebody you trust, as a state dict alone or as safetensors"
+        )
 
 
 class Inert(dict[Any, Any], metaclass=_Maker):
@@ -94,6 +97,11 @@ class Inert(dict[Any, Any], metaclass=_Maker):
         """Items of lists, deques and sets are not kept: weights have names."""
 
     extend = add = append
+
+    def __call__(self, *args: Any) -> None:
+        """An object that is called, such as ``functools.partial(os.system, ...)``."""
+        type(self).refuse(*args)
+
     __hash__ = object.__hash__  # type: ignore[assignment]
     __eq__ = object.__eq__
 

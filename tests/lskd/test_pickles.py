@@ -110,6 +110,7 @@ ATTACKS: list[tuple[Callable[[Path], tuple[Any, ...]], str]] = [
     (lambda mark: (touch, str(mark)), r"test_pickles\.touch\("),
     (lambda mark: (__import__, "antigravity"), r"builtins\.__import__\('antigravity'\)"),
     (lambda mark: (torch.save, 1, str(mark)), r"torch\.serialization\.save\("),
+    (lambda mark: (functools.partial(os.system), f"touch {mark}"), r"functools\.partial\('touch .*ran'\)"),
 ]
 
 
