@@ -101,11 +101,9 @@ def _levels(values: np.ndarray, bits: int | None) -> np.ndarray:
         return np.rint(values * 255.0).astype(np.uint8)
     if values.dtype == bool:
         return values * np.uint8(255)
-    if bits is None and values.dtype == np.uint16 and high >= 1 << 12:
-        bits = 16
-    if bits is None:
-        raise ValueError(f"{found} leave open how many bits are in use; say so: bits = 8, 12 or 16, or give uint8")
-    top = (1 << bits) - 1
+    top = (1 << (bits or 16)) - 1
     if low < 0 or high > top:
-        raise ValueError(f"{found}; {bits} bits hold 0 to {top:,}")
+        raise ValueError(f"{found}; {bits or 16} bits hold 0 to {top:,}")
+    if bits is None and not (values.dtype == np.uint16 and high >= 1 << 12):
+        raise ValueError(f"{found} leave open how many bits are in use; say so: bits = 8, 12 or 16, or give uint8")
     return ((values.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)

@@ -60,7 +60,7 @@ def test_a_ramp_keeps_its_256_levels_at_any_depth(image: Any, bits: int | None) 
     [
         (RAMP.astype(np.uint16) * 16, "uint16 values from 0 to 4,080 leave open how many bits are in use; say so"),
         (RAMP, "int64 values from 0 to 255 leave open"),
-        (RAMP.astype(np.int8), "int8 values from -128 to 127"),
+        (RAMP.astype(np.int8), "int8 values from -128 to 127; 16 bits hold 0 to 65,535"),
         (RAMP / 127.5 - 1, "float64 values from -1 to 1; expected 0 to 1"),
         (RAMP.astype(np.float32), "float32 values from 0 to 255; expected 0 to 1, or uint8"),
         (np.full((4, 4), np.nan), "values from nan to nan; expected 0 to 1"),
@@ -69,7 +69,7 @@ def test_a_ramp_keeps_its_256_levels_at_any_depth(image: Any, bits: int | None) 
         (np.zeros((0, 4), np.uint8), "its shape is"),
         ("a.png", "str is no image"),
         ({"a": 1}, "dict is no image"),
-        (Image.fromarray((RAMP * 70000).astype(np.int32)), "int32 values from 0 to 17,850,000"),
+        (Image.fromarray((RAMP * 70000).astype(np.int32)), "int32 values from 0 to 17,850,000; 16 bits hold"),
         (Image.fromarray(RAMP.astype(np.float32)), "float32 values"),
     ],
 )
