@@ -86,6 +86,12 @@ class Answer:
     scope: Mapping[str, Any] = field(default_factory=dict)
     judge: Callable[[Any], str] | None = None
 
+    @property
+    def finite(self) -> bool:
+        """Whether there are only numbers that can be compared."""
+        values = (self.right, *self.near.values(), *self.shown.values())
+        return all(math.isfinite(value) for value in values if isinstance(value, float))
+
 
 @dataclass(frozen=True)
 class Posed:

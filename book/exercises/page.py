@@ -30,7 +30,7 @@ class Sheet:
 def pose(chapter: str, answers: Mapping[str, Answer | None]) -> Sheet:
     """The exercises of a chapter with their answers; :func:`check` then knows them.
 
-    An answer is None where a run lacks what it needs: that exercise is left out.
+    An answer is None, or has numbers that are not finite, where a run lacks what it needs: that exercise is left out.
 
     Raises:
         ValueError: an exercise without an answer, an answer without an exercise, or two that do not fit.
@@ -40,7 +40,7 @@ def pose(chapter: str, answers: Mapping[str, Answer | None]) -> Sheet:
     if odd:
         raise ValueError(f"exercises of {chapter}: {', '.join(sorted(odd))} has no answer, or is no exercise")
     answered = ((exercise, answers[exercise.name]) for exercise in known)
-    kept = [(exercise, answer) for exercise, answer in answered if answer is not None]
+    kept = [(exercise, answer) for exercise, answer in answered if answer is not None and answer.finite]
     found = tuple(Posed(chapter, number, *pair) for number, pair in enumerate(kept, start=1))
     _posed.update({posed.identity: posed for posed in found})
     return Sheet(found)

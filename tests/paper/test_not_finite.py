@@ -14,7 +14,9 @@ import torch
 from papermill import execute
 from synthetic import pack, write_run
 
-from book import notebook
+from book import exercises, notebook
+from book.exercises import logit_gap as gap_answers
+from book.exercises import tsne as tsne_answers
 from figures import logit_gap, tsne
 from figures import networks as inputs
 from figures.fingerprint import ROOT
@@ -68,9 +70,18 @@ def test_a_class_without_images_is_no_agreement(run: tuple[Path, Path], tmp_path
     (table,) = (path for path in drawn.paths if path.suffix == ".csv")
     kept = {row["true_class"] for row in csv.DictReader(io.StringIO(table.read_text())) if row["kd_raw"]}
     assert kept == {str(name) for k, name in enumerate(whole.teacher.class_names) if k != 2}
+    assert exercises.pose("logit_gap", gap_answers.answers(some)).exercises[0].answer.right == "raw"
     live = gap.gap(some)
     assert live.data["unseen"] == [2]
     assert "2" not in dict(next(c for c in live.controls if c.name == "truth").options)
+
+
+def test_an_exercise_whose_answer_is_no_number_is_left_out(run: tuple[Path, Path]) -> None:
+    found = inputs.load(*run)
+    two = {name: dataclasses.replace(one, label=one.label % 2) for name, one in found.packs.items()}
+    views = {m: embedding.Embedding(one.features[:, :2], 50.0, 0.0, 0.0) for m, one in two.items()}
+    sheet = exercises.pose("tsne", tsne_answers.answers(dataclasses.replace(found, packs=two), views))
+    assert [one.exercise.name for one in sheet.exercises] == ["votes", "vote"]  # one distance correlates with nothing
 
 
 def test_a_network_whose_logits_are_not_finite_is_named_and_left_out(run: tuple[Path, Path]) -> None:
