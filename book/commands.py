@@ -31,10 +31,12 @@ def _notebook(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _notebook_run(given: argparse.Namespace) -> int:
     from book import notebook as notebooks
 
-    # KEY VALUE is an older form, which papermill has too
-    pairs = [words if len(words) == 2 else words[0].split("=", 1) for words in given.p]
-    if wrong := [words for words, pair in zip(given.p, pairs, strict=True) if len(words) > 2 or len(pair) < 2]:
-        raise LskdError(f"{given.name}: -p {' '.join(wrong[0])}: expected KEY=VALUE, for example epochs=2")
+    pairs = []
+    for words in given.p:  # KEY VALUE is an older form, which papermill has too
+        found = [words] if len(words) == 2 and "=" not in words[0] else [word.split("=", 1) for word in words]
+        pairs += found
+        if any(len(pair) < 2 for pair in found):
+            raise LskdError(f"{given.name}: -p {' '.join(words)}: expected KEY=VALUE, for example epochs=2")
     keys = [key for key, _ in pairs]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise LskdError(f"{given.name}: parameter {', '.join(sorted(twice))} is given more than once")

@@ -128,6 +128,8 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name:
         if error.name.partition(".")[0] in OURS:
             return None
+        if error.name in sys.stdlib_module_names:
+            return f"this needs {error.name}, which Python has on Linux and macOS; on Windows use WSL"
         return f"this needs {error.name}, which is not installed; in a checkout: pip install -e '.[book]'"
     if type(error) is RuntimeError or (package and isinstance(error, ValueError | OSError | ImportError)):
         return f"{package or 'PyTorch'}: {said} (`lskd --traceback ...` shows where it arose)"

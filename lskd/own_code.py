@@ -54,6 +54,12 @@ def source_digest(name: str) -> str:
 
 def _from_path(module: str, name: str) -> ModuleType:
     here = str(Path.cwd())
+    absent = LskdError(
+        f"{name!r}: there is no module {module!r} on Python's path or in {here}; "
+        "expected package.module:function or folder/file.py:function"
+    )
+    if not all(map(str.isidentifier, module.split("."))):
+        raise absent
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
@@ -62,10 +68,7 @@ def _from_path(module: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there and needs another that is not
-        raise LskdError(
-            f"{name!r}: there is no module {module!r} on Python's path or in {here}; "
-            "expected package.module:function or folder/file.py:function"
-        ) from None
+        raise absent from None
     finally:
         if added:
             sys.path.remove(here)

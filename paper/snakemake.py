@@ -89,6 +89,8 @@ def _alone(lock: Path) -> Iterator[int]:
             other = os.pread(handle, 20, 0).decode() or "?"
             print(f"lskd: waiting for the workflow that is running here (process {other})", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(lock)) from None
         os.truncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield handle

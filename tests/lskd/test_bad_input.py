@@ -20,6 +20,7 @@ from figures.fingerprint import ROOT
 from lskd import cli, recipes
 from lskd.files import atomic_path
 from lskd.recipes import list_recipes, load_recipe
+from paper import snakemake
 
 RECORD = str(min((ROOT / "results" / "digit_pairs").rglob("*.json")))
 OWN = 'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 8\nlearning_rate = 0.1\n'
@@ -51,6 +52,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["train", "--recipe", "own.toml", "--set", "optimization.nestrov=true"], "did you mean 'nesterov'"),
         (["train", "--recipe", "own.toml", "--set", "momentum=-1"], "momentum is -1 (int); expected float >= 0"),
         (["train", "--recipe", "own.toml", "--set", "epochs=nan"], "recipe own: epochs is nan; expected a finite"),
+        (["train", "--recipe", "own.toml", "--set", "student=.x:f"], "there is no module '.x' on Python's path"),
+        (["train", "--recipe", "own.toml", "--set", "dataset=:f"], "':f': there is no module ''"),
         (["train", "--recipe", "own.toml", "--seed", "-1"], "seed is -1 (int); expected int >= 0"),
         (
             ["train", "--recipe", "own.toml", "--checkpoint-seconds", "-1"],
@@ -70,6 +73,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["notebook", "run", "tsne", "-p", "perplexity=high"], "perplexity is 'high' (str); expected float"),
         (["notebook", "run", "tsne", "-p", "perplexity", "high"], "perplexity is 'high' (str); expected float"),
         (["notebook", "run", "tsne", "-p", "perplexty=3"], "did you mean 'perplexity'"),
+        (["notebook", "run", "tsne", "-p", "seed=1", "perplexity=high"], "perplexity is 'high' (str); expected float"),
+        (["notebook", "run", "tsne", "-p", "seed=1", "2"], "-p seed=1 2: expected KEY=VALUE"),
         (["notebook", "run", str(ROOT / "notebooks" / "toy.ipynb"), "-o", "folder.ipynb"], "a folder; give the name"),
     ],
 )
@@ -91,6 +96,8 @@ def test_what_is_wrong_is_said_in_one_line(
         (OSError(errno.ENOSPC, "No space left on device", "run"), "run: No space left on device; make room"),
         (PermissionError(errno.EACCES, "Permission denied", "run"), "choose a place where you may read and write"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "is not UTF-8"),
+        (ModuleNotFoundError("No module named 'fcntl'", name="fcntl"), "this needs fcntl, which Python has on Linux"),
+        (ModuleNotFoundError("No module named 'bokeh'", name="bokeh"), "this needs bokeh, which is not installed"),
     ],
 )
 def test_what_comes_from_outside_is_a_sentence_too(
@@ -159,6 +166,8 @@ def test_a_disk_without_locks_is_named(
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert cli.main(["results", "add", RECORD, "--store", "store"]) == 2
     assert "store: No locks available; this disk lacks what is needed" in capsys.readouterr().err
+    with pytest.raises(OSError, match=r"No locks available: '.*alone\.lock'"), snakemake._alone(place / "alone.lock"):
+        pass
 
 
 def test_a_store_needs_no_hard_links(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
