@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
 from lskd.data.views import normalize
-from lskd.files import atomic_path
+from lskd.files import atomic_path, read_arrays
 from lskd.losses import standardize
 
 WHOLE_ROWS = 200  # of logits, that are kept as they are
@@ -155,11 +155,7 @@ def load(path: Path | str) -> Evidence:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no evidence pack there; it is written at the end of a training run")
-    try:
-        with path.open("rb") as handle, np.load(handle) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except Exception as error:  # any way in which a damaged zip can fail to read
-        raise ValueError(f"{path}: cannot be read ({error}); delete it and run the training again") from None
+    arrays = read_arrays(path, "delete it and run the training again")
     space = "embedding" if "embedding" in arrays else "features"
     names = set(Evidence.__dataclass_fields__) - {"embedding", "features"} | {space}
     missing = sorted(names - set(arrays))

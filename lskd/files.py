@@ -104,6 +104,22 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise LskdError(f"{path}: not valid TOML ({error})") from None
 
 
+def read_arrays(path: Path, advice: str, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Arrays of a NumPy archive, by default all.
+
+    Raises:
+        ValueError: damaged, which its checksums find, or not of numbers and text; ends in ``advice``.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as handle, np.load(handle) as stored:
+            return {name: stored[name] for name in names or stored.files}
+    except Exception as error:  # any way in which a damaged zip can fail to read
+        why = "no NumPy archive, or one of objects" if isinstance(error, ValueError) else error
+        raise ValueError(f"{path}: cannot be read ({why}); {advice}") from None
+
+
 def visible(folder: Path, pattern: str) -> list[Path]:
     """Files of a folder by pattern, sorted; not what systems and editors hide: ``._x``, ``.ipynb_checkpoints``."""
     found = ((path, path.relative_to(folder).parts) for path in folder.glob(pattern))

@@ -17,7 +17,7 @@ from lskd.data.dataset import Dataset, DataSource, Mean, Std
 from lskd.data.download import data_root, fetch
 from lskd.data.inventory import summary
 from lskd.errors import LskdError
-from lskd.files import atomic_write, locked
+from lskd.files import atomic_write, locked, read_arrays
 
 ONE_FILE = "cifar100.npz"
 EXTRACTED = "cifar-100-python"
@@ -172,13 +172,8 @@ def get(out: Path | str | None = None, mirror: str | None = None) -> Path:
 
 
 def _one_file(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as handle, np.load(handle) as stored:
-            names = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
-            arrays = {name: stored[name] for name in names}
-    except Exception as error:  # any way in which a damaged zip can fail to read
-        why = "no NumPy archive, or one of objects" if isinstance(error, ValueError) else error
-        raise ValueError(f"{path}: cannot be read ({why}); delete it and bring it anew") from None
+    names = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
+    arrays = read_arrays(path, "delete it and bring it anew", names)
     named = sorted(name for group in SUPERCLASSES.values() for name in group.split())
     if [str(name) for name in arrays["class_names"]] != named:
         raise ValueError(f"{path}: class_names are not those of CIFAR-100 in order, {', '.join(named[:3])}, ...")

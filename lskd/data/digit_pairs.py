@@ -24,7 +24,7 @@ from msgspec import Meta
 from lskd.checked import Natural
 from lskd.data.dataset import Dataset, DataSource, channel_statistics
 from lskd.data.memory import require_memory
-from lskd.files import atomic_path
+from lskd.files import atomic_path, read_arrays
 
 VERSION = 1  # part of the cache key: raise it when the recipe of an image changes
 TEST_FRACTION = 0.2
@@ -145,11 +145,10 @@ def _bilinear(source: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.nda
 
 def _cached(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
     if path.exists():
-        try:  # a zip file, whose checksums find damage
-            with path.open("rb") as handle, np.load(handle) as stored:
-                return {name: stored[name] for name in ARRAYS}
-        except Exception as error:  # any way in which a damaged one can fail to read
-            warnings.warn(f"{path}: cannot be read ({error}); made again", stacklevel=3)
+        try:
+            return read_arrays(path, "made again", ARRAYS)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=3)
     arrays = make()
     with atomic_path(path) as temporary, temporary.open("wb") as out:
         np.savez(out, **arrays)

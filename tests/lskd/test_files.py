@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lskd.errors import LskdError
-from lskd.files import atomic_path, atomic_write, read_json, sha256_file, write_json
+from lskd.files import atomic_path, atomic_write, read_arrays, read_json, sha256_file, write_json
 
 
 def test_a_failure_keeps_the_previous_file_and_leaves_nothing(tmp_path: Path) -> None:
@@ -74,3 +75,24 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "no NumPy archive, or one of objects"),
+        (b"", "No data left in file"),
+        (b"PK\x03\x04 cut short", "File is not a zip file"),
+    ],
+)
+def test_what_is_no_archive_of_arrays_is_named(content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.npz: cannot be read \({why}\); make it again$"):
+        read_arrays(tmp_path / "a.npz", "make it again")
+
+
+def test_an_archive_of_objects_is_not_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.array([{}], dtype=object), b=np.ones(2))
+    with pytest.raises(ValueError, match="no NumPy archive, or one of objects"):
+        read_arrays(tmp_path / "a.npz", "make it again")
+    assert list(read_arrays(tmp_path / "a.npz", "", ["b"])) == ["b"]
