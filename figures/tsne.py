@@ -49,7 +49,7 @@ def panels(
         for member, (line, column) in places.items():
             ax = axes[line, column]
             if (embedding := embeddings.get(member)) is None:
-                why = textwrap.fill(obstacle(networks.packs[member]) or "no picture", 18)
+                why = textwrap.fill(obstacle(networks.packs[member], perplexity) or "no picture", 18)
                 ax.set_title(networks.look(member).label, pad=16)
                 ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", fontsize=8, color=theme.MUTED)
                 continue

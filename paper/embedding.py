@@ -32,10 +32,15 @@ class Embedding:
     divergence: float
 
 
-def obstacle(pack: Evidence) -> str | None:
-    """Why a network's features have no picture, in words: compiled code ends its process on such features."""
+def obstacle(pack: Evidence, perplexity: float = 30.0) -> str | None:
+    """Why a network's features have no picture, in words: compiled code ends its process on some features."""
     if pack.features is None:
         return None
+    images, classes = len(pack.features), len(np.unique(pack.label))
+    if not 1 <= perplexity < images:
+        return f"perplexity is {perplexity:g}; it must be at least 1 and below the {images} images"
+    if not 2 <= classes < images:
+        return f"{images} test images are of {classes} classes; some classes need two images, and two classes some"
     if bad := int((~np.isfinite(pack.features).all(axis=1)).sum()):
         return f"features of {bad} of {len(pack.features)} test images are not finite in float16"
     if not np.ptp(pack.features.astype(np.float32), axis=0).any():
@@ -53,18 +58,14 @@ def embed(pack: Evidence, *, perplexity: float = 30.0, seed: int = 0) -> Embeddi
         seed: of the few random draws that are left after a PCA start.
 
     Raises:
-        ValueError: the perplexity does not fit the number of images, features that have no picture
-            (:func:`obstacle`), or a compact pack has a view that was made with another perplexity or seed.
+        ValueError: features that have no picture (:func:`obstacle`), or a compact pack has a view that was made with
+            another perplexity or seed.
     """
     if pack.features is None:
         return _stored(pack, perplexity, seed)
-    if why := obstacle(pack):
+    if why := obstacle(pack, perplexity):
         raise ValueError(f"embed: {pack.meta.get('member')} has no picture: {why}")
     features = pack.features.astype(np.float32)
-    if not 1 <= perplexity < len(features):
-        raise ValueError(
-            f"embed: perplexity is {perplexity:g}; it must be at least 1 and below the {len(features)} images"
-        )
     # One thread: its threads spin while they wait, and on a busy machine that costs more than they gain.
     with threadpool_limits(1):
         model = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
@@ -99,7 +100,7 @@ def embed_all(
     Raises:
         LskdError: none has a picture, or the system ended one of the processes.
     """
-    without = {name: why for name, pack in packs.items() if (why := obstacle(pack))}
+    without = {name: why for name, pack in packs.items() if (why := obstacle(pack, perplexity))}
     packs = {name: pack for name, pack in packs.items() if name not in without}
     if not packs:
         raise LskdError(f"t-SNE: no network has a picture; {'; '.join(f'{n}: {why}' for n, why in without.items())}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ def test_features_beyond_float16_are_named() -> None:
     found = pack("kd")
     found.features[5, 0] = np.inf
     assert embedding.obstacle(found) == "features of 1 of 120 test images are not finite in float16"
+
+
+@pytest.mark.parametrize(("n", "why"), [(12, "perplexity is 30; it must be .* below the 12"), (40, "of 40 classes")])
+def test_too_few_images_have_no_picture(n: int, why: str) -> None:
+    found = pack("kd")
+    few = dataclasses.replace(found, features=found.features[:n], label=np.arange(n, dtype="int16"))
+    assert re.search(why, embedding.obstacle(few) or "")
+    with pytest.raises(LskdError, match=f"no network has a picture; kd: .*{why}"):
+        embedding.embed_all({"kd": few})
 
 
 def test_compact_packs_are_made_of_the_others(
