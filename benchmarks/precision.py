@@ -1,13 +1,15 @@
 """Is bf16 the same experiment? Runs of one recipe in two precisions, paired by seed and member.
 
-    python benchmarks/precision.py build/runs [--recipe digit-pairs] [--output benchmarks/results/precision.json]
+    python benchmarks/precision.py build/runs [results/digit_pairs/wrn_16_2-resnet8] [--recipe digit-pairs]
 
-Reads finished runs; a pair has equal settings, seed, data and teacher's weights, and differs in precision alone.
+Reads finished runs, and records without them, which know accuracies alone; a pair has equal settings, seed, data and
+teacher's weights, and differs in precision alone.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ from lskd.files import read_json, visible, write_json
 from lskd.records import deciding, now
 
 PRECISIONS = ("float32", "bf16")
+FILES = ("seed-*.json", "*/record.json")  # of a run that is in both, the second counts: it has evidence
 
 
-def measure(runs: Path, recipe: str) -> dict[str, Any]:
+def measure(folders: Sequence[Path], recipe: str) -> dict[str, Any]:
     """Accuracy at the last epoch in percent, and the mean deviation of a row of test logits, by member and seed."""
     found: dict[str, dict[str, Any]] = {}
     same: list[dict[str, Any]] = []
     machine = {}
-    for path in visible(runs, "*/record.json"):
+    for path in (path for kind in FILES for folder in folders for path in visible(folder, kind)):
         record = read_json(path)
         precision = record["execution"]["precision"]
         if record["name"] != recipe or "trainer" not in record or precision not in PRECISIONS:
@@ -35,18 +38,22 @@ def measure(runs: Path, recipe: str) -> dict[str, Any]:
             "torch": record["versions"]["torch"]
         }
         for name, member in record["members"].items():
-            pack = evidence.load(path.parent / member["evidence"]["file"])
-            values = {"accuracy": member["last"]["test_accuracy"], "deviation": round(float(pack.logit_std.mean()), 4)}
+            values = {"accuracy": member["last"]["test_accuracy"]}
+            if (file := path.parent / member["evidence"]["file"]).exists():
+                values["deviation"] = round(float(evidence.load(file).logit_std.mean()), 4)
             found.setdefault(name, {p: {} for p in PRECISIONS})[precision][str(record["seed"])] = values
     paired = {n: m for n, m in found.items() if m["float32"].keys() & m["bf16"].keys()}
     if not paired:
-        raise SystemExit(f"{runs}: no seed of {recipe} was run in both precisions; lskd train --precision bf16 does it")
+        places = ", ".join(map(str, folders))
+        raise SystemExit(
+            f"{places}: no seed of {recipe} in both precisions; lskd train --precision bf16 runs one"
+        )
     return {"recipe": recipe, "finished": now(), "machine": machine, "members": paired}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--recipe", default="digit-pairs")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/precision.json"))
     given = parser.parse_args()

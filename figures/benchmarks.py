@@ -82,10 +82,11 @@ def precision_table(result: Mapping[str, Any]) -> Table:
         seeds = sorted(sides["float32"].keys() & sides["bf16"].keys())
         told = [label(name), f"{len(seeds)}"]
         for key, digits in (("accuracy", 2), ("deviation", 3)):
-            mean = summarize([sides["bf16"][seed][key] - sides["float32"][seed][key] for seed in seeds])
+            both = [(sides["bf16"][seed], sides["float32"][seed]) for seed in seeds]
+            mean = summarize([a[key] - b[key] for a, b in both if key in a and key in b])
             excludes = not mean.low <= 0 <= mean.high and mean.n >= ENOUGH_SEEDS
-            width = f" ± {mean.half_width:.{digits}f}" if mean.n >= ENOUGH_SEEDS else ""
-            told.append(signed(mean.mean, digits) + width + (" *" if excludes else ""))
+            width = f" ± {mean.half_width:.{digits}f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
+            told.append((signed(mean.mean, digits) + width + (" *" if excludes else "")) if mean.n else "–")
             apart += [f"{label(name)}'s {key}"] * excludes
         out.append(told)
     machine = next(iter(field(result, "machine").values()))

@@ -116,12 +116,16 @@ def test_two_precisions_are_paired_by_seed(tmp_path: Path, monkeypatch: pytest.M
         run(seed, "bf16", half, 2.5)
     run(3, "float32", 90.0, 9.0)  # has no partner
     measure = script("precision", monkeypatch).measure
-    shown = precision_table(measure(tmp_path, "digit-pairs"))
+    shown = precision_table(measure([tmp_path], "digit-pairs"))
     assert [list(row) for row in shown.rows] == [["KD", "3", "+1.00 ± 1.24", "+0.500 ± 0.000 *"]]
     assert "excludes zero: KD's deviation" in shown.caption
+    for seed in (0, 2):  # a record alone pairs by its accuracy
+        (tmp_path / f"float32-{seed}" / "record.json").rename(tmp_path / f"seed-{seed}.json")
+    (line,) = precision_table(measure([tmp_path], "digit-pairs")).rows
+    assert list(line) == ["KD", "3", "+1.00 ± 1.24", "+0.500 (n = 1)"]
     run(4, "bf16", 90.0, 9.0, decay=0.1)
     with pytest.raises(SystemExit, match="another experiment than the first run"):
-        measure(tmp_path, "digit-pairs")
+        measure([tmp_path], "digit-pairs")
 
 
 def test_growth_is_milliseconds_of_a_step(tmp_path: Path) -> None:
