@@ -45,9 +45,7 @@ def measure(folders: Sequence[Path], recipe: str) -> dict[str, Any]:
     paired = {n: m for n, m in found.items() if m["float32"].keys() & m["bf16"].keys()}
     if not paired:
         places = ", ".join(map(str, folders))
-        raise SystemExit(
-            f"{places}: no seed of {recipe} in both precisions; lskd train --precision bf16 runs one"
-        )
+        raise SystemExit(f"{places}: no seed of {recipe} in both precisions; lskd train --precision bf16 runs one")
     return {"recipe": recipe, "finished": now(), "machine": machine, "members": paired}
 
 
