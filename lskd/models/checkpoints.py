@@ -219,7 +219,8 @@ def _what_it_is(content: Any, expected: Mapping[str, Tensor], network: str) -> s
     listed = f"; found {some(beside, 8)}" if beside else ""
     states = [{_bare(k): v for k, v in state.items()} for _, state in _states(content)]
     if not states:
-        return f"holds {_kind(content)}, expected a dictionary of tensors{listed}"
+        advice = "save a network's state_dict(); of arrays torch.from_numpy() makes tensors"
+        return f"holds {_kind(content)}, expected a dictionary of tensors{listed}; {advice}"
     ways = [(state, prefix) for state in states for prefix in {"", *_prefixes(state, expected)}]
     state, prefix = max(ways, key=lambda way: len({k.removeprefix(way[1]) for k in way[0]} & expected.keys()))
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
