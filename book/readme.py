@@ -69,9 +69,7 @@ def _results(root: Path) -> str:
     found = statistics.results(records)
     table = tables.results_table(found, epoch="last", counts=True).to_markdown()
     seeds = ", ".join(str(r["seed"]) for r in records)
-    devices = " and ".join(
-        sorted({f"{r['device']['name']} ({r['device'].get('threads', 1)} threads)" for r in records})
-    )
+    devices = " and ".join(sorted({r["device"]["name"] for r in records}))
     data = first["dataset"]
     return (
         "Test accuracy at the last epoch in percent, ± 95 % t-interval over seeds; differences are taken seed by seed. "
