@@ -76,7 +76,7 @@ def book_table(result: Mapping[str, Any]) -> Table:
 
 def precision_table(result: Mapping[str, Any]) -> Table:
     """bf16 minus float32 by member, seed by seed, from ``precision.json``: accuracy and the logits' spread."""
-    out, apart = [], []
+    out, apart, compared = [], {}, 0
     for name in order(field(result, "members")):
         sides = field(result, "members", name)
         seeds = sorted(sides["float32"].keys() & sides["bf16"].keys())
@@ -87,14 +87,17 @@ def precision_table(result: Mapping[str, Any]) -> Table:
             excludes = not mean.low <= 0 <= mean.high and mean.n >= ENOUGH_SEEDS
             width = f" ± {mean.half_width:.{digits}f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
             told.append((signed(mean.mean, digits) + width + (" *" if excludes else "")) if mean.n else "–")
-            apart += [f"{label(name)}'s {key}"] * excludes
+            apart |= {f"{label(name)}'s {key}": mean.mean > 0} if excludes else {}
+            compared += mean.n >= ENOUGH_SEEDS
         out.append(told)
     machine = next(iter(field(result, "machine").values()))
     caption = (
         f'<b class="lskd-overview">bf16 minus float32.</b> Recipe {field(result, "recipe")}, the same seeds and '
         "teacher: test accuracy at the last epoch in points, and the mean standard deviation of a row of test logits; "
         f"± 95 % t-interval over paired seeds. {machine['name']}, PyTorch {machine['torch']}. "
-        + (f"* The interval excludes zero: {', '.join(apart)}." if apart else "Every interval includes zero.")
+        + (f"* The interval excludes zero: {', '.join(apart)}. " if apart else "Every interval includes zero. ")
+        + f"There are {compared} intervals, not corrected for their number; chance leaves zero out of one in twenty."
+        + (" Those that leave it out lie on both sides of it." if len({*apart.values()}) == 2 else "")
     )
     return Table(["member", "seeds", "accuracy", "logit deviation"], out, caption)
 
