@@ -76,7 +76,8 @@ def book_table(result: Mapping[str, Any]) -> Table:
 
 def precision_table(result: Mapping[str, Any]) -> Table:
     """bf16 minus float32 by member, seed by seed, from ``precision.json``: accuracy and the logits' spread."""
-    out, apart, compared = [], {}, 0
+    apart: dict[str, bool] = {}
+    out, compared = [], 0
     for name in order(field(result, "members")):
         sides = field(result, "members", name)
         seeds = sorted(sides["float32"].keys() & sides["bf16"].keys())
