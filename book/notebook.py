@@ -325,7 +325,8 @@ def _environment(private: Path, root: Path, record: Path) -> dict[str, str]:
     """Of the kernel: this interpreter, these sources, nothing read from or written to the home."""
     data, config, runtime, ipython = (os.fspath(private / name) for name in ("data", "config", "runtime", "ipython"))
     spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        # It is interrupted before it is told to end, which it would log as an error.
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"],
         "display_name": "Python 3",
         "language": "python",
         "metadata": {"supported_encryption": ["curve"]},

@@ -27,7 +27,8 @@ def table(rows: Sequence[Row]) -> Table:
         seeds = f"{len(row.accuracy)}" + (f", {len(row.failed)} failed" if row.failed else "")
         mean = "not run yet" if row.mean is None else interval(row.mean)
         gains = ["–" if gain is None else interval(gain, plus=True) for gain in (row.gain, over_twin(row, rows))]
-        out.append([label(row.member) + ("" if row.published else ", chosen weight"), weight, seeds, mean, *gains])
+        name = label(row.member) + ("" if row.published else ", chosen weight")
+        out.append([name, weight, seeds, *(text.replace(" ± ", "\u00a0±\u00a0") for text in (mean, *gains))])
     compared = sum(gain is not None for row in rows for gain in (row.gain, over_twin(row, rows)))
     caption = (
         f'<b class="lskd-overview">Test accuracy at the last epoch, and minus {label(REFERENCE)} of the same seed.</b> '
@@ -35,7 +36,7 @@ def table(rows: Sequence[Row]) -> Table:
         f"The last column is a member with LS minus itself without, seed by seed. {state(rows)}"
         + (f" {counted(compared, 'comparison')}, not corrected for their number." if compared else "")
     )
-    heads = ["member", "weight", "seeds", "accuracy", f"minus {label(REFERENCE)}", "LS minus without"]
+    heads = ["member", "weight", "seeds", "accuracy", f"minus {label(REFERENCE)}", "LS adds"]
     return Table(heads, out, caption)
 
 

@@ -5,7 +5,8 @@ not, so that one is used and Snakemake's is switched off.
 
 Snakemake decides before it starts what will run, and takes for granted that a job which runs changes its outputs.
 So what training the targets need, which is often found done before and then changes nothing, goes first in a call of
-its own: figures are drawn again only when what they are drawn from has another content.
+its own, beside the drawings that need none: figures are drawn again only when what they are drawn from has another
+content.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def test_other_settings_precision_or_a_failure_do_not_count(store: Path) -> None
 
 def test_the_table_and_the_picture_say_what_is_not_run(store: Path, tmp_path: Path) -> None:
     rows = family.rows(store)
-    shown = {row[0]: row[1:] for row in drawn.table(rows).rows}
+    shown = {row[0]: [text.replace("\u00a0", " ") for text in row[1:]] for row in drawn.table(rows).rows}
     assert shown["DIST"] == ["1", "4", "85.50 ± 5.44", "+2.00 ± 2.48", "–"]
     assert shown["DIST, chosen weight"] == ["0.333", "1", "85.00 (n = 1)", "+4.00 (n = 1)", "–"]
     assert shown["GDKD + LS"] == ["1", "0", "not run yet", "–", "–"]
