@@ -132,7 +132,10 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     """Three seeds by two writers each, and two different results of a fourth seed: four records."""
     sources = [put(tmp_path / f"run-{i}", run({"kd": (70.0 + i, 72.0)}, seed=i)) for i in range(3)] * 2
     sources += [put(tmp_path / f"rival-{i}", run({"kd": (60.0 + i, 72.0)}, seed=3)) for i in range(2)]
-    with multiprocessing.get_context("fork").Pool(len(sources)) as writers:
+    # Forked from a process without threads: beside them a child may wait for a lock for ever.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with context.Pool(len(sources)) as writers:
         answers = writers.starmap(_add, [(source, tmp_path / "store") for source in sources], chunksize=1)
     assert sorted(answers) == ["new"] * 4 + ["refused"] + ["there"] * 3
     found = [json.loads(p.read_text()) for p in sorted((tmp_path / "store").rglob("*.json"))]
