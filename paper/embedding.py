@@ -40,7 +40,7 @@ def obstacle(pack: Evidence, perplexity: float = 30.0) -> str | None:
     if not 1 <= perplexity < images:
         return f"perplexity is {perplexity:g}; it must be at least 1 and below the {images} images"
     if not 2 <= classes < images:
-        return f"{images} test images are of {classes} classes; some classes need two images, and two classes some"
+        return f"{images} test images of {classes} classes; it needs two classes, and two images of one of them"
     if bad := int((~np.isfinite(pack.features).all(axis=1)).sum()):
         return f"features of {bad} of {len(pack.features)} test images are not finite in float16"
     if not np.ptp(pack.features.astype(np.float32), axis=0).any():
