@@ -166,6 +166,8 @@ def _for_both(svg: str) -> str:
         for key, color in drawn
         if dark(color) != color
     )
+    # A mark is defined once and coloured where it is used; a rule does not reach the colour that its definition has.
+    svg = re.sub(r'(<path id="m\w+"[^>]* style=")stroke: #[0-9a-f]{6}(?:; )?', r"\1", svg)
     svg = re.sub(r'<image [^>]*base64,([^"]*)"[^>]*>', lambda m: _pixels(m[0], m[1]), svg)
     style = f"<style>{rules}svg:target .dark{{display:inline}}</style>"
     return svg.replace("<svg ", '<svg id="dark" ', 1).replace("</svg>", f"{style}</svg>")

@@ -54,6 +54,7 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin_in_the_same_bytes(
         assert content.count("<svg") == 1
         colors = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", content.partition("<style>")[0]))
         assert theme.INK in colors
+        assert not re.search(r'<path id="m[^>]*stroke: #', content)  # where no rule reaches it
         for color in colors - set(theme.GROUPS):  # each has a rule for dark pages
             assert f': {color}"]{{' in content
             assert theme.dark(color) in content
