@@ -118,7 +118,7 @@ def test_notes_stand_in_the_margin_where_there_is_one_and_in_the_text_where_ther
     page: Any, book: Path
 ) -> None:
     go(page, book, "notebooks/logit_statistics")
-    note, text = page.locator("article aside.margin").first, page.locator("article section section > p").first
+    note, text = page.locator("article .admonition.margin").first, page.locator("article section section > p").first
     for width, aside in ((1280, True), (1000, False), (390, False)):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(300)  # the theme's side bars move
