@@ -16,10 +16,10 @@ T = TypeVar("T")
 NEAR = 0.75  # of difflib's ratio: one letter of four; "ant" is not near "cat"
 
 
-def nearest(word: str, choices: Iterable[str], *, n: int = 1) -> list[str]:
-    """The ``n`` choices that look most like ``word``, nearest first, whatever their distance."""
+def nearest(word: str, choices: Iterable[str], *, n: int = 1, cutoff: float = 0.0) -> list[str]:
+    """The ``n`` choices that look most like ``word``, nearest first; none below ``cutoff``, difflib's ratio."""
     folded = {choice.lower(): choice for choice in choices}
-    return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=n, cutoff=0)]
+    return [folded[match] for match in difflib.get_close_matches(word.lower(), folded, n=n, cutoff=cutoff)]
 
 
 def hint(word: str, choices: Iterable[str], have: str = "there are", among: Iterable[str] | None = None) -> str:
@@ -29,11 +29,10 @@ def hint(word: str, choices: Iterable[str], have: str = "there are", among: Iter
         among: which of the choices may be meant, by default all.
     """
     choices = list(choices)
-    folded = {choice.lower(): choice for choice in (choices if among is None else among)}
-    near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=NEAR)
+    near = nearest(word, choices if among is None else among, cutoff=NEAR)
     many = f"{len(choices)}, such as " if len(choices) > 24 else ""
     listed = f"{have} {many}{', '.join(nearest(word, choices, n=3) if many else choices) or 'none'}"
-    return f"; did you mean {folded[near[0]]!r}? {listed[0].upper()}{listed[1:]}" if near else f"; {listed}"
+    return f"; did you mean {near[0]!r}? {listed[0].upper()}{listed[1:]}" if near else f"; {listed}"
 
 
 def pick(kind: str, name: str, table: Mapping[str, T]) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -74,7 +75,7 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     try:
         text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError) as error:
-        raise LskdError(f"{path}: cannot be written as JSON: {_unsuitable(obj) or error}") from None
+        raise LskdError(f"{path}: cannot be written as JSON: {next(_unsuitable(obj), error)}") from None
     atomic_write(path, text + "\n")
 
 
@@ -126,23 +127,17 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path, parts in found if not any(part.startswith(".") for part in parts))
 
 
-def _unsuitable(obj: Any, place: str = "value") -> str | None:
-    """The first place in ``obj`` that JSON cannot hold, in words; None when there is none."""
-    if isinstance(obj, dict):
-        for key, value in obj.items():
+def _unsuitable(obj: Any, place: str = "value") -> Iterator[str]:
+    """The places in ``obj`` that JSON cannot hold, in words."""
+    if isinstance(obj, dict | list | tuple):
+        for key, value in obj.items() if isinstance(obj, dict) else enumerate(obj):
             if not isinstance(key, str | int | float | bool | None):
-                return f"{place} has the key {key!r} of type {type(key).__name__}; keys are strings"
-            if found := _unsuitable(value, f"{place}[{key!r}]"):
-                return found
-        return None
-    if isinstance(obj, list | tuple):
-        found_inside = (_unsuitable(value, f"{place}[{i}]") for i, value in enumerate(obj))
-        return next(filter(None, found_inside), None)
-    if isinstance(obj, float) and (obj != obj or obj in (float("inf"), float("-inf"))):
-        return f"{place} is {obj}; write None or a string instead"
-    if not isinstance(obj, str | int | float | bool | None):
-        return f"{place} is of type {type(obj).__name__}; expected a string, number, boolean, None, list or dictionary"
-    return None
+                yield f"{place} has the key {key!r} of type {type(key).__name__}; keys are strings"
+            yield from _unsuitable(value, f"{place}[{key!r}]")
+    elif isinstance(obj, float) and not math.isfinite(obj):
+        yield f"{place} is {obj}; write None or a string instead"
+    elif not isinstance(obj, str | int | float | bool | None):
+        yield f"{place} is of type {type(obj).__name__}; expected a string, number, boolean, None, list or dictionary"
 
 
 def sync_folder(folder: Path) -> None:

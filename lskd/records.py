@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy
 import torch
 
 import lskd
@@ -31,11 +32,8 @@ def now() -> str:
 
 
 def versions() -> dict[str, str]:
-    import numpy
-
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__} | {
-        "lskd": lskd.__version__
-    }
+    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
+    return found | {"lskd": lskd.__version__}
 
 
 def commit() -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lskd.errors import LskdError
+from lskd.errors import LskdError, nearest
 from lskd.models import deit, mobilenet, pit, pvt, pycls, resnet, shufflenet, t2t, vgg, wrn
 from lskd.models.base import Family, Network
 from lskd.models.own import create_external
@@ -143,6 +142,5 @@ def find(name: str) -> tuple[Family, re.Match[str]]:
 
 
 def _hint(name: str) -> str:
-    known = {known.lower(): known for known in list_models()}
-    near = [known[match] for match in difflib.get_close_matches(_plain(name).lower(), known, n=3, cutoff=0.6)]
+    near = nearest(_plain(name), list_models(), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}? " if near else ""
