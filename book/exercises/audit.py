@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from book.exercises.model import Answer
 from lskd.losses import kd_loss
 from paper import published
+from paper.toy import random_logits
 
 LITERATURE, RELEASED = (4.0, 0.9), (2.0, 9.0)  # temperature and weight of plain KD (protocol 1.2)
 
@@ -18,7 +18,7 @@ def answers() -> dict[str, Answer]:
     """By exercise."""
     base, classes, weight = 2.0, 10, 12.0
     equal = base * math.sqrt(classes / (classes - 1))
-    student, teacher = _rows(1, classes), _rows(2, classes)
+    student, teacher = (random_logits(64, classes, seed=seed) for seed in (1, 2))
     code = kd_loss(student, teacher, temperature=base, standardize=True).item()
     paper = kd_loss(student, teacher, temperature=equal, standardize=True, correction=0).item()
     theirs, ours = (t * w for t, w in (LITERATURE, RELEASED))
@@ -51,10 +51,6 @@ def answers() -> dict[str, Answer]:
             },
         ),
     }
-
-
-def _rows(seed: int, classes: int) -> Tensor:
-    return 3 * torch.randn(64, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def _centred(x: Tensor) -> Tensor:

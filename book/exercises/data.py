@@ -25,9 +25,7 @@ def answers(dataset: Dataset) -> dict[str, Answer]:
             shown={"group": group, "times": dataset.classes / group},
         ),
         "digits": Answer(
-            right=100 * digit**2,
-            tolerance=0.1,
-            near={"single": 100 * digit, "subtract": 100 * (1 - 2 * (1 - digit))},
+            right=100 * digit**2, tolerance=0.1, near={"single": 100 * digit, "subtract": 100 * (1 - 2 * (1 - digit))}
         ),
         "views": Answer(
             right=float(photograph.count),

@@ -30,17 +30,10 @@ def answers(networks: Networks) -> dict[str, Answer]:
             right={(True, False): "raw", (True, True): "both", (False, False): "none", (False, True): "z"}[
                 raw > 1e-3, z > 1e-3
             ],
-            shown={
-                "raw": raw,
-                "z": z,
-                "student": f"{networks.look(member).label} student",
-                "trained": trained,
-            },
+            shown={"raw": raw, "z": z, "student": f"{networks.look(member).label} student", "trained": trained},
         ),
         "diagonal": Answer(
-            right=published * 100 / 99,
-            tolerance=0.0008,
-            near={"same": published, "inverse": published * 99 / 100},
+            right=published * 100 / 99, tolerance=0.0008, near={"same": published, "inverse": published * 99 / 100}
         ),
         "worst": Answer(
             right=largest,

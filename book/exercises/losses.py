@@ -9,16 +9,15 @@ from figures.networks import Networks
 from lskd.losses import kd_loss, standardize
 from lskd.recipes import load_recipe
 from paper.theory import opposite_signs_loss
+from paper.toy import gradient
 
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""
-    pair = torch.tensor([[0.1, -0.1]], dtype=torch.float64, requires_grad=True)
-    teacher = torch.tensor([[9.0, -9.0]], dtype=torch.float64)
-    z, v = (_two(x) for x in (pair, teacher))
-    loss = kd_loss(z, v, temperature=2.0)
-    (gradient,) = torch.autograd.grad(loss, pair)
-    length = gradient.norm().item()
+    pair, teacher = (torch.tensor([[x, -x]], dtype=torch.float64) for x in (0.1, 9.0))
+    z, v = _two(pair), _two(teacher)
+    slope = gradient(lambda x: kd_loss(_two(x), v, temperature=2.0), pair)
+    length = slope.norm().item()
 
     pack = networks.teacher
     label = torch.from_numpy(pack.label[pack.logits_index]).long()[:, None]
@@ -32,11 +31,11 @@ def answers(networks: Networks) -> dict[str, Answer]:
     doubt = 1 - sure["sure"]
     return {
         "two_classes": Answer(
-            right="nothing" if length < 1e-6 else "up" if gradient[0, 0] < 0 else "down",
+            right="nothing" if length < 1e-6 else "up" if slope[0, 0] < 0 else "down",
             shown={
                 "z": z.max().item(),
                 "paper": z.max().item() * 2**0.5,
-                "loss": abs(loss.item()),
+                "loss": abs(kd_loss(z, v, temperature=2.0).item()),
                 "gradient": length,
                 "plain": kd_loss(pair, teacher, temperature=2.0).item(),
                 "opposite": opposite_signs_loss(2.0),

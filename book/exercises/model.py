@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lskd.checked import arguments
 from lskd.files import visible
@@ -29,7 +29,6 @@ class Exercise:
 
     Attributes:
         name: unique in its chapter.
-        kind: a key of :data:`KINDS`.
         question, solution: MyST Markdown.
         code: Python that is part of the solution; it is run when the exercise is posed, and what it prints is shown.
         start: a first step, folded on its own; "" for none.
@@ -42,7 +41,7 @@ class Exercise:
 
     name: str
     title: str
-    kind: str
+    kind: Literal["predict", "paper", "code"]
     question: str
     solution: str
     code: str = ""
@@ -137,16 +136,12 @@ class Posed:
 
         return _VALUE.sub(value, text)
 
-    @property
-    def code(self) -> str:
-        """The solution's code with its values."""
-        return self.fill(self.exercise.code)
-
     def run(self) -> str:
         """What the solution's code prints, when it is run now."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(self.code, f"<solution {self.identity}>", "exec"), dict(self.answer.scope))
+            code = compile(self.fill(self.exercise.code), f"<solution {self.identity}>", "exec")
+            exec(code, dict(self.answer.scope))
         return printed.getvalue().strip()
 
     @property
@@ -215,7 +210,8 @@ def load(name: str) -> Chapter:
     """The exercises of a chapter, in words.
 
     Raises:
-        ValueError: unknown kind, unknown or missing keys, an exercise without a solution, a name twice.
+        ValueError: unknown or missing keys, a name twice.
+        LskdError: a value of another type, an unknown kind.
     """
     path = _FOLDER / f"{name}.toml"
     try:
@@ -226,10 +222,6 @@ def load(name: str) -> Chapter:
     for table in content["exercise"]:
         words = {k: v.strip() if isinstance(v, str) else v for k, v in table.items()}
         exercise = Exercise(**arguments(Exercise, words, f"{path.name}: exercise {table.get('name')!r}", "key"))
-        if exercise.kind not in KINDS:
-            raise ValueError(f"{path.name}: {exercise.name} is {exercise.kind!r}; expected {', '.join(KINDS)}")
-        if not exercise.solution:
-            raise ValueError(f"{path.name}: {exercise.name} has no solution")
         if exercise.name in {e.name for e in found}:
             raise ValueError(f"{path.name}: {exercise.name} is there twice")
         found.append(exercise)

@@ -31,17 +31,8 @@ def answers() -> dict[str, Answer]:
                 "own_adds": own[0].multiply_adds / own[1].multiply_adds,
             },
         ),
-        "depth": Answer(
-            right=blocks,
-            tolerance=0.1,
-            near={"all": 56 / 6, "convolutions": 2 * blocks},
-            whole=True,
-        ),
+        "depth": Answer(right=blocks, tolerance=0.1, near={"all": 56 / 6, "convolutions": 2 * blocks}, whole=True),
         "legend": Answer(
-            right=float(LEGEND - count),
-            tolerance=0.5,
-            whole=True,
-            near={"none": 0.0},
-            shown={"legend": LEGEND},
+            right=float(LEGEND - count), tolerance=0.5, whole=True, near={"none": 0.0}, shown={"legend": LEGEND}
         ),
     }

@@ -82,7 +82,7 @@ def to_markdown(posed: Posed) -> str:
 
 def _solution(posed: Posed) -> str:
     """Words, then code and what it printed."""
-    words, code = posed.fill(posed.exercise.solution), posed.code
+    words, code = posed.fill(posed.exercise.solution), posed.fill(posed.exercise.code)
     if not code:
         return words
     printed = posed.run()

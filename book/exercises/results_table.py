@@ -37,12 +37,7 @@ def answers(tested: int, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> d
             },
         ),
         "paired": _paired(groups),
-        "best": Answer(
-            right=sd * best,
-            tolerance=0.06,
-            near={"nothing": 0.0, "once": sd},
-            shown={"deviations": best},
-        ),
+        "best": Answer(right=sd * best, tolerance=0.06, near={"nothing": 0.0, "once": sd}, shown={"deviations": best}),
     }
 
 

@@ -32,18 +32,10 @@ def answers(sweep: Sequence[Mapping[str, Any]], sd: float) -> dict[str, Answer]:
     return {
         "weight": Answer(
             right="equal" if abs(apart) < MARGIN else "with" if apart < 0 else "without",
-            shown={
-                "margin": MARGIN,
-                "temperature": temperature,
-                "low": low,
-                **change,
-            },
+            shown={"margin": MARGIN, "temperature": temperature, "low": low, **change},
         ),
         "lucky": Answer(
-            right=best,
-            tolerance=0.1,
-            near={"one": 1.0},
-            shown={"settings": len(frame), "sd": sd, "points": best * sd},
+            right=best, tolerance=0.1, near={"one": 1.0}, shown={"settings": len(frame), "sd": sd, "points": best * sd}
         ),
         "playground": Answer(
             right=gain["with"],

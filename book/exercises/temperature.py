@@ -9,18 +9,21 @@ import torch
 from book.exercises.model import Answer
 from figures.networks import Networks
 from lskd.losses import kd_loss
-from paper.toy import TOY
+from paper.toy import TOY, gradient
 
 
 def answers(networks: Networks) -> dict[str, Answer]:
     """By exercise."""
     apart = 4.0
     member = networks.methods[0][0] if networks.methods else next(iter(networks.students))
-    student, teacher = (
-        torch.from_numpy(pack.logits).double() for pack in (networks.packs[member], networks.teacher)
-    )  # fmt: skip
-    lengths = {t: _push(student, teacher, t) for t in (20.0, 40.0)}
-    kept = lengths[40.0] / lengths[20.0]
+    student, teacher = (torch.from_numpy(networks.packs[name].logits).double() for name in (member, "teacher"))
+
+    def length(t: float) -> float:
+        """Mean over rows of the gradient's length, the factor T² included."""
+        pushes = gradient(lambda x: kd_loss(x, teacher, temperature=t) * len(x), student)
+        return pushes.norm(dim=-1).mean().item()
+
+    kept = length(40.0) / length(20.0)
     faded = kept / 4  # what the forgotten factor takes
     levels = {"same": 1.0, "half": 0.5, "quarter": 0.25}
     v, z = (torch.tensor([TOY[name]], dtype=torch.float64) for name in ("teacher", "s2"))
@@ -49,10 +52,3 @@ def answers(networks: Networks) -> dict[str, Answer]:
             shown={"computed": kd_loss(z, v, temperature=1000.0).item()},
         ),
     }
-
-
-def _push(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:
-    """Mean length of the gradient on a row of logits, the factor T² included."""
-    x = student.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(kd_loss(x, teacher, temperature=temperature) * len(x), x)
-    return gradient.norm(dim=-1).mean().item()

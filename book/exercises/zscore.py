@@ -10,7 +10,7 @@ import torch
 from book.exercises.model import Answer
 from figures.networks import Networks
 from lskd.losses import kd_loss, standardize
-from paper.toy import TOY
+from paper.toy import TOY, gradient, random_logits
 
 
 def answers(networks: Networks) -> dict[str, Answer]:
@@ -23,10 +23,9 @@ def answers(networks: Networks) -> dict[str, Answer]:
     largest = {k: standardize(apart, correction=k).max().item() for k in (0, 1)}
 
     member = networks.methods[0][0] if networks.methods else next(iter(networks.students))
-    pack = networks.packs[member]
-    x, v = (torch.from_numpy(p.logits[:1]).double() for p in (pack, networks.teacher))
-    gradient, after = _gradient(x, v), _gradient(10 * x, v)
-    length = gradient.norm().item()
+    x, v = (torch.from_numpy(networks.packs[name].logits[:1]).double() for name in (member, "teacher"))
+    slope, after = (gradient(lambda z: kd_loss(z, v, temperature=2.0, standardize=True), a * x) for a in (1, 10))
+    length = slope.norm().item()
 
     five = torch.tensor([[1.0, 2.0, 3.0, 4.0, 10.0]], dtype=torch.float64)
     return {
@@ -36,11 +35,7 @@ def answers(networks: Networks) -> dict[str, Answer]:
             near={"population": base * row.std(correction=0).item(), "base": base, "divided": base / s},
             shown={"deviation": s},
         ),
-        "bound": Answer(
-            right=largest[0],
-            tolerance=0.03,
-            near={"bessel": largest[1], "root": math.sqrt(classes)},
-        ),
+        "bound": Answer(right=largest[0], tolerance=0.03, near={"bessel": largest[1], "root": math.sqrt(classes)}),
         "gradient": Answer(
             right=after.norm().item() / length,
             tolerance=0.005,
@@ -49,8 +44,8 @@ def answers(networks: Networks) -> dict[str, Answer]:
                 "student": f"{networks.look(member).label} student",
                 "length": length,
                 "after": after.norm().item(),
-                "shift": _tiny(gradient.sum().item()),
-                "stretch": _tiny((gradient * x).sum().item()),
+                "shift": _tiny(slope.sum().item()),
+                "stretch": _tiny((slope * x).sum().item()),
             },
         ),
         "three_lines": Answer(
@@ -68,13 +63,14 @@ def answers(networks: Networks) -> dict[str, Answer]:
 
 def judge(function: Any) -> str:
     """What is wrong with somebody's ``standardize``; "" if nothing."""
-    logits = 3 * torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 2
+    logits = random_logits(8, 5, seed=0) + 2
     try:
         found = function(logits)
     except Exception as error:  # whatever a reader's function may do
         return f"It stops on logits of shape {tuple(logits.shape)}: {type(error).__name__}: {error}"
     if not isinstance(found, torch.Tensor) or found.shape != logits.shape:
-        return f"It has to return a tensor of shape {tuple(logits.shape)}; it returned {_what(found)}."
+        what = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+        return f"It has to return a tensor of shape {tuple(logits.shape)}; it returned {what}."
     forms = {
         "": standardize(logits),
         "It divides by K, as the paper's formula does; the released code divides by K − 1.": standardize(
@@ -95,16 +91,6 @@ def judge(function: Any) -> str:
     return "Its rows are not Z-scores: each should have mean 0 and, with K − 1, deviation 1."
 
 
-def _gradient(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    x = student.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(kd_loss(x, teacher, temperature=2.0, standardize=True), x)
-    return gradient
-
-
 def _tiny(x: float) -> str:
     """A number that is zero but for rounding."""
     return "0" if x == 0 else f"{x:.0e}".replace("e-0", "e-").replace("-", "−")
-
-
-def _what(found: Any) -> str:
-    return f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
