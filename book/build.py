@@ -20,9 +20,8 @@ from book import open_elsewhere
 from book.pages import Pages, editions, hover_cards, listed, live_words
 from book.pages.footers import add_footers
 from book.pages.numbers import number_figures
-from book.pages.protocol_links import link_protocol
+from book.pages.running_text import link_protocol, mend
 from book.pages.tables import offer_tables
-from book.pages.typography import mend
 from book.pages.unused_files import remove_unused
 from book.search import index as search
 from figures.fingerprint import ROOT

@@ -12,7 +12,7 @@ from book.build import chapters, run_jupyter_book, with_facts
 from book.doctor import browser
 from book.pages import parsed, written
 from book.pages.numbers import number_joined
-from book.pages.typography import bind
+from book.pages.running_text import bind
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 

@@ -10,8 +10,7 @@ from reading import pages, text
 
 from book.pages import Chapter, Pages, listed, parsed, written
 from book.pages.numbers import number_figures, number_joined
-from book.pages.protocol_links import link_protocol
-from book.pages.typography import bind
+from book.pages.running_text import bind, link_protocol
 from book.pages.unused_files import remove_unused
 from lskd.errors import LskdError
 
