@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lskd.errors import LskdError
-from lskd.files import short, visible
+from lskd.files import short
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,11 +47,9 @@ def _notebook_run(given: argparse.Namespace) -> int:
 
 def _notebook_list(given: argparse.Namespace) -> int:
     from book import notebook as notebooks
-    from figures.fingerprint import ROOT
 
-    here = Path.cwd() / "notebooks"
-    for path in visible(here if here.is_dir() else ROOT / "notebooks", "*.ipynb"):
-        print(path.stem)
+    for name, path in sorted(notebooks.by_name().items()):
+        print(name)
         for p in notebooks.declared(path):
             print(f"  {p.name}: {p.type} = {p.default!r}" + (f"  # {p.comment}" if p.comment else ""))
     return 0

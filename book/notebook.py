@@ -94,12 +94,16 @@ def find(name: str | os.PathLike[str]) -> Path:
         if Path(text).is_file():
             return Path(text).resolve()
         raise LskdError(f"notebook {text}: no such file")
-    folders = [Path.cwd() / "notebooks", ROOT / "notebooks"]
-    for folder in folders:
-        if (folder / f"{text}.ipynb").is_file():
-            return (folder / f"{text}.ipynb").resolve()
-    known = sorted({p.stem for folder in folders for p in visible(folder, "*.ipynb")})
-    raise LskdError(f"unknown notebook {text!r}{hint(text, known)}")
+    known = by_name()
+    if text not in known:
+        raise LskdError(f"unknown notebook {text!r}{hint(text, sorted(known))}")
+    return known[text]
+
+
+def by_name() -> dict[str, Path]:
+    """The notebooks of the project and of ``notebooks/`` here, which come first."""
+    folders = (ROOT / "notebooks", Path.cwd() / "notebooks")
+    return {path.stem: path.resolve() for folder in folders for path in visible(folder, "*.ipynb")}
 
 
 def declared(path: Path) -> list[typed.Parameter]:
@@ -250,13 +254,11 @@ def _execute(
 
     A kernel that died before its first cell is started again.
     """
-    try:
-        import nbformat
-        from papermill.exceptions import PapermillException, PapermillExecutionError
-        from papermill.execute import execute_notebook
-        from traitlets.config import Config
-    except ModuleNotFoundError as error:
-        raise LskdError(f"executing notebooks needs {error.name}; install with: pip install -e '.[book]'") from None
+    import nbformat
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+    from papermill.execute import execute_notebook
+    from traitlets.config import Config
+
     name = source.name
     streams, killed = (Echo(terminal), Echo(terminal)), _killed_for_memory()
     try:

@@ -34,10 +34,6 @@ class Parameter:
     default: Any
     comment: str = ""
 
-    @property
-    def wanted(self) -> Any:
-        return _type(self.type)
-
 
 def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
     """The parameters that a notebook declares, in their order, from its cells as they are in its JSON.
@@ -111,7 +107,7 @@ def bind(parameters: Sequence[Parameter], given: Mapping[str, object], where: st
 def _converted(value: object, parameter: Parameter, where: str) -> Any:
     read = read_text if isinstance(value, str) else convert
     try:
-        return read(value, parameter.wanted, where)  # type: ignore[arg-type]
+        return read(value, _type(parameter.type), where)  # type: ignore[arg-type]
     except LskdError:
         found = f"{where}: parameter {parameter.name} is {_describe(value)}"
         raise LskdError(f"{found}; expected {parameter.type}") from None

@@ -38,12 +38,11 @@ def fill(text: str, parts: dict[str, str]) -> str:
         LskdError: a part has no markers.
     """
     for name, content in parts.items():
-        first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        pattern = re.escape(first) + ".*?" + re.escape(last)
-        if len(re.findall(pattern, text, flags=re.DOTALL)) != 1:
-            raise LskdError(f"README.md: expected one pair of markers {first.strip()} and {last}")
-        before, _, rest = text.partition(first)
-        text = f"{before}{first}{content}\n{last}{rest.partition(last)[2]}"
+        first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+        found = re.findall(rf"{first}\n.*?{last}", text, flags=re.DOTALL)
+        if len(found) != 1:
+            raise LskdError(f"README.md: expected one pair of markers {first} and {last}")
+        text = text.replace(found[0], f"{first}\n{content}\n{last}")
     return text
 
 
