@@ -1,4 +1,4 @@
-"""Chapters hold no typed result; the glossary's terms exist, in order; what the changelog promises is there."""
+"""Chapters hold no typed result, the glossary's terms are in order, and what is cited of the protocol is there."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import io
 import json
 import re
 import shlex
-import tomllib
+import subprocess
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import typed_results
 import yaml
 
 from book.build import chapters
-from figures import temperature_and_weight
-from figures.fingerprint import ROOT
-from lskd import __version__, cli
+from figures import recipe_tables, temperature_and_weight
+from figures.fingerprint import PACKAGES, ROOT
+from lskd import cli
+from lskd.errors import LskdError
+from lskd.recipes import doubts
 from paper import published, store
 
 GLOSSARY = (ROOT / "book" / "chapters" / "glossary.md").read_text(encoding="utf-8")
-CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^(?! |```|#)(\S.*)$", GLOSSARY.partition("{glossary}\n")[2], flags=re.MULTILINE)
 
 
@@ -70,77 +73,10 @@ def test_what_looks_like_a_result(text: str, expected: list[str]) -> None:
     assert typed_results.looks_like(text) == expected
 
 
-def test_words_are_told_from_code() -> None:
-    page = """---
-version: 0.25
----
-See 1.5 here.
-
-```{note}
-:width: 70 %
-And 2.5 there, `3.5`, $4.5$, {{ kd_5.5 }}.
-
-```shell
-lskd train --set weight=6.5
-```
-Still 7.5 in the note.
-```
-
-$$
-8.5
-$$
-"""
-    words = typed_results.words_of_markdown(page)
-    assert typed_results.looks_like(words) == ["1.5", "2.5", "7.5"]
-    code = """def f(x):
-    '''Docstrings say 0.11 to nobody.'''
-    show(f"It is {x:.2f} % of 0.22 {x} points, as you see")
-    return "a{width:33.3%;height:0.44em} of a style sheet", "at @y{0.00} there stands a tooltip", "0.55"
-"""
-    table = {"a": [{"text": "It is 1.25 of `2.25`.", "code": "loss = 3.25"}], "b": {"code": ["4.25"], "c": "5.25"}}
-    assert [typed_results.looks_like(s) for s in typed_results.sentences_of_table(table)] == [["1.25"], ["5.25"]]
-    sentences = list(typed_results.sentences_of_code(code))
-    assert [text for sentence in sentences for text in typed_results.looks_like(sentence)] == ["0.22"]
-
-
 def test_terms_are_in_alphabetical_order_and_once() -> None:
     assert len(TERMS) >= 20
     assert sorted(TERMS, key=str.lower) == TERMS
     assert len(set(map(str.lower, TERMS))) == len(TERMS)
-
-
-def test_the_changelog_keeps_its_form() -> None:
-    assert CHANGELOG.startswith("# Changelog\n")
-    releases = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", CHANGELOG, flags=re.MULTILINE)
-    assert len(releases) == len(re.findall(r"^## ", CHANGELOG, flags=re.MULTILINE))
-    assert releases[0] == ("Unreleased", "")
-    assert all(date for _, date in releases[1:])
-    versions = [tuple(map(int, name.split("."))) for name, _ in releases[1:]]
-    assert versions == sorted(versions, reverse=True)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert releases[1][0] == project["version"] == __version__
-    kinds = re.findall(r"^### (.+)$", CHANGELOG, flags=re.MULTILINE)
-    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
-
-
-def test_the_changelog_names_what_exists() -> None:
-    make = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`make (\w+)`", CHANGELOG):
-        assert re.search(rf"^{target}:", make, flags=re.MULTILINE), target
-    for path in re.findall(r"`([\w/]+(?:/|\.\w+))`", CHANGELOG):
-        if "/" in path:
-            assert (ROOT / path).exists(), path
-
-
-def test_what_is_worse_is_listed_with_reasons() -> None:
-    text = (ROOT / "docs" / "GAPS.md").read_text(encoding="utf-8")
-    for name in ("Distill", "QuantEcon"):
-        assert re.search(rf"^## Than .*{name}", text, flags=re.MULTILINE)
-    assert len(re.findall(r"^- ", text, flags=re.MULTILINE)) >= 15
-
-
-def test_the_book_includes_it() -> None:
-    assert "{include} ../../CHANGELOG.md" in (ROOT / "book" / "chapters" / "changelog.md").read_text(encoding="utf-8")
 
 
 PAGES = chapters(ROOT / "book" / "chapters")[1:]
@@ -205,21 +141,6 @@ def test_snakemake_takes_the_commands_that_are_printed() -> None:
         assert list(given.targets) == ["tables"], line
 
 
-NOT_CARRIED = (  # claims that stood here and that no record, log or table bears out
-    "beyond doubt",
-    "choice less delicate.",
-    "best epochs too",
-    "no number that was typed",
-    "no longer take the teacher",
-)
-
-
-def test_claims_that_the_records_do_not_carry_stay_away() -> None:
-    pages = [page for page in ("../../README", "intro", *PAGES) if page != "changelog"]
-    texts = {page: " ".join(page_text(page).split()) for page in pages}
-    assert [(page, words) for page, text in texts.items() for words in NOT_CARRIED if words in text] == []
-
-
 def test_ls_is_less_delicate_upwards_and_more_downwards() -> None:
     """What the chapter on losses says of the weight, from the committed sweep and the paper's Table 4."""
     (sweep,) = store.aggregate(ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8-surface").values()
@@ -229,3 +150,44 @@ def test_ls_is_less_delicate_upwards_and_more_downwards() -> None:
     table = published.find(source="paper Table 4")
     up = {ls: [n.value for n in table if n.standardize == ls and (n.kd_weight or 0) >= 6] for ls in (False, True)}
     assert max(up[True]) - min(up[True]) < max(up[False]) - min(up[False])
+
+
+CITED = re.compile(r"\b[Pp]rotocol (?:sections? )?(\d+(?:\.\d+)?(?:(?:, | and | or )\d+(?:\.\d+)?)*)")
+
+
+@pytest.fixture(scope="module")
+def sections() -> set[str]:
+    notebook = json.loads((ROOT / "notebooks" / "protocol.ipynb").read_text(encoding="utf-8"))
+    text = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+    return {found.replace("-", ".") for found in re.findall(r"^\(protocol-([\d-]+)\)=$", text, flags=re.MULTILINE)}
+
+
+def test_every_section_that_is_cited_is_there(sections: set[str]) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = (*PACKAGES, "recipes", "notebooks", "workflow")
+    files = [name for name in listed.splitlines() if name.partition("/")[0] in folders]
+    cited = {
+        (name, number)
+        for name in files
+        if name.endswith((".py", ".toml", ".ipynb", ".md", ".yaml")) and (ROOT / name).is_file()
+        for found in CITED.findall(re.sub(r"\s+", " ", (ROOT / name).read_text(encoding="utf-8")))
+        for number in re.findall(r"\d+(?:\.\d+)?", found)
+    }
+    assert len(cited) > 50
+    assert sorted((name, number) for name, number in cited if number not in sections) == []
+
+
+def test_every_doubt_stands_in_a_section(sections: set[str], tmp_path: Path) -> None:
+    uncited = [name for name, text in doubts().items() if not set(recipe_tables.cited(text)) & sections]
+    assert uncited == []
+    source = (ROOT / "notebooks" / "protocol.ipynb").read_text(encoding="utf-8")
+    shown = set(re.findall(r"doubts_in\(\\\"([\d.]+)\\\"\)", source))
+    assert shown == {number for text in doubts().values() for number in recipe_tables.cited(text)}
+    table = pd.read_csv(recipe_tables.write_doubts(tmp_path), dtype=str).set_index("name")
+    assert table.sections["ctkd-temperature-range"] == "1.4 5.3"
+    assert not table.text.str.contains("protocol section").any()
+    lines = recipe_tables.doubts_in("5.3").split("\n")
+    assert len(lines) == 3
+    assert all(line.startswith("- ") and line.endswith(".") for line in lines)
+    with pytest.raises(LskdError, match=r"nothing is doubtful in protocol section '5\.9'; there are doubts in 1\.3"):
+        recipe_tables.doubts_in("5.9")

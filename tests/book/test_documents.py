@@ -1,9 +1,11 @@
-"""What the README says can be done, and what it says was measured."""
+"""README, contributor's page, changelog and list of gaps: what they say can be done, was measured and is there."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,16 @@ import torch
 
 from book import readme
 from figures.fingerprint import ROOT
+from lskd import __version__
 from lskd.cli import main as lskd
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 from lskd.losses import kd_loss
 from paper import questions, store
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README, CONTRIBUTING, CHANGELOG = (
+    (ROOT / f"{name}.md").read_text(encoding="utf-8") for name in ("README", "CONTRIBUTING", "CHANGELOG")
+)
 
 
 def test_runs_at_other_settings_beside_the_committed_ones_change_nothing(tmp_path: Path) -> None:
@@ -50,7 +55,7 @@ def test_a_readme_without_markers_is_an_error() -> None:
 
 
 def test_the_ten_lines_work() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     names: dict[str, torch.Tensor] = {}
     exec(code, names)
@@ -60,14 +65,51 @@ def test_the_ten_lines_work() -> None:
     assert bool(student.grad.abs().sum() > 0)
 
 
-def test_commands_and_files_that_it_names_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    make, room = (
-        (ROOT / "Makefile").read_text(),
-        r"lskd|paper|figures|recipes|notebooks|book|workflow|results|benchmarks|docs",
-    )
-    named = re.findall(rf"`((?:{room})/[\w./-]*)`", TEXT) + re.findall(r'(?:src|srcset)="([^"#]+)', TEXT)
-    assert [path for path in named if not (ROOT / path).exists()] == []
-    assert [name for name in ("book", "test") if f"make {name}" not in TEXT or f"\n{name}:" not in make] == []
+ROOMS = [path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name != "build"]
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING, CHANGELOG], ids=["README", "CONTRIBUTING", "CHANGELOG"])
+def test_commands_and_files_that_a_document_names_are_there(text: str) -> None:
+    paths = set(re.findall(rf"""(?<=[`("' ])(?:{"|".join(ROOMS)})/[\w./-]*""", text)) - {"book/exercises/NAME.toml"}
+    assert len(paths) > 5
+    assert [path for path in sorted(paths) if not (ROOT / path.rstrip(".")).exists()] == []
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"(?:^|`)make (\w+)", text, flags=re.MULTILINE)
+    assert [name for name in targets if f"\n{name}:" not in make] == []
+
+
+def test_the_readme_names_the_commands_that_everything_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [name for name in ("book", "test") if f"make {name}" not in README] == []
     with pytest.raises(SystemExit):
         lskd(["notebook", "run", "--help"])
     assert "-p" in capsys.readouterr().out
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_code() -> None:
+    rooms = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
+    assert rooms["FILE"].read_text(encoding="utf-8") == rooms["draw"](), "python docs/rooms.py draws it again"
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    assert CHANGELOG.startswith("# Changelog\n")
+    releases = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", CHANGELOG, flags=re.MULTILINE)
+    assert len(releases) == len(re.findall(r"^## ", CHANGELOG, flags=re.MULTILINE))
+    assert releases[0] == ("Unreleased", "")
+    assert all(date for _, date in releases[1:])
+    versions = [tuple(map(int, name.split("."))) for name, _ in releases[1:]]
+    assert versions == sorted(versions, reverse=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert releases[1][0] == project["version"] == __version__
+    kinds = re.findall(r"^### (.+)$", CHANGELOG, flags=re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_what_is_worse_is_listed_with_reasons() -> None:
+    text = (ROOT / "docs" / "GAPS.md").read_text(encoding="utf-8")
+    for name in ("Distill", "QuantEcon"):
+        assert re.search(rf"^## Than .*{name}", text, flags=re.MULTILINE)
+    assert len(re.findall(r"^- ", text, flags=re.MULTILINE)) >= 15
+
+
+def test_the_book_includes_the_changelog() -> None:
+    assert "{include} ../../CHANGELOG.md" in (ROOT / "book" / "chapters" / "changelog.md").read_text(encoding="utf-8")

@@ -11,12 +11,15 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from book import open_elsewhere
 from figures.fingerprint import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-HOSTED = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-MATRIX = HOSTED["jobs"]["test"]["strategy"]["matrix"]["python"]
+TESTS, PUBLISH = (
+    yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text("utf-8")) for name in ("ci", "publish")
+)
+MATRIX = TESTS["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
 def locked() -> dict[str, set[str]]:
@@ -57,6 +60,9 @@ def test_make_conda_and_binder_install_what_is_locked() -> None:
     assert python.removeprefix("python=") in MATRIX
     assert PROJECT["requires-python"] == f">={MATRIX[0]}"
     assert f"--python-version {MATRIX[0]} " in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8").strip() == python.replace("=", "-")
+    binder = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert binder[1:] == ["--constraint constraints.txt", "--editable .[book,lab]"]  # the playground needs ipywidgets
 
 
 def test_what_the_book_and_the_tests_install_is_pinned() -> None:
@@ -80,12 +86,14 @@ def test_continuous_integration_runs_the_readme_s_test_command_alone() -> None:
 
 
 def test_hosted_tests_are_the_same_and_pages_come_from_tags_alone() -> None:
-    tests, publish = (
-        yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
-        for name in ("ci", "publish")
-    )
-    (job,) = tests["jobs"].values()
+    (job,) = TESTS["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
-    assert publish[True] == {"push": {"tags": ["v*"]}}  # YAML reads the key `on` as true
-    runs = [step["run"] for step in publish["jobs"]["book"]["steps"] if "run" in step]
-    assert runs[:2] == [".ci/run", "make book"]
+    assert PUBLISH[True] == {"push": {"tags": ["v*"]}}  # YAML reads the key `on` as true
+    steps = [step for step in PUBLISH["jobs"]["book"]["steps"] if "run" in step]
+    assert [step["run"] for step in steps[:2]] == [".ci/run", "make book"]
+    (colab,) = [step for step in steps if "lskd book colab" in step["run"]]
+    for step in (steps[1], colab):  # links to Colab and Binder, and the copies that they open
+        assert step["env"]["LSKD_REPOSITORY"] == "${{ github.server_url }}/${{ github.repository }}"
+        assert step["env"]["LSKD_REF"] == "${{ github.ref_name }}"
+    assert colab["run"].rstrip().endswith(open_elsewhere.BRANCH)
+    assert PUBLISH["permissions"]["contents"] == "write"

@@ -10,12 +10,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import cell, write_notebook
+from reading import cell, command_line, wait_for, write_notebook
 
 from book import notebook
 from book.notebook_parameters import Parameter, bind, read
@@ -258,7 +257,7 @@ def test_the_kernel_goes_when_its_runner_is_stopped(project: Path, stop: signal.
         runner.send_signal(stop)
         assert runner.wait(20) != 0
         kernel = int((project / "pid").read_text())
-        wait_for(lambda: not running(kernel))
+        wait_for(lambda: not command_line(kernel))
     finally:
         runner.kill()
         runner.wait()
@@ -279,22 +278,6 @@ def test_papermill_by_hand(project: Path) -> None:
     misspelt = papermill("epoch", "2")  # papermill alone warns and goes on with the default
     assert misspelt.returncode != 0
     assert "unknown parameter 'epoch'; did you mean 'epochs'?" in misspelt.stderr
-
-
-def running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")
-    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 def test_notebooks_that_are_opened_by_hand_find_the_project_s_files(

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from book import open_elsewhere
 from book.notebook import declared
@@ -84,23 +83,3 @@ def test_colab_gets_a_cell_that_installs_this_version(monkeypatch: pytest.Monkey
     assert rest == json.loads((ROOT / "notebooks" / "audit.ipynb").read_text(encoding="utf-8"))["cells"]
     path = tmp_path / "notebooks" / "audit.ipynb"
     assert [p.name for p in declared(path)] == [p.name for p in declared(ROOT / "notebooks" / "audit.ipynb")]
-
-
-def test_binder_installs_the_project_s_pins() -> None:
-    lines = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert lines[1:] == ["--constraint constraints.txt", "--editable .[book,lab]"]  # the playground needs ipywidgets
-    conda = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    version = (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8").strip().removeprefix("python-")
-    assert f"python={version}" in conda
-
-
-def test_published_pages_are_told_the_address_and_colab_s_copies_are_pushed() -> None:
-    publish = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8"))
-    steps = publish["jobs"]["book"]["steps"]
-    (book,) = [step for step in steps if step.get("run") == "make book"]
-    (colab,) = [step for step in steps if "lskd book colab" in step.get("run", "")]
-    for step in (book, colab):
-        assert step["env"]["LSKD_REPOSITORY"] == "${{ github.server_url }}/${{ github.repository }}"
-        assert step["env"]["LSKD_REF"] == "${{ github.ref_name }}"
-    assert colab["run"].rstrip().endswith(open_elsewhere.BRANCH)
-    assert publish["permissions"]["contents"] == "write"

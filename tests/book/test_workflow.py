@@ -12,12 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reading import cell, write_notebook
+from reading import cell, command_line, wait_for, write_notebook
 
 from figures.fingerprint import PACKAGES, ROOT
 
@@ -319,18 +318,3 @@ def descendants(pid: int) -> list[int]:
     except OSError:
         return []
     return [*direct, *(grandchild for child in direct for grandchild in descendants(child))]
-
-
-def command_line(pid: int) -> str:
-    """Empty when the process has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
