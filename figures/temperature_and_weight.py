@@ -92,6 +92,15 @@ def at_equal_pull(frame: pd.DataFrame, divisor: float) -> list[float]:
     return out
 
 
+def _usual(values: pd.Series | np.ndarray) -> tuple[float, float]:
+    """The range of values inside Tukey's fences, 1.5 interquartile ranges beyond the quartiles: one collapsed student
+    would else leave no colour for all others."""
+    below, above = np.percentile(values, [25, 75])
+    reach = 1.5 * (above - below)
+    inside = np.asarray(values)[(values >= below - reach) & (values <= above + reach)]
+    return float(inside.min()), float(inside.max())
+
+
 def over_effective_weight(
     records: Sequence[Mapping[str, Any]],
     *,
@@ -114,6 +123,9 @@ def over_effective_weight(
         ]
     )
 
+    low, high = _usual(long["accuracy"])
+    below = long[long["accuracy"] < low]
+
     def draw() -> Figure:
         temperatures = sorted(set(long["temperature"]))
         fig = figure(2.6)
@@ -128,7 +140,7 @@ def over_effective_weight(
             ax.set_title(f"T = {temperature:g}")
             ax.set_xlabel("effective weight")
             ax.grid(axis="y")
-        axes[0].set_ylabel("accuracy, last epoch [%]")
+        axes[0].set(ylabel="accuracy, last epoch [%]", ylim=(low - 0.07 * (high - low), high + 0.07 * (high - low)))
         axes[-1].legend()
         return fig
 
@@ -142,7 +154,8 @@ def over_effective_weight(
         caption="<b>The sweep over the effective weight</b>: w without LS, w/(s<sub>z</sub> s<sub>v</sub>) with it; "
         f"s<sub>z</sub> = {student:.2f} (student with LS at T 2, weight 9), s<sub>v</sub> = {teacher:.2f} (teacher), "
         f"after training; n = {counted(len(records), 'seed')} a mark. The student's deviation is one number for all "
-        "cells, although it changes with setting and epoch.",
+        "cells, although it changes with setting and epoch."
+        + (f" {counted(len(below), 'student')} below {low:.1f} % left out of the picture." if len(below) else ""),
         inputs=files,
         data=long,
         n=len(records),
@@ -153,9 +166,10 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
     """Three maps over (weight, temperature): accuracy without LS, with LS, and their difference."""
     frame = cells(records)
     n, tested = int(frame["n"].iloc[0]), int(records[0]["dataset"]["test_size"])
-    accuracy = frame[["without", "with"]].to_numpy(dtype=float)
-    low, high = float(accuracy.min()), float(accuracy.max())
-    reach = max(float(frame["difference"].abs().max()), 1e-6)
+    accuracy = frame[["without", "with"]].to_numpy(dtype=float).ravel()
+    low, high = _usual(accuracy)
+    reach = max(_usual(frame["difference"].abs())[1], 1e-6)
+    beyond = "" if low == accuracy.min() else f" Below {low:.1f} % there is one colour."
 
     def draw() -> Figure:
         fig = figure(2.7)
@@ -191,7 +205,7 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
         f"and weight {found['with_weight']:g}.",
         caption="<b>Test accuracy in percent, last epoch</b>, over weight and temperature; "
         f"n = {counted(n, 'seed')} a cell, {tested:,} test images. "
-        f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.",
+        f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.{beyond}",
         inputs=files,
         data=frame,
         n=n,

@@ -194,12 +194,12 @@ def test_answers_from_committed_records(posed: dict[str, Posed]) -> None:
         return float(record["members"][member]["last"]["test_accuracy"])
 
     sweep = load_record(next((RECORDS / "wrn_16_2-resnet8-surface").glob("*.json")))
-    gain = last(sweep, "t2_w27_ls") - last(sweep, "t2_w1_ls")
+    gain = last(sweep, "t2_w81_ls") - last(sweep, "t2_w1_ls")
     assert posed["surface-playground"].answer.right == pytest.approx(gain)
     lost = [last(sweep, f"t2_w1{ls}") - last(sweep, f"t2_w9{ls}") for ls in ("", "_ls")]
     expected = "equal" if abs(lost[1] - lost[0]) < 1 else "with" if lost[1] < lost[0] else "without"
     assert posed["surface-weight"].answer.right == expected
-    draws = np.random.default_rng(1).normal(size=(200_000, 12)).max(axis=1).mean()
+    draws = np.random.default_rng(1).normal(size=(200_000, 15)).max(axis=1).mean()
     assert posed["surface-lucky"].answer.right == pytest.approx(draws, abs=0.01)
 
     seeds = [load_record(path) for path in (RECORDS / "wrn_16_2-resnet8").glob("*.json")]

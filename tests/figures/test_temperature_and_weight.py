@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from figures import temperature_and_weight
@@ -68,6 +69,16 @@ def test_the_committed_sweep_is_complete_and_drawn(tmp_path: Path) -> None:
     drawn = temperature_and_weight.maps(records, folder=tmp_path, files=sorted(RECORDS.glob("*.json")))
     assert all(path.is_file() for path in drawn.paths)
     assert f"n = {len(records)} seed" in drawn.caption
+
+
+def test_one_collapsed_student_leaves_the_colours_and_the_axis_to_the_others(tmp_path: Path) -> None:
+    sides = {False: (85.0, 88.0, 1.0), True: (80.0, 87.0, 89.0)}
+    members = {f"{ls}{w}": (2, w, ls, a) for ls, row in sides.items() for w, a in zip((3, 9, 81), row, strict=True)}
+    swept = [record(members)]
+    assert "Below 80.0 % there is one colour" in temperature_and_weight.maps(swept, folder=tmp_path, files=[]).caption
+    drawn = temperature_and_weight.over_effective_weight(swept, student=2, teacher=2, folder=tmp_path, files=[])
+    assert "1 student below 80.0 % left out of the picture" in drawn.caption
+    assert pd.read_csv(tmp_path / "effective_weight.csv")["accuracy"].min() == 1  # the data keep it
 
 
 def test_a_best_cell_at_the_edge_of_the_grid_is_called_so() -> None:
