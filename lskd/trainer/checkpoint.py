@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lskd.errors import LskdError
@@ -20,6 +22,7 @@ from lskd.files import read_json, sha256_file, sync_folder, write_json
 from lskd.models.weight_files import plain_tensors
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
+KEPT = 2  # checkpoints; the newest may be damaged
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,14 @@ class Checkpoint:
     values: dict[str, Any]
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) -> Path:
-    """Write a checkpoint and remove all but the newest ``keep``.
+def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> Path:
+    """Write a checkpoint and remove all but the newest :data:`KEPT`.
 
     A whole checkpoint of the same step and run is left as it is, so that there is no moment without one.
 
     Raises:
         LskdError: the disk is full or cannot be written; earlier checkpoints are still there.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}.{os.getpid()}"
     try:
@@ -71,7 +71,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str, keep: int = 2) 
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # of a save that failed
-    for old in _found(folder)[:-keep]:
+    for old in _found(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -98,8 +98,6 @@ def load_newest(folder: Path, *, identity: str) -> Checkpoint | None:
 
 
 def _read(path: Path, identity: str) -> Checkpoint:
-    from safetensors.torch import load_file
-
     manifest = read_json(path / MANIFEST)
     if manifest["identity"] != identity:
         raise ValueError("it belongs to another run")

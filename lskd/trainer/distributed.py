@@ -90,10 +90,9 @@ class World:
         return value
 
     def all_gather(self, value: Tensor) -> Tensor:
-        """The values of all processes, ``[size, ...]``."""
-        parts = [value.clone() for _ in range(self.size)]
-        if self.size > 1:
-            dist.all_gather(parts, value)
+        """The values of all of several processes, ``[size, ...]``."""
+        parts = [torch.empty_like(value) for _ in range(self.size)]
+        dist.all_gather(parts, value)
         return torch.stack(parts)
 
     def broadcast_weights(self, module: nn.Module) -> None:

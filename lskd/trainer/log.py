@@ -70,7 +70,6 @@ class Log:
     """
 
     def __init__(self, kind: str | None, folder: Path, histories: Histories) -> None:
-        self.check(kind)
         self.kind = kind
         self._path = folder / "log.jsonl"
         self._written = 0  # epochs

@@ -23,31 +23,23 @@ TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distil
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Rate of epoch 1, 2, ..."""
-    asked = recipe.optimizing
+    """Rate of epoch 1, 2, ...: in steps, or half a cosine.
+
+    The first epochs of a cosine with warm-up rise linearly instead; the cosine does not wait for them, so the rate
+    drops a little where it sets in.
+    """
+    asked, base, done = recipe.optimizing, recipe.learning_rate, epoch - 1
     if asked.schedule == "steps":
-        return step_learning_rate(recipe.learning_rate, epoch, recipe.milestones, decay=recipe.decay)
-    limits = {"minimum": asked.final_rate, "warmup_start": asked.first_rate}
-    return cosine_learning_rate(recipe.learning_rate, epoch, epochs=recipe.epochs, warmup=asked.warmup_epochs, **limits)
+        return step_learning_rate(base, epoch, recipe.milestones, decay=recipe.decay)
+    if done < asked.warmup_epochs:
+        return float(asked.first_rate + done * (base - asked.first_rate) / asked.warmup_epochs)
+    share = 0.5 * (base - asked.final_rate) * (1 + math.cos(math.pi * done / recipe.epochs))
+    return float(asked.final_rate + share)
 
 
-def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, decay: float = 0.1) -> float:
+def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, decay: float) -> float:
     """``base · decay^n`` with n milestones strictly below the epoch: 150, 180, 210 lower it in 151, 181 and 211."""
     return float(base * decay ** sum(m < epoch for m in milestones))
-
-
-def cosine_learning_rate(
-    base: float, epoch: int, *, epochs: int, minimum: float = 0.0, warmup: int = 0, warmup_start: float = 0.0
-) -> float:
-    """Half a cosine from ``base`` to ``minimum`` in ``epochs``, as for vision transformers (protocol 4.4).
-
-    The first ``warmup`` epochs rise linearly from ``warmup_start`` towards ``base`` instead; the cosine does not wait
-    for them, so the rate drops a little where it sets in.
-    """
-    done = epoch - 1
-    if done < warmup:
-        return float(warmup_start + done * (base - warmup_start) / warmup)
-    return float(minimum + 0.5 * (base - minimum) * (1 + math.cos(math.pi * min(done, epochs) / epochs)))
 
 
 def check(recipe: Recipe) -> None:

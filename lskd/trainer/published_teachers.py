@@ -96,12 +96,8 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> di
                 reason = str(error).partition("\n")[0]
                 raise LskdError(f"{archive}: cannot be unpacked ({reason}); delete it and {advice}") from None
             archive.unlink()
-    known = set(list_models())
-    found = {
-        path.parent.name.removesuffix("_vanilla"): path
-        for path in sorted((root / UNPACKED).glob(f"*_vanilla/{LAST}"))
-        if path.parent.name.removesuffix("_vanilla") in known
-    }
+    named = {path.parent.name.removesuffix("_vanilla"): path for path in (root / UNPACKED).glob(f"*_vanilla/{LAST}")}
+    found = {network: named[network] for network in sorted(named.keys() & set(list_models()))}
     if not found:
         raise LskdError(f"{root / UNPACKED}: holds no <network>_vanilla/{LAST}; delete it and {advice}")
     for network, path in found.items():

@@ -117,13 +117,13 @@ def _passed(network: nn.Module, images: Tensor, who: str) -> Any:
 
 
 def _check_logits(found: Any, images: Tensor, classes: int, who: str) -> None:
-    wanted = [len(images), classes]
-    if isinstance(found, Tensor) and list(found.shape) == wanted and found.is_floating_point():
-        return
     advice = "return the logits alone"
-    if isinstance(found, Tensor) and found.ndim == 2 and len(found) == len(images) and found.is_floating_point():
+    if isinstance(found, Tensor) and found.is_floating_point() and found.ndim == 2 and len(found) == len(images):
+        if found.shape[1] == classes:
+            return
         advice = f"the data has {classes} classes; make the last layer as wide as num_classes says"
-    raise LskdError(f"{who}: gives {_described(found)} for {len(images)} images; expected logits {wanted}: {advice}")
+    wanted = f"logits {[len(images), classes]}: {advice}"
+    raise LskdError(f"{who}: gives {_described(found)} for {len(images)} images; expected {wanted}")
 
 
 def _check_features(network: nn.Module, images: Tensor, classes: int, who: str) -> None:
