@@ -163,41 +163,25 @@ def test_step_counters_may_be_absent_altogether_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("saved", "changes", "parts"),
+    ("name", "classes", "channels", "message"),
     [
-        (
-            ("resnet14", 10),
-            {},
-            [
-                "a.safetensors: not weights of this ResNet with 62 entries",
-                "6 missing (layer1.0.downsample.0.weight; ",
-                "36 unexpected (",
-                "; ...)",
-            ],
-        ),
-        (
-            ("resnet8x4", 10),
-            {},
-            ["tells 10 classes apart, this one 100 (fc.bias", "set teacher.recipe", "num_classes=10"],
-        ),
-        (
-            ("resnet8x4", 100),
-            {"conv1": nn.Conv2d(4, 32, 3, bias=False)},
-            ["1 of 62 have another shape (conv1.weight is [32, 3, 3, 3], expected"],
-        ),
+        ("resnet14", 10, 3, r"a\.safetensors: not weights of this ResNet with 62 entries"),
+        ("resnet14", 10, 3, r"6 missing \(layer1\.0\.downsample\.0\.weight; .*; \.\.\.\)"),
+        ("resnet14", 10, 3, r"36 unexpected \("),
+        ("resnet8x4", 10, 3, r"tells 10 classes apart, this one 100 \(fc\.bias.*num_classes=10"),
+        ("resnet8x4", 10, 3, r"set teacher\.recipe"),
+        ("resnet8x4", 100, 4, r"1 of 62 have another shape \(conv1\.weight is \[32, 3, 3, 3\], expected"),
     ],
 )
 def test_weights_of_another_network_are_described(
-    tmp_path: Path, saved: tuple[str, int], changes: dict[str, nn.Module], parts: list[str]
+    tmp_path: Path, name: str, classes: int, channels: int, message: str
 ) -> None:
-    save_checkpoint(create_model(*saved), tmp_path / "a.safetensors")
+    save_checkpoint(create_model(name, classes), tmp_path / "a.safetensors")
     model = create_model("resnet8x4")
-    for name, module in changes.items():
-        setattr(model, name, module)
+    model.conv1 = nn.Conv2d(channels, 32, 3, bias=False)
     before = state_digest(model.state_dict())
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(model, tmp_path / "a.safetensors")
-    assert all(part in str(caught.value) for part in parts), str(caught.value)
     assert state_digest(model.state_dict()) == before
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from figures.fingerprint import ROOT
 from lskd.data import load_dataset
 from lskd.errors import LskdError
+from lskd.files import read_lines
 from lskd.models import create_model, save_checkpoint
 from lskd.records import load_record
 from lskd.trainer.batches import Batch, Batches
@@ -103,20 +104,14 @@ member.Member.train_step = counted
 train(recipe, out + "/killed", **common)
 """
 
+TRAIN = ("-m", "lskd", "train", "--recipe", "recipe.toml", "--device", "cpu", "--out")
 
-def torchrun(*arguments: str | Path, cwd: Path, fails: bool = False) -> str:
-    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    path = f"{ROOT}:{cwd}"
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*call, *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,  # a guard against hanging, not a measure
-        check=False,
-    )
+
+def torchrun(*arguments: str, cwd: Path, fails: bool = False) -> str:
+    call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{cwd}", "OMP_NUM_THREADS": "1"}
+    limit = 600  # a guard against hanging, not a measure
+    done = subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, timeout=limit, check=False)
     said = done.stdout[-3000:] + done.stderr[-6000:]
     assert (done.returncode != 0) == fails, said
     return said
@@ -130,8 +125,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
     torch.manual_seed(0)
     save_checkpoint(create_model("resnet8", 100), folder / "teacher.safetensors")
     (folder / "recipe.toml").write_text(RECIPE.format(checkpoint=folder / "teacher.safetensors"))
-    call = ("-m", "lskd", "train", "--recipe", "recipe.toml", "--device", "cpu", "--out", "both")
-    said = torchrun(*call, cwd=folder)
+    said = torchrun(*TRAIN, "both", cwd=folder)
     assert said.count("% after epoch") == 2  # of two members, by one process
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
@@ -175,13 +169,10 @@ def test_a_failure_a_refusal_and_a_kill_are_the_same_for_both(place: Path) -> No
     # The other member went on as if alone, with the same bits.
     assert failing["members"]["ctkd"]["epochs"] == both["members"]["ctkd"]["epochs"]
     assert not (place / "killed" / "record.json").exists()
-    call = ("-m", "lskd", "train", "--recipe", "recipe.toml", "--device", "cpu", "--out", "killed")
-    torchrun(*call, cwd=place)
+    torchrun(*TRAIN, "killed", cwd=place)
     killed = load_record(place / "killed")
     assert killed["sessions"] == 2
-    assert [line.split('"step": ')[1] for line in (place / "killed" / "sessions.jsonl").read_text().splitlines()] == [
-        "0}", "5}",
-    ]  # fmt: skip
+    assert [line["step"] for line in read_lines(place / "killed" / "sessions.jsonl")] == [0, 5]
     for name, member in both["members"].items():
         assert killed["members"][name]["epochs"] == member["epochs"]
         found = [(place / run / f"{name}.safetensors").read_bytes() for run in ("killed", "both")]
@@ -206,12 +197,3 @@ def test_parts_make_up_every_batch() -> None:
         assert float(sum(means) / 3) == pytest.approx(float(batch.inputs.mean()), abs=1e-5)
     with pytest.raises(LskdError, match="the last batch of an epoch has 8 images for 9 processes"):
         Batches(dataset, **options, world=World(9, 0))
-
-
-def test_one_process_is_alone() -> None:
-    alone, value = World(), torch.tensor([2.0])
-    assert alone.first
-    assert alone.shard(slice(3, 9)) == slice(3, 9)
-    assert alone.broadcast("x") == alone.on_rank_zero(lambda: "x") == "x"
-    assert torch.equal(alone.all_sum(value), alone.all_min(value))
-    assert alone.all_gather(value).shape == (1, 1)

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -159,10 +160,7 @@ def test_another_teacher_data_or_transform_is_refused_with_the_difference(
 def test_a_disk_that_is_too_small_says_so_at_once(
     teacher: nn.Module, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Usage:
-        free = 1000
-
-    monkeypatch.setattr(tables.shutil, "disk_usage", lambda path: Usage)
+    monkeypatch.setattr(tables.shutil, "disk_usage", lambda path: Mock(free=1000))
     with pytest.raises(LskdError, match=r"needs 0\.00 GB and 0\.00 GB are free; make room"):
         made(tmp_path, teacher, dataset)
     assert not (tmp_path / "logits.bin").exists()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import types
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -198,28 +198,17 @@ def test_the_log_has_every_epoch_once_and_agrees_with_the_record(runs: Path, tmp
 def test_tensorboard_is_given_every_number_of_every_epoch(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points: dict[tuple[str, int], float] = {}
-
-    class SummaryWriter:
-        def __init__(self, folder: str) -> None:
-            assert folder == str(tmp_path / "tensorboard")
-
-        def add_scalar(self, name: str, value: float, epoch: int) -> None:
-            points[name, epoch] = value
-
-        def close(self) -> None:
-            points["closed", 0] = 1.0
-
-    module = types.ModuleType("torch.utils.tensorboard")
-    module.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    made = Mock()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", Mock(SummaryWriter=made))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     run(tmp_path, runs, members=["ctkd"], log="tensorboard")
+    made.assert_called_once_with(str(tmp_path / "tensorboard"))
+    points = {(name, epoch): value for name, value, epoch in (c.args for c in made().add_scalar.call_args_list)}
     for row in epochs(tmp_path, "ctkd"):
         for key in ("train_loss", "test_accuracy", "temperature", "learning_rate"):
             assert points[f"{key}/ctkd", row["epoch"]] == row[key]
         assert points["terms/kd/ctkd", row["epoch"]] == row["terms"]["kd"]
-    assert points["closed", 0]
+    made().close.assert_called_once_with()
 
 
 def test_a_log_that_cannot_be_written_is_refused_before_training(

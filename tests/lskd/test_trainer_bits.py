@@ -16,21 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import MLKD, run
 
 from lskd.trainer import TRAINER
 from lskd.trainer.execution import bf16_units
-from lskd.trainer.run import train
 
 FILE = Path(__file__).with_name("trainer_bits.json")
 CLOSE = {"float32": 2e-3, "bf16": 5e-2}  # of a mean loss of the last epoch, seen between kinds of processor
-SETTINGS: dict[str, Any] = {
-    "data": {"train_size": 320, "test_size": 100},
-    "epochs": 2,
-    "milestones": [1],
-    "teacher.network": "resnet8",
-    "teacher.settings": {"epochs": 1, "milestones": []},
-    "members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0},
-}
 MEMBERS = ["alone", "kd", "kd_ls", "dkd_ls", "ctkd_ls", "mlkd"]
 KINDS: dict[str, dict[str, Any]] = {
     "float32": {"members": MEMBERS},
@@ -48,8 +40,7 @@ def machine() -> str:
 def measured(kind: str, folder: Path) -> dict[str, Any]:
     """Digests of all final weights of a kind of training, and the last epoch's mean loss of each member."""
     changes = KINDS[kind]
-    options = {"seed": 0, "settings": SETTINGS, "runs": folder / "runs", "progress": False, "device": "cpu"}
-    record = train("digit-pairs", folder / kind, **{**options, **changes})
+    record = run(folder / kind, folder / "runs", settings=MLKD, **changes)
     weights = [record["members"][name]["weights"]["digest"] for name in changes["members"]]
     losses = {name: record["members"][name]["epochs"][-1]["train_loss"] for name in changes["members"]}
     return {"digest": hashlib.sha256("".join(weights).encode()).hexdigest(), "losses": losses}

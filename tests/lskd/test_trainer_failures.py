@@ -113,9 +113,7 @@ def test_a_whole_checkpoint_is_never_taken_away_and_serves_one_run(tmp_path: Pat
 def test_a_full_disk_is_named_and_costs_no_checkpoint(
     whole: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import safetensors.torch
-
-    written, save_file = 0, safetensors.torch.save_file
+    written, save_file = 0, checkpoint.save_file
 
     def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
         nonlocal written
@@ -126,7 +124,7 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(
         save_file(tensors, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", full)
+        patch.setattr(checkpoint, "save_file", full)
         with pytest.raises(LskdError, match=r"step-00000004 could not be written: .*No space left.*from step-00000003"):
             run(tmp_path, runs, members=["alone"], checkpoint_seconds=0)
     assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002", "step-00000003"]
