@@ -1,7 +1,7 @@
 """The trainer against the plain baseline, side by side in one process: python benchmarks/cpu.py
 
-Writes benchmarks/results/cpu.json and prints one table. Medians of repeats that alternate between the two sides, so
-that a busy machine slows both. Images are random: no speed here depends on what they show.
+Writes benchmarks/results/cpu.json and prints the book's table of it. Medians of repeats that alternate between the two
+sides, so that a busy machine slows both. Images are random: no speed here depends on what they show.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import baseline
 import losses
 from random_images import data, made_up_table, six_members
 
+from figures.benchmarks import comparison, machine_text
 from lskd import records
 from lskd.data.dataset import Dataset
 from lskd.data.draws import epoch_strong, epoch_views
@@ -37,7 +38,6 @@ from lskd.trainer.batches import AHEAD
 from lskd.trainer.cohort import WINDOW, Cohort
 from lskd.trainer.execution import Execution, bf16_units
 from lskd.trainer.speed import product_rate
-from paper.benchmarks import rows
 
 TEACHER, STUDENT, BATCH = "resnet56", "resnet20", 64
 CPU = torch.device("cpu")
@@ -260,19 +260,6 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """The table that is printed: what, ours, baseline, ratio, share of the machine's rate, goal."""
-    out = [f"{'what':40} {'ours':>10} {'baseline':>10} {'ratio':>7} {'of peak':>8}  goal"]
-    for row in rows(result):
-        cells = [f"{row.baseline or 0:,.0f}", f"{row.ratio or 0:.2f}", f"{100 * row.share:.0f} %" if row.share else ""]
-        goal = f"{row.goal:,g}, {row.verdict}" if row.goal else ""
-        words = f"{row.what}, {row.unit}/s"
-        out.append(f"{words:40} {row.ours:10,.0f} {cells[0]:>10} {cells[1]:>7} {cells[2]:>8}  {goal}")
-    machine = result["machine"]
-    place = f"{machine['name']}, {machine['threads']} threads, load {machine['load_before']:.1f} at the start"
-    return [*out, f"{place}, {result['wall_seconds']:.0f} s"]
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "cpu.json")
@@ -285,8 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
     result = measure(chosen.repeats, chosen.steps)
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(chosen.output, result)
-    print("\n".join(lines(result)))
-    print(f"written to {chosen.output}")
+    print(comparison(result), machine_text(result), sep="\n")
+    print(f"written to {chosen.output}, {result['wall_seconds']:.0f} s")
 
 
 if __name__ == "__main__":

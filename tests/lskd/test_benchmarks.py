@@ -1,9 +1,7 @@
-"""The baseline computes what the trainer computes, and a missed goal is said."""
+"""The baseline computes what the trainer computes, and a missed check is said."""
 
 from __future__ import annotations
 
-import copy
-import re
 import subprocess
 import sys
 
@@ -73,7 +71,7 @@ def test_every_operation_of_the_baseline_runs() -> None:
     assert baseline.strong(image).size == (32, 32)
 
 
-def test_rates_and_the_table_of_results() -> None:
+def test_rates_are_measured_and_too_few_images_for_one_are_named() -> None:
     dataset = cpu.data(64, classes=10)
     member = {"kd_ls": cpu.MEMBERS["kd_ls"]}
     teacher = cpu.create_model("resnet8", 10).eval()
@@ -81,25 +79,6 @@ def test_rates_and_the_table_of_results() -> None:
     assert cpu.baseline_rate(dataset, teacher, ["kd_ls"], 1, 0, batch=16) > 0
     with pytest.raises(ValueError, match="64 images are too few for 4 timed steps of 16"):
         cpu.cohort_rate(dataset, member, 4, teacher=teacher, batch=16, window=16)
-    sides = {"ours": 30.0, "workers 0": 10.0, "workers 2": 20.0}
-    result = {
-        **cpu.GOALS,
-        "cohort6_ratio": 1.5,
-        "goals": cpu.GOALS,
-        "pipelines": {"weak": sides, "strong": sides},
-        "networks": {"resnet20 forward + backward": {"ours": 30.0, "baseline": 10.0}},
-        "cohort6": sides | {"members": ["kd"] * 6, "ours, bf16": 120.0},
-        "student": {"bf16": 23.0, "float32": 10.0},
-        "cohort6_share_of_matrix_product_rate": 0.5,
-        "table": {"table": 19.0, "student": 20.0},
-        "multiply_adds_per_s": 1e10,
-        "machine": {"name": "a machine", "threads": 2, "load_before": 0.5},
-        "wall_seconds": 10.0,
-    }
-    text = "\n".join(cpu.lines(copy.deepcopy(result)))
-    assert re.search(r"cohort of 6 students, student-images/s +30 +20 +1.50 +50 %  2.5, missed by 40 %", text)
-    assert text.count("missed") == 1
-    assert "0.95, reached" in text
 
 
 def test_a_missed_check_of_the_gpu_is_told_from_one_that_holds(
