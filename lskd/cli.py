@@ -51,8 +51,6 @@ WAYS = {  # what to do about an error of the system
 # Freed memory is kept, in large pages: on a CPU training takes a seventh less time (docs/LOG.md), with the same bits.
 MEMORY = "hugetlb=1", "mmap_threshold=33554432", "trim_threshold=4294967296", "top_pad=268435456"
 PLUGINS = "lskd.commands"  # entry points: functions that are given the table of commands and add theirs
-
-
 Plugin = Callable[[Any], None]
 
 
@@ -173,26 +171,21 @@ def _stop_with(workflow: int) -> None:
             return
 
 
-def _parser(more: Iterable[Plugin] = ()) -> argparse.ArgumentParser:
+def _parser(more: Iterable[Plugin]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lskd", description="Logit standardization in knowledge distillation.")
     parser.add_argument("--version", action="version", version=f"lskd {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_train, _table, _data):
-        add(commands)
-    own = list(more)
-    for command in own:
-        command(commands)
+    offered: list[Plugin] = [_train, _table, _data, *more]
     for plugin in sorted(importlib.metadata.entry_points(group=PLUGINS)):
         try:
-            add = plugin.load()
+            offered.append(plugin.load())
         except ModuleNotFoundError as error:
             if error.name != plugin.module.partition(".")[0]:
                 raise
             parser.epilog = MISSING
-        else:
-            if add not in own:
-                add(commands)
+    for add in dict.fromkeys(offered):  # `python -m paper` offers its own where they are installed, too
+        add(commands)
     return parser
 
 
