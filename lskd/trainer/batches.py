@@ -6,7 +6,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -63,41 +63,37 @@ class Batch(BatchIndex):
     target: Tensor
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """Batches of ``size`` training images; the last of an epoch is smaller when the size does not divide them.
 
-    Args:
+    Attributes:
         drop_last: leave that smaller batch out.
         columns: numbers for drop path that every position of an epoch gets.
         world: the processes that share every batch; this one makes its part.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        seed: int,
-        size: int,
-        device: torch.device,
-        drop_last: bool = False,
-        columns: int = 0,
-        world: World = ALONE,
-    ) -> None:
-        self.world = world
-        self.columns = columns
-        self.seed = seed
-        self.size = size
-        self.device = device
-        self.views = dataset.views(device)
-        self._normalize = Normalize(dataset, device)
-        self.labels = dataset.train_labels.to(device)
-        self.per_epoch = len(self.labels) // size if drop_last else math.ceil(len(self.labels) / size)
+    dataset: Dataset
+    _: KW_ONLY
+    seed: int
+    size: int
+    device: torch.device
+    drop_last: bool = False
+    columns: int = 0
+    world: World = ALONE
+
+    def __post_init__(self) -> None:
+        self.views = self.dataset.views(self.device)
+        self._normalize = Normalize(self.dataset, self.device)
+        self.labels = self.dataset.train_labels.to(self.device)
+        total, size = len(self.labels), self.size
+        self.per_epoch = total // size if self.drop_last else math.ceil(total / size)
         if self.per_epoch == 0:
-            raise LskdError(f"batch_size is {size} and there are {len(self.labels)} training images: no whole batch")
-        smallest = size if drop_last else (len(self.labels) - 1) % size + 1
-        if smallest < world.size:
+            raise LskdError(f"batch_size is {size} and there are {total} training images: no whole batch")
+        smallest = size if self.drop_last else (total - 1) % size + 1
+        if smallest < self.world.size:
             raise LskdError(
-                f"the last batch of an epoch has {smallest} images for {world.size} processes; choose another "
+                f"the last batch of an epoch has {smallest} images for {self.world.size} processes; choose another "
                 "batch_size, or optimization.drop_last_batch"
             )
 

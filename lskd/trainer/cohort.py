@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from lskd.trainer.checkpoint import Checkpoint
 from lskd.trainer.cpu_threads import MemberThreads
 from lskd.trainer.distributed import ALONE, World
 from lskd.trainer.evaluation import Measured, evaluate
-from lskd.trainer.execution import Execution
+from lskd.trainer.execution import PLAIN, Execution
 from lskd.trainer.graph import StepGraph
 from lskd.trainer.logit_table import LogitTable
 from lskd.trainer.member import Member
@@ -48,48 +48,43 @@ Prepared = tuple[Batch, TeacherOutput]
 OnFailure = Callable[[Member, dict[str, Tensor]], None]
 
 
+@dataclass(eq=False, repr=False)
 class Cohort:
     """Trains the members of a recipe. ``step`` counts optimiser steps; a batch is a step of every member.
 
-    Args:
+    Attributes:
         teacher: None when no objective needs one.
         device: where everything lives: images, networks, draws.
         table: the teacher's logits for weak views, instead of its forward passes.
         world: the processes that train together; each has all members, and its part of every batch.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        dataset: Dataset,
-        *,
-        seed: int,
-        teacher: nn.Module | None,
-        device: torch.device,
-        table: LogitTable | None = None,
-        execution: Execution | None = None,
-        world: World = ALONE,
-    ) -> None:
-        self.world = world
-        self.recipe = recipe
-        self.dataset = dataset
-        self.seed = seed
-        self.device = device
+    recipe: Recipe
+    dataset: Dataset
+    _: KW_ONLY
+    seed: int
+    teacher: nn.Module | None
+    device: torch.device
+    table: LogitTable | None = None
+    execution: Execution = PLAIN
+    world: World = ALONE
+
+    def __post_init__(self) -> None:
+        recipe, dataset, device = self.recipe, self.dataset, self.device
         self.step = 0
-        self.teacher = None if teacher is None else _placed(teacher, device).eval().requires_grad_(False)
-        self.table = table
-        self.execution = execution or Execution.choose(device)
+        if self.teacher is not None:
+            self.teacher = _placed(self.teacher, device).eval().requires_grad_(False)
         # One lane where processes meet: they have to meet in the same order.
-        self.lanes = MemberThreads(recipe.threads, most=None if world.size == 1 else 1)
+        self.lanes = MemberThreads(recipe.threads, most=None if self.world.size == 1 else 1)
         self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
         self.batches = Batches(
             dataset,
-            seed=seed,
+            seed=self.seed,
             size=recipe.batch_size,
             device=device,
             drop_last=recipe.optimizing.drop_last_batch,
             columns=max(drop_path_columns(m.model) for m in self.members),
-            world=world,
+            world=self.world,
         )
         tested = [(dataset.test_images, dataset.test_labels)]
         if dataset.held_images is not None and dataset.held_labels is not None:

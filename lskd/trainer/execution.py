@@ -37,7 +37,7 @@ class Execution:
     streams: bool = False
 
     @classmethod
-    def choose(cls, device: torch.device, options: Options = Options()) -> Execution:  # noqa: B008 (it is frozen)
+    def choose(cls, device: torch.device, options: Options) -> Execution:
         """From what is asked for to what the device does; "auto" is float32 on a CPU and tf32 on a GPU.
 
         Raises:
@@ -83,6 +83,9 @@ class Execution:
     def identity_part(self) -> dict[str, Any]:
         """What decides bits, for a run's identity. Graph and streams are order of launch, not of arithmetic."""
         return {"device": self.device, "precision": self.precision, "fused": self.fused, "channels_last": True}
+
+
+PLAIN = Execution()
 
 
 def _float32(found: Any) -> Any:

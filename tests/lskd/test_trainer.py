@@ -267,7 +267,7 @@ def test_switches_of_precision_are_put_back(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
     gpu = torch.device("cuda")
-    assert Execution.choose(gpu) == Execution("cuda", "tf32", fused=True, graph=True, streams=True)
+    assert Execution.choose(gpu, Options()) == Execution("cuda", "tf32", fused=True, graph=True, streams=True)
     off = Options(precision="float32", fused=False, graph=False, streams=False)
     assert Execution.choose(gpu, off) == Execution("cuda")
     with pytest.raises(LskdError, match="precision bf16: an old card has none"):
