@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -20,28 +21,25 @@ class Replayed(StepGraph):
     """Keeps the step and the tensors it was recorded with, and runs it on them."""
 
     def _capture(self, step: Callable[[BatchIndex], None], draw: BatchIndex) -> Any:
-        inputs = BatchIndex(
-            epoch=draw.epoch,
-            step=torch.tensor(-1),
-            index=torch.zeros_like(draw.index),
-            view=torch.zeros_like(draw.view),
-            strong=None if draw.strong is None else torch.zeros_like(draw.strong),
-        )
+        read = {name: value for name in graph.READ if (value := getattr(draw, name)) is not None}
+        blank = {name: torch.zeros_like(value) for name, value in read.items()}
+        inputs = BatchIndex(epoch=draw.epoch, step=torch.tensor(-1), **blank)
         self.captures += 1
         # What Python knew at this time stays in the recording: weights of terms, learning rate.
-        frozen = type("Recording", (), {"replay": lambda self: step(inputs)})()
-        return frozen, inputs
+        return Mock(replay=lambda: step(inputs)), inputs
 
 
 # Curricula change with every epoch; MLKD has none and meets the lower rate of epoch 3.
 @pytest.mark.parametrize(("members", "captures"), [(["alone", "kd", "dkd_ls", "ctkd"], 3), (["mlkd"], 2)])
 def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {"epochs": 3, "milestones": [2], "batch_size": 32}
-    settings["data"] = {"train_size": 300, "test_size": 100}  # nine batches of 32 and one of 12
-    if members == ["mlkd"]:
-        settings["members.mlkd"] = {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True}
-    else:
-        settings["members.dkd_ls.warmup"] = 20
+    settings = {
+        "epochs": 3,
+        "milestones": [2],
+        "batch_size": 32,
+        "data": {"train_size": 300, "test_size": 100},  # nine batches of 32 and one of 12
+        "members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
+        "members.dkd_ls.warmup": 20,
+    }
 
     def trained(graph: StepGraph | None) -> dict[str, Any]:
         torch.manual_seed(0)
