@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Look, figure
 from paper.gains import trainers
 from paper.members import pairs
 from paper.statistics import ENOUGH_SEEDS, accuracies, binomial_error, results, summarize
@@ -47,7 +46,7 @@ def dots(
     single = all(len(v) == 1 for v in by_member.values())
 
     def draw() -> Figure:
-        fig = figure(0.62 * len(rows) + 0.95)
+        fig = theme.figure(0.62 * len(rows) + 0.95)
         left, right = fig.subplots(1, 2, sharey=True, width_ratios=[3, 2])
         for place, group in enumerate(rows):
             for i, member in enumerate(group):
@@ -104,7 +103,7 @@ def dots(
     )
 
 
-def _mark(ax: Axes, values: np.ndarray, y: float, look: Look, *, error: float) -> None:
+def _mark(ax: Axes, values: np.ndarray, y: float, look: theme.Look, *, error: float) -> None:
     mean, color, style = summarize(values.tolist()), look.color, look.points()
     if mean.n >= ENOUGH_SEEDS:
         ax.plot([mean.low, mean.high], [y, y], color=color, lw=5, alpha=0.35, solid_capstyle="butt")

@@ -15,7 +15,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from figures.theme import figure
 from paper.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
 from paper.members import label, order
 from paper.statistics import ENOUGH_SEEDS, summarize
@@ -183,7 +182,7 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
         sizes.append(f"{cost.index[0]} to {cost.index[-1]} {words}: {times:.1f} times the cost")
 
     def draw() -> Figure:
-        fig = figure(2.9)
+        fig = theme.figure(2.9)
         axes = fig.subplots(1, 3)
         titles = {"members": "students in a cohort", "batch": "images in a batch", "classes": "classes"}
         for ax, (key, title) in zip(axes, titles.items(), strict=True):

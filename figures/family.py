@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table, interval
-from figures.theme import figure
 from paper.family import CHOOSING, PLANNED, REFERENCE, Row, over_twin
 from paper.members import label
 from paper.statistics import ENOUGH_SEEDS
@@ -71,7 +70,7 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
     every, rows = rows, [row for row in rows if row.member != REFERENCE]  # which is the line at zero
 
     def draw() -> Figure:
-        fig = figure(0.3 * len(rows) + 0.8)
+        fig = theme.figure(0.3 * len(rows) + 0.8)
         ax = fig.subplots()
         for place, row in enumerate(rows):
             look = theme.look(row.member, method=row.method)

@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.theme import figure, is_narrow
 from lskd.records import load_record
 from paper.gains import BASELINES, Gain, frame, trainers
 from paper.published import NUMBERS
@@ -42,7 +41,7 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
 
     def draw() -> Figure:
         heads = list(dict.fromkeys(gain.experiment for gain in gains))
-        fig = figure(0.235 * (len(gains) + len(heads)) + 0.75)
+        fig = theme.figure(0.235 * (len(gains) + len(heads)) + 0.75)
         ax = fig.subplots()
         ticks, place = {}, 0.0
         for head in heads:
@@ -83,7 +82,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
     drawn = [gain for gain in gains if gain.baseline != "best"]
 
     def draw() -> Figure:
-        fig = figure(3.0)
+        fig = theme.figure(3.0)
         ax = fig.subplots()
         for baseline, (hue, style) in LINES.items():
             line = sorted((gain for gain in drawn if gain.baseline == baseline), key=lambda gain: gain.epochs)
@@ -129,7 +128,7 @@ def _row(ax: Axes, gain: Gain, y: float) -> None:
     color = theme.look("kd_ls").color if gain.seeds else theme.look("alone").color
     _mark(ax, gain, y, color)
     words = f"{signed(_centre(gain))}"
-    if not is_narrow():
+    if not theme.is_narrow():
         words += f"   n = {gain.mean.n}" if gain.seeds else "   median" if gain.mean.n > 1 else ""
     ax.text(1.01, y, words, transform=ax.get_yaxis_transform(), fontsize=8, va="center", clip_on=False)
 

@@ -13,7 +13,6 @@ from matplotlib.patheffects import withStroke
 from figures import theme
 from figures.live.toy import CLASSES, COLORS, losses, seen
 from figures.publish import Published, publish
-from figures.theme import figure
 
 HEIGHTS = {"s1": 2.0, "teacher": 1.0, "s2": 0.0}  # the teacher between its students, so that lines run to both
 NAMES = {"s1": "student 1\n(wrong)", "teacher": "teacher", "s2": "student 2\n(right)"}
@@ -24,7 +23,7 @@ def picture(folder: Path | str) -> Published:
     """Two panels, one above the other: logits, and Z-scores; with the loss of each student."""
 
     def draw() -> Figure:
-        fig = figure(5.0, 5.8)
+        fig = theme.figure(5.0, 5.8)
         for ax, on in zip(fig.subplots(2, 1), (False, True), strict=True):
             panel(ax, standardized=on)
         return fig

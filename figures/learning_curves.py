@@ -12,8 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.theme import Look
-from figures.theme import figure as canvas
 from paper.members import LITERATURE, label, order, pairs
 from paper.statistics import accuracies
 
@@ -29,19 +27,17 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     """A panel a method, without and with LS, beside the student alone and the teacher; last and best epoch marked."""
     data = history(record)
     members = list(dict.fromkeys(data["member"]))
-    twins = pairs(members)
-    literature = {a: f"{a}{LITERATURE}" for a, _ in twins if f"{a}{LITERATURE}" in members}
-    shown: list[tuple[str, ...]] = [(*t, *([literature[t[0]]] if t[0] in literature else [])) for t in twins]
-    shown = shown or [(m,) for m in members]
+    twins = [(without, with_ls, f"{without}{LITERATURE}") for without, with_ls in pairs(members)]
+    shown = [[m for m in group if m in members] for group in twins] or [[m] for m in members]
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
     taught = (record.get("teacher") or {}).get("test_accuracy")  # by a teacher of this accuracy
-    alone = "alone" if "alone" in members else None
     looks = {m: theme.look_of(m, record["members"][m]) for m in members}
 
     def draw() -> Figure:
         count = len(shown) + bool(heated)
-        fig = canvas(2.8 * -(-count // 2) + 0.1) if count > 1 else canvas(3.2)
-        axes = fig.subplots(-(-count // 2), min(count, 2), squeeze=False).ravel()
+        lines = -(-count // 2)
+        fig = theme.figure(2.8 * lines + 0.1 if count > 1 else 3.2)
+        axes = fig.subplots(lines, min(count, 2), squeeze=False).ravel()
         for ax in axes[len(shown) + 1 :]:
             ax.set_axis_off()
         low, high = data["test_accuracy"].min(), max(data["test_accuracy"].max(), taught or 0)
@@ -49,8 +45,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
             if taught is not None:
                 ax.axhline(taught, color=theme.look("teacher").color, lw=1.1)
                 ax.annotate(f"teacher {taught:.1f}", (1, taught), (0, 2), textcoords="offset points", fontsize=8)
-            drawn = [alone, *group] if alone and alone not in group else list(group)
-            for member in drawn:
+            for member in dict.fromkeys(m for m in ("alone", *group) if m in members):
                 _curve(ax, data[data["member"] == member], "test_accuracy", looks[member], mark=True)
             span = max(high - low, 1.0)
             ax.set_ylim(low - 0.05 * span, high + 0.1 * span)
@@ -87,7 +82,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     )
 
 
-def _curve(ax: Axes, rows: pd.DataFrame, column: str, look: Look, *, mark: bool) -> None:
+def _curve(ax: Axes, rows: pd.DataFrame, column: str, look: theme.Look, *, mark: bool) -> None:
     ax.plot(rows["epoch"], rows[column], color=look.color, ls=look.linestyle, label=look.label)
     if mark:
         epochs, values = rows["epoch"].to_numpy(), rows[column].to_numpy()

@@ -15,7 +15,6 @@ from figures import theme
 from figures.logit_range import superclass_ticks
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import figure, is_narrow
 from paper.logits import gap_matrix, gap_statistics
 from paper.members import label
 
@@ -53,8 +52,8 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
 
     def draw() -> Figure:
         # Panels of one range stay neighbours, also where they stand below one another.
-        lines, columns = (4, 1) if long and is_narrow() else (2, 2) if long else (1, 4)
-        fig = figure((2.8 * lines if long else 2.12) * len(methods) + 0.3)
+        lines, columns = (4, 1) if long and theme.is_narrow() else (2, 2) if long else (1, 4)
+        fig = theme.figure((2.8 * lines if long else 2.12) * len(methods) + 0.3)
         axes = fig.subplots(len(methods) * lines, columns, squeeze=False)
         for line, pair in zip(axes.reshape(len(methods), 4), methods, strict=True):
             for side, kind in enumerate(KINDS):

@@ -16,7 +16,6 @@ from scipy import ndimage, stats
 from figures import theme
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import Look, figure, is_narrow
 from lskd.evidence import Evidence
 from paper.logits import z_scores
 from paper.members import SUFFIX, label
@@ -67,7 +66,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     order = np.argsort(teacher.superclass, kind="stable")
 
     def draw() -> Figure:
-        fig = figure(5.6)
+        fig = theme.figure(5.6)
         axes = fig.subplots(len(panels), 1, sharex=True)
         raw = [v for _, kind, *values in panels if kind == "raw logits" for v in values]
         for ax, (member, kind, of_teacher, of_student) in zip(axes, panels, strict=True):
@@ -77,11 +76,11 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             low, high = min(v.min() for v in shown), max(v.max() for v in shown)
             ax.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
             # The legend stands beside the title, or below it where there is no room.
-            ax.set_title(f"{looks[1].label}, {kind}", pad=25 if is_narrow() else None)
+            ax.set_title(f"{looks[1].label}, {kind}", pad=25 if theme.is_narrow() else None)
             ax.set_ylabel("logit" if kind == "raw logits" else "Z-score")
             at = int(np.flatnonzero(order == target)[0])
             ax.plot([at], [1.0], "v", color=theme.INK, ms=5, transform=ax.get_xaxis_transform(), clip_on=False)
-            corner, height = ("lower right", 1.0) if is_narrow() else ("upper right", 1.22)
+            corner, height = ("lower right", 1.0) if theme.is_narrow() else ("upper right", 1.22)
             ax.legend(loc=corner, bbox_to_anchor=(1.0, height), ncols=2, handlelength=1.2).set_in_layout(False)
         superclass_ticks(axes[-1], teacher, "x")
         axes[-1].set_xlabel(f"class, grouped by superclass (▾ true class {teacher.class_names[target]!s})")
@@ -115,7 +114,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     )
 
 
-def _draw_bars(ax: Axes, of_teacher: np.ndarray, of_student: np.ndarray, looks: tuple[Look, Look]) -> None:
+def _draw_bars(ax: Axes, of_teacher: np.ndarray, of_student: np.ndarray, looks: tuple[theme.Look, theme.Look]) -> None:
     edges = np.arange(len(of_teacher) + 1) - 0.5
     name = f"{looks[0].label}, σ = {of_teacher.std():.3g}"
     ax.stairs(of_teacher, edges, fill=True, label=name, color=theme.MUTED, alpha=0.38, lw=0)
@@ -147,7 +146,7 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
     packs = networks.packs
 
     def draw() -> Figure:
-        fig = figure(0.47 * len(packs) + 0.95)
+        fig = theme.figure(0.47 * len(packs) + 0.95)
         axes = fig.subplots(1, 2, sharey=True)
         for ax, (field, name) in zip(axes, columns, strict=True):
             ends = max(float(np.quantile(getattr(p, field), 0.999)) for p in packs.values()) * 1.02
@@ -181,7 +180,7 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
     )
 
 
-def _ridge(ax: Axes, values: np.ndarray, base: float, look: Look, ends: float) -> None:
+def _ridge(ax: Axes, values: np.ndarray, base: float, look: theme.Look, ends: float) -> None:
     x = np.linspace(0, ends, POINTS)
     if values.std() > 1e-6 * max(abs(values.mean()), 1e-12):
         y = stats.gaussian_kde(values)(x)
@@ -208,7 +207,7 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
     constant = math.sqrt(1 - 1 / len(networks.teacher.class_names))
 
     def draw() -> Figure:
-        fig = figure(3.35)
+        fig = theme.figure(3.35)
         axes = np.atleast_1d(fig.subplots(1, len(pairs), sharex=True, sharey=True))
         grid = _Grid([networks.packs[m] for m in shown])
         for ax, pair in zip(axes, pairs, strict=True):
@@ -261,7 +260,7 @@ class _Grid:
         return smooth / max(smooth.sum(), 1e-12)
 
 
-def _contours(ax: Axes, grid: _Grid, pack: Evidence, look: Look) -> None:
+def _contours(ax: Axes, grid: _Grid, pack: Evidence, look: theme.Look) -> None:
     density = grid.density(pack)
     ordered = np.sort(density, axis=None)[::-1]
     held = np.cumsum(ordered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from matplotlib.patheffects import withStroke
 from figures import theme
 from figures.publish import Published, publish
 from figures.published_logs import PAIRS
-from figures.theme import figure
 from lskd.files import atomic_write
 from lskd.models import list_models, model_info
 from paper import published
@@ -40,21 +39,16 @@ def alone(dataset: str = "cifar100") -> dict[str, float]:
     return found
 
 
-def pairs(networks: Collection[str]) -> list[tuple[str, str]]:
-    """Teacher and student of every pair of the paper's Tables 1 and 2, both of them among ``networks``."""
-    return [pair for pair in PAIRS if set(pair) <= set(networks)]
-
-
 def costs(table: pd.DataFrame, folder: Path | str) -> Published:
     """Accuracy over multiply-adds of :func:`networks`; a circle's area is the number of parameters."""
     accuracy = alone()
     shown = table[table["name"].isin(accuracy) & table["family"].isin(FAMILIES)]
     shown = shown.assign(accuracy=[accuracy[name] for name in shown["name"]]).reset_index(drop=True)
     at = {row["name"]: row for row in shown.to_dict("records")}
-    joined = pairs(at)
+    joined = [pair for pair in PAIRS if set(pair) <= set(at)]
 
     def draw() -> Figure:
-        fig = figure(4.6)
+        fig = theme.figure(4.6)
         ax = fig.subplots()
         for teacher, student in joined:
             ends = ([at[name][key] for name in (teacher, student)] for key in ("multiply_adds", "accuracy"))

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from figures import theme
-from figures.theme import Look
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.evidence import Evidence
@@ -62,7 +61,7 @@ class Networks:
         images = range(self.n)
         return pd.concat([pd.DataFrame({"member": m, "image": images, **of(self.packs[m])}) for m in members])
 
-    def look(self, member: str) -> Look:
+    def look(self, member: str) -> theme.Look:
         return theme.look_of(member, self.packs[member].meta)
 
     @property

@@ -70,8 +70,7 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
     for record in sorted(records, key=lambda r: r["config"]["epochs"]):
         runs.setdefault((record["config"]["epochs"], computed_with(record)), []).append(record)
     members = {name: member for record in records for name, member in record["members"].items()}
-    rows: dict[tuple[str, str, str], list[str]] = {}
-    values: dict[tuple[str, str, str], dict[tuple[int, str], list[str]]] = {}
+    rows: dict[tuple[str, str, str], dict[tuple[int, str] | None, list[str]]] = {}  # None: what is published
     for name in order(members):
         for length, group in runs.items():
             own = accuracies(group)
@@ -80,14 +79,12 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
                 continue
             member = next(r["members"][name] for r in group if name in r["members"])
             key, ends = _key(member), [own[epoch].tolist() for epoch in ("last", "best")]
-            rows.setdefault(key, [_published(dataset, teacher, student, member, m) for m in METRICS])
+            rows.setdefault(key, {None: [_published(dataset, teacher, student, member, m) for m in METRICS]})
             one = len({record["seed"] for record in group}) == 1  # which the caption says
-            values.setdefault(key, {})[length] = [
-                f"{found[0]:.2f}" if one else interval(summarize(found)) for found in ends
-            ]
+            rows[key][length] = [f"{found[0]:.2f}" if one else interval(summarize(found)) for found in ends]
     columns = [f"{epochs} epochs, {epoch}" for epochs, _ in runs for epoch in ("last", "best")]
     body = [
-        [*key, *rows[key], *(cell for length in runs for cell in values[key].get(length, ["", ""]))]
+        [*key, *(cell for length in (None, *runs) for cell in rows[key].get(length, ["", ""]))]
         for key in sorted(rows, key=lambda key: (_METHODS.index(key[0].removesuffix(" + LS")), " + LS" in key[0]))
     ]
     short = [epochs for epochs, _ in runs if epochs < PUBLISHED_EPOCHS]

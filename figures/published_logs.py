@@ -21,7 +21,6 @@ from matplotlib.ticker import MaxNLocator
 from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from figures.theme import figure as canvas
 from lskd.errors import LskdError, nearest
 from paper import published
 from paper.text import signed
@@ -93,18 +92,9 @@ def methods_table() -> Table:
     rows = []
     for method, found in runs().groupby("method", sort=False):
         gain, reported = found["best"] - found["last"], found["reported"] - found["last"]
-        equal = int((found["reported"] == found["best"]).sum())
-        rows.append(
-            [
-                f"{str(method).upper()} + LS",
-                str(len(found)),
-                f"{gain.mean():.2f}",
-                f"{gain.max():.2f}",
-                f"{found['sd'].mean():.2f}",
-                signed(reported.mean()),
-                f"{equal} of {len(found)}",
-            ]
-        )
+        equal = (found["reported"] == found["best"]).sum()
+        cells = [f"{str(method).upper()} + LS", f"{len(found)}", f"{gain.mean():.2f}", f"{gain.max():.2f}"]
+        rows.append([*cells, f"{found['sd'].mean():.2f}", signed(reported.mean()), f"{equal} of {len(found)}"])
     headings = ["method", "runs", "best − last, mean", "largest", "sd of the last ten epochs", "reported − last"]
     caption = "Test accuracy in the released logs, points. The last column counts runs whose best epoch is the "
     caption += "reported value to the digit, although the paper says that it reports means of four trials."
@@ -151,7 +141,7 @@ def best_and_last(*, folder: Path | str) -> Published:
     data = runs()
 
     def draw() -> Figure:
-        fig = canvas(5.0)
+        fig = theme.figure(5.0)
         axes = fig.subplots(1, len(METHODS), sharey=True, sharex=True)
         for ax, method in zip(axes, METHODS, strict=True):
             look = theme.look(f"{method}_ls")
@@ -213,7 +203,7 @@ def curves(*, folder: Path | str, pair: str) -> Published:
     chosen = data[data["pair"] == pair]
 
     def draw() -> Figure:
-        fig = canvas(5.0)
+        fig = theme.figure(5.0)
         for ax, method in zip(fig.subplots(2, 2, sharey=True).ravel(), METHODS, strict=True):
             look = theme.look(f"{method}_ls")
             mine = data[data["method"] == method]
@@ -261,7 +251,7 @@ def irregular(*, folder: Path | str) -> Published:
     settled = f"{float(low):g}" if low == high else f"{low} to {high}"
 
     def draw() -> Figure:
-        fig = canvas(5.4)
+        fig = theme.figure(5.4)
         (a, b), (c, d) = fig.subplots(2, 2)
         kd, mlkd, ctkd = (theme.look(f"{m}_ls").color for m in ("kd", "mlkd", "ctkd"))
         _loss(a, "kd", ("wrn_40_2", "resnet8x4"), color=theme.MUTED, lw=1.0)

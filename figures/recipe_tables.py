@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from figures.theme import figure
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
@@ -195,7 +194,7 @@ def dots(entries: list[Entry], name: str, *, folder: Path | str, about: str) -> 
     kinds = list(dict.fromkeys(frame["kind"]))
 
     def draw() -> Figure:
-        fig = figure(0.9 + 0.3 * len(lines))
+        fig = theme.figure(0.9 + 0.3 * len(lines))
         ax = fig.subplots()
         for kind in kinds:
             part = frame[frame["kind"] == kind]

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.theme import figure, is_narrow
 from lskd.errors import LskdError
 from paper.text import counted, signed
 
@@ -128,7 +127,7 @@ def over_effective_weight(
 
     def draw() -> Figure:
         temperatures = sorted(set(long["temperature"]))
-        fig = figure(2.6)
+        fig = theme.figure(2.6)
         axes = fig.subplots(1, len(temperatures), sharey=True, squeeze=False)[0]
         for ax, temperature in zip(axes, temperatures, strict=True):
             for side in sides:
@@ -172,7 +171,7 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
     beyond = "" if low == accuracy.min() else f" Below {low:.1f} % there is one colour."
 
     def draw() -> Figure:
-        fig = figure(2.7)
+        fig = theme.figure(2.7)
         axes = fig.subplots(1, 3, sharey=True)
         for ax, key, title in zip(axes, TITLES, TITLES.values(), strict=True):
             grid = frame.pivot(index="temperature", columns="weight", values=key)
@@ -188,7 +187,7 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
                         linecolor=theme.PAPER, **look)  # fmt: skip
             for text, ground in zip(ax.texts, ax.collections[0].get_facecolors(), strict=True):
                 text.set_color(theme.written_on(to_hex(ground)))
-            first = is_narrow() or key == "without"
+            first = theme.is_narrow() or key == "without"
             ax.set(title=title, xlabel="weight of the KD term", ylabel="temperature" if first else "")
             ax.tick_params(length=0)
             ax.tick_params(axis="y", rotation=0, labelleft=first)

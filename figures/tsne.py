@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from figures import theme
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import WIDTH, figure, group_colors
 from paper.embedding import Embedding, obstacle
 from paper.members import label
 
@@ -41,11 +40,11 @@ def panels(
     names = [str(s).replace("_", " ") for s in networks.teacher.superclass_names]
 
     def draw() -> Figure:
-        fig = figure(WIDTH / columns * 1.2 * lines + 0.3)
+        fig = theme.figure(theme.WIDTH / columns * 1.2 * lines + 0.3)
         axes = fig.subplots(lines, columns, squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
-        colors = group_colors(len(names))
+        colors = theme.group_colors(len(names))
         for member, (line, column) in places.items():
             ax = axes[line, column]
             if (embedding := embeddings.get(member)) is None:

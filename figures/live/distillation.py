@@ -17,7 +17,6 @@ from figures.live.rows import PLAIN, SHOWN, STANDARD, STUDENT, TEACHER
 from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
 from figures.publish import publish
-from figures.theme import figure
 from lskd.data import Dataset
 from lskd.losses import kd_loss
 from paper.toy import gradient
@@ -31,7 +30,7 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     names = [str(networks.teacher.class_names[k]) for k in first.tolist()]
 
     def draw() -> Figure:
-        fig = figure(2.5)
+        fig = theme.figure(2.5)
         for ax, t in zip(fig.subplots(1, 3, sharey=True), (1, 2, 6), strict=True):
             for values, color, shift in ((teacher, TEACHER, -0.2), (student, STUDENT, 0.2)):
                 p = torch.softmax(values[0] / t, dim=-1)[first].numpy()

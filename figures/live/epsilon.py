@@ -17,7 +17,6 @@ from figures.live.rows import PLAIN, STANDARD, STUDENT, TEACHER
 from figures.live.zscore import FORMATS, stored
 from figures.networks import Networks
 from figures.publish import publish
-from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY, gradient
 
@@ -78,7 +77,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         data[f"gradient_eps_1e{power}"] = [lengths(x, teacher, 10.0**power)[0] for x in pressed]
 
     def draw() -> Figure:
-        fig = figure(2.7)
+        fig = theme.figure(2.7)
         left, right = fig.subplots(1, 2)
         for power, color, line in ((-7, STANDARD, "-"), (-5, STUDENT, "--"), (-3, PLAIN, ":")):
             look = {"color": color, "ls": line, "label": f"ε = 1e{power}".replace("-", "−")}

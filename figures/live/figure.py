@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,6 @@ from bokeh.models import (
 )
 from bokeh.models.annotations import ColorBar
 from bokeh.plotting import figure as bokeh_figure
-from PIL import Image
 
 from figures.live.by_itself import loader
 from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key  # noqa: F401  # live.Slider
@@ -55,7 +53,7 @@ class Live:
         readout: HTML; the function writes its results in place of ``[NAME]``.
         caption: HTML; says n and source.
         picture: stands in where scripts do not run.
-        sprites: PNG or JPEG data for thumbnails, see :func:`sprite`.
+        sprites: the sheet of thumbnails, see :mod:`figures.live.thumbnails`.
         alt: what the plots show, for who cannot see them; what the picture shows by default.
         wide: plots that take a row of their own where others stand side by side.
     """
@@ -234,21 +232,3 @@ def scatter(made: Any, name: str, groups: int, palette: Sequence[str], tooltips:
     )  # fmt: skip
     drawn.nonselection_glyph = None
     made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, attachment="vertical"))
-
-
-def sprite(images: np.ndarray, columns: int) -> str:
-    """One picture of many, as a data address: image i in row ``i // columns``, column ``i % columns``.
-
-    Args:
-        images: uint8 ``[n, 3, H, W]``.
-        columns: images in a row.
-    """
-    n, _, height, width = images.shape
-    rows = -(-n // columns)
-    places = np.zeros((rows * columns, 3, height, width), dtype=np.uint8)
-    places[:n] = images
-    sheet = places.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
-    image = Image.fromarray(sheet.reshape(rows * height, columns * width, 3))
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=82, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -17,7 +17,6 @@ from figures import theme
 from figures.live import figure as live
 from figures.networks import Networks
 from figures.publish import Published, publish
-from figures.theme import figure
 
 TEACHER, STUDENT = theme.look("teacher").color, theme.look("kd").color
 PLAIN, STANDARD = theme.look("dkd").color, theme.look("ctkd").color  # the two losses, wherever both are drawn
@@ -126,7 +125,7 @@ def lines(
     """
 
     def draw() -> Figure:
-        fig = figure(height)
+        fig = theme.figure(height)
         ax = fig.subplots()
         for column, (color, style, words) in drawn.items():
             shown = data[column].clip(lower=1e-9) if "y" in log else data[column]

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from figures import theme
 from figures.live import figure as live
 from figures.publish import Published, publish
-from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
@@ -44,7 +43,7 @@ def still(folder: Path | str) -> Published:
     """Logits and Z-scores of the three networks, with the losses at temperature 1."""
 
     def draw() -> Figure:
-        fig = figure(2.6)
+        fig = theme.figure(2.6)
         for ax, on in zip(fig.subplots(1, 2), (False, True), strict=True):
             for name, values in seen(standardized=on).items():
                 ax.bar(np.arange(4) + PLACES[name], values, width=0.25, color=COLORS[name], label=NAMES[name])

@@ -11,13 +11,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from figures import theme
 from figures.live import figure as live
 from figures.live import rows
 from figures.live.rows import PLAIN, STANDARD, STUDENT, TEACHER
 from figures.live.toy import CLASSES
 from figures.networks import Networks
 from figures.publish import publish
-from figures.theme import figure
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
@@ -39,7 +39,7 @@ def entropy(folder: Path | str) -> live.Live:
     average = [float(torch.softmax(logits / t, -1) @ logits) for t in grid]
 
     def draw() -> Figure:
-        fig = figure(2.5)
+        fig = theme.figure(2.5)
         left, right = fig.subplots(1, 2)
         left.bar(CLASSES, torch.softmax(logits, -1).numpy(), color=TEACHER)
         left.set(ylabel="probability", title="temperature 1")
