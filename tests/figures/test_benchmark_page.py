@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import importlib
 import json
+import operator
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
@@ -80,12 +82,9 @@ def test_ratios_goals_and_shares_by_hand() -> None:
     assert rows["resnet20 forward + backward"].verdict == ""
     # 6 (1/500 + 1/400) / (1/500 + 6/400) = 27/17
     assert benchmarks.sharing_alone(RESULT) == pytest.approx(27 / 17)
-
-
-def test_the_table_shows_them() -> None:
     shown = comparison(RESULT)
-    (six,) = [row for row in shown.rows if row[0].startswith("cohort")]
-    assert [c.replace("\u00a0", " ") for c in six[1:]] == ["300", "200", "1.50", "ratio 2.5", "missed by 40 %", "50 %"]
+    (cells,) = [row[1:] for row in shown.rows if row[0].startswith("cohort")]
+    assert [c.replace("\u00a0", " ") for c in cells] == ["300", "200", "1.50", "ratio 2.5", "missed by 40 %", "50 %"]
     assert "load 0.2 at the start" in shown.caption
     assert "100 billion multiply-adds" in shown.caption
 
@@ -158,33 +157,26 @@ def test_growth_is_milliseconds_of_a_step(tmp_path: Path) -> None:
         (["machine"], r"no field machine"),
     ],
 )
-def test_a_field_that_is_gone_is_an_error_that_names_it(keys: list[str], message: str, tmp_path: Path) -> None:
+def test_a_field_that_is_gone_is_an_error_that_names_it(keys: list[str], message: str) -> None:
     broken = copy.deepcopy(RESULT)
-    *path, last = keys
-    inner = broken
-    for key in path:
-        inner = inner[key]
-    del inner[last]
+    del functools.reduce(operator.getitem, keys[:-1], broken)[keys[-1]]
     with pytest.raises(LskdError, match=message):
         (comparison(broken), growth_frame(broken))
 
 
 def test_the_committed_measurements_can_be_shown(tmp_path: Path) -> None:
-    cpu, book = (benchmarks.read(ROOT / "benchmarks" / "results", name) for name in ("cpu", "make_book"))
+    cpu, book, gpu = (benchmarks.read(ROOT / "benchmarks" / "results", name) for name in ("cpu", "make_book", "gpu"))
+    assert gpu is None or gpu_table(gpu).rows
     assert cpu is not None
     assert book is not None
-    shown = comparison(cpu)
-    assert len(shown.rows) >= 6
+    assert len(comparison(cpu).rows) >= 6
     assert {row.verdict for row in benchmarks.rows(cpu) if row.missed} == {
         f"missed by {100 * (1 - cpu[key] / aim):.0f} %" for key, aim in cpu["goals"].items() if cpu[key] < aim
     }
     assert benchmarks.sharing_alone(cpu) > 1
     assert not growth_frame(cpu).empty
     assert len(book_table(book).rows) == 3
-
-
-def test_a_benchmark_that_never_ran_is_none_and_its_command_is_known(tmp_path: Path) -> None:
-    assert benchmarks.read(tmp_path, "gpu") is None
+    assert benchmarks.read(tmp_path, "gpu") is None  # it never ran
     (tmp_path / "gpu.json").write_text("[]")
     with pytest.raises(LskdError, match=r"expected an object; measure again: python benchmarks/gpu.py"):
         benchmarks.read(tmp_path, "gpu")
@@ -237,9 +229,6 @@ def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPat
         key.replace("_", " ").replace(" per s", "/s") for key in gpu.GOALS
     ]
     assert "1 of 1 checks" in shown.caption
-    found = benchmarks.read(ROOT / "benchmarks" / "results", "gpu")
-    if found is not None:
-        assert gpu_table(found).rows
 
 
 def test_losses_are_told_in_times_kds_and_memory_in_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +237,9 @@ def test_losses_are_told_in_times_kds_and_memory_in_tensors(monkeypatch: pytest.
     measured = bench.times(turns=1)
     assert set(measured["ratios"]["700"]) == set(bench.LOSSES)
     assert measured["ratios"]["700"]["kd"] == 1
+    timed = {f"{name.removesuffix('_ls')}_loss" for name in bench.LOSSES} | {"dkd_terms"}
+    public = (name for name in losses.__all__ if "student_logits" in signature(getattr(losses, name)).parameters)
+    assert timed == set(public)  # every loss of logits
     whole = {"tensor": 100, "inputs": 1000, "chunked": 1150, "plain": 2250}
     by_rows = {"4": whole, "4096": {"tensor": 100, "inputs": 1000, "chunked": 1100}}
     result = {
@@ -263,9 +255,3 @@ def test_losses_are_told_in_times_kds_and_memory_in_tensors(monkeypatch: pytest.
     assert table.rows == [["KD", "1.0", "1.0"], ["DKD + LS", "3.3", "4.0"]]
     assert "KD itself takes 0.2, 90.0 milliseconds" in table.caption
     assert "4 rows: 12.5 as a whole, 1.5 in pieces; 4,096 rows: not measured as a whole, 1.0" in table.caption
-
-
-def test_every_loss_of_logits_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    timed = {f"{name.removesuffix('_ls')}_loss" for name in script("losses", monkeypatch).LOSSES} | {"dkd_terms"}
-    public = (name for name in losses.__all__ if "student_logits" in signature(getattr(losses, name)).parameters)
-    assert timed == set(public)

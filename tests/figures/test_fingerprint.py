@@ -39,12 +39,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(root: Path, *modules: str) -> str:
-    return " ".join(p.relative_to(root / "pkg").as_posix().removesuffix(".py") for p in closure(*modules, root=root))
-
-
 @pytest.mark.parametrize(
-    ("module", "expected"),
+    ("modules", "expected"),
     [
         ("pkg", "__init__"),
         ("pkg.alone", "__init__ alone"),
@@ -52,10 +48,11 @@ def names(root: Path, *modules: str) -> str:
         ("pkg.late", "__init__ alone late"),
         ("pkg.lazy", "__init__ cycle_one cycle_two lazy"),
         ("pkg.plain", "__init__ alone late plain sub/__init__ sub/deep/__init__ sub/deep/c sub/helper"),
+        ("pkg.alone pkg.cycle_one", "__init__ alone cycle_one cycle_two"),
     ],
 )
-def test_closure(root: Path, module: str, expected: str) -> None:
-    assert names(root, module) == expected
+def test_closure(root: Path, modules: str, expected: str) -> None:
+    assert closure(*modules.split(), root=root) == tuple(root / "pkg" / f"{name}.py" for name in expected.split())
 
 
 def test_training_does_not_depend_on_pages() -> None:
@@ -66,10 +63,6 @@ def test_training_does_not_depend_on_pages() -> None:
     assert not reached & {"cli.py", "fingerprint.py", "run_jobs.py", "build.py"}
 
 
-def test_closure_of_several_modules_is_their_union(root: Path) -> None:
-    assert names(root, "pkg.alone", "pkg.cycle_one") == "__init__ alone cycle_one cycle_two"
-
-
 def test_unknown_module_and_broken_file_are_named(root: Path) -> None:
     with pytest.raises(LskdError, match=r"pkg\.nothing: no such source file"):
         closure("pkg.nothing", root=root)
@@ -78,23 +71,17 @@ def test_unknown_module_and_broken_file_are_named(root: Path) -> None:
         closure("pkg.a", root=root)
 
 
-def test_digest_follows_content_and_name_only(root: Path) -> None:
-    paths = closure("pkg.a", root=root)
-    before = digest(paths, root)
-    assert digest(reversed(paths), root) == before
-    (root / "pkg" / "alone.py").touch()
-    assert digest(paths, root) == before
-    (root / "pkg" / "alone.py").write_text("import os  # changed\n")
-    changed = digest(paths, root)
-    assert changed != before
-    (root / "pkg" / "copy.py").write_bytes((root / "pkg" / "alone.py").read_bytes())
-    assert digest([root / "pkg" / "copy.py"], root) != digest([root / "pkg" / "alone.py"], root)
-
-
-def test_digest_does_not_depend_on_where_the_project_lies(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_digest_follows_content_and_name_only(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = digest(closure("pkg.a", root=root), root)
-    moved = root.rename(tmp_path_factory.mktemp("else where") / "moved")
-    assert digest(closure("pkg.a", root=moved), moved) == before
+    root = root.rename(tmp_path_factory.mktemp("else where") / "moved")
+    paths, alone, copy = closure("pkg.a", root=root), root / "pkg" / "alone.py", root / "pkg" / "copy.py"
+    assert digest(reversed(paths), root) == before
+    alone.touch()
+    assert digest(paths, root) == before
+    alone.write_text("import os  # changed\n")
+    assert digest(paths, root) != before
+    copy.write_bytes(alone.read_bytes())
+    assert digest([copy], root) != digest([alone], root)
 
 
 def notebook(path: Path, *cells: str) -> Path:
@@ -103,32 +90,24 @@ def notebook(path: Path, *cells: str) -> Path:
     return path
 
 
-def test_notebook_modules(root: Path) -> None:
+def test_notebook_modules_and_the_cell_that_is_wrong(root: Path) -> None:
     path = notebook(
         root / "n.ipynb",
         "%matplotlib inline\nimport numpy as np\nfrom pkg import alone",
         "%%bash\nnot python at all (",
         "if True:\n    !ls\nfrom pkg.sub import b, deep\n",
     )
-    expected = ["pkg", "pkg.alone", "pkg.sub", "pkg.sub.b", "pkg.sub.deep"]
-    assert notebook_modules(path, root) == expected
-
-
-def test_notebook_errors_name_the_cell(root: Path) -> None:
+    assert notebook_modules(path, root) == ["pkg", "pkg.alone", "pkg.sub", "pkg.sub.b", "pkg.sub.deep"]
     with pytest.raises(LskdError, match=r"cell 3: line 1 is not valid Python"):
-        notebook_modules(notebook(root / "n.ipynb", "x = 1", "x = ("), root)
-    (root / "n.ipynb").write_text("{}")
+        notebook_modules(notebook(path, "x = 1", "x = ("), root)
+    path.write_text("{}")
     with pytest.raises(LskdError, match="not a notebook"):
-        notebook_modules(root / "n.ipynb", root)
+        notebook_modules(path, root)
 
 
 def test_the_package_itself_is_read_quickly_and_not_imported() -> None:
-    everything = sorted(
-        ".".join(p.relative_to(ROOT).with_suffix("").parts)
-        for p in ROOT.glob("*/**/*.py")
-        if p.relative_to(ROOT).parts[0] in PACKAGES
-    )
-    modules = [name.removesuffix(".__init__") for name in everything]
+    paths = [path.relative_to(ROOT).with_suffix("") for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    modules = [".".join(path.parts).removesuffix(".__init__") for path in paths]
     start = time.process_time()  # whatever else the machine does
     assert len(closure(*modules)) == len(modules)
     assert time.process_time() - start < 3
