@@ -133,9 +133,8 @@ def run(
         timeout: seconds that one cell may take; no limit when None.
 
     Raises:
-        LskdError: wrong parameters, a failing cell, a kernel that died, or a notebook that ended without its
-            report or without an output that it declared. An earlier ``output`` is then untouched, and what was
-            executed lies beside it as ``NAME.failed.ipynb``.
+        LskdError: wrong parameters, a failing cell, a kernel that died, or a notebook that ended without its report.
+            An earlier ``output`` is then untouched, and what was executed lies beside it as ``NAME.failed.ipynb``.
     """
     source = find(notebook)
     root = source.parent.parent if source.parent.name == "notebooks" else source.parent
@@ -151,7 +150,10 @@ def run(
         try:
             with mock.patch.dict(os.environ, _environment(private, root, record)):
                 _execute(source, executed, values, root, terminal or sys.stderr, timeout)
-            outputs = _judge(record, root, source.name)
+            if not record.is_file():
+                told = "ended without its report; its last cell must call book.notebook.report(...)"
+                raise LskdError(f"{source.name}: {told}")
+            outputs = read_json(record)
         except LskdError as error:
             if executed.exists():
                 atomic_write(failed, executed.read_bytes())
@@ -311,16 +313,6 @@ def _last_started(executed: Path) -> str:
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
     started = [c for c in cells if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")]
     return f" in the cell that begins `{''.join(started[-1]['source']).splitlines()[0]}`" if started else ""
-
-
-def _judge(record: Path, root: Path, name: str) -> list[str]:
-    """The outputs that the notebook has reported, if it has and they exist."""
-    if not record.is_file():
-        raise LskdError(f"{name}: ended without its report; its last cell must call book.notebook.report(...)")
-    outputs: list[str] = read_json(record)
-    if missing := [path for path in outputs if not (root / path).exists()]:
-        raise LskdError(f"{name}: reported outputs that do not exist: {', '.join(missing)}")
-    return outputs
 
 
 def _environment(private: Path, root: Path, record: Path) -> dict[str, str]:
