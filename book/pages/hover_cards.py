@@ -15,7 +15,6 @@ from urllib.parse import unquote, urldefrag
 from bs4 import Tag
 
 from book.pages import Pages
-from lskd.errors import LskdError
 from lskd.files import atomic_write
 
 FILE = "_static/lskd-cards/cards.js"  # a folder of its own: what lies in _static loads on every page
@@ -26,9 +25,6 @@ def write(pages: Pages) -> None:
 
     The script sets ``lskdCards``: ``{"page.html#place": {"kind", "title", "body"}}``. Addresses in a body are relative
     to the book's folder.
-
-    Raises:
-        LskdError: links into the glossary or the bibliography, and nothing there to show.
     """
     stored = json.dumps(_collected(pages), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     atomic_write(pages.html / FILE, "lskdCards={};\n".format(stored.replace("</", "<\\/")))
@@ -46,9 +42,6 @@ def _collected(built: Pages) -> dict[str, dict[str, str]]:
         if found := _card(pages[name], place):
             kind, title, body = found
             made[target] = {"kind": kind, "title": title, "body": "".join(_inner(tag, name) for tag in body)}
-        elif name in ("glossary.html", "bibliography.html") and place:
-            expected = "expected a term or an entry of that identity"
-            raise LskdError(f"{built.html / name}: nothing to show for #{place}; {expected}")
     return made
 
 
