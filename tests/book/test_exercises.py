@@ -244,12 +244,9 @@ def test_numbers_as_people_write_them() -> None:
     assert count.judge("10")[0]
     with pytest.raises(ValueError, match=r"'10\.2' is no whole number"):
         count.judge("10.2")
-
-
-@pytest.mark.parametrize("text", ["", "ten", "1/0", "1/2/3", "--1", "1.2.3", "nan", "inf"])
-def test_what_is_no_number_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match="is no number; write one such as"):
-        model.number(text)
+    for text in ("", "ten", "1/0", "1/2/3", "--1", "1.2.3", "nan", "inf"):
+        with pytest.raises(ValueError, match=f"'{text}' is no number; write one such as"):
+            model.number(text)
 
 
 QUESTION = Exercise(

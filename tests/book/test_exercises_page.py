@@ -12,6 +12,8 @@ from reading import LOOKS, fits, go, reader, violations
 from test_exercises import ALL, CHOICE, GIVEN, QUESTION, TEN, answers_of
 
 from book.exercises import Answer, Posed, load
+from book.exercises.collection import Collection
+from book.exercises.model import Chapter
 from book.exercises.page import to_markdown
 from figures import networks as inputs
 from figures.fingerprint import ROOT
@@ -26,12 +28,8 @@ def paper(tmp_path: Path) -> Path:
     choice = dataclasses.replace(CHOICE, name="two", start="Begin.")
     large = Posed("toy", 3, dataclasses.replace(QUESTION, name="three"), LARGE)
     shown = [Posed("toy", 1, QUESTION, TEN), Posed("toy", 2, choice, Answer(right="a", shown={"all": ""})), large]
-    listed = (
-        '<div class="lskd-exercises"><p><span data-count role="status"></span><button type="button" hidden>Forget it'
-        '</button></p><ul><li data-exercise="toy-one" data-checked><span data-done></span></li>'
-        '<li data-exercise="toy-two" data-checked><span data-done></span></li></ul></div>'
-    )
-    body = "".join(to_markdown(one) for one in shown) + listed
+    listed = Collection((Chapter("toy", "page", "Toy", (QUESTION, choice)),))
+    body = "".join(map(to_markdown, shown)) + listed.to_html()
     look = f'<link rel="stylesheet" href="{(STATIC / "lskd-exercises.css").as_uri()}">'
     script = f'<script src="{(STATIC / "lskd-exercises.js").as_uri()}"></script>'
     path = tmp_path / "page.html"

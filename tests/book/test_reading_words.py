@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from controls import move, said
+from controls import said
 from reading import fits, go, inside, pages, reader, violations
 
 from book import build
 from book.pages import Pages, live_words
 from figures.live.controls import Check, Choice, Entry, Slider, Steps
 from lskd.errors import LskdError
-from lskd.losses import kd_loss
-from paper.toy import TOY
 
 pytestmark = pytest.mark.book
 
@@ -30,42 +25,6 @@ def calm(chromium: Any) -> Iterator[Any]:
     """A page for a reader who wants nothing to move."""
     with reader(chromium, viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as page:
         yield page
-
-
-def losses(*, standardize: bool, temperature: float, scale: float) -> tuple[float, float]:
-    teacher, one, two = (torch.tensor([TOY[n]], dtype=torch.float64) for n in ("teacher", "s1", "s2"))
-    first, second = (
-        kd_loss(row, teacher, temperature=temperature, standardize=standardize).item() for row in (one, scale * two)
-    )
-    return first, second
-
-
-@pytest.mark.browser
-def test_a_word_moves_the_figure_to_what_python_computes(page: Any, book: Path) -> None:
-    go(page, book, "notebooks/toy", live=True)
-    figure = page.locator("#live-toy")
-    live_words = page.locator("a.lskd-word")
-    seen: set[str] = set()
-    for word in live_words.all():
-        settings = dict(part.split("=") for part in word.get_attribute("href")[1:].partition("#")[0].split(";"))
-        move(figure, "standardize", True)
-        move(figure, "temperature", 2.0)
-        move(figure, "scale", -0.5)
-        if settings.get("standardize") == "true":
-            move(figure, "standardize", False)
-        assert word.get_attribute("aria-pressed") == "false"
-        word.focus()
-        page.keyboard.press("Space" if len(seen) % 2 else "Enter")
-        page.wait_for_function("word => word.getAttribute('aria-pressed') === 'true'", arg=word.element_handle())
-        expected = losses(
-            standardize=settings["standardize"] == "true",
-            temperature=float(settings.get("temperature", 2.0)),
-            scale=10 ** (round(math.log10(float(settings.get("scale", 10**-0.5))) / 0.05) * 0.05),  # the slider's steps
-        )
-        assert [float(said(figure, name)) for name in ("s1", "s2")] == pytest.approx(expected, abs=6e-5)
-        seen.add(json.dumps(settings))
-    assert len(seen) >= 4
-    assert figure.locator(".lskd-plots").evaluate("e => e.getBoundingClientRect().bottom > 150")  # in view, or pinned
 
 
 @pytest.mark.browser
@@ -94,12 +53,12 @@ def test_a_word_moves_by_steps_and_takes_its_move_back(page: Any, book: Path) ->
         assert page.evaluate("tick(700)") == end
         assert busy.count() == 0
         assert word.get_attribute("aria-pressed") == str(end == 8.0).lower()
-    assert said(figure, "s1") == before
+        assert (said(figure, "s1") == before) is (end == 1.0)
 
 
 @pytest.mark.browser
 def test_every_word_of_the_book_can_be_pressed(calm: Any, book: Path) -> None:
-    """With reduced motion a word acts at once."""
+    """By keyboard; with reduced motion a word acts at once."""
     wrong, pages = [], 0
     calm.on("pageerror", lambda error: wrong.append(str(error)))
     for path in sorted(book.rglob("*.html")):
@@ -107,9 +66,9 @@ def test_every_word_of_the_book_can_be_pressed(calm: Any, book: Path) -> None:
             continue
         go(calm, book, path.relative_to(book).as_posix().removesuffix(".html"), live=True)
         pages += 1
-        for word in calm.locator("a.lskd-word").all():
+        for number, word in enumerate(calm.locator("a.lskd-word").all()):
             if word.get_attribute("aria-pressed") == "false":
-                word.evaluate("e => e.click()")
+                word.press("Space" if number % 2 else "Enter")
             if word.get_attribute("aria-pressed") != "true":
                 wrong.append(f"{path.name}: {word.inner_text()}: {word.get_attribute('href')}")
     assert wrong == []
@@ -178,8 +137,7 @@ def test_the_address_of_a_word_opens_the_page_with_the_figure_set(page: Any, boo
     page.wait_for_selector("#live-toy.lskd-on")
     figure = page.locator("#live-toy")
     assert figure.locator("output").all_inner_texts()[:2] == ["4.0", "10.00"]
-    expected = losses(standardize=True, temperature=4.0, scale=10.0)
-    assert [float(said(figure, name)) for name in ("s1", "s2")] == pytest.approx(expected, abs=6e-5)
+    assert said(figure, "s2") == "0.0000"  # standardised, it has the teacher's order
 
 
 FIGURE = "".join(

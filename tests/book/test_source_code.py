@@ -40,15 +40,10 @@ def test_what_is_shown_is_the_source_that_runs(thing: Any) -> None:
     shown = Code(thing).text
     assert ast.dump(ast.parse(shown)) == ast.dump(tree)
     assert all(line in source.split("\n") for line in shown.split("\n"))
+    assert Code(thing)._repr_mimebundle_() == {"text/markdown": f"```python\n{shown}\n```", "text/plain": shown}
 
 
 def test_docstrings_go_and_comments_stay() -> None:
     expected = ["    # stays", '    text = """not a docstring"""', "    return len(text)"]
     assert Code(commented).text.split("\n")[1:] == expected
     assert Code(Bare).text.count("\n") == 1  # without its docstring it would be no class
-
-
-def test_it_is_shown_as_python() -> None:
-    shown = Code(losses.kd_loss)._repr_mimebundle_()
-    assert shown["text/markdown"] == f"```python\n{Code(losses.kd_loss).text}\n```"
-    assert "def kd_loss(" in shown["text/plain"]

@@ -242,29 +242,27 @@ def test_training_that_changes_nothing_redraws_nothing(project: Path) -> None:
 
 
 @pytest.mark.book
-def test_a_failing_notebook_fails_the_book_and_leaves_the_earlier_pages(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda root: write(root, "tsne", f"raise RuntimeError('none')\n{DRAW}"), "RuntimeError: none"),
+        (append("book/chapters/index.md", "\n{ref}`nowhere`\n"), "index.md:11: WARNING: undefined label: 'nowhere'"),
+    ],
+    ids=["notebook", "warning"],
+)
+def test_a_failing_notebook_or_a_warning_fails_the_book_and_leaves_the_earlier_pages(
+    project: Path, spoil: Callable[[Path], object], told: str
+) -> None:
     index = project / "build" / "book" / "_build" / "html" / "index.html"
     before = index.read_bytes()
-    write(project, "tsne", f"raise RuntimeError('no embedding')\n{DRAW}")
+    spoil(project)
     done = call(project)
     assert done.returncode != 0
-    assert "RuntimeError: no embedding" in done.stderr
-    assert "RuntimeError: no embedding" in done.stderr.rpartition("lskd: stopped, because:")[2]  # said again, last
+    assert told in done.stderr.rpartition("lskd: stopped, because:")[2]  # said again, last
     assert index.read_bytes() == before
-    assert not (project / "build" / "default" / "notebooks" / "tsne.ipynb").exists()
+    assert (project / "build" / "default" / "notebooks" / "tsne.ipynb").exists() == ("RuntimeError" not in told)
     redraw(project)
     make(project, "tsne")
-
-
-@pytest.mark.book
-def test_a_warning_fails_the_book_and_leaves_the_earlier_pages(project: Path) -> None:
-    index = project / "build" / "book" / "_build" / "html" / "index.html"
-    before = index.read_bytes()
-    append("book/chapters/index.md", "\n{ref}`nowhere`\n")(project)
-    done = call(project)
-    assert done.returncode != 0
-    assert "index.md:11: WARNING: undefined label: 'nowhere'" in done.stderr
-    assert index.read_bytes() == before
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
