@@ -35,9 +35,8 @@ from lskd.trainer.evaluation import Measured, evaluate
 from lskd.trainer.execution import PLAIN, Execution
 from lskd.trainer.graph import StepGraph
 from lskd.trainer.logit_table import LogitTable
-from lskd.trainer.member import Member
+from lskd.trainer.member import Member, TeacherOutput, joined
 from lskd.trainer.optimization import create_optimizer, learning_rate, set_drop_path
-from lskd.trainer.step import TeacherOutput, joined
 
 CHECK_EVERY = 50  # steps between two looks at a GPU's finiteness; a look waits for the device
 WINDOW = 512  # images prepared ahead on a CPU; lanes wait for each other once a window
