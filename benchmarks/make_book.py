@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MACHINE = (
+    "import json, torch; from lskd import records; "
+    "print(json.dumps([records.describe_device(torch.device('cpu')), records.versions(), records.commit()]))"
+)
 
 
 def tree_memory(root: int) -> int:
@@ -65,13 +68,6 @@ def measure(command: list[str], folder: Path) -> dict[str, float]:
     return {"seconds": round(seconds, 1), "peak_bytes": peak}
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--keep", type=Path, help="clone to here, and leave it")
@@ -82,22 +78,21 @@ def main() -> None:
         subprocess.run(["git", "clone", "--quiet", os.fspath(ROOT), os.fspath(clone)], check=True)
         packages = measure(["make", ".venv/.book"], clone)
         first, second = (measure(["make", "book"], clone) for _ in range(2))
-        version = subprocess.run(
-            [".venv/bin/python", "-c", "import torch; print(torch.__version__)"],
-            cwd=clone, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True)
+        told = subprocess.run(
+            [".venv/bin/python", "-c", MACHINE], cwd=clone, capture_output=True, text=True, check=True
+        )
+        machine, versions, commit = json.loads(told.stdout)
     result = {
         "packages": packages,
         "first": first,
         "second": second,
         "machine": {
-            "processor": processor(),
+            "processor": machine["name"],
             "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         },
-        "versions": {"python": platform.python_version(), "torch": version},
-        "commit": commit.stdout.strip(),
+        "versions": {key: versions[key] for key in ("python", "torch")},
+        "commit": commit["commit"],
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     given.output.parent.mkdir(parents=True, exist_ok=True)
