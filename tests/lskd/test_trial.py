@@ -42,17 +42,6 @@ class Plain(nn.Module):
         return self.fc(self.features(x))
 
 
-class Tied(Plain):
-    def __init__(self, num_classes):
-        super().__init__(num_classes)
-        self.block = self.again = nn.Linear(4, 4)
-        self.third = nn.Linear(4, 4)
-        self.third.weight = self.block.weight
-
-    def features(self, x):
-        return self.third(self.again(self.block(super().features(x))))
-
-
 class Buffers(Plain):
     def __init__(self, num_classes):
         super().__init__(num_classes)
@@ -77,12 +66,6 @@ class Buffers(Plain):
         self.count = state
 
 
-class Unused(Plain):
-    def __init__(self, num_classes):
-        super().__init__(num_classes)
-        self.other = nn.Linear(7, 7)
-
-
 def gives(change):
     class Changed(Plain):
         def forward(self, x):
@@ -96,15 +79,6 @@ Output = gives(lambda self, y: types.SimpleNamespace(logits=y))
 Dictionary = gives(lambda self, y: {"logits": y})
 Answers = gives(lambda self, y: y.argmax(1))
 Frozen = gives(lambda self, y: y.detach())
-
-
-class Flat(Plain):
-    def __init__(self, num_classes):
-        super().__init__(num_classes)
-        self.bn = nn.BatchNorm1d(4)
-
-    def features(self, x):
-        return self.bn(super().features(x))
 
 
 class Extra(Plain):
@@ -148,20 +122,31 @@ def grey(num_classes):
     return Plain(num_classes, channels=1)
 
 
-def lazy(num_classes):
-    network = Plain(num_classes)
-    network.fc = nn.LazyLinear(num_classes)
-    return network
-
-
 def ten(num_classes):
     return Plain(10)
 
 
-def Wide(num_classes):
-    network = Plain(num_classes)
-    network.register_buffer("turned", torch.ones(2, dtype=torch.complex128))
+def made(change):
+    def network(num_classes):
+        made = Plain(num_classes)
+        change(made)
+        return made
+
     return network
+
+
+def tie(network):
+    network.block = network.again = nn.Linear(4, 4)
+    network.third = nn.Linear(4, 4)
+    network.third.weight = network.block.weight
+    network.fc = nn.Sequential(network.block, network.again, network.third, network.fc)
+
+
+Tied = made(tie)
+Unused = made(lambda network: network.add_module("other", nn.Linear(7, 7)))
+Flat = made(lambda network: network.add_module("fc", nn.Sequential(nn.BatchNorm1d(4), network.fc)))
+Wide = made(lambda network: network.register_buffer("turned", torch.ones(2, dtype=torch.complex128)))
+lazy = made(lambda network: network.add_module("fc", nn.LazyLinear(3)))
 """
 RECIPE = """
 dataset = "mine.py:images"
