@@ -216,19 +216,13 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     rate = product_rate(CPU)
     pipes = pipelines(dataset, repeats, 8 * steps)
     nets = networks(repeats)
-
-    def in_bf16(steps: int) -> float:
-        return cohort_rate(dataset, MEMBERS, steps, teacher=teacher, execution=Execution(precision="bf16"))
-
-    six = alternate(
-        {
-            "ours": lambda: cohort_rate(dataset, MEMBERS, steps, teacher=teacher),
-            **({"ours, bf16": lambda: in_bf16(steps)} if bf16_units() else {}),
-            "workers 0": lambda: baseline_rate(dataset, teacher, list(MEMBERS), steps, 0),
-            "workers 2": lambda: baseline_rate(dataset, teacher, list(MEMBERS), steps, 2),
-        },
-        max(1, repeats - 2),
-    )
+    ours = partial(cohort_rate, dataset, MEMBERS, steps, teacher=teacher)
+    theirs = partial(baseline_rate, dataset, teacher, list(MEMBERS), steps)
+    sides = {"ours": ours, "ours, bf16": partial(ours, execution=Execution(precision="bf16"))}
+    if not bf16_units():
+        del sides["ours, bf16"]
+    sides |= {f"workers {n}": partial(theirs, n) for n in (0, 2)}
+    six = alternate(sides, max(1, repeats - 2))
     table = table_fraction(repeats, 2 * steps)
     student = student_rates(repeats, 2 * steps)
     # Multiply-adds of one student-image of the cohort: a sixth of a teacher's forward, three of the student's.
