@@ -19,7 +19,7 @@ from lskd.data import DATASETS, Dataset, DataSource, check_options, load_dataset
 from lskd.data.cifar100 import MEAN, STD, SUPERCLASSES
 from lskd.data.dataset import channel_statistics
 from lskd.data.digit_pairs import generate
-from lskd.data.draws import epoch_order, epoch_views, seed_for
+from lskd.data.draws import epoch_drops, epoch_order, epoch_strong, epoch_views, seed_for
 from lskd.data.own import assemble
 from lskd.data.views import Normalize, Views, view_count, weak_view
 from lskd.errors import LskdError
@@ -162,18 +162,23 @@ def test_every_view_is_the_crop_it_names() -> None:
         views(torch.tensor([0]), torch.tensor([18]))
 
 
+def drawn(seed: int, epoch: int) -> list[torch.Tensor]:
+    """Every draw of an epoch, in the order of lskd/data/draws.py."""
+    views, drops = epoch_views(seed, epoch, 100, 162), epoch_drops(seed, epoch, 100, 4)
+    return [epoch_order(seed, epoch, 100), views, drops, *vars(epoch_strong(seed, epoch, 100)).values()]
+
+
 def test_draws_depend_on_seed_epoch_and_purpose_alone() -> None:
     torch.manual_seed(1)
-    first = epoch_order(0, 3, 100), epoch_views(0, 3, 100, 162)
+    first, state = drawn(0, 3), torch.get_rng_state()
     torch.manual_seed(2)
     torch.rand(5)
-    state = torch.get_rng_state()
-    second = epoch_order(0, 3, 100), epoch_views(0, 3, 100, 162)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(torch.get_rng_state(), state)
+    for a, again, *others in zip(first, drawn(0, 3), drawn(0, 4), drawn(1, 3), strict=True):
+        assert torch.equal(a, again)
+        assert not any(torch.equal(a, other) for other in others)
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)  # none draws from the global generator
     assert sorted(first[0].tolist()) == list(range(100))
-    assert not torch.equal(first[0], epoch_order(0, 4, 100))
-    assert not torch.equal(first[0], epoch_order(1, 3, 100))
     assert len({seed_for(s, *labels) for s in range(5) for labels in (("a",), ("a", 1), ("b",))}) == 15
     counts = torch.bincount(epoch_views(0, 1, 162_000, 162), minlength=162)
     assert counts.min() > 800

@@ -72,11 +72,9 @@ def test_kd_and_dkd(path: Path) -> None:
             single = kd_loss(student.float(), teacher.float(), temperature=t, standardize=on)
             close(single, g[f"kd_ls{ls}"][i], rtol=1e-5)
         for i, (alpha, beta, t) in enumerate(g["dkd_params"].tolist()):
-            loss = dkd_loss(student, teacher, target, alpha=alpha, beta=beta, temperature=t, standardize=on)
-            close(loss, g[f"dkd_ls{ls}"][i])
-            single = dkd_loss(
-                student.float(), teacher.float(), target, alpha=alpha, beta=beta, temperature=t, standardize=on
-            )
+            options = {"alpha": alpha, "beta": beta, "temperature": t, "standardize": on}
+            close(dkd_loss(student, teacher, target, **options), g[f"dkd_ls{ls}"][i])
+            single = dkd_loss(student.float(), teacher.float(), target, **options)
             close(single, g[f"dkd_ls{ls}"][i], rtol=1e-5)
 
 
@@ -93,12 +91,8 @@ def test_kd_and_dkd_gradients_and_totals(path: Path) -> None:
         settings["standardize"] = "_ls1" in key
         kind, method = key.split("_")[:2]
         if kind == "grad":
-            loss = (
-                kd_loss(student, teacher, **settings)
-                if method == "kd"
-                else dkd_loss(student, teacher, target, **settings)
-            )
-            loss.backward()
+            labels = (target,) if method == "dkd" else ()
+            getattr(losses, f"{method}_loss")(student, teacher, *labels, **settings).backward()
             gradient_close(student.grad, g[key])
             continue
         objective = create_objective(method, **settings)
@@ -139,20 +133,14 @@ def test_mlkd_paper_definitions_recombine_the_golden_parts(path: Path) -> None:
     index = {t: i for i, t in enumerate(g["temperatures"].tolist())}
     order = [index[t] for t in (2.0, 3.0, 5.0, 2.0, 6.0)]
     mu, nu = g["sample_mask"].mean(), g["class_mask"].mean()
-    terms = mlkd_terms(
-        *x,
-        torch.from_numpy(g["target"]),
-        temperature=2.0,
-        kd_weight=1.0,
-        standardize=True,
-        strong_terms="all",
-        standardize_correlations=True,
-    )
+    target, usual = torch.from_numpy(g["target"]), {"temperature": 2.0, "kd_weight": 1.0}
+    every = {"standardize": True, "standardize_correlations": True, "strong_terms": "all"}
+    terms = mlkd_terms(*x, target, **usual, **every)
     close(terms["kd"], mu * g["kl_weak_ls1"][order].sum() + g["kl_strong_ls1"][order].sum())
     # The stored standardised correlations have no epsilon, ours adds 1e-7 to the deviation.
     close(terms["cc"], nu * g["cc_weak_standardised"][order].sum() + g["cc_strong_standardised"][order].sum(), 1e-5)
     close(terms["bc"], mu * g["bc_weak_standardised"][order].sum() + g["bc_strong_standardised"][order].sum(), 1e-5)
-    elementwise = mlkd_terms(*x, torch.from_numpy(g["target"]), temperature=2.0, kd_weight=1.0, masks="elementwise")
+    elementwise = mlkd_terms(*x, target, **usual, masks="elementwise")
     kept = torch.from_numpy(g["sample_mask"])
     weak = sum(kd_loss(x[0][kept], x[2][kept], temperature=float(t)) for t in (2, 3, 5, 2, 6)) * kept.double().mean()
     rest = g["kl_strong_ls0"][order[:3]].sum() + g["kl_weak_ls0"][order[3:]].sum()
@@ -193,15 +181,8 @@ def test_vit(path: Path) -> None:
     columns = g["columns"].tolist()
     for values in g["rows"]:
         row = dict(zip(columns, values.tolist(), strict=True))
-        terms = vit_logit_terms(
-            student,
-            student,
-            teacher,
-            target,
-            temperature=row["T"],
-            weight=row["weight"],
-            standardize=bool(row["logit_stand"]),
-        )
+        options = {"temperature": row["T"], "weight": row["weight"], "standardize": bool(row["logit_stand"])}
+        terms = vit_logit_terms(student, student, teacher, target, **options)
         close(terms["kd"], row["logit_loss"])
         close(terms["ce"], 0.5 * row["cross_entropy"])
         close(terms["ce"] + terms["kd"], row["total"])

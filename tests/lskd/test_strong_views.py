@@ -158,15 +158,7 @@ def test_a_view_is_the_same_in_every_batch_and_leaves_its_image_alone() -> None:
         strong_view(images.float(), draws)
 
 
-def test_strong_draws_depend_on_seed_and_epoch_alone_and_are_uniform() -> None:
-    torch.manual_seed(1)
-    first = epoch_strong(0, 3, 100)
-    torch.manual_seed(2)
-    second = epoch_strong(0, 3, 100)
-    for name in ("operation", "amount", "cutout"):
-        assert torch.equal(getattr(first, name), getattr(second, name))
-        for other in (epoch_strong(0, 4, 100), epoch_strong(1, 3, 100)):
-            assert not torch.equal(getattr(first, name), getattr(other, name))
+def test_strong_draws_are_uniform() -> None:
     many = epoch_strong(0, 1, 50_000)
     for stage in range(2):
         counts = torch.bincount(many.operation[:, stage], minlength=14)
