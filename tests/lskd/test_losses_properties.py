@@ -109,42 +109,6 @@ def test_what_the_members_share_with_kd() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
 
 
-@settings(max_examples=60)
-@given(
-    seeds,
-    classes,
-    st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
-    st.floats(-1, 1),
-    st.floats(-1, 1),
-    temperatures,
-    st.booleans(),
-)
-def test_finite_for_any_finite_logits(
-    seed: int, k: int, dtype: torch.dtype, a: float, b: float, t: float, ls: bool
-) -> None:
-    """Student and teacher at scales of their own, from a type's smallest to its largest number."""
-    largest = min(math.log10(torch.finfo(dtype).max), 308.2)
-
-    def drawn(offset: int, exponent: float) -> torch.Tensor:
-        unit = logits(seed + offset, k, scale=1.0).clamp(-1, 1)
-        unit[0, 0], unit[1] = 1.0, 0.0
-        return (unit * 10 ** (exponent * largest)).to(dtype).clamp(torch.finfo(dtype).min, torch.finfo(dtype).max)
-
-    student, teacher, target = drawn(0, a).requires_grad_(), drawn(1, b), torch.arange(4) % k
-    settings = {"temperature": t, "standardize": ls}
-    for loss in (
-        kd_loss(student, teacher, **settings),
-        dkd_loss(student, teacher, target, **settings),
-        *mlkd_terms(student, student, teacher, teacher, target, kd_weight=9.0, **settings).values(),
-        *vit_logit_terms(student, student, teacher, target, **settings).values(),
-        cross_entropy(student, target),
-    ):
-        (gradient,) = torch.autograd.grad(loss, student, retain_graph=True)
-        assert torch.isfinite(loss)
-        # The gradient under LS grows as 1 / deviation, to 1e7 at most; float16 ends at 65504.
-        assert dtype == torch.float16 or torch.isfinite(gradient).all()
-
-
 @pytest.mark.parametrize("value", [0.0, 0.1, -5.0, 1e4, 1e30])
 def test_a_constant_row_keeps_a_gradient_of_ordinary_size(value: float) -> None:
     student = torch.full((2, 100), value, requires_grad=True)
@@ -198,7 +162,6 @@ def test_two_classes_warn_once() -> None:
         (lambda x, bad, y: create_objective("kdd"), r"did you mean 'kd'"),
         (lambda x, bad, y: create_objective("kd", temprature=2.0), r"did you mean 'temperature'"),
         (lambda x, bad, y: create_objective("kd"), "needs temperature and kd_weight among its settings"),
-        (lambda x, bad, y: create_objective("dkd", warmup=0), r"warmup is 0"),
         (lambda x, bad, y: create_objective("dkd")(Logits(x, y)), r"needs teacher logits"),
     ],
 )
@@ -284,18 +247,6 @@ def test_locality_guidance_adds_its_maps_and_learns_its_projections() -> None:
     torch.testing.assert_close(loss, 2.5 * expected)
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_objectives_compute_half_precision_in_float32(dtype: torch.dtype) -> None:
-    x = [logits(seed, 10, rows=6).to(dtype) for seed in range(4)]
-    for method in ("plain", "kd", "dkd", "ctkd", "mlkd"):
-        objective = create_objective(method, **NEEDED.get(method, {}))
-        half = objective(Logits(x[0], torch.arange(6), *x[1:]))
-        full = objective(Logits(x[0].float(), torch.arange(6), *(v.float() for v in x[1:])))
-        for key, value in half.items():
-            assert value.dtype == torch.float32
-            assert torch.equal(value, full[key])
 
 
 def test_plain_objective_is_cross_entropy() -> None:

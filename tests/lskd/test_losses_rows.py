@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -251,37 +252,44 @@ def test_compiles_without_graph_breaks(name: str) -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, student)[0], gradient)
 
 
-def mlkd(s: Tensor, v: Tensor, y: Tensor) -> Tensor:
-    return sum(losses.mlkd_terms(s, s + 1, v, v - 1, y, temperature=2.0, kd_weight=9.0, standardize=True).values())
+def mlkd(s: Tensor, v: Tensor, y: Tensor, *, standardize: bool = True) -> Tensor:
+    views = s, s.flip(0), v, v.flip(0)
+    return sum(losses.mlkd_terms(*views, y, temperature=2.0, kd_weight=9.0, standardize=standardize).values())
 
 
-def vit(s: Tensor, v: Tensor, y: Tensor) -> Tensor:
-    return sum(losses.vit_logit_terms(s, s, v, y, temperature=2.0, standardize=True).values())
+def vit(s: Tensor, v: Tensor, y: Tensor, *, standardize: bool = True) -> Tensor:
+    return sum(losses.vit_logit_terms(s, s, v, y, temperature=2.0, standardize=standardize).values())
 
 
-@pytest.mark.parametrize("loss", [*LOSSES.values(), mlkd, vit], ids=[*LOSSES, "mlkd", "vit"])
-def test_vmap_over_a_leading_axis(loss: Callable[..., Tensor]) -> None:
+# Those whose inputs have another form, too.
+MORE = LOSSES | {"mlkd_ls": mlkd, "vit_ls": vit, "cross entropy": lambda s, v, y: losses.cross_entropy(s, y)}
+MORE |= {"mlkd": partial(mlkd, standardize=False), "vit": partial(vit, standardize=False)}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_vmap_over_a_leading_axis(name: str) -> None:
     """Several students, or several temperatures' worth of logits, at once: losses and gradients."""
-    student, teacher, target = draw(14, 3, 5)
+    loss, (student, teacher, target) = MORE[name], draw(14, 3, 5)
     expected = [loss(s, v, y) for s, v, y in zip(student, teacher, target, strict=True)]
     torch.testing.assert_close(torch.vmap(loss)(student, teacher, target), torch.stack(expected))
     found = torch.vmap(torch.func.grad(loss))(student.detach(), teacher, target)
     torch.testing.assert_close(found, torch.autograd.grad(sum(expected), student)[0])
 
 
-@every
+@pytest.mark.parametrize("name", MORE)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_finite_for_any_finite_logits_and_half_precision_in_float32(name: str, dtype: torch.dtype) -> None:
-    largest = torch.finfo(dtype).max
-    shape = draw(15, 6)
-    for a, b in ((1.0, 1.0), (1e-6, largest / 8), (largest / 8, 1e-6), (largest / 8, largest / 8), (0.0, 1.0)):
-        student = (shape[0].detach().clamp(-8, 8) * a).to(dtype).requires_grad_()
-        teacher = (shape[1].clamp(-8, 8) * b).to(dtype)
-        loss = LOSSES[name](student, teacher, shape[2])
-        assert torch.isfinite(loss)
-        (gradient,) = torch.autograd.grad(loss, student)
+    """Student and teacher at scales of their own, from a type's smallest to its largest number."""
+    loss, (of_student, of_teacher, target) = MORE[name], (x.detach() for x in draw(15, 6))
+    of_student[1] = 0.0
+    for a, b in itertools.product((-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0), repeat=2):
+        largest = torch.finfo(dtype).max
+        student, teacher = ((x.clamp(-8, 8) / 8 * largest**e).to(dtype) for x, e in ((of_student, a), (of_teacher, b)))
+        found = loss(student.requires_grad_(), teacher, target)
+        assert torch.isfinite(found)
+        (gradient,) = torch.autograd.grad(found, student)
         # A gradient grows as 1 / deviation, and with the teacher's deviation in NormKD: past the end of small types.
-        assert torch.isfinite(gradient).all() or (dtype == torch.float16 or (name == "normkd" and b > 1))
+        assert torch.isfinite(gradient).all() or (dtype == torch.float16 or (name == "normkd" and b > 0))
         if dtype in (torch.float16, torch.bfloat16):
-            assert loss.dtype == torch.float32
-            assert torch.equal(loss, LOSSES[name](student.float(), teacher.float(), shape[2]))
+            assert found.dtype == torch.float32
+            assert torch.equal(found, loss(student.float(), teacher.float(), target))
