@@ -30,7 +30,8 @@ AREA = (0.02, 1 / 3)
 ASPECT = (0.3, 1 / 0.3)
 ATTEMPTS = 10
 
-Operation = Callable[[Image.Image, float], Image.Image]  # strength in [0, 1], negative for the other direction
+# Of an image and a strength in [0, 1], negative for the other direction of those that have two.
+Operation = Callable[[Image.Image, float], Image.Image]
 
 
 def randaugment(image: Image.Image, draw: Random) -> Image.Image:
@@ -40,13 +41,8 @@ def randaugment(image: Image.Image, draw: Random) -> Image.Image:
         if draw.random() > PROBABILITY:
             continue
         strength = max(0.0, min(draw.gauss(MAGNITUDE, SPREAD), LARGEST)) / LARGEST
-        image = apply(name, image, -strength if draw.random() > 0.5 else strength)
+        image = OPERATIONS[name](image, -strength if draw.random() > 0.5 else strength)
     return image
-
-
-def apply(name: str, image: Image.Image, strength: float) -> Image.Image:
-    """One operation; the sign of ``strength`` matters to those that have two directions."""
-    return OPERATIONS[name](image, strength)
 
 
 def erase(image: Tensor, draw: Random) -> Tensor:

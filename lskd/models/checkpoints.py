@@ -135,7 +135,9 @@ def _fits(place: tuple[str, ...], state: dict[str, Tensor], expected: Mapping[st
             continue
         for prefix in _prefixes(keys, names):
             own = {key.removeprefix(prefix): old for key, old in keys.items() if key.startswith(prefix)}
-            if own.keys() == _needed(names, own) and (chosen := frozenset(own.values())) not in seen:
+            counted = any(name.endswith(COUNTER) for name in own)  # a file has all step counters or none
+            needed = {name for name in names if counted or not name.endswith(COUNTER)}
+            if own.keys() == needed and (chosen := frozenset(own.values())) not in seen:
                 seen.add(chosen)
                 label = ".".join(part for part in (*place, prefix.strip("./:_")) if part)
                 yield _Found(label, {names[name]: state[old] for name, old in own.items()})
@@ -146,12 +148,6 @@ def _prefixes(keys: Iterable[str], names: Iterable[str]) -> list[str]:
     longest = max((name for name in names if not name.endswith(COUNTER)), key=len, default="")
     before = {key.removesuffix(longest) for key in keys if key.endswith(longest)}
     return sorted(prefix for prefix in before if not prefix or not prefix[-1].isalnum())
-
-
-def _needed(names: Mapping[str, str], own: Mapping[str, str]) -> set[str]:
-    """The network's names, without step counters where a file has none at all."""
-    counted = any(name.endswith(COUNTER) for name in own)
-    return {name for name in names if counted or not name.endswith(COUNTER)}
 
 
 def _choose(found: list[_Found], chosen: str | None, file: Path) -> _Found | None:

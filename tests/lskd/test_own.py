@@ -161,8 +161,6 @@ def test_a_wrong_network_is_named(name: str, message: str, code: Path) -> None:
 
 
 def test_wrong_data_is_named(code: Path) -> None:
-    with pytest.raises(ValueError, match="has no option 'folder'; it has path"):
-        load_dataset(f"{code}:pair", folder="x")
     for function, kind, options in (("number", "int", {"num_classes": 3}), ("three", "tuple of 3", {})):
         with pytest.raises(LskdError, match=rf"returned {kind}; expected an lskd\.data\.Dataset or a pair"):
             load_dataset(f"{code}:{function}", **options)

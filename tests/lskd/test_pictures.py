@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from lskd.data import Dataset, load_dataset
 from lskd.data.cifar100_224 import enlarged
 from lskd.data.imagenet import imagenet
 from lskd.data.lazy_images import PictureDataset, random_box
-from lskd.data.randaugment_increasing import OPERATIONS, apply, erase, randaugment
+from lskd.data.randaugment_increasing import OPERATIONS, erase, randaugment
 from lskd.data.views import normalize
 from lskd.errors import LskdError
 from lskd.models import create_model, save_checkpoint
@@ -130,11 +131,11 @@ def test_operations_give_the_bytes_of_timm() -> None:
     for name, rows in zip(OPERATIONS, g["crc32"], strict=True):
         for magnitude, row in zip(g["magnitudes"].tolist(), rows, strict=True):
             for sign, expected in zip((1, -1), row.tolist(), strict=True):
-                found = zlib.crc32(np.asarray(apply(name, image, sign * magnitude / 10)).tobytes())
+                found = zlib.crc32(np.asarray(OPERATIONS[name](image, sign * magnitude / 10)).tobytes())
                 assert found == expected, (name, magnitude, sign)
-    assert not np.asarray(apply("PosterizeIncreasing", image, 1.0)).any()  # no bit is left
+    assert not np.asarray(OPERATIONS["PosterizeIncreasing"](image, 1.0)).any()  # no bit is left
     dark = (np.asarray(image) * np.float32(0.1)).astype(int)
-    assert (np.asarray(apply("BrightnessIncreasing", image, -1.0)) == dark).all()
+    assert (np.asarray(OPERATIONS["BrightnessIncreasing"](image, -1.0)) == dark).all()
 
 
 def test_randaugment_draws_every_operation_half_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +145,8 @@ def test_randaugment_draws_every_operation_half_the_time(monkeypatch: pytest.Mon
         seen.append((name, strength))
         return image
 
-    monkeypatch.setattr("lskd.data.randaugment_increasing.apply", noted)
+    for name in OPERATIONS:
+        monkeypatch.setitem(OPERATIONS, name, partial(noted, name))
     image = Image.new("RGB", (4, 4))
     for number in range(4000):
         randaugment(image, Random(number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lskd.data.pixels import fitted, read_rgb, rgb
 from lskd.errors import LskdError
 
 RAMP = np.arange(256).reshape(16, 16)
+BLACK = Image.new("RGB", (9, 9))
 
 
 def grey(image: Any, bits: int | None = None) -> np.ndarray:
@@ -130,46 +132,45 @@ def test_print_colours_are_converted() -> None:
     assert np.asarray(rgb(Image.new("CMYK", (2, 2), (0, 255, 255, 0))))[0, 0].tolist() == [255, 0, 0]
 
 
-def files(root: Path, image: Image.Image, name: str) -> Path:
+def files(root: Path, name: str) -> Path:
+    """Two classes in both parts; where one more image of the second belongs."""
     for part in ("train", "test"):
         for number, label in enumerate(("ant", "bee")):
             (root / part / label).mkdir(parents=True)
             Image.new("RGB", (9, 9), (90 * number, 30, 60)).save(root / part / label / "0.png")
-    image.save(root / "train" / "bee" / name)
     return root / "train" / "bee" / name
+
+
+def cut(file: Path) -> None:
+    Image.effect_noise((64, 64), 99).save(file)
+    file.write_bytes(file.read_bytes()[:-1000])
 
 
 @pytest.mark.parametrize("reader", ["folder", "imagenet"])
 @pytest.mark.parametrize(
-    ("image", "name", "message"),
+    ("write", "name", "message"),
     [
-        (Image.fromarray(RAMP.astype(np.uint16) * 16), "dark.png", "leave open how many bits are in use"),
-        (Image.fromarray(RAMP.astype(np.float32)), "float.tif", "expected 0 to 1"),
-        (Image.effect_noise((64, 64), 99), "cut.png", "truncated"),
-        (Image.new("RGB", (9, 9)), "text.png", "its content is no picture"),
-        (Image.new("RGB", (9, 9)), "pages.tif", "it holds 2 pictures; expected one"),
-        (Image.new("L", (200, 200)), "bomb.png", "exceeds limit of 30000 pixels"),
+        (Image.fromarray(RAMP.astype(np.uint16) * 16).save, "dark.png", "leave open how many bits are in use"),
+        (Image.fromarray(RAMP.astype(np.float32)).save, "float.tif", "expected 0 to 1"),
+        (cut, "cut.png", "truncated"),
+        (lambda file: file.write_text("text"), "text.png", "its content is no picture"),
+        (partial(BLACK.save, save_all=True, append_images=[BLACK]), "pages.tif", "it holds 2 pictures; expected one"),
+        (Image.new("L", (200, 200)).save, "bomb.png", "exceeds limit of 30000 pixels"),
     ],
 )
 def test_a_file_that_is_no_picture_is_named(
-    reader: str, image: Image.Image, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reader: str, write: Any, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = files(tmp_path, image, name)
-    if name == "cut.png":
-        file.write_bytes(file.read_bytes()[:-1000])
-    if name == "text.png":
-        file.write_text("text")
-    if name == "pages.tif":
-        image.save(file, save_all=True, append_images=[image])
-    if name == "bomb.png":
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)
+    write(files(tmp_path, name))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)
     with pytest.raises(LskdError, match=rf"(?s){name}: cannot be read as an image \(.*{message}.*\); repair, convert"):
         load_dataset(reader, path=str(tmp_path), size=8, test="test").train_images[:]
 
 
 def test_depth_is_an_option_of_both_readers(tmp_path: Path) -> None:
-    files(tmp_path, Image.fromarray(np.full((9, 9), 4095, np.uint16)), "white.png")
+    file = files(tmp_path, "white.png")
+    Image.fromarray(np.full((9, 9), 4095, np.uint16)).save(file)
     for reader in ("folder", "imagenet"):
         data = load_dataset(reader, path=str(tmp_path), size=8, test="test", bits=12)
         assert data.train_images[2:][0].unique().tolist() == [255]
-    assert np.asarray(read_rgb(tmp_path / "train" / "bee" / "white.png", 12)).min() == 255
+    assert np.asarray(read_rgb(file, 12)).min() == 255
