@@ -211,9 +211,9 @@ def claim(
 
 
 def differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Places where two JSON values differ, as dotted keys with both values."""
+    """Places where two JSON values differ, as dotted keys with both values, in the order of the keys."""
     if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(set(a) | set(b)):
+        for key in dict.fromkeys([*a, *b]):
             if key != "identity":
                 yield from differences(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else key)
     elif a != b:

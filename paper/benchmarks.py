@@ -1,4 +1,4 @@
-"""What ``benchmarks/results/*.json`` say, as rows: ours, baseline, ratio, goal, by how much it is missed.
+"""What ``benchmarks/results/*.json`` say: rows (ours, baseline, ratio, goal, what is missed), and hours of jobs.
 
 The files are written by ``benchmarks/cpu.py``, ``gpu.py`` and ``make_book.py``. Every field that a page shows is asked
 for by name here, so that a benchmark that no longer writes it is an error and not a gap.
@@ -79,7 +79,7 @@ def field(result: Mapping[str, Any], *keys: str) -> Any:
     value: Any = result
     for i, key in enumerate(keys):
         if not isinstance(value, Mapping) or key not in value:
-            there = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
+            there = (", ".join(map(str, value)) or "nothing") if isinstance(value, Mapping) else repr(value)
             raise LskdError(
                 f"{result.get('file', 'benchmark')}: no field {'.'.join(keys[: i + 1])}; there is {there}. "
                 "Measure again, or teach paper/benchmarks.py the new name"
@@ -172,3 +172,54 @@ def gpu_checks(result: Mapping[str, Any]) -> tuple[int, int, list[str]]:
     checks = result.get("checks", [])
     failed = [str(field(check, "check")) for check in checks if not field(check, "passed")]
     return len(checks) - len(failed), len(checks), failed
+
+
+# --- hours -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast one cohort of small networks was in whole training steps, with data, losses and updates.
+
+    Large networks use a GPU better and small batches use it worse, so hours are a planning figure, not a promise.
+    """
+
+    multiply_adds: float  # a second
+    unit: str  # "GPU hours" or "CPU hours"
+    source: str  # the file, the cohort and the machine, in words
+    note: str  # why it is not the benchmark that a reader would want; empty when it is
+
+    def hours(self, multiply_adds: float) -> float:
+        return multiply_adds / self.multiply_adds / 3600
+
+
+def training_rate(root: Path) -> Rate | None:
+    """The rate of ``benchmarks/results/gpu.json``, else of ``cpu.json``, else None."""
+    for kind, of in (("gpu", _of_gpu), ("cpu", _of_cpu)):
+        found = read(root / "benchmarks" / "results", kind)
+        if found is None:
+            continue
+        images, work, words = of(found)
+        machine = found.get("machine", {}).get("name", "an unnamed machine")
+        source = (
+            f"benchmarks/results/{kind}.json: a cohort of {words} made {images:,.0f} student-images/s "
+            f"on {machine}, that is {images * work / 1e9:,.0f} billion multiply-adds/s"
+        )
+        note = "" if kind == "gpu" else "no GPU has been measured (benchmarks/results/gpu.json is missing)"
+        return Rate(images * work, f"{kind.upper()} hours", source, note)
+    return None
+
+
+def _of_cpu(result: Mapping[str, Any]) -> tuple[float, float, str]:
+    """Student-images a second, multiply-adds of one with its share of the teacher, and the cohort in words."""
+    members, teacher, student = (field(result, "cohort6", key) for key in ("members", "teacher", "student"))
+    work = model_info(teacher).multiply_adds / len(members) + 3 * model_info(student).multiply_adds
+    return field(result, "cohort6", "ours"), work, f"{len(members)} ({teacher} -> {student}, live teacher)"
+
+
+def _of_gpu(result: Mapping[str, Any]) -> tuple[float, float, str]:
+    """The same where the teacher's logits come from a table, in the precision that `lskd train` takes by itself."""
+    images = field(result, "rates", "student_images_per_s", "six from a table, tf32, all")
+    teacher, student = (field(result, "networks", key) for key in ("teacher", "student"))
+    words = f"{len(field(result, 'members'))} ({teacher} -> {student}, teacher's logits from a table)"
+    return images, 3.0 * model_info(student).multiply_adds, words

@@ -16,7 +16,8 @@ from typing import Any
 from lskd.errors import LskdError, nearest
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
-from paper.text import counted
+from paper.members import LIKE, SUFFIX
+from paper.text import counted, written
 
 SCHEDULE = ("epochs", "batch_size", "learning_rate", "decay", "momentum", "weight_decay", "optimization")
 
@@ -105,7 +106,7 @@ def _cell(recipe: Recipe, member: str) -> Cell:
 
 def _name(recipe: Recipe, member: str, method: str, teacher: str | None) -> str:
     words = [member]
-    for end, meaning in (("_ls", "ls"), ("_like_for_like", "like for like")):
+    for end, meaning in ((SUFFIX, "ls"), (LIKE, "like for like")):
         if member.endswith(end):
             words = [member.removesuffix(end), meaning]
     if member.startswith("weight_"):  # of Table 4, "weight_0p9_over_std": a point would end a TOML key
@@ -188,14 +189,14 @@ def describe(cell: Cell) -> str:
         ("student", cell.student),
         ("method", cell.method + " with logit standardisation" * cell.standardize),
         *(
-            (key, _value(value) + "  (assumed)" * (key in cell.assumed))
+            (key, written(value) + "  (assumed)" * (key in cell.assumed))
             for key, value in cell.settings.items()
             if key != "standardize"
         ),
         ("schedule", schedule),
         *([] if cell.optimization.get("betas") else [("momentum", f"{cell.momentum:g}")]),
         ("weight_decay", f"{cell.weight_decay:g}"),
-        *((key, _value(value)) for key, value in cell.optimization.items()),
+        *((key, written(value)) for key, value in cell.optimization.items()),
         ("published", shown),
     ]
     lines = [cell.name, *(f"  {key:16} {value}" for key, value in parts)]
@@ -207,12 +208,6 @@ def describe(cell: Cell) -> str:
     else:
         lines += ["\nrun it", f"  {cell.command}"]
     return "\n".join(lines)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _others(cell: Cell) -> list[str]:
@@ -227,7 +222,7 @@ def _others(cell: Cell) -> list[str]:
         standardize=cell.standardize,
     )
     out = []
-    special = cell.member.startswith("weight_") or cell.member.endswith("like_for_like")
+    special = cell.member.startswith("weight_") or cell.member.endswith(LIKE)
     for n in found:
         if n.variant and (n.kd_weight, n.temperature) != (cell.kd_weight, cell.temperature):
             continue

@@ -168,11 +168,11 @@ def _plan_show(given: argparse.Namespace) -> None:
     import json
 
     from lskd.checked import parse_settings
-    from paper import job_cost, job_listing, jobs, plan, run_jobs
+    from paper import benchmarks, job_listing, jobs, plan, run_jobs
 
     wanted = plan.load(given.plan, parse_settings(_changes(given)), root=Path.cwd())
     listed = jobs.make(wanted)
-    told = wanted, listed, job_cost.measured(Path.cwd()), run_jobs.runs_of(wanted, listed)
+    told = wanted, listed, benchmarks.training_rate(Path.cwd()), run_jobs.runs_of(wanted, listed)
     print(json.dumps(job_listing.as_data(*told), indent=1) if given.json else job_listing.listing(*told))
 
 

@@ -73,17 +73,11 @@ def headline_baseline() -> Table:
     found = published.find(
         dataset="cifar100", teacher="resnet32x4", student="resnet8x4", method="kd", standardize=False
     )
-    rows = [
-        [
-            n.source.partition(" (arXiv")[0],
-            n.variant or "KD",
-            f"{n.temperature:g}",
-            f"{n.kd_weight:g}",
-            f"{n.value:.2f}",
-        ]
-        for n in found
-        if n.temperature is not None and n.kd_weight in (0.9, 9.0)
-    ]
+    rows = []
+    for n in found:
+        if n.temperature is not None and n.kd_weight in (0.9, 9.0):
+            place = n.source.partition(" (arXiv")[0]
+            rows.append([place, n.variant or "KD", f"{n.temperature:g}", f"{n.kd_weight:g}", f"{n.value:.2f}"])
     return ["printed in", "method", "T", "weight", "test accuracy"], rows
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from lskd.recipes import load_recipe
 from lskd.records import computed_with, trainer_of
 from paper.members import SUFFIX, label, order
-from paper.statistics import Mean, by_seed, summarize
+from paper.statistics import Mean, at_epoch, summarize
 from paper.store import STORE, as_it_stands, groups
 
 BASE, PUBLISHED, WEIGHTS = "digit-pairs", "digit-pairs-family", "digit-pairs-family-weights"
@@ -73,7 +73,7 @@ def rows(store: Path | str = STORE) -> list[Row]:
     """A row a member at its published settings, run or not, then those at a weight that was chosen instead."""
     records = [record for _, record in runs(store)]
     at = {record["seed"]: record for record in records if record["name"] == BASE}
-    reference = _accuracies(at.values(), REFERENCE)
+    reference = at_epoch(at.values(), REFERENCE)
     planned = [(BASE, name, load_recipe(BASE).members[name]) for name in COMPARED]
     planned += [(PUBLISHED, name, settings) for name, settings in load_recipe(PUBLISHED).members.items()]
     others = {n: s for n, s in load_recipe(WEIGHTS).members.items() if n != stem(n)}
@@ -82,7 +82,7 @@ def rows(store: Path | str = STORE) -> list[Row]:
         own = [r for r in records if r["name"] == of and r["seed"] != CHOOSING and name in r["members"]]
         if of == WEIGHTS and not own:
             continue
-        accuracy = _accuracies(own, name)
+        accuracy = at_epoch(own, name)
         out.append(
             Row(
                 stem(name),
@@ -114,7 +114,7 @@ def choice(store: Path | str = STORE) -> dict[str, dict[float, float | None]]:
     for _, record in runs(store):
         if record["name"] == WEIGHTS and record["seed"] == CHOOSING:
             for name, settings in record["config"]["members"].items():
-                if (found := _accuracies([record], name)) or record["members"][name].get("failure"):
+                if (found := at_epoch([record], name)) or record["members"][name].get("failure"):
                     out.setdefault(stem(name), {})[settings["kd_weight"]] = found.get(CHOOSING)
     return {name: out[name] for name in order(out)}
 
@@ -122,8 +122,3 @@ def choice(store: Path | str = STORE) -> dict[str, dict[float, float | None]]:
 def stem(member: str) -> str:
     """``"rld_third_ls"`` is "rld_ls" at another weight."""
     return member.replace("_third", "").replace("_triple", "")
-
-
-def _accuracies(records: Iterable[Mapping[str, Any]], member: str) -> dict[int, float]:
-    """By seed, of runs that came to their end."""
-    return {seed: found["last"] for seed, found in sorted(by_seed(records, member).items())}

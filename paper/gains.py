@@ -18,7 +18,7 @@ import pandas as pd
 from lskd.records import computed_with, trainer_of
 from paper import published
 from paper.members import order
-from paper.statistics import ENOUGH_SEEDS, Mean, by_seed, settings_of, summarize
+from paper.statistics import ENOUGH_SEEDS, Mean, at_epoch, settings_of, summarize
 from paper.store import STORE, Group, groups
 from paper.text import counted, data_name, duration, signed
 
@@ -102,9 +102,7 @@ def _of(group: Group) -> Iterator[Gain]:
         for name, member in record["members"].items()
         if member["method"] == "kd"
     }
-    values = {
-        name: {seed: found["last"] for seed, found in by_seed(group.records, name).items()} for name in order(members)
-    }
+    values = {name: at_epoch(group.records, name) for name in order(members)}
     standard, plain = (
         [name for name, found in values.items() if found and members[name]["standardize"] == ls] for ls in (True, False)
     )

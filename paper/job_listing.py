@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lskd.records import computed_with
-from paper.job_cost import Rate
+from paper.benchmarks import Rate
 from paper.jobs import Job
 from paper.plan import Plan
 from paper.run_jobs import Run, left

@@ -264,9 +264,9 @@ def of_config(config: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 def asked_minutes(plan: Plan, job: Job, root: Path) -> int:
     """Time to ask a cluster for: three times what the benchmark of a GPU says, or all that is allowed."""
-    from paper import job_cost
+    from paper.benchmarks import training_rate
 
-    rate = job_cost.measured(root)
+    rate = training_rate(root)
     if rate is None or rate.unit != "GPU hours":
         return plan.minutes
     return min(plan.minutes, max(30, round(180 * rate.hours(job.multiply_adds))))

@@ -16,11 +16,13 @@ import numpy as np
 
 from lskd.errors import LskdError, nearest
 from lskd.evidence import Evidence
+from lskd.files import differences
 from lskd.objectives import METHODS as METHOD_CLASSES
 from lskd.records import trainer_of
 from lskd.trainer.optimization import step_learning_rate
 from paper.members import SUFFIX, label, members_of, pairs
-from paper.store import Group, differences
+from paper.store import Group
+from paper.text import written
 
 if TYPE_CHECKING:  # a machine that trains and files its records may have no pandas
     import pandas as pd
@@ -87,6 +89,11 @@ def by_seed(records: Iterable[Mapping[str, Any]], member: str) -> dict[int, dict
     return {seed: values for seed, values in found if values}
 
 
+def at_epoch(records: Iterable[Mapping[str, Any]], member: str, epoch: str = "last") -> dict[int, float]:
+    """Test accuracy of a member at one epoch, by seed, in the order of seeds, where it was measured."""
+    return {seed: found[epoch] for seed, found in sorted(by_seed(records, member).items()) if epoch in found}
+
+
 def _by_epoch(member: Mapping[str, Any]) -> dict[str, float]:
     """``last`` and ``best``; where they were measured, ``last_top5`` and ``best_top5``, the shares among the five
     largest logits, and ``selected``, by an epoch that was chosen on images held out of the training set."""
@@ -145,10 +152,7 @@ def results(records: Sequence[Mapping[str, Any]], *, epoch: str = "last") -> pd.
 
     if epoch not in (*EPOCHS, SELECTED):
         raise ValueError(f"results: epoch is {epoch!r}; expected one of {', '.join((*EPOCHS, SELECTED))}")
-    table = {
-        name: {seed: found[epoch] for seed, found in by_seed(records, name).items() if epoch in found}
-        for name in members_of(records)
-    }
+    table = {name: at_epoch(records, name, epoch) for name in members_of(records)}
     twins = dict(pairs(name for name, values in table.items() if values))
     rows = []
     for member, values in table.items():
@@ -178,7 +182,7 @@ def _changed_settings(records: Sequence[Mapping[str, Any]], first: str, second: 
     """Settings besides ``standardize`` in which two members of one run differ, as written in the recipe."""
     both = [record["members"] for record in records if {first, second} <= record["members"].keys()]
     changed = differences(settings_of(both[0][first]), settings_of(both[0][second])) if both else []
-    return ", ".join(f"{key} {_plain(a)} → {_plain(b)}" for key, a, b in changed)
+    return ", ".join(f"{key} {written(a)} → {written(b)}" for key, a, b in changed)
 
 
 def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,10 +190,6 @@ def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
     known = inspect.signature(METHOD_CLASSES[member["method"]]).parameters if member["method"] in METHOD_CLASSES else {}
     defaults = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
     return {k: v for k, v in (defaults | member["settings"]).items() if k != "standardize"}
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:
@@ -263,8 +263,10 @@ def compare(first: Group, member: str, second: Group, other: str) -> dict[str, A
     if not seeds:
         raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
     changes = _lists({e: b[s][e] - a[s][e] for e in (*EPOCHS, SELECTED) if e in a[s] and e in b[s]} for s in seeds)
-    settings = differences(_settings(first, member), _settings(second, other))
-    differing = differences(first.key, second.key) + settings
+    differing = [
+        *differences(first.key, second.key),
+        *differences(_settings(first, member), _settings(second, other)),
+    ]
     return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
 
 

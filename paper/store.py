@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError, nearest
-from lskd.files import locked, visible, write_json
+from lskd.files import differences, locked, visible, write_json
 from lskd.recipes import load_recipe
 from lskd.records import computed_with, load_record, without_places
 from paper.members import order
@@ -138,7 +138,7 @@ def groups(store: Path | str = STORE) -> list[Group]:
         record = load_record(path)
         group = next((g for g in found if all(_same_experiment(other, record) for other in g.records)), None)
         if group is None:
-            group = Group(record["name"], protocol(record, set()))
+            group = Group(record["name"], protocol(record))
             found.append(group)
         for other_path, other in group.runs:
             twice = set(other["members"]) & set(record["members"])
@@ -170,15 +170,16 @@ def find(name: str, store: Path | str = STORE) -> Group:
 
 
 def _same_experiment(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    common = set(a["members"]) & set(b["members"])
-    return a["name"] == b["name"] and protocol(a, common) == protocol(b, common)
+    mine, its = a["config"]["members"], b["config"]["members"]
+    same = (a["name"], protocol(a)) == (b["name"], protocol(b))
+    return same and all(mine[name] == its[name] for name in mine.keys() & its.keys())
 
 
 def _different(group: Group, among: Sequence[Group]) -> str:
     """In what an experiment differs from another of its name, in a few words."""
     other = next(g for g in among if g is not group)
-    settings = differences({"members": group.settings}, {"members": other.settings})
-    found = differences(group.key, other.key) or [d for d in settings if d[1] is not None] or settings
+    settings = list(differences({"members": group.settings}, {"members": other.settings}))
+    found = list(differences(group.key, other.key)) or [d for d in settings if d[1] is not None] or settings
     return ", ".join(f"{key.removeprefix('config.')} {value}" for key, value, _ in found[:3])
 
 
@@ -214,23 +215,12 @@ def as_it_stands(group: Group) -> bool:
     return group.key["config"] == recipe and all(own.get(name) == found for name, found in group.settings.items())
 
 
-def protocol(record: Mapping[str, Any], members: set[str]) -> dict[str, Any]:
-    """All that has to be equal between records that are averaged."""
-    config = {k: v for k, v in without_places(record["config"]).items() if k != "members"}
-    settings = {m: record["config"].get("members", {}).get(m) for m in members}
+def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
+    """All that has to be equal between records that are averaged, beside the settings of members that both have."""
     teacher = record.get("teacher") or {}
     return {
-        "config": config,
-        "members": settings,
+        "config": {k: v for k, v in without_places(record["config"]).items() if k != "members"},
         "dataset": record["dataset"],
         "teacher": {k: teacher.get(k) for k in ("network", "digest")},
         "computed_with": computed_with(record),
     }
-
-
-def differences(a: Any, b: Any, place: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two nested tables differ: dotted key, value in the first, value in the second."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        keys = [*a, *(k for k in b if k not in a)]
-        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{place}.{k}" if place else str(k))]
-    return [] if a == b else [(place, a, b)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lskd.data import DATASETS
 from lskd.errors import LskdError
+from lskd.files import differences
 from lskd.models.registry import find
 from lskd.recipes import load_recipe
 from lskd.records import without_places
@@ -22,7 +23,7 @@ from paper import published
 from paper.cells import Cell, cells
 from paper.published import Number
 from paper.statistics import by_seed, rows, settings_of
-from paper.store import STORE, Group, differences, groups
+from paper.store import STORE, Group, groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +211,7 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
 def _unlike(record: Mapping[str, Any], member: str) -> str:
     """Why a run of a table's recipe is not the cell of its name; empty when it is, whoever trained its teacher."""
     recipe = load_recipe(record["name"], for_training=False).config()
-    found = differences(_deciding(recipe, member), _deciding(record["config"], member))
+    found = list(differences(_deciding(recipe, member), _deciding(record["config"], member)))
     if found:
         return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
     return _part(record, member)

@@ -161,6 +161,13 @@ def run_table(record: Mapping[str, Any]) -> str:
     )
 
 
+def written(value: Any) -> str:
+    """A setting as a recipe writes it, floats without zeros: "9", "150, 180, 210"."""
+    if isinstance(value, list):
+        return ", ".join(map(written, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 

@@ -16,7 +16,7 @@ from lskd.files import write_json
 from lskd.models.registry import model_info
 from lskd.recipes import load_recipe
 from lskd.trainer import TRAINER
-from paper import job_cost, job_listing, run_jobs
+from paper import benchmarks, job_listing, run_jobs
 from paper import jobs as plan
 from paper import tables as paper_tables
 from paper.plan import Plan, load
@@ -137,11 +137,11 @@ def test_a_rehearsal_has_the_same_graph_on_generated_data() -> None:
 
 
 def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: list[plan.Job], tmp_path: Path) -> None:
-    assert job_cost.measured(tmp_path) is None
+    assert benchmarks.training_rate(tmp_path) is None
 
-    def bench(kind: str, **found: object) -> job_cost.Rate:
+    def bench(kind: str, **found: object) -> benchmarks.Rate:
         write_json(tmp_path / "benchmarks" / "results" / f"{kind}.json", found)
-        return job_cost.measured(tmp_path)
+        return benchmarks.training_rate(tmp_path)
 
     six = {"ours": 500.0, "teacher": "resnet56", "student": "resnet20", "members": ["a"] * 6}
     slow = bench("cpu", cohort6=six, machine={"name": "a processor"})
@@ -158,7 +158,9 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
     assert fast.hours(50_000 * 18 * student) == pytest.approx(50_000 * 6 / 50_000 / 3600)
     assert slow.hours(50_000 * (teacher + 18 * student)) == pytest.approx(50_000 * 6 / 500 / 3600)
-    with pytest.raises(LskdError, match="it has no 'student_images_per_s', from which hours are estimated; run"):
+    with pytest.raises(
+        LskdError, match=r"gpu\.json: no field rates\.student_images_per_s; there is nothing\. Measure again"
+    ):
         bench("gpu", rates={})
 
 
