@@ -263,10 +263,7 @@ def compare(first: Group, member: str, second: Group, other: str) -> dict[str, A
     if not seeds:
         raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
     changes = _lists({e: b[s][e] - a[s][e] for e in (*EPOCHS, SELECTED) if e in a[s] and e in b[s]} for s in seeds)
-    differing = [
-        *differences(first.key, second.key),
-        *differences(_settings(first, member), _settings(second, other)),
-    ]
+    differing = [*differences(first.key, second.key), *differences(_settings(first, member), _settings(second, other))]
     return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
 
 

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,20 @@ def lskd_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lskd-cache")
     os.environ["LSKD_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command of ``lskd``, which ends with the given status, and returns what it prints; of one that fails, its
+    error."""
+    from lskd import cli
+
+    def call(*words: object, status: int = 0) -> str:
+        assert cli.main([str(word) for word in words]) == status
+        printed = capsys.readouterr()
+        return printed.err if status else printed.out
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from lskd import evidence
-from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.files import read_json
 from lskd.records import identity, load_record
@@ -83,16 +82,15 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
-    recipe: str, finished: Path, killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: str, finished: Path, killed: Path, tmp_path: Path, told: Callable[..., str]
 ) -> None:
-    assert main(["archive", "export", str(killed), "--out", str(tmp_path / "out")]) == 0
+    told("archive", "export", killed, "--out", tmp_path / "out")
     (path,) = (tmp_path / "out").iterdir()
     assert path.name == f"{killed.name}-step00000006.zip"
     assert path.stat().st_size < LIMIT
     runs = tmp_path / "elsewhere"
-    words = ["archive", "import", str(path), "--runs", str(runs), "--store", str(tmp_path / "store")]
-    assert main(words) == 0
-    assert f"{runs / killed.name}: goes on after step 6" in capsys.readouterr().out
+    words = ("archive", "import", path, "--runs", runs, "--store", tmp_path / "store")
+    assert f"{runs / killed.name}: goes on after step 6" in told(*words)
     folder, record = train_cached(recipe, runs=runs, device="cpu", progress=False)
     assert folder == runs / killed.name
     assert record["sessions"] == 2
@@ -100,8 +98,7 @@ def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
     assert [m["epochs"] for m in record["members"].values()] == [
         m["epochs"] for m in load_record(finished)["members"].values()
     ]
-    assert main(words) == 0  # it is finished there: nothing goes back
-    assert "is as far already; nothing was changed" in capsys.readouterr().out
+    assert "is as far already; nothing was changed" in told(*words)  # it is finished there: nothing goes back
     assert digests(folder) == digests(finished)
     assert not (tmp_path / "store").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from figures import logit_range as drawing
 from figures import networks as inputs
 from figures.live import networks as live_networks
 from lskd import evidence
-from lskd.cli import main
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.evidence import HALF, Evidence
@@ -135,7 +135,7 @@ def test_what_is_there_is_not_made_again_and_foreign_packs_are_refused(
         compact_run(foreign, tmp_path / "out")
 
 
-def test_evidence_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evidence_of_a_checkpoint(tmp_path: Path, told: Callable[..., str]) -> None:
     torch.manual_seed(0)
     model = create_model("resnet8", num_classes=100)
     save_checkpoint(model, tmp_path / "teacher.safetensors")
@@ -143,13 +143,12 @@ def test_evidence_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     words = ["evidence", "collect", "--network", "resnet8", "--checkpoint", str(tmp_path / "teacher.safetensors")]
     words += ["--dataset", "digit_pairs", "--device", "cpu"]
     words += [w for k, v in options.items() for w in ("--data", f"{k}={json.dumps(v)}")]
-    assert main([*words, "--out", str(tmp_path / "teacher.npz")]) == 0
-    assert "test accuracy" in capsys.readouterr().out
+    assert "test accuracy" in told(*words, "--out", tmp_path / "teacher.npz")
     small = evidence.load(tmp_path / "teacher.npz")
     assert small.compact
     assert small.meta["weights_digest"] == state_digest(model.state_dict())
     assert small.meta["dataset_digest"] == load_dataset("digit_pairs", **options).digest
-    assert main([*words, "--full", "--out", str(tmp_path / "full.npz")]) == 0
+    told(*words, "--full", "--out", tmp_path / "full.npz")
     full = evidence.load(tmp_path / "full.npz")
     assert (full.compact, full.feature_count) == (False, small.feature_count)
     with pytest.raises(LskdError, match="no checkpoint is given"):

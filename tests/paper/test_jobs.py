@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from figures.fingerprint import ROOT
-from lskd import cli
 from lskd.errors import LskdError
 from lskd.files import write_json
 from lskd.models.registry import model_info
@@ -175,16 +175,12 @@ def test_the_cost_of_a_run_is_counted_from_its_networks(paper: list[plan.Job]) -
     assert logits.multiply_adds == 50_000 * 162 * teacher
 
 
-def test_the_command_lists_the_jobs_and_their_hours(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_lists_the_jobs_and_their_hours(told: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert cli.main(["plan", "--set", "tables=[4]", "--set", "seeds=2"]) == 0
-    text = capsys.readouterr().out
+    text = told("plan", "--set", "tables=[4]", "--set", "seeds=2")
     assert "resnet32x4 -> resnet8x4  seeds 0,1" in text
     assert "weight_0p9_raw … weight_18_z (28 members)" in text
-    assert cli.main(["plan", "--set", "tables=[4]", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(told("plan", "--set", "tables=[4]", "--json"))
     assert found["totals"]["jobs"] == 5
     assert found["totals"]["hours"] > 0
     assert {job["state"] for job in found["jobs"]} <= {"to do", "done", "begun"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,7 @@ import torch
 from scipy import stats
 
 from figures import table as tables
-from lskd.errors import LskdError
-from paper import logits, members, statistics, store, text
+from paper import logits, members, statistics, text
 
 
 @pytest.mark.parametrize(
@@ -115,6 +112,8 @@ def test_differences_use_only_seeds_that_both_have() -> None:
     assert kd["difference_mean"] == pytest.approx(0.75)
     assert math.isnan(kd["difference_low"])
     assert kd["few"]
+    apart = [synthetic.record({"kd": (80, 80)}), synthetic.record({"kd_ls": (81, 81)})]  # one seed, run in two parts
+    assert statistics.results(apart)["difference_mean"].tolist() == [1.0]
 
 
 def test_results_say_which_other_settings_differ_with_defaults_filled_in() -> None:
@@ -177,48 +176,6 @@ def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere(
     shown = text.run_table(runs[0]).splitlines()
     assert shown[0].endswith("| test, epoch chosen on a held-out part (%) |")
     assert [line.split("|")[-2].strip() for line in shown[2:5]] == ["79.00", "82.50", "–"]
-
-
-def _save(folder: Path, runs: list[dict[str, Any]]) -> None:
-    folder.mkdir(exist_ok=True)
-    for i, run in enumerate(runs):
-        (folder / f"run{i}.json").write_text(json.dumps(run), encoding="utf-8")
-
-
-def test_aggregate_groups_by_recipe_and_sorts_by_seed(tmp_path: Path) -> None:
-    other = synthetic.record({"kd": (60, 60)}, name="short", epochs=2)
-    _save(tmp_path, [*_runs(3)[::-1], other])
-    found = store.aggregate(tmp_path)
-    assert {name: [r["seed"] for r in group] for name, group in found.items()} == {"short": [0], "synthetic": [0, 1, 2]}
-    assert store.aggregate(tmp_path / "nothing there") == {}
-
-
-def test_aggregate_joins_members_that_were_run_apart(tmp_path: Path) -> None:
-    first, second = synthetic.record({"kd": (80, 80)}), synthetic.record({"kd_ls": (81, 81)})
-    _save(tmp_path, [first, second])
-    (group,) = store.aggregate(tmp_path).values()
-    assert statistics.results(group)["difference_mean"].tolist() == [1.0]
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        ("config.learning_rate", 0.2),
-        ("config.members.kd.temperature", 4.0),
-        ("teacher.digest", "another"),
-        ("dataset.digest", "another"),
-    ],
-)
-def test_aggregate_keeps_other_experiments_of_a_recipe_out(tmp_path: Path, place: str, value: object) -> None:
-    *usual, other = _runs(3)
-    _save(tmp_path, [synthetic.change(other, place, value), *usual])
-    assert store.aggregate(tmp_path) == {"synthetic": usual}
-
-
-def test_aggregate_refuses_one_seed_twice(tmp_path: Path) -> None:
-    _save(tmp_path, [_runs(1)[0], _runs(1)[0]])
-    with pytest.raises(LskdError, match="both hold seed 0 of alone, kd, kd_ls"):
-        store.aggregate(tmp_path)
 
 
 def test_logit_statistics_by_hand_and_the_constant_of_the_specification() -> None:

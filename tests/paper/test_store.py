@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from lskd.records import identity
 from lskd.trainer import run as trainer
 from paper import statistics
 from paper import store as results
+
+Told = Callable[..., str]
 
 
 def run(members: dict[str, tuple[float, float]], **options: Any) -> dict[str, Any]:
@@ -148,19 +151,25 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_only_runs_of_one_experiment_are_put_together(tmp_path: Path) -> None:
     kd = {"kd": (70.0, 71.0)}
-    hotter = synthetic.change(run(kd, seed=2), "config.members.kd.temperature", 3.0)
-    same = run(kd), run({"dkd": (70.0, 71.0)}), run({"kd": (71.0, 71.0)}, seed=1)
-    store = synthetic.store(tmp_path, *same, run(kd, epochs=4), hotter)
+    usual = [run(kd, seed=seed) for seed in (2, 0, 1)] + [run({"dkd": (70.0, 71.0)})]
+    places = {"epochs": 4, "members.kd.temperature": 3.0, "teacher.digest": "another", "dataset.digest": "another"}
+    others = []
+    for key, value in places.items():
+        place = key if "digest" in key else f"config.{key}"
+        others.append(synthetic.change(run(kd, seed=3), place, value))
+    store = synthetic.store(tmp_path, *others, *usual, run(kd, name="short", seed=4))
     found = results.groups(store)
-    assert sorted((g.config["epochs"], [r["seed"] for r in g.records]) for g in found) == [
-        (3, [0, 0, 1]),
-        (3, [2]),
-        (4, [0]),
-    ]
-    with pytest.raises(LskdError, match="the name of 3 experiments") as error:
+    assert sorted([r["seed"] for r in g.records] for g in found) == [[0, 0, 1, 2], *[[3]] * len(others), [4]]
+    with pytest.raises(LskdError, match="the name of 5 experiments") as error:
         results.find("synthetic", store)
-    assert all(words in str(error.value) for words in ("kd.temperature 3.0)", "(epochs 4)", "(epochs 3)"))
+    assert all(f"{key} {value}" in str(error.value) for key, value in places.items())
     assert results.find(found[0].digest[:8], store).digest == found[0].digest
+    by_recipe = results.aggregate(store)  # the experiment with most seeds
+    assert {name: [r["seed"] for r in group] for name, group in by_recipe.items()} == {
+        "synthetic": [0, 0, 1, 2],
+        "short": [4],
+    }
+    assert results.aggregate(tmp_path / "nothing there") == {}
 
 
 def test_paired_differences_by_hand(tmp_path: Path) -> None:
@@ -178,15 +187,12 @@ def test_paired_differences_by_hand(tmp_path: Path) -> None:
         statistics.compare(group, "kd", group, "kdls")
 
 
-def test_fewer_than_three_seeds_are_marked_and_programs_get_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = str(seeds(tmp_path, {"kd": [70.0, 71.0], "kd_ls": [71.0, 73.0]}))
+def test_fewer_than_three_seeds_are_marked_and_programs_get_json(tmp_path: Path, told: Told) -> None:
+    store = seeds(tmp_path, {"kd": [70.0, 71.0], "kd_ls": [71.0, 73.0]})
     shown = {}
     for words in (["list"], ["show", "synthetic"], ["compare", "synthetic/kd", "synthetic/kd_ls"]):
         for style in ("text", "json"):
-            assert cli.main(["results", *words, "--store", store, "--format", style]) == 0
-            shown[words[0], style] = capsys.readouterr().out
+            shown[words[0], style] = told("results", *words, "--store", store, "--format", style)
     assert "fewer than 3 seeds" in shown["list", "text"]
     assert "Fewer than 3 seeds: no interval" in shown["show", "text"]
     assert re.search(r"KD \+ LS +2  72\.00 ± 1\.41 +– +71\.00 73\.00  ", shown["show", "text"])
@@ -206,20 +212,15 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
         results.find("synthetc", store)
 
 
-def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(tmp_path: Path, told: Told) -> None:
     values = {"kd": [70.0, 71.0, 72.5], "kd_ls": [71.0, 73.0, 73.5]}
     alone = seeds(tmp_path, values)
-    assert cli.main(["results", "show", "synthetic", "--store", str(alone)]) == 0
-    assert "trainer" not in capsys.readouterr().out
+    assert "trainer" not in told("results", "show", "synthetic", "--store", alone)
     *others, last = results.find("synthetic", alone).records
     (tmp_path / "mixed").mkdir()
     store = synthetic.store(tmp_path / "mixed", *others, last | {"source_digest": "t" * 64})
-    shown = {}
-    for style in ("text", "json", "csv", "latex", "markdown"):
-        assert cli.main(["results", "show", "synthetic", "--store", str(store), "--format", style]) == 0
-        shown[style] = capsys.readouterr().out
+    show = ("results", "show", "synthetic", "--store", store, "--format")
+    shown = {style: told(*show, style) for style in ("text", "json", "csv", "latex", "markdown")}
     half = 4.302653 * 1.258306 / 3**0.5  # t with two degrees of freedom, and the deviation of 70, 71 and 72.5
     low, high = 71.166667 - half, 71.166667 + half
     mixed = (
