@@ -8,7 +8,6 @@ of its logits. Nothing is computed here.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import re
@@ -76,7 +75,7 @@ class Job:
     @property
     def multiply_adds(self) -> float:
         """Of all passes; the first question about a network builds it, which takes a moment."""
-        return float(sum(images * _forward(network) for network, images in self.passes))
+        return float(sum(images * model_info(network).multiply_adds for network, images in self.passes))
 
 
 def make(plan: Plan) -> list[Job]:
@@ -168,7 +167,6 @@ def _selected(plan: Plan) -> dict[str, tuple[list[str], list[int | str]]]:
     return chosen
 
 
-@functools.cache
 def _of_table(table: int | str) -> tuple[Cell, ...]:
     if table == "vit":
         return tuple(cell for cell in cells() if cell.recipe.startswith("vit/"))
@@ -285,12 +283,6 @@ def _sizes(recipe: Recipe) -> tuple[int, int, int | None]:
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _forward(network: str) -> int:
-    """Multiply-adds of one image's forward pass."""
-    return model_info(network).multiply_adds
 
 
 def _passes(recipe: Recipe, logits: str | None) -> tuple[tuple[str, int], ...]:
