@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lskd.data import cifar100
 from lskd.evidence import Evidence
+from paper import gains, published
+from paper.disagreements import best_epoch
 
 
 def published_facts(store: Path | str = "results") -> dict[str, str]:
     """What the records and the published numbers say: the answer in lines of Markdown, and what best epochs flatter."""
-    from lskd.data import cifar100
-    from paper import gains, published
-    from paper.disagreements import best_epoch  # it has the toy case from here
-
     measured = gains.measured(store)
     short = min((gain for gain in measured if gain.dataset == "cifar100"), key=lambda gain: gain.epochs).record or {}
     (printed,) = published.find(student=short["teacher"]["network"], method="plain", source="paper Tables 1-2 ")

@@ -34,10 +34,10 @@ def settings(method: str, *, temperature: float | None = None, weight: float | N
     if method == "ctkd" and temperature is not None:
         raise LskdError("playground: CTKD learns its temperature; give none")
     given = {"temperature": temperature, "kd_weight": weight}
-    for key, value in given.items():
-        if value is not None and not value > 0:
-            raise LskdError(f"playground: {key} is {value}; it must be positive")
     changes = {key: float(value) for key, value in given.items() if value is not None}
+    for key, value in changes.items():
+        if not value > 0:
+            raise LskdError(f"playground: {key} is {value}; it must be positive")
     return {f"members.{member}.{key}": value for member in (method, f"{method}_ls") for key, value in changes.items()}
 
 
