@@ -14,7 +14,6 @@ import torch
 from book import readme
 from figures.fingerprint import ROOT
 from lskd import __version__
-from lskd.cli import main as lskd
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 from lskd.losses import kd_loss
@@ -76,13 +75,6 @@ def test_commands_and_files_that_a_document_names_are_there(text: str) -> None:
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"(?:^|`)make (\w+)", text, flags=re.MULTILINE)
     assert [name for name in targets if f"\n{name}:" not in make] == []
-
-
-def test_the_readme_names_the_commands_that_everything_needs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [name for name in ("book", "test") if f"make {name}" not in README] == []
-    with pytest.raises(SystemExit):
-        lskd(["notebook", "run", "--help"])
-    assert "-p" in capsys.readouterr().out
 
 
 def test_the_picture_of_the_rooms_is_drawn_from_the_code() -> None:

@@ -13,7 +13,7 @@ from controls import said
 from reading import fits, go, inside, pages, reader, violations
 
 from book import build
-from book.pages import Pages, live_words
+from book.pages import live_words
 from figures.live.controls import Check, Choice, Entry, Slider, Steps
 from lskd.errors import LskdError
 
@@ -191,7 +191,3 @@ def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytes
     names = {name: tmp_path / name for name in ("book", "notebooks", "figures", "output")}
     with pytest.raises(LskdError, match="the live word 'w' names the figure 'b'; live figures here: none"):
         build.build(**names, config=tmp_path / "_config.yml")
-
-
-def test_no_word_of_the_book_is_idle(book: Path) -> None:
-    live_words.check(Pages(book, []))

@@ -130,17 +130,10 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_book_is_built_with_its_words(html: Path) -> None:
     found = {page[0]: page for page in words(html)["pages"]}
     assert list(found) == ["intro.html", "hats.html", "notebooks/coats.html", "glossary.html", "bibliography.html"]
-    assert found["notebooks/coats.html"][1:3] == ["Coats to try", "Clothes"]
-    assert found["notebooks/coats.html"][3] == [
-        ["", "Coats to try", "section", "Warm, too."],
-        ["sleeves", "Sleeves", "section", "Two of them.\na printed sleeve"],
-    ]
-    hats = {title: (anchor, text) for anchor, title, _, text in found["hats.html"][3]}
-    assert list(hats) == [HATS, BRIM, LOSSES, "Felt at low temperature", FACTOR]
-    anchor, text = hats[BRIM]
-    assert f'id="{anchor}"' in (html / "hats.html").read_text(encoding="utf-8")
-    assert text.startswith("A brim of width σ² is wide. A wombat sleeps")
-    assert "bowler · 41.25" in hats[LOSSES][1]
+    coats = [["", "Coats to try", "section", "Warm, too."]]
+    coats.append(["sleeves", "Sleeves", "section", "Two of them.\na printed sleeve"])
+    assert found["notebooks/coats.html"][1:] == ["Coats to try", "Clothes", coats]
+    assert [title for _, title, *_ in found["hats.html"][3]] == [HATS, BRIM, LOSSES, "Felt at low temperature", FACTOR]
     felt = ["term-felt", "felt", "term", "Wool that was pressed. Its temperature was high."]
     assert felt in found["glossary.html"][3]
     assert found["bibliography.html"][3][1][1:] == ["Ann Wool", "reference", "On felt. 1901."]
