@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
+import gzip
+import json
 import math
 import os
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from golden_models import GOLDEN, fill, images, known_models
 from torch import Tensor, nn
 
 from lskd.data import load_dataset
@@ -21,6 +24,45 @@ from lskd.models.transformer import DropPath, TokenNetwork
 from lskd.objectives import Logits, create_objective
 from lskd.torchvision import import_torchvision
 from lskd.trainer.evaluation import evaluate
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@functools.cache
+def known_models() -> dict[str, dict[str, Any]]:
+    """By name: input, logits, parameters, trainable, multiply_adds, pooled_feature, stages, state (key, shape)."""
+    return json.loads(gzip.decompress((GOLDEN / "models.json.gz").read_bytes()))
+
+
+def fill(model: nn.Module, salt: str = "") -> nn.Module:
+    """Fill in place with what the fixtures were made with, and return the model.
+
+    Every entry of a state dict is drawn from a generator seeded by the CRC-32 of ``salt + key``; scales keep
+    activations near one.
+    """
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            tensor.copy_(torch.from_numpy(filled(key, tuple(tensor.shape), salt)))
+    return model
+
+
+def filled(key: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
+    """The float64 values of one entry."""
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape)
+    generator = np.random.RandomState(zlib.crc32((salt + key).encode()))
+    z = generator.standard_normal(math.prod(shape)).reshape(shape)
+    if key.endswith("running_var"):
+        return 1 + 0.1 * np.abs(z)
+    if not key.endswith("running_mean") and len(shape) >= 2:
+        return z / math.sqrt(math.prod(shape[1:]))
+    return 1 + 0.1 * z if key.endswith("weight") else 0.1 * z
+
+
+def images(seed: int, shape: tuple[int, ...] = (4, 3, 32, 32)) -> Tensor:
+    """The float64 input of a fixture."""
+    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape))
+
 
 SPELLINGS = list(known_models())  # of the specification; lists the same networks as list_models()
 FIXTURES = [path.stem for pattern in ("model_*", "imagenet_*", "vit_*") for path in sorted(GOLDEN.glob(pattern))]
