@@ -12,23 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lskd import losses
 from lskd.errors import check_keywords, pick
-from lskd.losses import (
-    CurriculumTemperature,
-    cross_entropy,
-    curriculum_reversal,
-    dist_loss,
-    dkd_terms,
-    gdkd_loss,
-    kd_loss,
-    locality_guidance_loss,
-    luminet_loss,
-    mlkd_terms,
-    normkd_loss,
-    rld_loss,
-    ttm_loss,
-    wttm_loss,
-)
+from lskd.losses import CurriculumTemperature, cross_entropy, curriculum_reversal
 from lskd.objective_base import Count, Distilled, Logits, Objective, Positive, WarmedUp, Weight
 
 __all__ = [
@@ -56,7 +42,7 @@ class KD(Distilled):
     """
 
     title = "KD"
-    function = staticmethod(kd_loss)
+    function = staticmethod(losses.kd_loss)
     temperature: Positive
     kd_weight: Weight
     ce_weight: Weight = 0.1
@@ -81,7 +67,7 @@ class CTKD(Distilled):
     """KD whose temperature is learned against the student (protocol 1.4)."""
 
     title = "CTKD"
-    function = staticmethod(kd_loss)
+    function = staticmethod(losses.kd_loss)
     kd_weight: Weight
     ce_weight: Weight = 0.1
     t_start: Positive = 1.0
@@ -125,7 +111,7 @@ class DKD(WarmedUp):
     correction: int = 1
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
-        tckd, nckd = dkd_terms(
+        tckd, nckd = losses.dkd_terms(
             logits.facing_teacher,
             logits.of_teacher(self),
             logits.target,
@@ -158,7 +144,7 @@ class MLKD(Objective):
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         if logits.student_strong is None or logits.teacher_strong is None:
             raise ValueError("mlkd: logits of the strong view are missing; pass student_strong and teacher_strong")
-        return mlkd_terms(
+        return losses.mlkd_terms(
             logits.student,
             logits.student_strong,
             logits.of_teacher(self),
@@ -172,7 +158,7 @@ class NormKD(Distilled):
     """NormKD: LS whose samples weigh the square of their teacher's deviation (:func:`lskd.losses.normkd_loss`)."""
 
     title = "NormKD"
-    function = staticmethod(normkd_loss)
+    function = staticmethod(losses.normkd_loss)
     temperature: Positive = 2.0
     kd_weight: Weight = 0.9
     ce_weight: Weight = 0.1
@@ -182,7 +168,7 @@ class LumiNet(WarmedUp):
     """LumiNet: logits standardised over the batch (:func:`lskd.losses.luminet_loss`)."""
 
     title = "LumiNet"
-    function = staticmethod(luminet_loss)
+    function = staticmethod(losses.luminet_loss)
     alpha: Weight = 33.0
     temperature: Positive = 4.0
     kd_weight: Weight = 1.0
@@ -194,7 +180,7 @@ class DIST(Distilled):
     """DIST: correlations of rows and of columns (:func:`lskd.losses.dist_loss`)."""
 
     title = "DIST"
-    function = staticmethod(dist_loss)
+    function = staticmethod(losses.dist_loss)
     beta: Weight = 2.0
     gamma: Weight = 2.0
     temperature: Positive = 4.0
@@ -206,7 +192,7 @@ class TTM(Distilled):
     """TTM: a power of the teacher's probabilities alone (:func:`lskd.losses.ttm_loss`)."""
 
     title = "TTM"
-    function = staticmethod(ttm_loss)
+    function = staticmethod(losses.ttm_loss)
     gamma: Positive
     kd_weight: Weight
     ce_weight: Weight = 1.0
@@ -216,14 +202,14 @@ class WTTM(TTM):
     """WTTM: TTM whose samples weigh what the teacher doubts (:func:`lskd.losses.wttm_loss`)."""
 
     title = "WTTM"
-    function = staticmethod(wttm_loss)
+    function = staticmethod(losses.wttm_loss)
 
 
 class RLD(WarmedUp):
     """RLD: the teacher's confidence, and the classes that it puts below the label (:func:`lskd.losses.rld_loss`)."""
 
     title = "RLD"
-    function = staticmethod(rld_loss)
+    function = staticmethod(losses.rld_loss)
     alpha: Weight = 1.0
     beta: Weight = 8.0
     temperature: Positive = 4.0
@@ -238,7 +224,7 @@ class GDKD(WarmedUp):
     """GDKD: the teacher's top k classes and the others (:func:`lskd.losses.gdkd_loss`)."""
 
     title = "GDKD"
-    function = staticmethod(gdkd_loss)
+    function = staticmethod(losses.gdkd_loss)
     k: Count = 5
     w0: Weight = 1.0
     w1: Weight = 2.0
@@ -277,7 +263,7 @@ class LocalityGuidance(nn.Module):
                 f"it was made for {len(self.projections)} of each"
             )
         triples = zip(self.projections, student_maps, teacher_maps, strict=True)
-        terms = [locality_guidance_loss(project(x), y) for project, x, y in triples]
+        terms = [losses.locality_guidance_loss(project(x), y) for project, x, y in triples]
         return self.weight * torch.stack(terms).sum()
 
 
