@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -215,4 +214,4 @@ def _download(path: Path) -> str:
 def _shown(path: Path | str) -> str:
     """A path as a reader may see it: relative to the working folder, or the name alone."""
     full = Path(path).absolute()
-    return full.relative_to(Path.cwd()).as_posix() if full.is_relative_to(Path.cwd()) else os.fspath(full.name)
+    return full.relative_to(Path.cwd()).as_posix() if full.is_relative_to(Path.cwd()) else full.name

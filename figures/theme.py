@@ -28,7 +28,6 @@ from paper.members import LITERATURE, SUFFIX, label
 FONT = "DejaVu Sans"  # comes with Matplotlib, see own_font
 WIDTH = 8.2  # inches; a page's column at 96 pixels an inch, so that 9 pt is read as 12 px
 NARROW = 4.1  # the same of a telephone's
-RASTER_DPI = 150  # of dense point layers inside the vector file
 
 PAPER, INK, MUTED, GRID = "#ffffff", "#1f2630", "#626c78", "#e1e5ea"  # PAPER is the page's; figures are transparent
 _DARK = {PAPER: "#14181e", INK: "#dfe4ea", MUTED: "#98a2ae", GRID: "#323a45"}
@@ -145,7 +144,7 @@ def settings() -> Any:
         "backend": mpl.rcParams["backend"],
         "figure.facecolor": "none",
         "axes.facecolor": "none",
-        "savefig.dpi": RASTER_DPI,
+        "savefig.dpi": 150,  # of dense point layers inside the vector file
         "svg.fonttype": "path",  # no font needs to be on the reader's machine
         "svg.hashsalt": "lskd",
         "font.family": FONT,

@@ -19,17 +19,14 @@ from typing import Any, Literal
 import numpy as np
 from bokeh.embed import json_item
 from bokeh.models import (
-    CategoricalColorMapper,
     ColumnDataSource,
     FixedTicker,
     HoverTool,
-    LinearColorMapper,
     LogAxis,
     LogTicker,
     LogTickFormatter,
     NumeralTickFormatter,
 )
-from bokeh.models.annotations import ColorBar
 from bokeh.plotting import figure as bokeh_figure
 
 from figures.live.by_itself import loader
@@ -120,9 +117,9 @@ def pack(values: Any, kind: Literal["float32", "int16", "scaled"] = "float32") -
     return {"dtype": kind, "base64": base64.b64encode(stored.tobytes()).decode("ascii"), **scale}
 
 
-def both(color: str) -> dict[str, str]:
-    """A colour on light and on dark pages, for ``lskd-live.js``."""
-    return {"light": color, "dark": dark(color)}
+def both(color: str | list[str]) -> dict[str, Any]:
+    """A colour, or a palette, on light and on dark pages, for ``lskd-live.js``."""
+    return {"light": color, "dark": dark(color) if isinstance(color, str) else [dark(c) for c in color]}
 
 
 def plot(x_label: str, y_label: str, *, ticks: Sequence[str] = (), powers: bool = False, **options: Any) -> Any:
@@ -182,29 +179,6 @@ def curve(made: Any, name: str, color: str, *, tooltips: str = "", **look: Any) 
         made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, mode="mouse", line_policy="nearest"))
 
 
-def heat(made: Any, name: str, side: int, palette: Sequence[str], tooltips: str) -> None:
-    """A square of ``side`` by ``side`` coloured cells with a colour bar; ``lskd-live.js`` fills in all columns.
-
-    Columns: x, y (centre of the cell), y also counts from below, value, and what ``tooltips`` name.
-    """
-    source = ColumnDataSource({"x": [], "y": [], "value": []}, name=name)
-    mapper = LinearColorMapper(palette=list(palette), low=0, high=1, name=f"{name}-mapper")
-    mapper.tags = [_both(palette)]
-    color = {"field": "value", "transform": mapper}
-    drawn = made.rect(x="x", y="y", width=1, height=1, source=source, line_color=None, fill_color=color, dilate=True)
-    drawn.nonselection_glyph = None
-    made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips))
-    bar = ColorBar(color_mapper=mapper, width=10, background_fill_color=None, padding=4)
-    made.add_layout(bar, "right")
-    made.update(sizing_mode="scale_width", aspect_ratio=1.1, max_width=640)
-    made.x_range.update(start=-0.5, end=side - 0.5)
-    made.y_range.update(start=-0.5, end=side - 0.5)
-
-
-def _both(palette: Sequence[str]) -> dict[str, list[str]]:
-    return {"light": list(palette), "dark": [dark(color) for color in palette]}
-
-
 def _source(name: str, x: Sequence[float]) -> ColumnDataSource:
     return ColumnDataSource({"x": list(x), "y": [0.0] * len(x)}, name=name)
 
@@ -218,17 +192,3 @@ def _colored(drawn: Any, name: str, color: str) -> None:
 def zero(made: Any) -> None:
     """A line at zero."""
     made.hspan(y=0, line_width=1).glyph.tags = [both(MUTED)]
-
-
-def scatter(made: Any, name: str, groups: int, palette: Sequence[str], tooltips: str) -> None:
-    """Points in the plane with a colour a group; ``lskd-live.js`` fills in all columns."""
-    columns: dict[str, Any] = {k: [] for k in ("x", "y", "label", "prediction", "left", "top", "group")}
-    source = ColumnDataSource(columns, name=name)
-    mapper = CategoricalColorMapper(factors=[str(i) for i in range(groups)], palette=list(palette))
-    mapper.tags = [_both(palette)]
-    drawn = made.scatter(
-        x="x", y="y", source=source, size=5, line_color=None, fill_alpha=0.8,
-        fill_color={"field": "group", "transform": mapper},
-    )  # fmt: skip
-    drawn.nonselection_glyph = None
-    made.add_tools(HoverTool(renderers=[drawn], tooltips=tooltips, attachment="vertical"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from bokeh.models import FixedTicker
+from bokeh.models import ColorBar, ColumnDataSource, FixedTicker, HoverTool, LinearColorMapper
 from matplotlib.colors import to_hex
 
 from figures import theme
@@ -29,8 +29,17 @@ def gap(networks: Networks) -> live.Live:
     }
     palette = [to_hex(theme.HEAT(i)) for i in range(theme.HEAT.N)]
     side = len(order)
-    made = live.plot("logit of", "true class", height=480, x_range=(0, 1), y_range=(0, 1))
-    live.heat(made, "cells", side, palette, TOOLTIPS)
+    ends = (-0.5, side - 0.5)
+    made = live.plot("logit of", "true class", height=480, x_range=ends, y_range=ends, sizing_mode="scale_width")
+    made.update(aspect_ratio=1.1, max_width=640)
+    mapper = LinearColorMapper(palette=palette, low=0, high=1, name="cells-mapper", tags=[live.both(palette)])
+    cells = made.rect(
+        x="x", y="y", width=1, height=1, source=ColumnDataSource({"x": [], "y": [], "value": []}, name="cells"),
+        line_color=None, fill_color={"field": "value", "transform": mapper}, dilate=True,
+    )  # fmt: skip
+    cells.nonselection_glyph = None
+    made.add_tools(HoverTool(renderers=[cells], tooltips=TOOLTIPS))
+    made.add_layout(ColorBar(color_mapper=mapper, width=10, background_fill_color=None, padding=4), "right")
     chosen = {"size": 11, "marker": "square", "fill_alpha": 0, "line_width": 2.5}
     live.points(made, "cell", [0], theme.look("kd").color, **chosen)
     counts = np.bincount(teacher.superclass, minlength=len(teacher.superclass_names))

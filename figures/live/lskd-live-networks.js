@@ -75,12 +75,11 @@
     figure.say({
       mean: sum / (K * (K - data.unseen.length)), worst: `${data.names[worst[0]]}, logit of ${data.names[worst[1]]}`,
     }, 3);
-    figure.once(() =>
-      at("gap").onPoint((x, y) => {
-        const [j, i] = [Math.round(x), K - 1 - Math.round(y)];
-        if (i < 0 || j < 0 || i >= K || j >= K || data.unseen.includes(data.order[i])) return;
-        figure.set({ truth: data.order[i], logit: data.order[j] });
-      }));
+    at("gap").onPoint((x, y) => {
+      const [j, i] = [Math.round(x), K - 1 - Math.round(y)];
+      if (i < 0 || j < 0 || i >= K || j >= K || data.unseen.includes(data.order[i])) return;
+      figure.set({ truth: data.order[i], logit: data.order[j] });
+    });
   };
 
   /* Mean of the last w values, of fewer at the start; gaps are left out. */

@@ -115,10 +115,10 @@
   /* Where a plot was clicked or touched, in its own units. */
   const pointed = (model, tell) => {
     const view = [...Bokeh.index.roots].find(v => v.model === model);
-    view.el.addEventListener("click", event => {
+    view.el.onclick = event => {
       const box = view.el.getBoundingClientRect();
       tell(view.frame.x_scale.invert(event.clientX - box.x), view.frame.y_scale.invert(event.clientY - box.y));
-    });
+    };
   };
 
   const start = async root => {
@@ -146,7 +146,6 @@
       };
     }
     const inputs = [...root.querySelectorAll("[data-control]")];
-    let begun = false;
     const boxes = [...root.querySelectorAll("[data-group]")];
     const figure = {
       value: name => {
@@ -166,10 +165,6 @@
           else input.value = String(stops ? stops.indexOf(String(value)) : value);
         }
         update();
-      },
-      once: act => {
-        if (!begun) act();
-        begun = true;
       },
       /* Numbers are written with so many digits. */
       say: (values, digits) => {

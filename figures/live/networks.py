@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from bokeh.models import CategoricalColorMapper, ColumnDataSource, HoverTool
 
 from figures import theme
 from figures.live import figure as live
@@ -87,7 +88,15 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     made.axis.visible = False
     made.grid.visible = False
     tooltips = f"<div>{picture}<b>@label</b>, predicted <b>@prediction</b></div>"
-    live.scatter(made, "points", len(groups), palette, tooltips)
+    factors = [str(i) for i in range(len(groups))]
+    mapper = CategoricalColorMapper(factors=factors, palette=palette, tags=[live.both(palette)])
+    columns: dict[str, Any] = {key: [] for key in ("x", "y", "label", "prediction", "left", "top", "group")}
+    points = made.scatter(
+        x="x", y="y", source=ColumnDataSource(columns, name="points"), size=5, line_color=None, fill_alpha=0.8,
+        fill_color={"field": "group", "transform": mapper},
+    )  # fmt: skip
+    points.nonselection_glyph = None
+    made.add_tools(HoverTool(renderers=[points], tooltips=tooltips, attachment="vertical"))
     live.points(made, "here", [], theme.look("teacher").color, size=13, marker="circle", fill_alpha=0, line_width=2)
     sprites, thumb = thumbnail(dataset, np.arange(len(teacher.label)), "features", COLUMNS)
 

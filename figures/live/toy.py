@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from figures import theme
 from figures.live import figure as live
-from figures.publish import Published, publish
+from figures.publish import publish
 from lskd.losses import kd_loss, standardize
 from paper.toy import TOY
 
@@ -21,8 +21,6 @@ CLASSES = ("cat", "dog", "bird", "frog")
 NAMES = {"teacher": "teacher", "s1": "student 1 (wrong)", "s2": "student 2 (right)"}
 COLORS = {"teacher": theme.look("teacher").color, "s1": theme.look("dkd").color, "s2": theme.look("kd").color}
 PLACES = {"teacher": -0.27, "s1": 0.0, "s2": 0.27}
-
-
 ROWS = {name: torch.tensor([row], dtype=torch.float64) for name, row in TOY.items()}
 
 
@@ -39,8 +37,8 @@ def losses(*, standardized: bool) -> dict[str, float]:
     }
 
 
-def still(folder: Path | str) -> Published:
-    """Logits and Z-scores of the three networks, with the losses at temperature 1."""
+def toy(folder: Path | str) -> live.Live:
+    """Sliders for temperature and for student 2's spread, a box for standardisation."""
 
     def draw() -> Figure:
         fig = theme.figure(2.6)
@@ -56,7 +54,7 @@ def still(folder: Path | str) -> Published:
         return fig
 
     rows = [{"network": n, "class": c, "logit": v} for n, row in TOY.items() for c, v in zip(CLASSES, row, strict=True)]
-    return publish(
+    picture = publish(
         draw,
         "toy",
         folder=folder,
@@ -67,10 +65,6 @@ def still(folder: Path | str) -> Published:
         data=pd.DataFrame(rows),
     )
 
-
-def toy(picture: Published) -> live.Live:
-    """Sliders for temperature and for student 2's spread, a box for standardisation."""
-
     def panel(y_label: str, members: Sequence[str], **options: Any) -> Any:
         made = live.plot("", y_label, ticks=CLASSES, **options)
         for name in members:
@@ -78,7 +72,6 @@ def toy(picture: Published) -> live.Live:
         live.zero(made)
         return made
 
-    everyone, students = ("teacher", "s1", "s2"), ("s1", "s2")
     return live.Live(
         name="toy",
         controls=[
@@ -87,17 +80,16 @@ def toy(picture: Published) -> live.Live:
             live.Slider("scale", "spread of student 2, times", -1, 1.5, 0.05, 0, digits=2, log=True),
         ],
         plots={
-            "input": panel("logit", everyone),
-            "probability": panel("probability", everyone, y_range=(0, 1)),
-            "gradient": panel("where the gradient pushes a logit", students),
+            "input": panel("logit", [*ROWS]),
+            "probability": panel("probability", [*ROWS], y_range=(0, 1)),
+            "gradient": panel("where the gradient pushes a logit", ["s1", "s2"]),
         },
         data={name: list(row) for name, row in TOY.items()},
         readout=(
             live.key(COLORS["teacher"], "teacher")
             + live.key(COLORS["s1"], "student 1: sees a bird")
             + live.key(COLORS["s2"], "student 2: sees a dog, as the teacher")
-            + "<br>Loss of student 1: [s1], of student 2: [s2]. "
-            "[verdict]"
+            + "<br>Loss of student 1: [s1], of student 2: [s2]. [verdict]"
         ),
         caption="<b>Move the sliders.</b> First: what enters the softmax. Second: what comes out of it. Third: minus "
         "the gradient of the loss. The logits are those behind the paper's Fig. 2.",

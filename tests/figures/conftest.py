@@ -66,7 +66,7 @@ def path_of(
     site = tmp_path_factory.mktemp("site")
     stills = site / "stills"
     make: dict[str, Callable[[], Live]] = {
-        "toy": lambda: toy.toy(toy.still(stills)),
+        "toy": lambda: toy.toy(stills),
         "distillation": lambda: distillation.distillation(networks, stills, dataset),
         "factor": lambda: distillation.factor(networks, stills),
         "spread": lambda: distillation.spread(networks, stills),

@@ -187,8 +187,8 @@ def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
     assert data_samples.classes(dataset, folder=tmp_path).paths[0].is_file()
     assert data_samples.views(dataset, folder=tmp_path).n == 9
     assert dataset.digest in data_samples.facts(dataset)
-    still = toy.still(tmp_path)
-    assert len(still.paths[1].read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
+    data = toy.toy(tmp_path).files[1]
+    assert len(data.read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
 
 
 def test_networks_stand_with_what_they_cost_and_what_is_published_of_them(tmp_path: Path) -> None:

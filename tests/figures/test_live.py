@@ -122,8 +122,7 @@ SHOW = """html => {
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    picture = toy.still(tmp_path_factory.mktemp("toy"))
-    return toy.toy(picture)._repr_mimebundle_()["text/html"]
+    return toy.toy(tmp_path_factory.mktemp("toy"))._repr_mimebundle_()["text/html"]
 
 
 @pytest.mark.browser
@@ -137,8 +136,9 @@ def test_a_cell_that_is_run_shows_a_figure_that_moves(page: Any, output: str) ->
     assert not figure.locator(".lskd-still").is_visible()
     assert not figure.locator(".lskd-elsewhere").is_visible()
     tells(figure, verdict="This loss prefers student 1, which is wrong.")
-    figure.locator("[data-control='standardize']").check()
-    tells(figure, verdict="This loss prefers student 2, which is right.")
+    figure.locator("[data-control='standardize']").focus()
+    page.keyboard.press("Space")
+    tells(figure, verdict="This loss prefers student 2, which is right.", s2="0.0000")
     ink = "Bokeh.documents[0].get_model_by_name('x').axis_line_color"
     light = page.evaluate(ink)
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")

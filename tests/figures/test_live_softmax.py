@@ -39,18 +39,6 @@ def test_the_toy_case(show: Show, on: bool, temperature: float, power: float) ->
     assert figure.locator("output").all_inner_texts() == [f"{temperature:.1f}", f"{10**power:.2f}"]
 
 
-def test_the_toy_case_tells_its_story_to_the_keyboard_too(show: Show) -> None:
-    figure = show("toy")
-    tells(figure, verdict="This loss prefers student 1, which is wrong.")
-    before = said(figure, "s1")
-    figure.locator("[data-control='temperature']").focus()
-    figure.page.keyboard.press("ArrowRight")
-    assert said(figure, "s1") != before
-    figure.locator("[data-control='standardize']").focus()
-    figure.page.keyboard.press("Space")
-    tells(figure, verdict="This loss prefers student 2, which is right.", s2="0.0000")
-
-
 @pytest.mark.parametrize(
     ("member", "image", "t", "ts", "factor"),
     [("alone", 0, 1.0, None, True), ("kd", 7, 4.5, None, False), ("kd_ls", 23, 2.0, 6.0, True)],
