@@ -22,9 +22,9 @@ from typing import Any, TextIO
 from unittest import mock
 
 from book import notebook_parameters as typed
-from figures.fingerprint import ROOT
+from figures.fingerprint import ROOT, notebook_cells
 from lskd.errors import LskdError, hint
-from lskd.files import atomic_write, read_json, visible, write_json
+from lskd.files import atomic_write, read_json, short, visible, write_json
 
 REPORT = "LSKD_NOTEBOOK_REPORT"
 KERNEL = "lskd-running-interpreter"
@@ -108,11 +108,7 @@ def by_name() -> dict[str, Path]:
 
 def declared(path: Path) -> list[typed.Parameter]:
     """The parameters of a notebook; see :func:`book.notebook_parameters.read` for what is an error."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError):
-        raise LskdError(f"{path}: not a notebook (expected JSON with a list of cells)") from None
-    return typed.read(cells, path.name)
+    return typed.read(notebook_cells(path), path.name)
 
 
 def run(
@@ -157,7 +153,7 @@ def run(
         except LskdError as error:
             if executed.exists():
                 atomic_write(failed, executed.read_bytes())
-                raise LskdError(f"{error}\nWhat was executed is in {_relative(failed, Path.cwd())}") from None
+                raise LskdError(f"{error}\nWhat was executed is in {short(failed)}") from None
             raise
         content = clean(json.loads(executed.read_text(encoding="utf-8")), source, final, root)
     write_json(final, content)

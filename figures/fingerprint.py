@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 from importlib.util import resolve_name
 from pathlib import Path
+from typing import Any
 
 from lskd.errors import LskdError
 
@@ -61,18 +62,23 @@ def digest(paths: Iterable[str | os.PathLike[str]], root: Path = ROOT) -> str:
     return total.hexdigest()
 
 
+def notebook_cells(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The cells of a notebook as they are in its JSON; LskdError where it is none."""
+    try:
+        cells: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError):
+        raise LskdError(f"{path}: not a notebook (expected JSON with a list of cells)") from None
+    return cells
+
+
 def notebook_modules(path: str | os.PathLike[str], root: Path = ROOT) -> list[str]:
     """The project's modules that the code cells of a notebook import, sorted.
 
     Raises:
         LskdError: not a notebook, or a cell that is not valid Python.
     """
-    try:
-        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError):
-        raise LskdError(f"{path}: not a notebook (expected JSON with a list of cells)") from None
     found: set[str] = set()
-    for number, cell in enumerate(cells, start=1):
+    for number, cell in enumerate(notebook_cells(path), start=1):
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and not source.lstrip().startswith("%%"):
             plain = re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)  # IPython's magic and commands
