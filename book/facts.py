@@ -14,6 +14,7 @@ from lskd.data import cifar100
 from lskd.evidence import Evidence
 from paper import gains, published
 from paper.disagreements import best_epoch
+from paper.statistics import binomial_error
 
 
 def published_facts(store: Path | str = "results") -> dict[str, str]:
@@ -69,8 +70,7 @@ def experiment_facts(
     for name, member in members.items():
         out[f"{name}_accuracy"] = _accuracy(member)
         if member["last"]:
-            share = member["last"]["test_accuracy"] / 100
-            out[f"{name}_error"] = f"{100 * math.sqrt(share * (1 - share) / n):.1f}"
+            out[f"{name}_error"] = f"{binomial_error(member['last']['test_accuracy'], n):.1f}"
     for name, pack in packs.items():
         out[f"{name}_std"] = f"{pack.logit_std.mean():.2f}"
         out[f"{name}_range"] = f"{pack.logit_range.mean():.2f}"

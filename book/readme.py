@@ -15,7 +15,7 @@ from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible
 from paper import gains, statistics, store
-from paper.text import duration
+from paper.text import duration, markdown_table
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
 CIFAR100 = Path("results/cifar100/resnet56-resnet20")
@@ -103,10 +103,9 @@ def _verdicts(rows: list[dict[Any, Any]]) -> str:
 
 
 def _cost(cost: dict[str, Any]) -> str:
-    rows = {"packages": "packages, once", "first": "`make book`, first call", "second": "`make book`, second call"}
-    lines = ["| | time | peak memory |", "|:--|--:|--:|"]
-    for key, text in rows.items():
-        lines.append(f"| {text} | {duration(cost[key]['seconds'])} | {cost[key]['peak_bytes'] / 2**30:.1f} GiB |")
+    titles = {"packages": "packages, once", "first": "`make book`, first call", "second": "`make book`, second call"}
+    rows = [(t, duration(cost[k]["seconds"]), f"{cost[k]['peak_bytes'] / 2**30:.1f} GiB") for k, t in titles.items()]
+    table = markdown_table(("", "time", "peak memory"), rows, align="lrr")
     machine = cost["machine"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU"
-    return "\n".join(lines) + f"\n\nMeasured by `benchmarks/make_book.py` on {cost['date']}: {where}."
+    return f"{table}\n\nMeasured by `benchmarks/make_book.py` on {cost['date']}: {where}."
