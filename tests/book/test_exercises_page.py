@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from reading import LOOKS, fits, go, reader, violations
-from test_exercises import ALL, CHOICE, GIVEN, QUESTION, TEN, answers_of
+from test_exercises import CHOICE, GIVEN, QUESTION, TEN, answers_of
 
 from book.exercises import Answer, Posed, load
 from book.exercises.collection import Collection
@@ -106,6 +106,7 @@ def test_what_was_solved_is_kept_on_the_device_until_it_is_forgotten(page: Any, 
         assert solved(n)
     assert page.locator(".lskd-solved").evaluate_all("all => all.map(e => e.id)") == ["exercise-toy-two"]
     assert page.locator("[data-exercise='toy-two'] [data-done]").inner_text() == "✓ solved"
+    assert page.get_by_role("link", name="It’s a *title*").first.get_attribute("href") == "page.html#exercise-toy-one"
     page.get_by_role("button", name="Forget it").click()
     page.reload()
     assert solved(0)
@@ -194,17 +195,3 @@ def test_verdicts_and_solutions_are_accessible(chromium: Any, book: Path, look: 
                 summary.click()
             wrong[name] = violations(page, look=look) + ([] if fits(page) else ["too wide"])
     assert not any(wrong.values()), wrong
-
-
-@browser
-@pytest.mark.book
-def test_the_list_leads_to_an_exercise_and_remembers(page: Any, book: Path) -> None:
-    page.goto((book / "notebooks" / "exercises.html").as_uri())
-    assert page.locator("[data-count]").inner_text() == f"You have solved 0 of {len(ALL)} on this device."
-    page.get_by_role("link", name="When is the plain loss content?").click()
-    page.wait_for_url("**/toy.html#exercise-toy-content")
-    page.locator("#exercise-toy-content input").fill("10")
-    page.keyboard.press("Enter")
-    page.go_back()
-    page.reload()
-    assert page.locator("[data-count]").inner_text() == f"You have solved 1 of {len(ALL)} on this device."
