@@ -14,13 +14,6 @@ from lskd.models.registry import ModelInfo, create_model, list_models, model_inf
 from lskd.models.weight_files import save_checkpoint, state_digest
 
 __all__ = [
-    "CheckpointError",
-    "ModelInfo",
-    "Network",
-    "create_model",
-    "list_models",
-    "load_checkpoint",
-    "model_info",
-    "save_checkpoint",
-    "state_digest",
-]
+    "CheckpointError", "ModelInfo", "Network", "create_model", "list_models", "load_checkpoint", "model_info",
+    "save_checkpoint", "state_digest",
+]  # fmt: skip

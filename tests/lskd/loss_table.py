@@ -32,6 +32,26 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "gdkd_ls": lambda s, v, y, **o: losses.gdkd_loss(s, v, standardize=True, **{"k": 3} | o),
 }
 OF_A_BATCH = ("luminet", "dist")
+
+
+def mlkd(s: Tensor, v: Tensor, y: Tensor, **o: Any) -> Tensor:
+    options = {"temperature": 2.0, "kd_weight": 9.0} | o
+    return sum(losses.mlkd_terms(s, s.flip(0), v, v.flip(0), y, **options).values())
+
+
+def vit(s: Tensor, v: Tensor, y: Tensor, **o: Any) -> Tensor:
+    return sum(losses.vit_logit_terms(s, s.flip(0), v, y, temperature=2.0, **o).values())
+
+
+# Those whose inputs have another form, on samples; the second view, or head, is that of another sample.
+OTHERS: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": lambda s, v, y: losses.cross_entropy(s, y),
+    "mlkd": mlkd,
+    "mlkd_ls": partial(mlkd, standardize=True),
+    "mlkd_all": partial(mlkd, standardize_correlations=True, strong_terms="all", masks="elementwise", standardize=True),
+    "vit": vit,
+    "vit_ls": partial(vit, standardize=True),
+}
 # What an objective of this method has no default for.
 NEEDED: dict[str, dict[str, Any]] = {
     "kd": {"temperature": 2.0, "kd_weight": 9.0},

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
-from loss_table import LOSSES, K, draw
+from loss_table import LOSSES, OTHERS, K, draw
 from torch import Tensor
 
 from lskd import losses
-from lskd.losses import CurriculumTemperature, kd_loss, locality_guidance_loss, mlkd_terms, standardize, vit_logit_terms
+from lskd.losses import CurriculumTemperature, kd_loss, locality_guidance_loss, standardize
 
-EVERYTHING = {"masks": "elementwise", "strong_terms": "all", "standardize": True, "standardize_correlations": True}
 TENSORS = {"ttm": ["gamma"], "wttm": ["gamma"], "rld": ["temperature", "alpha_temperature"]}
 
 
@@ -38,10 +36,6 @@ def gradient_cases() -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
 
     hidden = teacher.masked_fill(excluded, -math.inf)
 
-    def mlkd(s: Tensor, z: Tensor, **more: Any) -> Tensor:
-        options = {"temperature": 2.0, "kd_weight": 9.0} | more
-        return sum(mlkd_terms(s, z, teacher, teacher.flip(1), target, **options).values())
-
     def without(name: str) -> Callable[..., Tensor]:
         return lambda s, t: LOSSES[name](s.masked_fill(excluded, -math.inf), hidden, target, temperature=t)
 
@@ -53,13 +47,7 @@ def gradient_cases() -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
         ),
         "standardize": (standardize, [student]),
         "standardize, -inf": (lambda s: standardize(s.masked_fill(excluded, -math.inf))[~excluded], [student]),
-        "cross entropy": (lambda s: losses.cross_entropy(s, target), [student]),
-        "mlkd": (mlkd, [student, student.detach().flip(0)]),
-        "mlkd, all with LS": (partial(mlkd, **EVERYTHING), [student, student.detach().flip(0)]),
-        "vit": (
-            lambda s, z: sum(vit_logit_terms(s, z, teacher, target, temperature=2.0, standardize=True).values()),
-            [student, student.detach().flip(0)],
-        ),
+        **{name: (partial(loss, v=teacher, y=target), [student]) for name, loss in OTHERS.items()},
         "locality": (lambda m: locality_guidance_loss(m, map_of.flip(0)), [map_of]),
     }
 

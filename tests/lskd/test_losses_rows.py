@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from loss_table import LOSSES, OF_A_BATCH, K, draw, with_gradient
+from loss_table import LOSSES, OF_A_BATCH, OTHERS, K, draw, with_gradient
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -252,35 +252,21 @@ def test_compiles_without_graph_breaks(name: str) -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, student)[0], gradient)
 
 
-def mlkd(s: Tensor, v: Tensor, y: Tensor, *, standardize: bool = True) -> Tensor:
-    views = s, s.flip(0), v, v.flip(0)
-    return sum(losses.mlkd_terms(*views, y, temperature=2.0, kd_weight=9.0, standardize=standardize).values())
-
-
-def vit(s: Tensor, v: Tensor, y: Tensor, *, standardize: bool = True) -> Tensor:
-    return sum(losses.vit_logit_terms(s, s, v, y, temperature=2.0, standardize=standardize).values())
-
-
-# Those whose inputs have another form, too.
-MORE = LOSSES | {"mlkd_ls": mlkd, "vit_ls": vit, "cross entropy": lambda s, v, y: losses.cross_entropy(s, y)}
-MORE |= {"mlkd": partial(mlkd, standardize=False), "vit": partial(vit, standardize=False)}
-
-
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", LOSSES | OTHERS)
 def test_vmap_over_a_leading_axis(name: str) -> None:
     """Several students, or several temperatures' worth of logits, at once: losses and gradients."""
-    loss, (student, teacher, target) = MORE[name], draw(14, 3, 5)
+    loss, (student, teacher, target) = (LOSSES | OTHERS)[name], draw(14, 3, 5)
     expected = [loss(s, v, y) for s, v, y in zip(student, teacher, target, strict=True)]
     torch.testing.assert_close(torch.vmap(loss)(student, teacher, target), torch.stack(expected))
     found = torch.vmap(torch.func.grad(loss))(student.detach(), teacher, target)
     torch.testing.assert_close(found, torch.autograd.grad(sum(expected), student)[0])
 
 
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", LOSSES | OTHERS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_finite_for_any_finite_logits_and_half_precision_in_float32(name: str, dtype: torch.dtype) -> None:
     """Student and teacher at scales of their own, from a type's smallest to its largest number."""
-    loss, (of_student, of_teacher, target) = MORE[name], (x.detach() for x in draw(15, 6))
+    loss, (of_student, of_teacher, target) = (LOSSES | OTHERS)[name], (x.detach() for x in draw(15, 6))
     of_student[1] = 0.0
     for a, b in itertools.product((-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0), repeat=2):
         largest = torch.finfo(dtype).max
