@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lskd import losses
 from lskd.losses import dkd_loss, kd_loss, standardize
+from lskd.objectives import LocalityGuidance, Logits, create_objective
 
 every = pytest.mark.parametrize("name", LOSSES)
 
@@ -191,6 +192,9 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
     bad[1, 2, 0], gone[0, 1, 4], all_gone[1, 0] = math.nan, -math.inf, -math.inf
     values, indices = teacher.topk(3)
     kd = partial(kd_loss, temperature=2.0)
+    x, worse, y = torch.ones(4, K), torch.ones(4, K), torch.arange(4)
+    worse[1, 3], worse[3, 0] = math.nan, math.inf
+    maps, guidance = torch.ones(1, 4, 3, 3), LocalityGuidance([4], [4])
     return [
         (lambda: kd(bad, teacher), r"student_logits holds NaN or infinite logits in row \(1, 2\) of 6; look for"),
         (lambda: kd(student, bad, chunk=2), r"teacher_logits holds NaN.* in row 5 of 2"),
@@ -220,6 +224,25 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: losses.ttm_loss(student, teacher, gamma=0.0), "gamma is 0.0; it must be a positive number"),
         (lambda: losses.rld_loss(student, teacher, target, alpha_temperature=-1.0), "alpha_temperature is -1"),
         (lambda: dkd_loss(student, teacher, target[0]), r"expected int64 class indices \[2, 3\]"),
+        (lambda: kd(worse, x), r"student_logits holds NaN.* row 1 and 1 more"),
+        (lambda: losses.mlkd_terms(x, x, x, worse, y, temperature=2.0, kd_weight=9.0), r"teacher_strong holds NaN"),
+        (lambda: losses.vit_logit_terms(x, worse, x, y, temperature=2.0), r"distill_logits holds NaN.* row 1"),
+        (lambda: losses.cross_entropy(x, y - 1), r"target holds -1"),
+        (lambda: guidance([maps] * 2, [maps] * 2), r"2 student and 2 teacher maps; it was made for 1"),
+        (lambda: kd(x.int(), x), r"int32.*\[\.\.\., classes\]"),
+        (lambda: kd(x, x, temperature=0.0), r"temperature is 0"),
+        (lambda: kd(x, x, temperature=torch.ones(2)), r"one element"),
+        (lambda: standardize(x[:, :1]), r"at least two"),
+        (lambda: standardize(x, correction=2), r"correction"),
+        (lambda: losses.mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, masks="no"), r"masks"),
+        (lambda: losses.mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, strong_terms="no"), r"strong"),
+        (lambda: losses.curriculum_reversal(0), r"count from 1"),
+        (lambda: losses.CurriculumTemperature(0.0), r"t_start"),
+        (lambda: losses.locality_guidance_loss(maps[:, :2], maps), r"channels"),
+        (lambda: create_objective("kdd"), r"did you mean 'kd'"),
+        (lambda: create_objective("kd", temprature=2.0), r"did you mean 'temperature'"),
+        (lambda: create_objective("kd"), "needs temperature and kd_weight among its settings"),
+        (lambda: create_objective("dkd")(Logits(x, y)), r"needs teacher logits"),
     ]
 
 
