@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from book.build import chapters, run_jupyter_book, with_facts
+from book.build import StrPath, chapters, run_jupyter_book, with_facts
 from book.doctor import browser
 from book.pages import parsed, written
 from book.pages.numbers import number_joined
@@ -16,7 +16,6 @@ from book.pages.running_text import bind
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 
-StrPath = str | os.PathLike[str]
 SECONDS = 300  # after which the browser is given up
 
 

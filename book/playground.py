@@ -15,7 +15,7 @@ from lskd.errors import LskdError
 from lskd.recipes import load_recipe, teacher_training
 from lskd.trainer.run import publish, train_cached
 from paper import statistics
-from paper import text as describe
+from paper.text import duration
 
 METHODS = {"kd": "KD", "dkd": "DKD", "ctkd": "CTKD (learns its temperature)"}
 RECIPE = "playground"
@@ -140,7 +140,7 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
             figures.clear_output(wait=True)
             with figures:
                 record = inputs.load(*places).record
-                took = describe.duration(record["wall_seconds"])
+                took = duration(record["wall_seconds"])
                 display(Markdown(f"Trained in {took}. One seed: read differences with care."))
                 for item in show(*places, output=output):
                     display(item)

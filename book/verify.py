@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from book import readme as front_page
-from figures import accuracies as drawing
+from book.readme import PICTURES, RECORDS, blocks, fill
+from figures import accuracies
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file, visible
@@ -61,7 +61,7 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     for sidecar in sidecars:
         report.problems += _sidecar(sidecar, root)
     report.checked.append(f"{len(sidecars)} figures: their inputs and files")
-    drawn = [root / front_page.RECORDS, root / front_page.PICTURES, root / "README.md"]
+    drawn = [root / RECORDS, root / PICTURES, root / "README.md"]
     if all(path.exists() for path in drawn) and not report.problems:
         report.problems += _redrawn(root, report)
         report.checked.append("the README's table and figure, drawn again from the records")
@@ -135,13 +135,13 @@ def _sidecar(path: Path, root: Path) -> Iterator[str]:
 
 def _redrawn(root: Path, report: Report) -> Iterator[str]:
     readme = (root / "README.md").read_text(encoding="utf-8")
-    if front_page.fill(readme, front_page.blocks(root)) != readme:
+    if fill(readme, blocks(root)) != readme:
         yield "README.md: its measured parts differ from the records; run lskd book readme"
-    files = visible(root / front_page.RECORDS, "*.json")
-    stored = root / front_page.PICTURES
+    files = visible(root / RECORDS, "*.json")
+    stored = root / PICTURES
     name = "digit_pairs_results"
     with tempfile.TemporaryDirectory() as folder:
-        drawn = drawing.dots([load_record(f) for f in files], folder=folder, files=files, name=name)
+        drawn = accuracies.dots([load_record(f) for f in files], folder=folder, files=files, name=name)
         data, sidecar = f"{name}.csv", read_json(stored / f"{name}.json")
         if (drawn.folder / data).read_bytes() != (stored / data).read_bytes():
             yield f"{stored / data}: drawn again, its numbers differ"
