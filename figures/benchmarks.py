@@ -156,14 +156,14 @@ def _amount(value: float) -> str:
 def growth_frame(result: Mapping[str, Any]) -> pd.DataFrame:
     """Milliseconds of one step by what grows: columns grows, series, size, milliseconds.
 
-    ``members``: a step of a cohort; ``batch``: a step of one KD + LS student; ``classes``: the loss alone with its
-    gradient, and, where it was measured, a whole step of a KD + LS student.
+    ``members``: a step of a cohort; ``batch``: a step of one KD + LS student; ``classes``: the same, and the loss alone
+    with its gradient.
     """
     batch = int(field(result, "cohort6", "batch"))
     out: list[tuple[str, str, int, float]] = []
     images = {"members": lambda size: size * batch, "batch": lambda size: size, "classes": lambda size: batch}
     for grows, of in images.items():  # of a step
-        rates = field(result, "growth", grows) if grows != "classes" else field(result, "growth").get(grows, {})
+        rates = field(result, "growth", grows)
         out += [(grows, "whole step", int(size), 1000 * of(int(size)) / rate) for size, rate in rates.items()]
     for size, losses in field(result, "growth", "loss_microseconds_by_classes").items():
         out += [("classes", member, int(size), microseconds / 1000) for member, microseconds in losses.items()]
@@ -176,8 +176,7 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
     parts, sizes = {}, []
     for key, words in (("members", "students"), ("batch", "images a batch"), ("classes", "classes")):
         part = parts[key] = frame[frame["grows"] == key]
-        name = "whole step" if "whole step" in set(part["series"]) else "kd_ls"
-        cost = part[part["series"] == name].set_index("size")["milliseconds"].sort_index()
+        cost = part[part["series"] == "whole step"].set_index("size")["milliseconds"].sort_index()
         times = cost.iloc[-1] / cost.iloc[0]
         sizes.append(f"{cost.index[0]} to {cost.index[-1]} {words}: {times:.1f} times the cost")
 
