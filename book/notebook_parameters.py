@@ -114,11 +114,7 @@ def _converted(value: object, parameter: Parameter, where: str) -> Any:
 
 
 def _type(text: str) -> Any:
-    """A type as written, of a few known words alone.
-
-    Raises:
-        ValueError: another one.
-    """
+    """A type as written, of a few known words alone; ValueError for another."""
     tree = ast.parse(text, mode="eval")
     if {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} <= set(TYPES) and not any(
         isinstance(node, ast.Call | ast.Attribute) for node in ast.walk(tree)

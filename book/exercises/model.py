@@ -26,31 +26,20 @@ class Exercise:
 
     ``@{name:.2f}`` is a number in this format, with a true minus; ``@{answer}`` is the right one, and those that known
     mistakes lead to have the mistakes' names.
-
-    Attributes:
-        name: unique in its chapter.
-        question, solution: MyST Markdown.
-        code: Python that is part of the solution; it is run when the exercise is posed, and what it prints is shown.
-        start: a first step, folded on its own; "" for none.
-        options: what can be chosen, by key; empty where a number is asked for.
-        label: what the number is, such as "Loss of student 2"; "" where nothing can be checked.
-        right: what is said to a right answer.
-        wrong: what is said to a wrong one: by option, or by the name of a mistake that leads to a known number.
-        hint: what is said to any other wrong number.
     """
 
-    name: str
+    name: str  # unique in its chapter
     title: str
     kind: Literal["predict", "paper", "code"]
     question: str
     solution: str
-    code: str = ""
-    start: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    label: str = ""
-    right: str = ""
-    wrong: Mapping[str, str] = field(default_factory=dict)
-    hint: str = ""
+    code: str = ""  # Python, part of the solution; run when the exercise is posed, and what it prints is shown
+    start: str = ""  # a first step, folded on its own
+    options: Mapping[str, str] = field(default_factory=dict)  # to choose from, by key; none where a number is asked
+    label: str = ""  # what the number is, such as "Loss of student 2"
+    right: str = ""  # what is said to a right answer
+    wrong: Mapping[str, str] = field(default_factory=dict)  # to a wrong one, by option or by mistake
+    hint: str = ""  # to any other wrong number
 
 
 @dataclass(frozen=True)
@@ -65,25 +54,15 @@ class Chapter:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What Python computed for an exercise.
+    """What Python computed for an exercise."""
 
-    Attributes:
-        right: the key of an option, or a number; None where nothing can be checked.
-        tolerance: how far a number may be off.
-        whole: the number is a count, and readers are told so instead of the tolerance.
-        near: numbers that known mistakes lead to, by their names in the exercise's ``wrong``.
-        shown: values for its texts.
-        scope: names that its ``code`` finds, as a reader does who has run the notebook up to there.
-        judge: for code: says what is wrong with a function that a reader wrote, "" if nothing.
-    """
-
-    right: str | float | None = None
-    tolerance: float = 0.0
-    whole: bool = False
-    near: Mapping[str, float] = field(default_factory=dict)
-    shown: Mapping[str, str | float] = field(default_factory=dict)
-    scope: Mapping[str, Any] = field(default_factory=dict)
-    judge: Callable[[Any], str] | None = None
+    right: str | float | None = None  # the key of an option, or a number; None where nothing can be checked
+    tolerance: float = 0.0  # how far a number may be off
+    whole: bool = False  # the number is a count, and readers are told so instead of the tolerance
+    near: Mapping[str, float] = field(default_factory=dict)  # where known mistakes lead, by their names in ``wrong``
+    shown: Mapping[str, str | float] = field(default_factory=dict)  # values for its texts
+    scope: Mapping[str, Any] = field(default_factory=dict)  # names that its ``code`` finds, as in the notebook
+    judge: Callable[[Any], str] | None = None  # says what is wrong with a function that a reader wrote, "" if nothing
 
     @property
     def finite(self) -> bool:

@@ -47,20 +47,13 @@ class Maker:
 
 @dataclass
 class Origin:
-    """What is known of the making of one figure.
+    """What is known of the making of one figure."""
 
-    Attributes:
-        maker: the notebook that drew it.
-        files: data and pictures that a reader may take along, by name.
-        inputs: (name, SHA-256) of what was drawn.
-        records: of the runs that made the inputs.
-    """
-
-    maker: Maker
+    maker: Maker  # the notebook that drew it
     name: str = ""
-    files: dict[str, Path] = field(default_factory=dict)
-    inputs: list[tuple[str, str]] = field(default_factory=list)
-    records: list[Path] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)  # data and pictures that a reader may take along, by name
+    inputs: list[tuple[str, str]] = field(default_factory=list)  # name and SHA-256 of what was drawn
+    records: list[Path] = field(default_factory=list)  # of the runs that made the inputs
 
 
 def add_footers(pages: Pages) -> None:
