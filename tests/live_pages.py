@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from controls import move, said
 
 from book.build import copy_static
 from figures.live.by_itself import bokeh_script
@@ -25,6 +24,22 @@ WORDS = (
     '<p style="margin-top:1500px"><a class="lskd-word" href="?temperature=8;panel=gradient#live-toy">to 8</a> '
     '<a class="lskd-word" href="?scale=5;panel=length#live-objective">fivefold</a></p><p style="height:1500px"></p>'
 )
+
+
+def move(figure: Any, control: str, value: float | str | bool) -> None:
+    """Set a control as a person does: the element's value, and the event that follows."""
+    found = figure.locator(f"[data-control='{control}']")
+    found.evaluate("e => e.closest('details')?.setAttribute('open', '')")
+    if isinstance(value, bool):
+        found.set_checked(value)
+    elif isinstance(value, str):
+        found.select_option(value)
+    else:
+        found.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }", value)
+
+
+def said(figure: Any, name: str) -> str:
+    return str(figure.locator(f"[data-say='{name}']").inner_text()).replace("−", "-")
 
 
 def write_page(folder: Path, figure: Live) -> Path:

@@ -147,8 +147,8 @@ def write_run(folder: Path, members: list[str] | None = None, *, n: int = 120) -
     names = list(SETTINGS) if members is None else members
     teacher, students = folder / "teacher", folder / "students"
     run = record({m: (80.0 + i, 81.5 + i) for i, m in enumerate(names)}, tested=n)
-    _write(teacher, record({"teacher": (91.0, 91.5)}, name="synthetic-teacher", teacher=None, tested=n))
-    _write(students, run)
+    put(teacher, record({"teacher": (91.0, 91.5)}, name="synthetic-teacher", teacher=None, tested=n))
+    put(students, run)
     evidence.save(pack("teacher", n=n), teacher / "teacher.evidence.npz")
     for name in names:
         scale = 1.0 if name.endswith("_ls") else 4.5
@@ -156,9 +156,11 @@ def write_run(folder: Path, members: list[str] | None = None, *, n: int = 120) -
     return teacher, students
 
 
-def _write(folder: Path, content: dict[str, Any]) -> None:
+def put(folder: Path, content: dict[str, Any]) -> Path:
+    """Write a record as training does, into a folder of its own; returns that."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
 
 
 def run(values: dict[str, tuple[float, float]], *, recipe: str = RECIPE, seed: int = 0) -> dict[str, Any]:
@@ -184,8 +186,5 @@ def change(made: dict[str, Any], place: str, value: object) -> dict[str, Any]:
 
 def store(tmp_path: Path, *records: dict[str, Any]) -> Path:
     for i, record in enumerate(records):
-        folder = tmp_path / f"run-{i}"
-        folder.mkdir()
-        (folder / "record.json").write_text(json.dumps(record))
-        results.add(folder, tmp_path / "results")
+        results.add(put(tmp_path / f"run-{i}", record), tmp_path / "results")
     return tmp_path / "results"

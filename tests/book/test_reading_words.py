@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controls import said
+from live_pages import said
 from reading import fits, go, inside, pages, reader, violations
 
 from book import build

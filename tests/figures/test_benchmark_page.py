@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import pack, record
+from synthetic import pack, put, record
 
 from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame, losses_table, precision_table
 from figures.fingerprint import ROOT
@@ -102,12 +102,10 @@ def test_a_processor_with_bf16_has_its_rows() -> None:
 
 def test_two_precisions_are_paired_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(seed: int, precision: str, accuracy: float, spread: float, decay: float = 0.0) -> None:
-        folder = tmp_path / f"{precision}-{seed}"
-        folder.mkdir()
         made_up = record({"kd": (accuracy, accuracy)}, seed=seed, name="digit-pairs")
         made_up |= {"trainer": 1, "teacher_logits": None, "execution": {"precision": precision}}
         made_up["config"]["weight_decay"] = decay
-        (folder / "record.json").write_text(json.dumps(made_up))
+        folder = put(tmp_path / f"{precision}-{seed}", made_up)
         made = pack("kd")
         save(dataclasses.replace(made, logit_std=np.full_like(made.logit_std, spread)), folder / "kd.evidence.npz")
 

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from controls import said
-from live_pages import Show, drawn, draws, opened, put, tells, write_page
+from live_pages import Show, drawn, draws, opened, put, said, tells, write_page
 from PIL import Image
 from synthetic import CLASSES
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from controls import said
-from live_pages import Show, drawn, draws, logits, put, tells, with_gradient
+from live_pages import Show, drawn, draws, logits, put, said, tells, with_gradient
 
 from figures.live import distillation, objective
 from figures.live.objective import PUBLISHED, Setting, published, pushes

@@ -9,8 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from controls import said
-from live_pages import Show, drawn, draws, logits, put, tells, with_gradient
+from live_pages import Show, drawn, draws, logits, put, said, tells, with_gradient
 from scipy.optimize import brentq
 
 from figures.live import epsilon as live_epsilon

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic import measured, pack, record, write_run
+from synthetic import measured, pack, put, record, write_run
 
 from figures import logit_gap, tsne
 from figures import logit_range as drawing
@@ -124,12 +124,9 @@ def test_what_is_there_is_not_made_again_and_foreign_packs_are_refused(
     evidence.save(compact(pack("kd", scale=2.0, weights_digest="others")), tmp_path / "kd.evidence.npz")
     compact_run(run[1], tmp_path)  # of other weights: made anew
     assert evidence.load(tmp_path / "kd.evidence.npz").logit_std.mean() > 3
-    foreign = tmp_path / "run"
-    write_run(tmp_path, MEMBERS)
-    record = read_json(tmp_path / "students" / "record.json")
-    record["members"]["kd"]["weights"] = {"digest": "e" * 64}
-    foreign.mkdir()
-    (foreign / "record.json").write_text(json.dumps(record))
+    other = read_json(run[1] / "record.json")
+    other["members"]["kd"]["weights"] = {"digest": "e" * 64}
+    foreign = put(tmp_path / "run", other)
     evidence.save(pack("kd"), foreign / "kd.evidence.npz")
     with pytest.raises(LskdError, match="the record's kd has eeeeeeeeeeee; the file does not belong to this run"):
         compact_run(foreign, tmp_path / "out")
@@ -160,7 +157,7 @@ def test_a_recipe_names_teacher_and_normalisation(tmp_path: Path) -> None:
     recipe = tmp_path / "taught.toml"
     recipe.write_text(
         f'dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\nbatch_size = 50\nlearning_rate = 0.1\n'
-        f"milestones = []\nmomentum = 0.9\nweight_decay = 0.0\n[data]\ntrain_size = 100\ntest_size = 100\n"
+        f"[data]\ntrain_size = 100\ntest_size = 100\n"
         f'[teacher]\nnetwork = "resnet8"\ncheckpoint = "{tmp_path}/t.safetensors"\n'
         '[members.kd]\nmethod = "kd"\ntemperature = 2.0\nkd_weight = 9.0\nce_weight = 0.1\n'
     )

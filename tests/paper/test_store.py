@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import synthetic
+from synthetic import put
 
 from book.verify import verify
 from figures.fingerprint import ROOT
@@ -35,12 +36,6 @@ def run(members: dict[str, tuple[float, float]], **options: Any) -> dict[str, An
     """A record as a training run writes it, with its identity."""
     record = synthetic.record(members, **options) | {"source_digest": "s" * 64}
     return record | {"identity": identity(record)}
-
-
-def put(folder: Path, record: dict[str, Any]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "record.json").write_text(json.dumps(record))
-    return folder
 
 
 def seeds(tmp_path: Path, values: dict[str, list[float]]) -> Path:
