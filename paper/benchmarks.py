@@ -26,7 +26,8 @@ class Row:
     Attributes:
         baseline: of the same work done plainly, the faster of its ways; None when there is none.
         share: of the machine's measured rate of matrix products, 0 to 1; None where there are few products.
-        goal, reached: what was aimed at and its value, in the goal's own unit; None without a goal.
+        goal: what was aimed at, in its own unit; None, and ``verdict`` empty, without a goal.
+        verdict: see :func:`verdict`.
     """
 
     what: str
@@ -35,7 +36,7 @@ class Row:
     baseline: float | None
     share: float | None
     goal: float | None = None
-    reached: float | None = None
+    verdict: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -44,11 +45,6 @@ class Row:
     @property
     def missed(self) -> bool:
         return self.verdict.startswith("missed")
-
-    @property
-    def verdict(self) -> str:
-        """See :func:`verdict`; empty without a goal."""
-        return "" if self.goal is None else verdict((self.reached or 0.0) / self.goal)
 
 
 def verdict(share: float) -> str:
@@ -102,8 +98,10 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
     def row(
         what: str, unit: str, ours: Any, baseline: float | None, share: float | None = None, goal: str | None = None
     ) -> Row:
-        aim = (float(field(result, "goals", goal)), float(field(result, goal))) if goal else ()
-        return Row(what, unit, float(ours), baseline, share, *aim)
+        if goal is None:
+            return Row(what, unit, float(ours), baseline, share)
+        aim, reached = float(field(result, "goals", goal)), float(field(result, goal))
+        return Row(what, unit, float(ours), baseline, share, aim, verdict(reached / aim))
 
     out = []
     for kind in ("weak", "strong"):

@@ -85,17 +85,11 @@ def compact_run(run: Path | str, out: Path | str) -> list[Path]:
         if why := pack.flaw or obstacle(pack):
             tqdm.write(f"{name} is left out: {why}", file=sys.stderr)
             continue
-        if not _there(out / file, pack):
+        there = evidence.load(out / file).meta if (out / file).is_file() else {}
+        if there != pack.meta | {"embedding": there.get("embedding")}:
             evidence.save(compact(pack), out / file)
         made.append(out / file)
     return made
-
-
-def _there(path: Path, pack: Evidence) -> bool:
-    if not path.is_file():
-        return False
-    meta = evidence.load(path).meta
-    return meta == pack.meta | {"embedding": meta.get("embedding")}
 
 
 def collect_checkpoint(

@@ -25,17 +25,13 @@ from paper.toy import gradient, random_logits
 Table = tuple[list[str], list[list[str]]]
 
 
-def _text(x: float, digits: int = 4) -> str:
-    return f"{x:.{digits}f}".replace("-", "−")
-
-
 def deviation() -> Table:
     """K or K - 1: the deviation of a Z-score, and both losses of the toy case's student 1 at T = 1."""
     rows = []
     for classes in (4, 10, 100, 1000):
         z = standardize(random_logits(1, classes, seed=0))
         found = z.std(correction=0).item()
-        rows.append([str(classes), _text(found), _text(1.0), f"{100 * (1 / found**2 - 1):.1f} %"])
+        rows.append([str(classes), f"{found:.4f}", f"{1:.4f}", f"{100 * (1 / found**2 - 1):.1f} %"])
     return ["classes", "deviation of Z, code", "deviation of Z, paper", "variance differs by"], rows
 
 
@@ -91,7 +87,7 @@ def baseline_gradients() -> Table:
         loss = partial(kd_loss, teacher_logits=teacher, temperature=temperature, standardize=on)
         pull = gradient(loss, student)
         length = weight * 64 * pull.norm(dim=-1).mean().item()
-        rows.append([name, f"{temperature:g}", f"{weight:g}", "yes" if on else "no", _text(length, 2)])
+        rows.append([name, f"{temperature:g}", f"{weight:g}", "yes" if on else "no", f"{length:.2f}"])
     return ["objective", "T", "weight", "LS", "gradient of an image (mean length)"], rows
 
 
@@ -110,7 +106,7 @@ def mask_effect() -> Table:
             # "all": the strong view's terms, which have no mask, then see the strong view alone, which is right here.
             options = {"temperature": 2.0, "kd_weight": 1.0, "masks": masks, "strong_terms": "all"}
             both = mlkd_terms(student, teacher, teacher, teacher, target, **options)["kd"].item()  # type: ignore[arg-type]
-            cells.append(_text(both, 3))
+            cells.append(f"{both:.3f}")
         name = "mean of the mask (released code)" if masks == "mean" else "image by image (as written)"
         rows.append([name, *cells])
     return ["mask applied as", "confident half is wrong", "unsure half is wrong"], rows
@@ -133,7 +129,7 @@ def strong_view_gradients() -> Table:
                 cells.append("none")
                 continue
             (gradient,) = torch.autograd.grad(found[key], x, retain_graph=True)
-            cells.append(_text(gradient.norm().item(), 3))
+            cells.append(f"{gradient.norm().item():.3f}")
         rows.append(["released code" if terms == "released" else "all terms", *cells])
     return ["strong view", "KL terms", "class correlation", "batch correlation"], rows
 
@@ -143,7 +139,7 @@ def ctkd_temperatures() -> Table:
     rows = []
     for name, start, reach in (("released script", 1.0, 20.0), ("settings that fit the logs", 2.0, 40.0)):
         module = CurriculumTemperature(start, reach)
-        rows.append([name, f"{start:g} to {start + reach:g}", _text(float(module(0.0).item()), 1)])
+        rows.append([name, f"{start:g} to {start + reach:g}", f"{module(0.0).item():.1f}"])
     logged = [(float(row["ctkd_temperature"]), row["epoch"]) for row in published.curves() if row["ctkd_temperature"]]
     first = [temperature for temperature, epoch in logged if epoch == "1"]
     span = f"{min(logged)[0]:.2f} to {max(logged)[0]:.2f} (logged)"
@@ -165,7 +161,7 @@ def batch_statistics() -> Table:
         last: Any = model.get_submodule("bn1")
         name = "released forward, features collected" if released else "ordinary forward"
         moved = (1 - last.running_var).abs().mean().item()
-        rows.append([name, f"{last.momentum:g}", _text(moved), str(last.num_batches_tracked.item())])
+        rows.append([name, f"{last.momentum:g}", f"{moved:.4f}", str(last.num_batches_tracked.item())])
     return ["", "momentum in effect", "running variance moved by", "batches counted"], rows
 
 

@@ -1,4 +1,4 @@
-"""What logit standardisation adds to KD: every comparison that was run here, and those that are published.
+"""What logit standardisation adds to KD: what was run here, what is published, and what of that was replicated.
 
 A gain is KD + LS minus KD without LS in points, seed by seed, against one baseline; which one decides most of the
 number, so a gain always names it. Everything is read from a folder of records and from :mod:`paper.published`.
@@ -20,6 +20,7 @@ from paper import published
 from paper.members import order
 from paper.statistics import ENOUGH_SEEDS, Mean, at_epoch, settings_of, summarize
 from paper.store import STORE, Group, groups
+from paper.tables import Entry
 from paper.text import counted, data_name, duration, signed
 
 TABLES_1_2 = "released README (= paper Tables 1-2"
@@ -276,3 +277,55 @@ def cost(gain: Gain) -> str:
         f"{duration(record['wall_seconds'])} a seed for {counted(len(record['members']), 'student')} at once "
         f"on {record['device']['name']}"
     )
+
+
+# --- replicated or not -----------------------------------------------------------------------------------------------
+
+HEADINGS = ("claim", "published", "run here", "replicated?")
+CLAIMS = {  # baseline: what the paper's tables say of LS beside it
+    "literature": "KD + LS is above the KD that the tables quote",
+    "same": "KD + LS is above KD at the same settings",
+    "best": "KD + LS is above KD, each at its best setting",
+}
+
+
+def replicated(
+    measured: Sequence[Gain], printed: Sequence[Gain], tables: Mapping[int, Sequence[Entry]]
+) -> list[tuple[str, str, str, str]]:
+    """Rows under :data:`HEADINGS`: gains of LS over KD first, one a data set, then each table cell by cell.
+
+    Args:
+        measured, printed: of :func:`measured` and :func:`printed`.
+        tables: of :func:`paper.tables.entries`, by their number.
+    """
+    rows = []
+    for baseline, claim in CLAIMS.items():
+        said = next(gain for gain in printed if gain.baseline == baseline)
+        points = f"{signed(median(said.values))} points ({said.experiment})"
+        own = [gain for gain in measured if gain.baseline == baseline]
+        for dataset in dict.fromkeys(["cifar100", *(gain.dataset for gain in own)]):
+            longest = max((g for g in own if g.dataset == dataset), key=lambda g: g.epochs, default=None)
+            ours = f"{longest.experiment}: {longest.text}" if longest else "–"
+            rows.append((claim, points, ours, _replicated(longest)))
+    return rows + [_table_row(number, found) for number, found in tables.items()]
+
+
+def _replicated(gain: Gain | None) -> str:
+    if gain is None:
+        return "not run"
+    length = f"{gain.epochs} of {PUBLISHED_EPOCHS} epochs" if gain.dataset == "cifar100" else "on other data"
+    if len(gain.seeds) < ENOUGH_SEEDS:
+        return f"open: {counted(len(gain.seeds), 'seed')}, {length}"
+    found = "open: zero is inside"
+    if gain.decided:
+        found = "yes" if gain.mean.mean > 0 else "no, the contrary"
+    return found if gain.dataset == "cifar100" and gain.epochs >= PUBLISHED_EPOCHS else f"{found}, {length}"
+
+
+def _table_row(number: int, entries: Sequence[Entry]) -> tuple[str, str, str, str]:
+    """How many of a table's cells were run, and how many of these have the published value in their interval."""
+    ran = [entry for entry in entries if entry.ours]
+    sure = [entry for entry in ran if entry.ours and not entry.ours["few"]]
+    inside = sum(e.ours["best"]["low"] <= e.published <= e.ours["best"]["high"] for e in sure if e.ours)
+    verdict = f"{inside} of {len(sure)} within our interval" if sure else "open: too few seeds" if ran else "not run"
+    return f"Table {number}", counted(len(entries), "cell"), counted(len(ran), "cell"), verdict

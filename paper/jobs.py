@@ -197,7 +197,10 @@ def _add_run(
     if not any(METHODS[m["method"]].needs_teacher for m in recipe.members.values()):
         teacher = None
     if teacher is not None:
-        logits = _logits(recipe, plan)
+        train, _, views = _sizes(recipe)
+        logits = "live"
+        if views is not None:
+            logits = choose(plan.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
         if teacher.recipe is not None and not published_teacher(recipe):
             by, before = teacher_training(recipe)
             after.append(_add_run(jobs, plan, by, teacher.seed, None, before, serves, (*below, name)))
@@ -263,13 +266,6 @@ def _put(jobs: dict[str, Job], job: Job, name: str, parts: list[Any]) -> str:
     serves = tuple(sorted({*before.serves, *job.serves}, key=str))
     jobs[name] = dataclasses.replace(before, name=name, serves=serves)
     return name
-
-
-def _logits(recipe: Recipe, plan: Plan) -> str:
-    train, _, views = _sizes(recipe)
-    if views is None:
-        return "live"
-    return choose(plan.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
 
 
 def _sizes(recipe: Recipe) -> tuple[int, int, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from figures.fingerprint import ROOT
 from lskd.records import load_record
-from paper import gains, published
+from paper import gains, published, tables
 
 STORE = ROOT / "results"
 SHORT = next(p for p in (STORE / "cifar100").rglob("seed-0*.json") if load_record(p)["config"]["epochs"] == 8)
+PRINTED = gains.printed()
 
 
 @pytest.fixture
@@ -90,20 +92,20 @@ def test_table_4_at_equal_weight_and_at_each_side_s_best() -> None:
 
 
 def test_published_gains_have_a_value_a_pair() -> None:
-    tables, logs, *_ = gains.printed()
+    tables, logs, *_ = PRINTED
     assert len(tables.values) == len(logs.values) == 14
     assert min(tables.values) > 0
-    assert not any(gain.decided for gain in gains.printed())
+    assert not any(gain.decided for gain in PRINTED)
 
 
 def test_the_sentences_follow_the_records(longer: Path) -> None:
     (longer / "one").mkdir()
     shutil.copy(SHORT, longer / "one")
-    short = " ".join(gains.sentences(gains.measured(longer / "one"), gains.printed()))
+    short = " ".join(gains.sentences(gains.measured(longer / "one"), PRINTED))
     shutil.rmtree(longer / "one")
     assert "8 epochs" in short
     assert "which was not run" in short
-    grown = " ".join(gains.sentences(gains.measured(longer), gains.printed()))
+    grown = " ".join(gains.sentences(gains.measured(longer), PRINTED))
     assert "240 epochs, bf16" in grown  # the longest runs are spoken of
     assert "+1.00 points (n = 1 seed, no interval)" in grown
 
@@ -111,9 +113,49 @@ def test_the_sentences_follow_the_records(longer: Path) -> None:
 def test_a_verdict_needs_an_interval_without_zero() -> None:
     def said(*values: float) -> str:
         gain: Any = gains.Gain("e", "same", values, tuple(range(len(values))))
-        return gains.sentences([gain], gains.printed())[0]
+        return gains.sentences([gain], PRINTED)[0]
 
     assert "LS helps" in said(1.0, 1.1, 0.9)
     assert "LS costs accuracy" in said(-1.0, -1.1, -0.9)
     assert "includes zero" in said(-1.0, 1.1, 0.9)
     assert "nothing about another seed" in said(1.0, 1.1)
+
+
+# --- replicated or not: by rule, never by what one would like --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs", "dataset", "verdict"),
+    [
+        ((1.0, 1.1, 1.2), 240, "cifar100", "yes"),
+        ((-1.0, -1.1, -1.2), 240, "cifar100", "no, the contrary"),
+        ((1.0, -1.1, 0.2), 240, "cifar100", "open: zero is inside"),
+        ((1.0, 1.1), 240, "cifar100", "open: 2 seeds, 240 of 240 epochs"),
+        ((1.0, 1.1, 1.2), 30, "cifar100", "yes, 30 of 240 epochs"),
+        ((1.0, 1.1, 1.2), 240, "digit_pairs", "yes, on other data"),
+    ],
+)
+def test_a_gain_replicates_at_full_length_over_seeds(
+    values: tuple[float, ...], epochs: int, dataset: str, verdict: str
+) -> None:
+    gain = gains.Gain("a pair", "same", values, tuple(range(len(values))), dataset=dataset, epochs=epochs)
+    rows = [row for row in gains.replicated([gain, replace(gain, epochs=2)], PRINTED, {}) if "same settings" in row[0]]
+    assert rows[-1][3] == verdict  # of the longest
+    assert rows[0][3] == ("not run" if dataset != "cifar100" else verdict)
+    assert all(row[1].startswith("+3.29 points (the paper's Table 4)") for row in rows)
+
+
+def test_a_table_counts_cells_whose_interval_holds_the_published_value() -> None:
+    first, second, third, *_ = tables.entries(2, ROOT / "results" / "none")
+    ours = {"few": False, "best": {"low": first.published - 1, "high": first.published + 1}}
+    far = {"few": False, "best": {"low": 1.0, "high": 2.0}}
+    cells = [replace(first, ours=ours), replace(second, ours=far), third]
+    few = [replace(first, ours=ours | {"few": True})]
+
+    def told(found: list[tables.Entry]) -> tuple[str, ...]:
+        return gains.replicated([], PRINTED, {2: found})[-1]
+
+    assert told(cells) == ("Table 2", "3 cells", "2 cells", "1 of 2 within our interval")
+    assert told(few)[-1] == "open: too few seeds"
+    assert told([third])[-1] == "not run"
+    assert len(gains.HEADINGS) == len(told(cells))
