@@ -13,7 +13,8 @@ NOTEBOOK ?=
 OPTIONS ?=
 VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
-PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --require-virtualenv --constraint constraints.txt
+# Not compiled: of these packages few modules are ever imported, and Python compiles those then.
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --require-virtualenv --constraint constraints.txt
 # Two processes with one thread each: the tests are many and small.
 PARALLEL := -n 2 --dist loadscope --durations 25
 

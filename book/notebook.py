@@ -252,6 +252,8 @@ def _execute(
 
     A kernel that died before its first cell is started again.
     """
+    # jsonschema would take a second to build a grammar of addresses, for a check that no notebook asks for.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import nbformat
     from papermill.exceptions import PapermillException, PapermillExecutionError
     from papermill.execute import execute_notebook
