@@ -78,6 +78,8 @@ class Rows:
     def logits(self, standardize: bool, eps: float = 1e-7, correction: int = 1) -> tuple[Tensor, Tensor]:
         """Student's and teacher's logits, or their Z-scores; finite, excluded classes far below all others."""
         student, teacher = self.student, self.teacher
+        if standardize not in (True, False):  # the text "False" is true
+            raise ValueError(f"standardize is {standardize!r}; expected True or False")
         if standardize:
             warn_two_classes(student)
             student = z_score(student, self.excluded, eps=eps, correction=correction)
@@ -246,6 +248,8 @@ def temperature_of(value: Temperature, name: str = "temperature") -> Temperature
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(f"{name} has shape {tuple(value.shape)}; use a number or one element")
+        if looks(None, value) and not 0 < value.item() < math.inf:
+            raise ValueError(f"{name} is {value.item():g}; it must stay positive: learn its logarithm, or clamp it")
         return value.reshape(())
     if not isinstance(value, Real) or not 0 < value < math.inf:
         raise ValueError(f"{name} is {value!r}; it must be a positive number")
@@ -297,6 +301,8 @@ def spread(name: str, x: Tensor | None, shape: torch.Size) -> Tensor | None:
     """Values for rows, ``shape``, of one each or of leading dimensions; a mask as bool."""
     if x is None:
         return None
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} is {type(x).__name__}; expected a tensor {list(shape)}")
     if x.shape != shape[: x.ndim] or (x.ndim == 0 and shape):
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {tuple(shape)}, one value a row, or [batch]")
     if name == "mask" and (x.is_floating_point() or x.is_complex()):
@@ -306,6 +312,8 @@ def spread(name: str, x: Tensor | None, shape: torch.Size) -> Tensor | None:
 
 
 def checked_target(target: Tensor, logits: Tensor, counts: Tensor | None, check: bool | None) -> Tensor:
+    if not isinstance(target, Tensor):
+        raise ValueError(f"target is {type(target).__name__}; expected a tensor of int64 class indices")
     if target.is_floating_point() and target.shape == logits.shape:
         raise ValueError(
             f"target is {target.dtype} with shape {tuple(target.shape)}, a distribution (mixup, label smoothing); this "

@@ -210,6 +210,13 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: kd(student, teacher, weights=torch.ones(5)), r"weights has shape \(5,\); expected \(2, 3\)"),
         (lambda: kd(student, teacher, reduction="batchmean"), "reduction is 'batchmean'; use \"mean\""),
         (lambda: kd(student, teacher, temperature="2"), "temperature is '2'; it must be a positive number"),
+        (
+            lambda: kd(student, teacher, temperature=torch.tensor(-0.1)),
+            r"temperature is -0\.1.*; it must stay positive",
+        ),
+        (lambda: kd(student, teacher, standardize="False"), "standardize is 'False'; expected True or False"),
+        (lambda: kd(student, teacher, mask=[True, False]), r"mask is list; expected a tensor \[2, 3\]"),
+        (lambda: dkd_loss(student, teacher, target.numpy()), "target is ndarray; expected a tensor of int64"),
         (lambda: kd(student, teacher, standardize=True, eps=-1.0), "eps is -1.0; .* must be 0 or more"),
         (partial(kd, student), "either teacher_logits or teacher_topk"),
         (lambda: kd(student, teacher, teacher_topk=(values, indices)), "either teacher_logits or teacher_topk"),
