@@ -124,8 +124,12 @@ def from_items(
                 raise LskdError(f"{name}: {split} item {i} is {sizes}; for one size: data.size={min(height, width)}")
             images[i] = torch.from_numpy(image).permute(2, 0, 1)
         tensors.append((images, labels))
-    names = class_names if class_names is not None else getattr(train, "classes", None)
-    names = check_labels(name, tensors[0][1], tensors[1][1], names)
+    said = [getattr(items, "classes", None) for items in (train, test)]
+    first, second = ([str(n) for n in names] if isinstance(names, Sequence) else [] for names in said)
+    for k, (one, other) in enumerate(zip(first, second, strict=False)):  # torchvision numbers each part's folders
+        if one != other:
+            raise LskdError(f"{name}: class {k} is {one!r} in training and {other!r} in test data; number both alike")
+    names = check_labels(name, tensors[0][1], tensors[1][1], class_names if class_names is not None else first or None)
     return assemble(name, *tensors, class_names=names, pad=pad, flip=flip, mean=mean, std=std, inventory=inventory)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,10 @@ def test_a_pair_of_torchvision_data_sets_serves(images: Path, code: Path) -> Non
     assert dataset.train_images.shape == (12, 3, 16, 20)  # sizes are kept unless one is given
     assert torch.equal(dataset.train_images[..., 2:18], folder.train_images)
     assert torch.equal(dataset.test_labels, folder.test_labels)
+    fewer = shutil.copytree(images, code.parent / "fewer")
+    shutil.rmtree(fewer / "test" / CLASSES[0])  # torchvision now calls the second class 0, in this part alone
+    with pytest.raises(LskdError, match="class 0 is 'ant' in training and 'bee' in test data"):
+        load_dataset(f"{code}:pair", path=str(fewer))
 
 
 def test_a_function_may_lie_in_a_module(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
