@@ -295,6 +295,10 @@ def _checked(name: str, raw: dict[str, Any]) -> Recipe:
     shared = convert(raw, Protocol, f"{place}: ")
     members, about = {}, {}
     for member, given in shared.members.items():
+        if not member or member.startswith(".") or "/" in member:
+            raise LskdError(
+                f"{place}: a member is called {member!r}, as its files will be; choose a name that a file can have"
+            )
         own = {key: given[key] for key in given if key in About.__struct_fields__}
         members[member] = {key: given[key] for key in given if key not in own}
         said = convert(own, About, f"{place}, member {member}: ")

@@ -62,6 +62,7 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
         ({"members.kd.temprature": 2.0}, "member kd: method 'kd' has no setting 'temprature'"),
         ({"members.kd.method": "dk"}, "unknown method 'dk'; did you mean"),
         ({"members.new": {"temperature": 1.0}}, "member new: missing method"),
+        ({"members": {"a/b": {"method": "plain"}}}, "a member is called 'a/b', as its files will be"),
         ({"teacher": {"network": "resnet8"}}, "either a recipe or a checkpoint"),
         ({"teacher.nework": "resnet8"}, "teacher has no 'nework'; did you mean 'network'"),
         ({"members": {}}, "members is .* expected table of length >= 1"),
