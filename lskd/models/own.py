@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from lskd.errors import LskdError
 from lskd.own_code import load_function
 
+GIVEN = "_lskd_given"
+
 
 def create_external(name: str, num_classes: int) -> nn.Module:
     """Call the function with ``num_classes`` and check what it makes.
@@ -20,7 +22,8 @@ def create_external(name: str, num_classes: int) -> nn.Module:
     serves as features. Buffers that are one value seen many times get memory of their own, to be loaded into.
 
     Raises:
-        LskdError: no such function, one that does not take ``num_classes``, or a result that is no such network.
+        LskdError: no such function, one that does not take ``num_classes``, or a result that is no such network, or is
+            one that it gave before.
     """
     function = load_function(name)
     try:
@@ -30,6 +33,11 @@ def create_external(name: str, num_classes: int) -> nn.Module:
     network = function(num_classes=num_classes)
     if not isinstance(network, nn.Module):
         raise LskdError(f"network {name!r} returned {type(network).__name__}; expected a torch.nn.Module")
+    if vars(network).get(GIVEN):
+        raise LskdError(
+            f"network {name!r} returned the same network twice, which all would train; make a new one a call"
+        )
+    setattr(network, GIVEN, True)
     if not hasattr(network, "forward_with_features"):
         if not any(isinstance(m, nn.Linear) for m in network.modules()):
             raise LskdError(

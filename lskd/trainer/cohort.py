@@ -55,6 +55,7 @@ class Cohort:
         teacher: None when no objective needs one.
         device: where everything lives: images, networks, draws.
         table: the teacher's logits for weak views, instead of its forward passes.
+        random: the student draws while it is trained, as dropout does; on a CPU a function of seed and step.
         world: the processes that train together; each has all members, and its part of every batch.
     """
 
@@ -65,6 +66,7 @@ class Cohort:
     teacher: nn.Module | None
     device: torch.device
     table: LogitTable | None = None
+    random: bool = False
     execution: Execution = PLAIN
     world: World = ALONE
 
@@ -73,8 +75,8 @@ class Cohort:
         self.step = 0
         if self.teacher is not None:
             self.teacher = _placed(self.teacher, device).eval().requires_grad_(False)
-        # One lane where processes meet: they have to meet in the same order.
-        self.lanes = MemberThreads(recipe.threads, most=None if self.world.size == 1 else 1)
+        # One lane where processes meet: they have to meet in the same order; and where members share a generator.
+        self.lanes = MemberThreads(recipe.threads, most=1 if self.random or self.world.size > 1 else None)
         self.members = [self._member(name, dict(settings)) for name, settings in recipe.members.items()]
         self.batches = Batches(
             dataset,
@@ -213,7 +215,8 @@ class Cohort:
         """A job of the lanes: a member's steps, up to the first with a value that is not finite."""
         for batch, teaching in prepared:
             member.start_epoch(batch.epoch, learning_rate(self.recipe, batch.epoch))
-            bad = member.train_step(batch, teaching, self.execution)
+            with seeded(self.seed, "step", batch.step, self.world.rank) if self.random else nullcontext():
+                bad = member.train_step(batch, teaching, self.execution)
             if bad is not None:
                 stopped[member.name] = int(batch.step), bad
                 return

@@ -188,7 +188,8 @@ class Run:
         recipe, options, device = self.recipe, self.options, self.device
         self.dataset = dataset = load_dataset(recipe.dataset, **recipe.data)
         self.logits, self.reason = logits_source(recipe, dataset, options)
-        try_networks(recipe, dataset, device, processes=1 if options.sync_batchnorm else self.world.size)
+        processes = 1 if options.sync_batchnorm else self.world.size
+        self.random = try_networks(recipe, dataset, device, processes=processes)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before a teacher is trained
         with self.execution.active():
@@ -242,6 +243,7 @@ class Run:
             teacher=teacher,
             device=self.device,
             table=self.table,
+            random=self.random,
             execution=self.execution,
             world=here,
         )

@@ -19,37 +19,44 @@ from lskd.data.dataset import Dataset
 from lskd.errors import LskdError
 from lskd.models import create_model, state_digest
 from lskd.models.weight_files import plain_tensors
+from lskd.own_code import is_external
 from lskd.recipes import Recipe
 
 
-def try_networks(recipe: Recipe, dataset: Dataset, device: torch.device, *, processes: int = 1) -> None:
+def try_networks(recipe: Recipe, dataset: Dataset, device: torch.device, *, processes: int = 1) -> bool:
     """Try a recipe's student and, where a member needs one, its teacher; see :func:`try_network`.
 
-    ``processes`` share a batch and normalise their own part of it.
+    ``processes`` share a batch and normalise their own part of it. Returns whether the student is one's own and draws
+    from PyTorch's generator while it is trained, as dropout does; the project's have drop path from the batch.
     """
     last = len(dataset.train_labels) % recipe.batch_size
     smallest = recipe.batch_size if not last or recipe.optimizing.drop_last_batch else last
     given = functools.partial(try_network, classes=dataset.classes, device=device)
     shape = dataset.image_shape
-    given(recipe.student, role="student", image_shape=shape, smallest=max(1, smallest // processes))
+    draws = given(recipe.student, role="student", image_shape=shape, smallest=max(1, smallest // processes))
     if recipe.teacher is not None and recipe.needs_teacher:
         if side := recipe.teacher.input_size:
             shape = (shape[0], side, side)
         given(recipe.teacher.network, role="teacher", image_shape=shape, smallest=None)
+    return draws and is_external(recipe.student)
 
 
 def try_network(
     name: str, *, role: str, classes: int, image_shape: tuple[int, int, int], device: torch.device, smallest: int | None
-) -> None:
+) -> bool:
     """Make a network and pass images through it, forward and, for a student, backward; save and load its state.
 
     Args:
         image_shape: 3, height, width.
         smallest: images of the smallest batch that it is trained on; None for a teacher, which only answers.
 
+    Returns:
+        Whether it draws from PyTorch's generator of the CPU while it is trained.
+
     Raises:
-        LskdError: it takes no such images, gives no logits ``[batch, classes]``, cannot be trained on a batch as small
-            as the smallest, or has a state that a checkpoint cannot hold or bring back; names the network and the key.
+        LskdError: it takes no such images or changes them, gives no logits ``[batch, classes]``, cannot be trained on a
+            batch as small as the smallest, or has a state that a checkpoint cannot hold or bring back; names network
+            and key.
     """
     who = f"{role} {name!r}"
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), enough_memory(who, device):
@@ -63,8 +70,7 @@ def try_network(
             _check_logits(_passed(network.eval(), images, who), images, classes, f"{who} in eval mode")
             if smallest is not None:
                 _check_features(network, images, classes, who)
-        if smallest is not None:
-            _train(network.train(), images, smallest, classes, who)
+        return smallest is not None and _train(network.train(), images, smallest, classes, who)
 
 
 @contextmanager
@@ -112,14 +118,20 @@ def _check_state(network: nn.Module, who: str) -> None:
 
 def _passed(network: nn.Module, images: Tensor, who: str) -> Any:
     mode = "training" if network.training else "eval"
+    before = images.clone()
     with _named(f"{who}: does not take images {list(images.shape)} (batch, channels, height, width) in {mode} mode"):
-        return network(images)
+        found = network(images)
+    if not torch.equal(images, before):
+        raise LskdError(f"{who}: changes its images in place, which others are given too; write x = x - mean, not x -=")
+    return found
 
 
 def _check_logits(found: Any, images: Tensor, classes: int, who: str) -> None:
     advice = "return the logits alone"
     if isinstance(found, Tensor) and found.is_floating_point() and found.ndim == 2 and len(found) == len(images):
         if found.shape[1] == classes:
+            if bool((found >= 0).all()) and bool(((found.sum(dim=1) - 1).abs() < 1e-3).all()):
+                raise LskdError(f"{who}: gives probabilities; expected logits: leave its softmax out, losses take one")
             return
         advice = f"the data has {classes} classes; make the last layer as wide as num_classes says"
     wanted = f"logits {[len(images), classes]}: {advice}"
@@ -137,8 +149,8 @@ def _check_features(network: nn.Module, images: Tensor, classes: int, who: str) 
         )
 
 
-def _train(network: nn.Module, images: Tensor, smallest: int, classes: int, who: str) -> None:
-    state = network.state_dict().keys()
+def _train(network: nn.Module, images: Tensor, smallest: int, classes: int, who: str) -> bool:
+    state, before = network.state_dict().keys(), torch.get_rng_state()
     unsaved = {key: value.clone() for key, value in network.named_buffers() if key not in state}
     try:
         found = _passed(network, images[:smallest], who)
@@ -150,7 +162,7 @@ def _train(network: nn.Module, images: Tensor, smallest: int, classes: int, who:
             f"{who}: cannot be trained on one image, and the smallest batch of an epoch has one ({error.__cause__}); "
             "choose another batch_size, or leave that batch out: optimization.drop_last_batch=true"
         ) from None
-    images = images[:smallest]
+    images, draws = images[:smallest], not torch.equal(before, torch.get_rng_state())
     _check_logits(found, images, classes, f"{who} in training mode")
     if not found.requires_grad:
         raise LskdError(f"{who}: its logits do not depend on anything that can be trained")
@@ -162,6 +174,7 @@ def _train(network: nn.Module, images: Tensor, smallest: int, classes: int, who:
             f"{who}: {changed[0]} changes while it trains and is not in its state dict, so that a run could not be "
             "resumed; register it with persistent=True"
         )
+    return draws
 
 
 def _described(found: Any) -> str:

@@ -79,6 +79,8 @@ Output = gives(lambda self, y: types.SimpleNamespace(logits=y))
 Dictionary = gives(lambda self, y: {"logits": y})
 Answers = gives(lambda self, y: y.argmax(1))
 Frozen = gives(lambda self, y: y.detach())
+Softmax = gives(lambda self, y: y.softmax(1))
+Dropout = gives(lambda self, y: nn.functional.dropout(y, 0.5, self.training))
 
 
 class Extra(Plain):
@@ -111,6 +113,12 @@ class Full(Plain):
         return super().forward(x)
 
 
+class Centring(Plain):
+    def forward(self, x):
+        x -= 0.5
+        return super().forward(x)
+
+
 class InPlace(Plain):
     def forward(self, x):
         y = torch.sigmoid(self.fc(self.features(x)))
@@ -124,6 +132,13 @@ def grey(num_classes):
 
 def ten(num_classes):
     return Plain(10)
+
+
+ONE = Plain(3)
+
+
+def one(num_classes):
+    return ONE
 
 
 def made(change):
@@ -179,6 +194,8 @@ REFUSED = {
     "Dictionary": r"gives a dict with logits",
     "Answers": r"gives int64 \[2\]",
     "Frozen": r"its logits do not depend on anything that can be trained",
+    "Softmax": r"gives probabilities; expected logits: leave its softmax out",
+    "Centring": r"changes its images in place",
     "grey": r"does not take images \[2, 3, 8, 8\] \(batch, channels, .*1 channels, but got 3",
     "ten": r"gives float32 \[2, 10\] .*the data has 3 classes",
     "Extra": r"'mine.py:Extra': _extra_state is dict, which a file of weights cannot hold",
@@ -217,7 +234,12 @@ def test_a_last_batch_of_one_is_known_from_the_sizes(here: Path) -> None:
         try_network("resnet8", role="s", classes=3, image_shape=(3, 4, 4), device=torch.device("cpu"), smallest=1)
 
 
-@pytest.mark.parametrize("network", ["Tied", "Buffers", "Unused"])
+def test_a_network_is_made_anew_for_every_member(here: Path) -> None:
+    with pytest.raises(LskdError, match=r"network 'mine\.py:one' returned the same network twice"):
+        train("out", "one")
+
+
+@pytest.mark.parametrize("network", ["Tied", "Buffers", "Unused", "Dropout"])
 def test_odd_states_train_resume_to_the_bit_and_end_with_weights(
     here: Path, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
