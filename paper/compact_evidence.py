@@ -24,6 +24,7 @@ from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.evidence import HALF, STEPS, Evidence
 from lskd.models import create_model, load_checkpoint, state_digest
+from lskd.models.base import Resized
 from lskd.recipes import load_recipe
 from lskd.records import load_record
 from paper.embedding import embed, obstacle
@@ -113,10 +114,12 @@ def collect_checkpoint(
     Raises:
         LskdError: the network, the checkpoint or the data are given nowhere.
     """
+    side = None
     if recipe is not None:
         told = load_recipe(recipe, for_training=False)
         dataset, data = dataset or told.dataset, {**told.data, **(data or {})}
         if told.teacher is not None:
+            side = told.teacher.input_size if network in (None, told.teacher.network) else None
             network, checkpoint = network or told.teacher.network, checkpoint or told.teacher.checkpoint
     needed: dict[str, Any] = {"network": network, "checkpoint": checkpoint, "dataset": dataset}
     for word, value in needed.items():
@@ -137,4 +140,5 @@ def collect_checkpoint(
         "checkpoint": Path(needed["checkpoint"]).name,
         "weights_digest": state_digest(model.state_dict()),
     }
-    return evidence.collect(model.to(torch.device(device)), images, meta=meta, device=device)
+    shown = (model if side is None else Resized(model, side)).to(torch.device(device))
+    return evidence.collect(shown, images, meta=meta, device=device)

@@ -163,6 +163,8 @@ def test_a_recipe_names_teacher_and_normalisation(tmp_path: Path) -> None:
     )
     found = collect_checkpoint(recipe=str(recipe))
     assert (found.meta["network"], found.meta["member"], len(found.label)) == ("resnet8", "teacher", 100)
+    recipe.write_text(recipe.read_text().replace("[teacher]", "[teacher]\ninput_size = 24"))  # digit pairs are 16 x 16
+    assert abs(collect_checkpoint(recipe=str(recipe)).logit_mean - found.logit_mean).max() > 1e-3
 
 
 def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
