@@ -49,7 +49,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
         CheckpointError: (a ValueError) damaged, or no weights; would run code; names, shapes or types are not those
             of the network, or values are not finite, in which case the message says which.
     """
-    file, chosen = Path(path), None
+    file, chosen = Path(path).expanduser(), None
     if not file.exists() and "#" in file.name:
         name, _, chosen = file.name.partition("#")
         file = file.with_name(name)

@@ -199,3 +199,5 @@ def test_missing_file(tmp_path: Path) -> None:
     for name in ("a.pth", "a.safetensors", "a.pth#model"):
         with pytest.raises(FileNotFoundError, match=rf"{name.partition('#')[0]}: no such file of weights"):
             load_checkpoint(small(), tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=f"^{Path.home()}/absent.pth"):  # a recipe's ~ is the home folder
+        load_checkpoint(small(), "~/absent.pth")
