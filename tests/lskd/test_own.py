@@ -154,6 +154,7 @@ def test_recipes_of_the_project_name_no_code_of_others() -> None:
     [
         ("{code}:smal", "has no function 'smal'; did you mean 'small'"),
         ("{code}x.py:small", "no such file"),
+        ("absent.py:small", f"no such file {Path.cwd()}/absent.py"),
         ("no_such_module_here:small", "there is no module 'no_such_module_here'"),
         ("{code}:number", "returned int; expected a torch.nn.Module"),
         ("{code}:convolutions", "has no linear layer to take features from"),
