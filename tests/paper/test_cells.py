@@ -244,7 +244,7 @@ def test_the_command_shown_is_the_one_that_trains_it() -> None:
         if c.obstacles:
             assert c.command is None
             continue
-        given = cli._parser().parse_args(c.command.split()[1:])
+        given = cli._parser(()).parse_args(c.command.split()[1:])
         members = given.members.split(",") if given.members else None
         assert list(load_recipe(given.recipe, members=members).members) == [c.member]
 
