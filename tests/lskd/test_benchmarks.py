@@ -86,6 +86,7 @@ def test_a_missed_check_of_the_gpu_is_told_from_one_that_holds(
 ) -> None:
     """On a CPU, with little data: all calls run, a deviation and an exception are failures, the others are seen."""
     monkeypatch.setattr(gpu, "NETWORKS", dict(gpu.REHEARSED))
+    monkeypatch.setattr(gpu, "BATCH", 16)
     monkeypatch.setattr(gpu, "PIECES", {"fused": gpu.PIECES["fused"]})
 
     def check_epochs(device: object, little: bool) -> None:
