@@ -223,8 +223,10 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
             stack.enter_context(locked(self.folder))
-        claim(self.folder / "run.json", {"identity": self.identity, **self.about}, part=deciding)
-        return load_record(self.folder) if (self.folder / "record.json").exists() else None
+        finished = (self.folder / "record.json").exists()
+        for name in ("record.json", "run.json")[not finished :]:  # a published run has the first alone
+            claim(self.folder / name, {"identity": self.identity, **self.about}, part=deciding)
+        return load_record(self.folder) if finished else None
 
     def _trained(self) -> dict[str, Any]:
         """Train from the newest checkpoint to the end; the record."""

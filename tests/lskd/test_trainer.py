@@ -171,6 +171,8 @@ def test_finished_runs_are_found_again_and_published(runs: Path, whole: Path, tm
     written = publish(folder, tmp_path / "out")
     assert sorted(written) == sorted((tmp_path / "out").iterdir())
     assert load_record(tmp_path / "out") == record
+    with pytest.raises(LskdError, match=r"holds another run(.|\n)*seed: 0 there, 1 now"):  # it has no run.json
+        run(tmp_path / "out", runs, members=["kd"], seed=1)
 
 
 def test_a_folder_belongs_to_one_run(whole: Path, runs: Path, tmp_path: Path) -> None:
