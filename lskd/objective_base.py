@@ -141,6 +141,8 @@ class WarmedUp(Distilled):
         self.factor = 1.0
 
     def start_epoch(self, epoch: int) -> None:
+        if epoch < 1:
+            raise ValueError(f"{self.title}: epoch is {epoch}; epochs count from 1")
         self.factor = min(epoch / self.warmup, 1.0)
 
     def epoch_constants(self) -> tuple[float, ...]:
@@ -165,5 +167,7 @@ def _check(name: str, value: Any, wanted: Any) -> None:
         least = float(rule.split()[1])
         if not isinstance(value, int | kind) or not (least < value < math.inf or (value == least and "=" in rule)):
             raise ValueError(f"{name} is {value!r} ({type(value).__name__}); expected {kind.__name__} {rule}")
-    elif typing.get_origin(wanted) is Literal and value not in typing.get_args(wanted):
-        raise ValueError(f"{name} is {value!r}; expected {' or '.join(map(repr, typing.get_args(wanted)))}")
+        return
+    choices = (True, False) if wanted is bool else typing.get_args(wanted)  # the text "False" is true
+    if (wanted is bool or typing.get_origin(wanted) is Literal) and value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected {' or '.join(map(repr, choices))}")

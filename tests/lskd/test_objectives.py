@@ -35,10 +35,10 @@ def test_a_setting_out_of_its_range_is_refused(method: str, name: str, wanted: A
     rule = typing.get_args(wanted)[1] if typing.get_origin(wanted) is typing.Annotated else ""
     lowest = {"> 0": 0.0, ">= 0": -0.5, ">= 1": 0}.get(rule)
     wrong: list[Any] = [] if lowest is None else [lowest, float("nan"), float("inf"), "hot"]
-    if typing.get_origin(wanted) is typing.Literal:
-        wrong = ["no"]
-    # What is neither is not a number to be checked: flags, the divisor and a list of blocks.
-    assert wrong or name in ("standardize", "effective_weight", "standardize_correlations", "correction", "blocks")
+    if typing.get_origin(wanted) is typing.Literal or wanted is bool:
+        wrong = ["False"]  # a text, which is true
+    # What is neither is not a number to be checked: the divisor and a list of blocks.
+    assert wrong or name in ("correction", "blocks")
     for value in wrong:
         with pytest.raises(ValueError, match=f"{name} is {value!r}.*expected"):
             create_objective(method, **NEEDED.get(method, {}) | {name: value})
@@ -65,6 +65,8 @@ def test_the_terms_are_the_weights_times_the_loss(method: str) -> None:
     torch.testing.assert_close(terms["kd"], factor * expected)
     torch.testing.assert_close(terms["ce"], 0.5 * losses.cross_entropy(student, target))
     if "warmup" in objective.settings():
+        with pytest.raises(ValueError, match="epoch is 0; epochs count from 1"):
+            objective.start_epoch(0)
         objective.start_epoch(40)
         torch.testing.assert_close(objective(Logits(student, target, teacher))["kd"], 3.0 * expected)
         assert objective.epoch_constants() == (1.0,)
