@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 from figures.networks import Networks, load
 from figures.table import Table, interval
 from lskd.errors import LskdError
-from lskd.files import visible
+from lskd.files import differences, visible
 from lskd.objectives import METHODS
 from lskd.records import computed_with, load_record
 from paper.gains import PUBLISHED_EPOCHS, trainers
 from paper.members import order
 from paper.published import find
-from paper.statistics import accuracies, summarize
-from paper.text import counted, data_name
+from paper.statistics import EPOCHS, by_seed, settings_of, summarize
+from paper.store import protocol
+from paper.text import counted, data_name, written
 
 TEACHER_PACK = "teacher.evidence.npz"
 
@@ -62,38 +64,42 @@ def pairs(store: Path | str) -> list[Table]:
 def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """A row a method and setting: what is published for it, and our last and best epochs at each length of training.
 
-    A published number stands only where temperature and weight are those of the row.
+    A published number stands only where temperature and weight are those of the row. Runs that differ in data, teacher
+    or schedule are columns apart, and the caption says in what.
     """
     first = records[0]
     teacher, student, dataset = first["teacher"]["network"], first["config"]["student"], first["config"]["dataset"]
-    runs: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    runs: dict[str, list[Mapping[str, Any]]] = {}
     for record in sorted(records, key=lambda r: r["config"]["epochs"]):
-        runs.setdefault((record["config"]["epochs"], computed_with(record)), []).append(record)
-    members = {name: member for record in records for name, member in record["members"].items()}
-    rows: dict[tuple[str, str, str], dict[tuple[int, str] | None, list[str]]] = {}  # None: what is published
-    for name in order(members):
+        runs.setdefault(json.dumps(_shared(record), sort_keys=True), []).append(record)
+    rows: dict[_Row, dict[str, dict[int, Mapping[str, Any]]]] = {}  # members by run and seed
+    for name in order({name for record in records for name in record["members"]}):
         for length, group in runs.items():
-            own = accuracies(group)
-            own = own[own["member"] == name]
-            if own.empty:
-                continue
-            member = next(r["members"][name] for r in group if name in r["members"])
-            key, ends = _key(member), [own[epoch].tolist() for epoch in ("last", "best")]
-            rows.setdefault(key, {None: [_published(dataset, teacher, student, member, m) for m in METRICS]})
+            for record in group:
+                if by_seed([record], name):
+                    member = record["members"][name]
+                    rows.setdefault(_key(member), {}).setdefault(length, {})[record["seed"]] = member
+    columns, words = [], []
+    for group in runs.values():
+        epochs, with_ = group[0]["config"]["epochs"], computed_with(group[0])
+        like = next(r for r in records if (r["config"]["epochs"], computed_with(r)) == (epochs, with_))
+        other = [f"{key.removeprefix('config.')} {b}" for key, _, b in differences(_shared(like), _shared(group[0]))]
+        columns += [f"{epochs} epochs, {epoch}" for epoch in EPOCHS]
+        n = counted(len({r["seed"] for r in group}), "seed")
+        words.append(f"{counted(epochs, 'epoch')}: {', '.join([f'n = {n}', with_, *other])}")
+    body = []
+    for key in sorted(rows, key=lambda key: key[:2]):
+        some = next(iter(next(iter(rows[key].values())).values()))
+        body.append([*key[2:], *(_published(dataset, teacher, student, some, metric) for metric in METRICS)])
+        for length, group in runs.items():
             one = len({record["seed"] for record in group}) == 1  # which the caption says
-            rows[key][length] = [f"{found[0]:.2f}" if one else interval(summarize(found)) for found in ends]
-    columns = [f"{epochs} epochs, {epoch}" for epochs, _ in runs for epoch in ("last", "best")]
-    body = [
-        [*key, *(cell for length in (None, *runs) for cell in rows[key].get(length, ["", ""]))]
-        for key in sorted(rows, key=lambda key: (_METHODS.index(key[0].removesuffix(" + LS")), " + LS" in key[0]))
-    ]
-    short = [epochs for epochs, _ in runs if epochs < PUBLISHED_EPOCHS]
-    words = "; ".join(
-        f"{counted(epochs, 'epoch')}: n = {counted(len({r['seed'] for r in group}), 'seed')}, {with_}"
-        for (epochs, with_), group in runs.items()
-    )
+            for epoch in EPOCHS:
+                found = [member[epoch]["test_accuracy"] for member in rows[key].get(length, {}).values()]
+                body[-1].append(f"{found[0]:.2f}" if one and found else interval(summarize(found)) if found else "")
+    short = sorted({r["config"]["epochs"] for r in records if r["config"]["epochs"] < PUBLISHED_EPOCHS})
     caption = (
-        f"{teacher} → {student} on {data_name(dataset)}, test accuracy in percent; ± is a 95 % t-interval. {words}. "
+        f"{teacher} → {student} on {data_name(dataset)}, test accuracy in percent; ± is a 95 % t-interval. "
+        f"{'; '.join(words)}. "
         f"The teacher has {first['teacher']['test_accuracy']:.2f} %. Published columns are {PUBLISHED_EPOCHS} epochs."
     )
     if short:
@@ -104,14 +110,26 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 METRICS = ("top1_test", "top1_test_last_epoch")
-_METHODS = [objective.title for objective in METHODS.values()]
+_METHODS = [*METHODS]
+_Row = tuple[int, bool, str, str, str]
 
 
-def _key(member: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What a row is: method, temperature and weight, whatever a recipe calls it."""
-    settings = member["settings"]
-    t, weight = (f"{settings[key]:g}" if key in settings else "–" for key in ("temperature", "kd_weight"))
-    return METHODS[member["method"]].title + " + LS" * member["standardize"], t, weight
+def _shared(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs of a column have in common, whatever their recipe is called and wherever their teacher lay."""
+    found = protocol(record)
+    return {**found, "config": {key: v for key, v in found["config"].items() if key not in ("name", "teacher")}}
+
+
+def _key(member: Mapping[str, Any]) -> _Row:
+    """What a row is: method, settings that are not usual, temperature and weight, whatever a recipe calls it."""
+    settings, usual = settings_of(member), settings_of({**member, "settings": {}})
+    t, weight = (f"{v:g}" if (v := member["settings"].get(key)) is not None else "–" for key in ROW)
+    more = [f", {k} {written(v)}" for k, v in settings.items() if k not in ROW and usual.get(k) != v]
+    title = METHODS[member["method"]].title + " + LS" * member["standardize"] + "".join(more)
+    return _METHODS.index(member["method"]), member["standardize"], title, t, weight
+
+
+ROW = ("temperature", "kd_weight")
 
 
 def _published(dataset: str, teacher: str, student: str, member: Mapping[str, Any], metric: str) -> str:
@@ -119,4 +137,4 @@ def _published(dataset: str, teacher: str, student: str, member: Mapping[str, An
     of = {"dataset": dataset, "teacher": teacher, "student": student, "method": method, "metric": metric}
     found = find(**of, standardize=member["standardize"])
     at = [n for n in found if (n.temperature, n.kd_weight) == (settings.get("temperature"), settings.get("kd_weight"))]
-    return f"{at[0].value:.2f}" if at else ""
+    return f"{at[0].value:.2f}" if at and not settings.get("effective_weight") else ""

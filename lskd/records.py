@@ -81,10 +81,16 @@ def identity(about: Mapping[str, Any]) -> str:
 
 
 def computed_with(record: Mapping[str, Any]) -> str:
-    """Kind of device and precision of a run, such as "cpu, float32": runs that differ in it are not averaged."""
+    """Kind of device and precision of a run, such as "cpu, float32": runs that differ in it are not averaged.
+
+    And of several processes how many, because each normalises with its own part of a batch unless they share it.
+    """
     execution = record.get("execution", {})  # records have it since there is more than one way
     device = execution.get("device") or record.get("device", {}).get("type", "cpu")
-    return f"{device}, {execution.get('precision', 'float32')}"
+    together = record.get("distributed", {})
+    processes = f", {together['processes']} processes" if together else ""
+    shared = ", one BatchNorm" if together.get("sync_batchnorm") else ""
+    return f"{device}, {execution.get('precision', 'float32')}{processes}{shared}"
 
 
 def trainer_of(record: Mapping[str, Any]) -> str:

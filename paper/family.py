@@ -6,6 +6,7 @@ others at three weights, of which one seed alone, that counts for nothing else, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ class Row:
 
 
 def runs(store: Path | str = STORE) -> list[tuple[Path, dict[str, Any]]]:
-    """Records of the three recipes with their files: float32 on a processor, of the newest trainer that has any."""
+    """Records of the three recipes with their files: float32 on a processor, of the newest trainer that has any, on the
+    data and behind the teacher that most of these have."""
     found = [
         (path, record)
         for group in groups(store)
@@ -66,14 +68,15 @@ def runs(store: Path | str = STORE) -> list[tuple[Path, dict[str, Any]]]:
         if "trainer" in record and computed_with(record) == "cpu, float32"
     ]
     newest = max((int(record["trainer"]) for _, record in found), default=0)
-    return [(path, record) for path, record in found if trainer_of(record) == str(newest)]
+    found = [(path, record) for path, record in found if trainer_of(record) == str(newest)]
+    behind = [(r["dataset"]["digest"], (r.get("teacher") or {}).get("digest")) for _, r in found]
+    return [run for run, own in zip(found, behind, strict=True) if own == Counter(behind).most_common(1)[0][0]]
 
 
 def rows(store: Path | str = STORE) -> list[Row]:
     """A row a member at its published settings, run or not, then those at a weight that was chosen instead."""
     records = [record for _, record in runs(store)]
-    at = {record["seed"]: record for record in records if record["name"] == BASE}
-    reference = at_epoch(at.values(), REFERENCE)
+    reference = at_epoch([record for record in records if record["name"] == BASE], REFERENCE)
     planned = [(BASE, name, load_recipe(BASE).members[name]) for name in COMPARED]
     planned += [(PUBLISHED, name, settings) for name, settings in load_recipe(PUBLISHED).members.items()]
     others = {n: s for n, s in load_recipe(WEIGHTS).members.items() if n != stem(n)}

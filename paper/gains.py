@@ -116,7 +116,7 @@ def _of(group: Group) -> Iterator[Gain]:
         note = f"{counted(len(standard), 'setting')} with LS, {len(plain)} without; the best of many is lucky too"
     else:
         compared = {(standard[0], name): _baseline(members[name], members[standard[0]]) for name in plain}
-    config, precision = group.config, computed_with(group.records[0]).rpartition(", ")[2]
+    config, precision = group.config, computed_with(group.records[0]).partition(", ")[2]
     experiment = (
         f"{data_name(config['dataset'])}, {group.networks.replace('->', '→')}, {counted(config['epochs'], 'epoch')}"
         + (f", {precision}" if precision != "float32" else "")
@@ -151,9 +151,9 @@ def _baseline(plain: Mapping[str, Any], ls: Mapping[str, Any]) -> str:
 
 def trainers(records: Sequence[Mapping[str, Any]]) -> str:
     """A sentence where records of several trainers are averaged, with the seeds of each; else nothing."""
-    seeds: dict[str, list[int]] = {}
+    seeds: dict[str, set[int]] = {}
     for record in records:
-        seeds.setdefault(trainer_of(record), []).append(record["seed"])
+        seeds.setdefault(trainer_of(record), set()).add(record["seed"])
     if len(seeds) < 2:
         return ""
     listed = "; ".join(f"trainer {name}: {', '.join(map(str, sorted(given)))}" for name, given in sorted(seeds.items()))

@@ -250,6 +250,7 @@ def _same(cell: Cell, config: Mapping[str, Any], member: str) -> bool:
         for given in (settings, cell.settings)
     )
     schedule = all(config.get(key) == getattr(cell, key) for key in SCHEDULE)
+    schedule = schedule and config.get("optimization", {}) == cell.optimization
     return schedule and (method, teacher, mine) == (cell.method, cell.teacher, its)
 
 

@@ -22,6 +22,7 @@ def put(folder: Path, recipe: str, seed: int, accuracies: dict[str, float], **ch
     """A made-up record of some members of a recipe, with today's trainer."""
     made = load_recipe(recipe, members=[*accuracies])
     record = load_record(SAMPLE)
+    del record["store"]
     member = record["members"]["kd"]
     record |= {"name": recipe, "config": made.config(), "seed": seed, "trainer": 2, "members": {}} | changes
     for name, accuracy in accuracies.items():
@@ -61,6 +62,10 @@ def test_members_pair_by_seed_with_ls_of_the_same_trainer(store: Path) -> None:
     assert (of(rows, "KD + LS").difference, of(rows, "KD + LS").accuracy) == ({}, {0: 81.0, 1: 82.0, 2: 83.0})
     assert of(rows, "NormKD").mean is None
     assert family.choice(store) == {"dist": {0.333: 71.0, 1.0: 70.0, 3.0: 69.0}}
+    elsewhere = {"teacher": {"network": "wrn_16_2", "digest": "of another machine"}}
+    put(store, "digit-pairs-family", 0, {"dist": 10.0}, **elsewhere)
+    put(store, "digit-pairs", 4, {"kd_ls": 10.0}, **elsewhere)
+    assert of(family.rows(store), "DIST") == dist
     planned = [row.label for row in family.rows(store) if row.published]
     assert len(planned) == len(set(planned)) == 14
 

@@ -56,6 +56,23 @@ def test_every_length_has_its_columns_side_by_side() -> None:
     assert "Short" not in accuracy_table([longer(first, 240, 0, 71.0)]).caption
 
 
+def test_what_differs_in_more_than_seed_is_not_averaged() -> None:
+    first, *_ = records()
+    others = [longer(first, 8, seed, 40.0) | {"execution": {}} for seed in (1, 2, 3)]
+    others[0]["config"]["learning_rate"] = 0.5
+    others[1]["dataset"]["digest"] = "other data"
+    others[2]["members"] = {"kd": first["members"]["kd"]}
+    others[2]["members"]["third"] = json.loads(json.dumps(first["members"]["kd"]))
+    others[2]["members"]["third"]["settings"]["effective_weight"] = True
+    table = accuracy_table([first, *others])
+    of = {tuple(row[:3]): row[5:] for row in table.rows}
+    last = f"{first['members']['kd_ls']['last']['test_accuracy']:.2f}"
+    assert of["KD + LS", "2", "9"][::2] == [f"{last} (n = 1)", "40.00", "40.00"]  # seed 3 has other students
+    told = "n = 1 seed, cpu, float32, learning_rate 0.5; 8 epochs: n = 1 seed, cpu, float32, dataset.digest other data"
+    assert told in table.caption
+    assert ("KD, effective_weight True", "2", "9") in of
+
+
 def test_the_evidence_in_the_project_is_of_the_records_networks() -> None:
     networks = committed(STORE, RECIPE)
     assert networks.n == 10_000

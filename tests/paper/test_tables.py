@@ -218,6 +218,7 @@ def test_a_cell_is_a_cell_with_a_teacher_from_elsewhere_and_under_another_name(t
     assert shown.to_html().count("lskd-measured") == 1
     assert len(found) == 4
     assert tables.left_out(folder) == []
+    assert filled(store(tmp_path / "cosine", change(full, "config.optimization", {"schedule": "cosine"}))) == {}
 
 
 def test_other_recipes_are_in_no_cell(tmp_path: Path) -> None:
