@@ -67,7 +67,7 @@ def _results(root: Path) -> str:
     first = records[0]
     found = statistics.results(records)
     table = tables.results_table(found, epoch="last", counts=True).to_markdown()
-    seeds = ", ".join(str(r["seed"]) for r in records)
+    seeds = ", ".join(map(str, dict.fromkeys(r["seed"] for r in records)))
     devices = " and ".join(sorted({r["device"]["name"] for r in records}))
     data = first["dataset"]
     return (

@@ -40,13 +40,15 @@ def cells(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             if member["method"] != "kd":
                 raise LskdError(f"member {name} of recipe {record['name']} is {member['method']}; expected kd")
             at, side = member["settings"], "with" if member["standardize"] else "without"
-            accuracy = member["last"]["test_accuracy"] if member["last"] else math.nan
+            accuracy = member["last"]["test_accuracy"] if member["last"] and not member.get("failure") else math.nan
             rows.append((float(at["temperature"]), float(at["kd_weight"]), side, accuracy))
     long = pd.DataFrame(rows, columns=["temperature", "weight", "ls", "accuracy"])
     frame = long.pivot_table(index=["temperature", "weight"], columns="ls", values="accuracy", aggfunc="mean")
     if list(frame.columns) != ["with", "without"] or bool(frame.isna().to_numpy().any()):
         raise LskdError("every temperature and weight needs a member without and one with LS")
-    frame = frame[["without", "with"]].assign(difference=frame["with"] - frame["without"], n=len(records))
+    frame = frame[["without", "with"]].assign(
+        difference=frame["with"] - frame["without"], n=len({r["seed"] for r in records})
+    )
     return frame.reset_index().rename_axis(columns=None)
 
 
@@ -143,7 +145,7 @@ def over_effective_weight(
         axes[-1].legend()
         return fig
 
-    apart = at_equal_pull(frame, student * teacher)
+    apart, n = at_equal_pull(frame, student * teacher), int(frame["n"].iloc[0])
     return publish(
         draw,
         "effective_weight",
@@ -152,12 +154,12 @@ def over_effective_weight(
         f"where both were tried: {', '.join(map(signed, apart)) or 'nowhere'}.",
         caption="<b>The sweep over the effective weight</b>: w without LS, w/(s<sub>z</sub> s<sub>v</sub>) with it; "
         f"s<sub>z</sub> = {student:.2f} (student with LS at T 2, weight 9), s<sub>v</sub> = {teacher:.2f} (teacher), "
-        f"after training; n = {counted(len(records), 'seed')} a mark. The student's deviation is one number for all "
+        f"after training; n = {counted(n, 'seed')} a mark. The student's deviation is one number for all "
         "cells, although it changes with setting and epoch."
         + (f" {counted(len(below), 'student')} below {low:.1f} % left out of the picture." if len(below) else ""),
         inputs=files,
         data=long,
-        n=len(records),
+        n=n,
     )
 
 

@@ -61,6 +61,8 @@ def shown(name: str, store: Path | str, *, style: str = "text") -> str:
     notes = ["Mean ± standard deviation over seeds; the interval is the 95 % t-interval of the mean."]
     if any(row["few"] for row in table):
         notes.append(f"Fewer than {ENOUGH_SEEDS} seeds: no interval.")
+    stopped = [f"{m}, seed {r['seed']}" for r in group.records for m in r["members"] if r["members"][m].get("failure")]
+    notes += [f"Stopped early, and in no mean: {'; '.join(sorted(stopped))}."] if stopped else []
     notes += filter(None, [trainers(group.records)])
     if style == "markdown":
         return f"{title}\n\n{markdown_table(headings, body)}\n\n{' '.join(notes)}"

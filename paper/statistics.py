@@ -200,10 +200,13 @@ def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:
     v = 0 (SGD as PyTorch computes it). The factor is exact and the same for every member.
 
     Args:
-        config: a record's ``config``.
-        train_size: images an epoch; the last, smaller batch counts as a step.
+        config: a record's ``config``; of another optimiser or schedule the factor is NaN.
+        train_size: images an epoch; the last, smaller batch counts as a step where there is one.
     """
-    steps = math.ceil(train_size / config["batch_size"])
+    how = config.get("optimization", {})
+    if how.keys() - {"drop_last_batch"}:
+        return math.nan
+    steps = (math.floor if how.get("drop_last_batch") else math.ceil)(train_size / config["batch_size"])
     w, v = 1.0, 0.0
     for epoch in range(1, config["epochs"] + 1):
         rate = step_learning_rate(config["learning_rate"], epoch, config["milestones"], decay=config["decay"])
@@ -263,7 +266,12 @@ def compare(first: Group, member: str, second: Group, other: str) -> dict[str, A
     if not seeds:
         raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
     changes = _lists({e: b[s][e] - a[s][e] for e in (*EPOCHS, SELECTED) if e in a[s] and e in b[s]} for s in seeds)
-    differing = [*differences(first.key, second.key), *differences(_settings(first, member), _settings(second, other))]
+    made = [
+        {"trainers": sorted({trainer_of(r) for r in group.records if r["seed"] in seeds and name in r["members"]})}
+        for group, name in ((first, member), (second, other))
+    ]
+    differing = [*differences(first.key, second.key), *differences(made[0], made[1])]
+    differing += differences(_settings(first, member), _settings(second, other))
     return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
 
 

@@ -131,11 +131,14 @@ def groups(store: Path | str = STORE) -> list[Group]:
     """All experiments of a store, in the order of folders, each with its records by seed.
 
     Raises:
-        LskdError: a record that cannot be read, or a member that was run twice with one seed.
+        LskdError: a record that cannot be read or was changed after it was stored, or a member that was run twice with
+            one seed.
     """
     found: list[Group] = []
     for path in visible(Path(store), "**/*.json"):
         record = load_record(path)
+        if record.get("store", {}).get("sha256", "") not in ("", content_digest(record)):
+            raise LskdError(f"{path}: was changed after it was stored; take it away, and add its run again")
         group = next((g for g in found if all(_same_experiment(other, record) for other in g.records)), None)
         if group is None:
             group = Group(record["name"], protocol(record))
@@ -200,7 +203,9 @@ def aggregate(folder: Path | str) -> dict[str, list[dict[str, Any]]]:
     says what comes first.
     """
     out: dict[str, list[dict[str, Any]]] = {}
-    for group in sorted(groups(folder), key=lambda g: (not as_it_stands(g), -len(g.records), g.name)):
+    for group in sorted(
+        groups(folder), key=lambda g: (not as_it_stands(g), -len({r["seed"] for r in g.records}), g.name)
+    ):
         out.setdefault(group.name, group.records)
     return out
 

@@ -16,10 +16,11 @@ from paper import store
 RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8-surface"
 
 
-def record(members: dict[str, tuple[float, float, bool, float]]) -> dict[str, Any]:
+def record(members: dict[str, tuple[float, float, bool, float]], seed: int = 0) -> dict[str, Any]:
     """A record with KD members given as (temperature, weight, LS, accuracy)."""
     return {
         "name": "sweep",
+        "seed": seed,
         "dataset": {"test_size": 100},
         "members": {
             name: {
@@ -38,9 +39,14 @@ MEMBERS = {"a": (1, 9, False, 80.0), "a_ls": (1, 9, True, 82.0), "b": (2, 9, Fal
 
 def test_cells_are_means_over_records_and_the_summary_compares_each_at_its_best() -> None:
     other = {**MEMBERS, "a": (1, 9, False, 82.0)}
-    frame = temperature_and_weight.cells([record(MEMBERS), record(other)])
+    frame = temperature_and_weight.cells([record(MEMBERS), record(other, seed=1)])
     columns = ["temperature", "without", "with", "difference", "n"]
     assert frame[columns].to_numpy().tolist() == [[1, 81, 82, 1, 2], [2, 85, 84, -1, 2]]
+    stopped = record({**MEMBERS, "a": (1, 9, False, 1.0)})
+    stopped["members"]["a"]["failure"] = {"reason": "its loss is not finite"}
+    pd.testing.assert_frame_equal(
+        temperature_and_weight.cells([record(MEMBERS), record(other), stopped]).iloc[:, :3], frame.iloc[:, :3]
+    )
     expected = {"without_best": 85, "without_temperature": 2, "with_best": 84, "with_temperature": 2}
     expected |= {"difference_at_best": -1, "above": 1, "settings": 2}
     assert expected.items() <= temperature_and_weight.summary(frame).items()

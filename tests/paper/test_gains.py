@@ -26,7 +26,7 @@ def longer(tmp_path: Path) -> Path:
     first = load_record(SHORT)
     for epochs, accuracies in ((30, (66.0, 66.5, 67.0)), (240, (70.0,))):
         for seed, accuracy in enumerate(accuracies):
-            record = json.loads(json.dumps(first)) | {"seed": seed, "name": f"made-up-{epochs}"}
+            record = json.loads(json.dumps(first)) | {"seed": seed, "name": f"made-up-{epochs}", "store": {}}
             record["config"] |= {"epochs": epochs, "name": record["name"]}
             record["execution"] = {"device": "cpu", "precision": "bf16"}
             for name, more in (("kd", 0.0), ("kd_literature", 0.5), ("kd_ls", 1.0 + seed)):
@@ -58,6 +58,7 @@ def test_the_third_arm_is_a_baseline_of_its_own(tmp_path: Path) -> None:
     record["config"]["members"]["kd_effective"] = record["config"]["members"]["kd"]
     record["members"]["kd_effective"]["settings"]["effective_weight"] = True
     record["members"]["kd_effective"]["last"]["test_accuracy"] = 54.0
+    del record["store"]
     (tmp_path / "seed-0.json").write_text(json.dumps(record))
     last = record["members"]["kd_ls"]["last"]["test_accuracy"]
     assert of(gains.measured(tmp_path), 8, "effective").values == pytest.approx((last - 54.0,))

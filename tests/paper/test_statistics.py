@@ -231,4 +231,7 @@ def test_class_mean_of_the_last_layer_decays_as_predicted_whatever_is_learned() 
             optimizer.step()
     factor = statistics.mean_decay(config, train_size=95)
     assert 0.1 < factor < 0.99
+    assert math.isnan(statistics.mean_decay({**config, "optimization": {"schedule": "cosine"}}, train_size=95))
+    dropped = statistics.mean_decay({**config, "optimization": {"drop_last_batch": True}}, train_size=95)
+    assert dropped == statistics.mean_decay(config, train_size=90)
     torch.testing.assert_close(layer.weight.detach().mean(dim=0), factor * start, rtol=1e-9, atol=1e-12)

@@ -87,6 +87,7 @@ def test_the_address_depends_on_what_decides_a_result_alone() -> None:
         "teacher.digest": "another teacher",
         "device.type": "cuda",
         "execution": {"device": "cpu", "precision": "bf16"},
+        "distributed": {"processes": 4, "sync_batchnorm": False},  # each normalises with a quarter of a batch
     }
     for place, value in other.items():
         assert results.address(synthetic.change(record, place, value)) != results.address(record)
@@ -176,6 +177,10 @@ def test_paired_differences_by_hand(tmp_path: Path) -> None:
     # differences 1, 2, 1: sd 0.57735; t(0.975; 2) = 4.302653; half width = 4.302653 * 0.57735 / sqrt(3)
     assert (found["last"]["high"] - found["last"]["low"]) / 2 == pytest.approx(1.434218, abs=1e-5)
     assert found["differs"] == {"standardize": [False, True]}
+    (tmp_path / "later").mkdir()
+    later = synthetic.store(tmp_path / "later", *(r | {"source_digest": "t" * 64} for r in group.records))
+    apart = statistics.compare(group, "kd", results.find("synthetic", later), "kd_ls")["differs"]
+    assert apart["trainers"] == [["before 1 (ssssssss)"], ["before 1 (tttttttt)"]]
     other = statistics.compare(group, "kd", group, "dkd")["differs"]
     assert other["method"] == ["kd", "dkd"]
     with pytest.raises(LskdError, match="no results of a member 'kdls'; did you mean 'kd_ls'"):
@@ -197,6 +202,16 @@ def test_fewer_than_three_seeds_are_marked_and_programs_get_json(tmp_path: Path,
     row, _ = json.loads(shown["show", "json"])["rows"]
     assert row["few"]
     assert row["last"]["low"] is None
+
+
+def test_a_mean_says_who_is_not_in_it_and_counts_seeds_once(tmp_path: Path, told: Told) -> None:
+    runs = [run({"kd": (70.0, 71.0), "kd_ls": (71.0, 72.0)}, seed=seed) for seed in range(3)]
+    runs[1]["members"]["kd_ls"]["failure"] = {"reason": "its loss is not finite"}
+    store = synthetic.store(tmp_path, *runs, *(run({"dkd": (70.0, 71.0)}, seed=seed) for seed in range(3)))
+    shown = told("results", "show", "synthetic", "--store", store)
+    assert re.search(r"KD \+ LS +2  71\.00", shown)
+    assert "Stopped early, and in no mean: kd_ls, seed 1." in shown
+    assert [g["n"] for g in json.loads(told("results", "list", "--store", store, "--format", "json"))] == [3]
 
 
 def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
@@ -259,6 +274,8 @@ def test_a_changed_record_is_found(
     assert verify(store, tmp_path).problems == []
     path = sorted(store.rglob("*.json"))[0]
     path.write_text(json.dumps(synthetic.change(json.loads(path.read_text()), place, value)))
+    with pytest.raises(LskdError, match="was changed after it was stored"):
+        results.groups(store)
     found = verify(store, tmp_path).problems
     assert all(any(problem in line for line in found) for problem in problems), found
     assert cli.main(["verify", "--store", str(store)]) == 1
