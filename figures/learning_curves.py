@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import theme
 from figures.publish import Published, publish
+from lskd.errors import LskdError
 from paper.members import LITERATURE, label, order, pairs
 from paper.statistics import accuracies
 
@@ -27,6 +28,8 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     """A panel a method, without and with LS, beside the student alone and the teacher; last and best epoch marked."""
     data = history(record)
     members = list(dict.fromkeys(data["member"]))
+    if not members:
+        raise LskdError(f"{source}: every member stopped in its first epoch, there is nothing to draw; see its record")
     twins = [(without, with_ls, f"{without}{LITERATURE}") for without, with_ls in pairs(members)]
     shown = [[m for m in group if m in members] for group in twins] or [[m] for m in members]
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]

@@ -180,8 +180,11 @@ class Run:
             self.folder = out or Path(self.options.runs) / name
             with ExitStack() as stack:
                 stack.enter_context(self.execution.active())
-                record = self.world.on_rank_zero(lambda: self._begin(stack))
-                return self.folder, record or self._trained()
+                record = self.world.on_rank_zero(lambda: self._begin(stack)) or self._trained()
+                for epoch in sorted(self.kept):
+                    if not any(self.folder.glob(f"*.epoch-{epoch}.safetensors")):
+                        self.options.say(f"{self.folder}: epoch {epoch} was over before its weights were asked for")
+                return self.folder, record
 
     def _prepared(self, out: Path | None) -> dict[str, Any]:
         """Get data and teacher; what decides the result, for the record."""
@@ -231,6 +234,10 @@ class Run:
     def _trained(self) -> dict[str, Any]:
         """Train from the newest checkpoint to the end; the record."""
         options, teacher, here = self.options, self.teacher, self.world
+        late = [str(epoch) for epoch in self.recipe.milestones if epoch >= self.recipe.epochs]
+        if late and self.recipe.optimizing.schedule == "steps":
+            told = f"the learning rate does not fall at milestones {', '.join(late)}, it ends at {self.recipe.epochs}"
+            options.say(f"{self.recipe.name}: {told}; --set milestones=[...] changes them")
         self.table = None
         if teacher is not None and self.logits is not None:
             options.say(f"teacher logits: {self.logits['source']}, {self.reason}")

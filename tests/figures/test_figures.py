@@ -144,6 +144,9 @@ def test_networks_that_do_not_belong_together_are_refused_and_failures_left_out(
     record["members"]["dkd"]["evidence"] = None
     (students / "record.json").write_text(json.dumps(record))
     assert "dkd" not in inputs.load(run[0], students).packs
+    stopped = {**record, "members": {"kd": {**record["members"]["kd"], "epochs": [], "last": None}}}
+    with pytest.raises(LskdError, match="every member stopped in its first epoch"):
+        learning_curves.figure(stopped, folder=tmp_path, source=students / "record.json")
     record["teacher"]["digest"] = "weights of another"
     (students / "record.json").write_text(json.dumps(record))
     with pytest.raises(LskdError, match="were taught by a network with weights weights of"):

@@ -260,13 +260,18 @@ def test_odd_states_train_resume_to_the_bit_and_end_with_weights(
     assert (here / "stopped" / "one.safetensors").read_bytes() == (here / "whole" / "one.safetensors").read_bytes()
 
 
-def test_weights_of_named_epochs_are_kept(here: Path) -> None:
+def test_weights_of_named_epochs_are_kept(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LskdError, match=r"--keep-epochs 1,3: '3' is no epoch from 1 to 2"):
         run.train("own.toml", "out", progress=False, device="cpu", keep_epochs="1,3")
     assert not (here / "out").exists()
     record = run.train("own.toml", "out", progress=False, device="cpu", keep_epochs="1, 2")
     first, last = (state_digest(load_file(here / "out" / f"one.epoch-{epoch}.safetensors")) for epoch in (1, 2))
     assert last == record["members"]["one"]["weights"]["digest"] != first
+    (here / "out" / "one.epoch-1.safetensors").unlink()
+    run.train("own.toml", "out", device="cpu", keep_epochs="1,2")
+    assert "epoch 1 was over before its weights were asked for\n" in capfd.readouterr().err
+    run.train("own.toml", "flat", device="cpu", settings={"milestones": [1, 2, 9]})
+    assert "own: the learning rate does not fall at milestones 2, 9, it ends at 2;" in capfd.readouterr().err
 
 
 def test_the_trial_leaves_random_numbers_as_they_were() -> None:
