@@ -128,7 +128,7 @@ def load_record(path: Path | str) -> dict[str, Any]:
     """Read a record, from its file or from the folder that holds it.
 
     Raises:
-        LskdError: there is none, or it has another schema.
+        LskdError: there is none, it has another schema, or is not whole.
     """
     path = Path(path)
     path = path / "record.json" if path.is_dir() else path
@@ -138,6 +138,8 @@ def load_record(path: Path | str) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise LskdError(f"{path}: record has schema {found!r}; this version reads schema {SCHEMA}")
+    if missing := [key for key in ("name", "config", "seed", "dataset", "members") if key not in record]:
+        raise LskdError(f"{path}: not a whole record, {', '.join(missing)} missing")
     return record
 
 

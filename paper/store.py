@@ -19,7 +19,7 @@ from typing import Any
 from lskd.errors import LskdError, nearest
 from lskd.files import differences, locked, visible, write_json
 from lskd.recipes import load_recipe
-from lskd.records import computed_with, load_record, without_places
+from lskd.records import computed_with, identity, load_record, without_places
 from paper.members import order
 
 STORE = Path("results")
@@ -89,10 +89,13 @@ def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
         Where the record is, and whether it is new there. Adding the same record again changes nothing.
 
     Raises:
-        LskdError: the store has another result of the same experiment, seed and member: a run counts once.
+        LskdError: the store has another result of the same experiment, seed and member: a run counts once; or the
+            record is not what its identity says.
     """
     record = load_record(source)
     record.pop("store", None)
+    if "identity" in record and record["identity"] != identity(record):
+        raise LskdError(f"{source}: its configuration, seed, data or teacher was changed after it was run; not added")
     final = place(record, store)
     Path(store).mkdir(parents=True, exist_ok=True)
     with locked(Path(store), doing="adding a record", wait=True):

@@ -16,6 +16,7 @@ from lskd import evidence
 from lskd.evidence import Evidence
 from lskd.losses import standardize
 from lskd.recipes import load_recipe
+from lskd.records import identity
 from paper import store as results
 
 CLASSES, GROUPS = 20, 4
@@ -186,5 +187,6 @@ def change(made: dict[str, Any], place: str, value: object) -> dict[str, Any]:
 
 def store(tmp_path: Path, *records: dict[str, Any]) -> Path:
     for i, record in enumerate(records):
+        record = record | ({"identity": identity(record)} if "identity" in record else {})
         results.add(put(tmp_path / f"run-{i}", record), tmp_path / "results")
     return tmp_path / "results"

@@ -71,6 +71,12 @@ def test_adding_again_changes_nothing_and_another_result_is_refused(tmp_path: Pa
         results.add(put(tmp_path / "other", run({"kd": (72.0, 73.0)})), store)
     with pytest.raises(LskdError, match="already has seed 0 of kd of 'synthetic'"):
         results.add(put(tmp_path / "more", run({"kd": (70.0, 71.0), "dkd": (70.0, 71.0)})), store)
+    other = put(tmp_path / "edited", run({"kd": (70.0, 71.0)}) | {"seed": 1})
+    with pytest.raises(LskdError, match="its configuration, seed, data or teacher was changed after it was run"):
+        results.add(other, store)  # a run counts once, whatever seed it is said to have
+    (other / "record.json").write_text('{"schema": 1, "name": "kd", "seed": 0}')
+    with pytest.raises(LskdError, match="not a whole record, config, dataset, members missing"):
+        results.add(other, store)
     assert path.read_bytes() == before
     assert list(store.rglob("*.json")) == [path]
 
@@ -112,6 +118,7 @@ def test_where_files_lay_on_a_machine_makes_no_other_experiment(tmp_path: Path) 
     for seed, place in enumerate(("/home/a", "/data/b", "C:/c")):
         record = run({"kd": (70.0 + seed, 72.0)}, seed=seed)
         record["config"] |= {"teacher": {"checkpoint": f"{place}/t.pth"}, "data": {"path": place, "size": 32}}
+        record["identity"] = identity(record)
         results.add(put(tmp_path / f"run-{seed}", record), tmp_path / "store")
     (group,) = results.groups(tmp_path / "store")
     assert [r["seed"] for r in group.records] == [0, 1, 2]
