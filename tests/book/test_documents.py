@@ -17,6 +17,7 @@ from lskd import __version__
 from lskd.errors import LskdError
 from lskd.files import read_json, write_json
 from lskd.losses import kd_loss
+from lskd.records import identity
 from paper import questions, store
 
 README, CONTRIBUTING, CHANGELOG = (
@@ -33,7 +34,7 @@ def test_runs_at_other_settings_beside_the_committed_ones_change_nothing(tmp_pat
     for number, (record, changes) in enumerate(((sweep, {}), (usual, {"epochs": 2}), (usual, {"learning_rate": 0.2}))):
         added = {**record, "config": record["config"] | changes}
         (tmp_path / f"run-{number}").mkdir()
-        write_json(tmp_path / f"run-{number}" / "record.json", added)
+        write_json(tmp_path / f"run-{number}" / "record.json", added | {"identity": identity(added)})
         path, new = store.add(tmp_path / f"run-{number}", tmp_path / "results")
         assert new
         assert path.parent == tmp_path / readme.RECORDS
