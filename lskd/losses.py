@@ -233,8 +233,8 @@ def vit_logit_terms(
 
 def cross_entropy(logits: Tensor, target: Tensor, *, check: bool | None = None) -> Tensor:
     """PyTorch's cross-entropy with this module's care: half precision in float32, finite for finite logits."""
-    target = checked_target(target, logits, None, check)
-    return F.cross_entropy(bounded(logits), target)
+    target, x = checked_target(target, logits, None, check), bounded(logits)
+    return F.cross_entropy(x.reshape(-1, x.shape[-1]), target.reshape(-1))  # PyTorch has the classes at 1, here last
 
 
 def locality_guidance_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:

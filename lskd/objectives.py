@@ -16,6 +16,7 @@ from lskd import losses
 from lskd.errors import check_keywords, pick
 from lskd.losses import CurriculumTemperature, cross_entropy, curriculum_reversal
 from lskd.objective_base import Count, Distilled, Logits, Objective, Positive, WarmedUp, Weight
+from lskd.rows import at_least_float32
 
 __all__ = [
     "CTKD", "DIST", "DKD", "GDKD", "KD", "METHODS", "MLKD", "RLD", "TTM", "WTTM", "Distilled", "Locality",
@@ -59,7 +60,7 @@ class KD(Distilled):
         if not self.effective_weight:
             return super().loss(student, teacher, target, **more)
         rows = super().loss(student, teacher, target, reduction="none", **more)
-        deviations = [z.detach().std(-1, correction=self.correction) for z in (student, teacher)]
+        deviations = [at_least_float32(z.detach()).std(-1, correction=self.correction) for z in (student, teacher)]
         return (rows / (deviations[0] * deviations[1]).clamp_min(1e-7)).mean()
 
 

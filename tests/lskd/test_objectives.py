@@ -87,6 +87,15 @@ def test_the_effective_weight_pulls_as_standardisation_does_where_it_is_hot() ->
         create_objective("kd", **settings, effective_weight=True, standardize=True)
 
 
+def test_tokens_and_half_precision_are_what_the_losses_say_of_them() -> None:
+    settings: dict[str, Any] = {"temperature": 2.0, "kd_weight": 9.0, "effective_weight": True}
+    student, teacher, target = 300 * torch.randn(2, 7, 7), 300 * torch.randn(2, 7, 7), torch.arange(14).view(2, 7) % 7
+    kd, rows = create_objective("kd", **settings), [x.half().view(14, 7) for x in (student, teacher)]
+    found = kd(Logits(student.half(), target, teacher.half()))
+    expected = kd(Logits(rows[0].float(), target.view(14), rows[1].float()))
+    torch.testing.assert_close(found, expected)  # classes are last, also where there are as many places
+
+
 def test_a_new_method_is_a_class_with_a_title_and_its_settings() -> None:
     class Cosine(Distilled):
         title = "cosine"
