@@ -27,11 +27,15 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
+SPREAD = "tests/paper/test_run_jobs.py"
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests of one file run in one process, and so do those of all files that read the built book.
 
-    What they share is then made once, and no process waits for the other's book. A scheduler, not marks: those of
-    xdist 3.8 are lost in pytest 9.2, without a word.
+    What they share is then made once, and no process waits for the other's book. Those of SPREAD share nothing, are
+    slow and come last: any process takes the next. A scheduler, not marks: those of xdist 3.8 are lost in pytest 9.2,
+    without a word.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -43,6 +47,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Shared(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
+            if file == SPREAD:
+                return nodeid
             return "book" if test.partition("[")[0] in readers(file) else file
 
     return Shared(config, log)
