@@ -15,6 +15,8 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 # Not compiled: of these packages few modules are ever imported, and Python compiles those then.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --require-virtualenv --constraint constraints.txt
+# Some shells forbid it to keep what it compiled, and every process would compile all of it again.
+export PYTHONDONTWRITEBYTECODE :=
 # Two processes with one thread each: the tests are many and small.
 PARALLEL := -n 2 --dist loadscope --durations 25
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import stat
+import subprocess
 import tomllib
 
 import yaml
@@ -63,6 +65,19 @@ def test_make_conda_and_binder_install_what_is_locked() -> None:
     assert (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8").strip() == python.replace("=", "-")
     binder = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert binder[1:] == ["--constraint constraints.txt", "--editable .[book,lab]"]  # the playground needs ipywidgets
+
+
+def test_make_lets_python_keep_what_it_compiled() -> None:
+    """Packages are installed uncompiled; where a shell forbids to keep it, every start would compile them again."""
+    told = subprocess.run(
+        ["make", "--eval", 'tell: ; @echo "<$$PYTHONDONTWRITEBYTECODE>"', "tell"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "<>\n"
 
 
 def test_what_everybody_installs_is_not_pinned() -> None:
