@@ -189,6 +189,9 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
                         linecolor=theme.PAPER, **look)  # fmt: skip
             for text, ground in zip(ax.texts, ax.collections[0].get_facecolors(), strict=True):
                 text.set_color(theme.written_on(to_hex(ground)))
+            if key != "difference":  # a frame around the number of the best
+                best = ax.texts[grid.to_numpy().argmax()]
+                best.set_bbox({"fill": False, "edgecolor": best.get_color(), "pad": 4.0})
             first = theme.is_narrow() or key == "without"
             ax.set(title=title, xlabel="weight of the KD term", ylabel="temperature" if first else "")
             ax.tick_params(length=0)
@@ -204,7 +207,7 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
         f"{found['without_best']:.1f} % at temperature {found['without_temperature']:g} and weight "
         f"{found['without_weight']:g}; with LS {found['with_best']:.1f} % at temperature {found['with_temperature']:g} "
         f"and weight {found['with_weight']:g}.",
-        caption="<b>Test accuracy in percent, last epoch</b>, over weight and temperature; "
+        caption="<b>Test accuracy in percent, last epoch</b>, over weight and temperature, the best framed; "
         f"n = {counted(n, 'seed')} a cell, {tested:,} test images. "
         f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.{beyond}",
         inputs=files,

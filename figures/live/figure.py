@@ -87,14 +87,18 @@ class Live:
         places = "".join(f'<div data-plot="{name}"{" data-wide" * (name in self.wide)}></div>' for name in self.plots)
         readout = re.sub(r"\[(\w+)\]", r'<b data-say="\1"></b>', self.readout)
         sprites = f"<style>:root{{--lskd-sprite-{self.name}:url({self.sprites})}}</style>" if self.sprites else ""
-        still, told = (self.picture.to_html(), self.picture.alt) if self.picture else ("", f"Plots of {title}")
+        still, told, caption = "", f"Plots of {title}", self.caption
+        if self.picture:  # the caption tells of what is shown, the one or the other
+            before, words, after = re.split("</?figcaption>", self.picture.to_html())
+            still, told = before + after, self.picture.alt
+            caption = f'<span class="lskd-moving" hidden>{caption}</span><span class="lskd-still">{words}</span>'
         alt = html.escape(self.alt or told, quote=True)
         return (
             f'<figure class="lskd-figure lskd-live" id="{prefix}">{sprites}<div class="lskd-stage" hidden><div '
             f'class="lskd-controls" role="group" aria-label="Controls of {title}">{controls}</div><div '
             f'class="lskd-plots" role="group" aria-label="{alt}">{places}</div><div class="lskd-readout" '
             f'role="status">{readout}</div></div><div class="lskd-still">{still}</div>{ELSEWHERE}<script '
-            f'type="application/json">{stored}</script><figcaption>{self.caption}</figcaption></figure>'
+            f'type="application/json">{stored}</script><figcaption>{caption}</figcaption></figure>'
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:

@@ -209,7 +209,8 @@
     theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
     repaint();
-    root.querySelector(".lskd-stage").hidden = false;  // for who has neither this script nor the style of the pages
+    // Hidden for who has neither this script nor the style of the pages.
+    for (const part of root.querySelectorAll(".lskd-stage, .lskd-moving")) part.hidden = false;
     root.classList.add("lskd-on");
   };
 

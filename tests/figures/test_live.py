@@ -125,6 +125,15 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     return toy.toy(tmp_path_factory.mktemp("toy"))._repr_mimebundle_()["text/html"]
 
 
+def shown(figure: Any) -> list[str]:
+    """Whose words the caption shows: those of what moves, or of the picture that stands in for it."""
+    parts = figure.locator("figcaption > span")
+    assert parts.count() == 2
+    return [part.get_attribute("class") for part in parts.all() if part.is_visible()] + [
+        "lskd-still" for picture in figure.locator("div.lskd-still").all() if picture.is_visible()
+    ]
+
+
 @pytest.mark.browser
 def test_a_cell_that_is_run_shows_a_figure_that_moves(page: Any, output: str) -> None:
     page.set_content("<!doctype html><html><body data-jp-theme-light='true'></body></html>")
@@ -133,7 +142,10 @@ def test_a_cell_that_is_run_shows_a_figure_that_moves(page: Any, output: str) ->
     figure = page.locator("#live-toy")
     assert figure.locator("input:visible").count() == 3
     assert figure.locator("[data-control]:not([data-lm-suppress-shortcuts])").count() == 0  # or Lab takes their keys
-    assert not figure.locator(".lskd-still").is_visible()
+    assert set(shown(figure)) == {"lskd-moving"}
+    page.emulate_media(media="print")
+    assert set(shown(figure)) == {"lskd-still"}
+    page.emulate_media(media="screen")
     assert not figure.locator(".lskd-elsewhere").is_visible()
     tells(figure, verdict="This loss prefers student 1, which is wrong.")
     figure.locator("[data-control='standardize']").focus()
@@ -159,6 +171,7 @@ def test_a_notebook_that_nobody_has_run_shows_the_still_picture_and_no_control(
     page = context.new_page()
     page.set_content(without(output) if scripts else output)
     assert page.locator(".lskd-still img").first.is_visible()
+    assert set(shown(page.locator("#live-toy"))) == {"lskd-still"}
     assert page.locator("input").count() == 3
     assert page.locator("input:visible").count() == 0
     assert page.locator(".lskd-elsewhere").is_visible()
