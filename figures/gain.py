@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import blended_transform_factory
 
 from figures import theme
 from figures.publish import Published, publish
@@ -26,6 +27,7 @@ SHORT = {
     "best": "own best settings",
 }
 LINES = {"same": ("kd_ls", "-"), "effective": ("ctkd", ":"), "literature": ("dkd_ls", (0, (4, 1.6)))}
+APART = 0.35  # rows between one experiment and the next
 LINEAR = 4.0  # points; beyond them the axis is logarithmic, so that one large value leaves the others apart
 
 
@@ -41,22 +43,24 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
 
     def draw() -> Figure:
         heads = list(dict.fromkeys(gain.experiment for gain in gains))
-        fig = theme.figure(0.235 * (len(gains) + len(heads)) + 0.75)
+        fig = theme.figure(0.235 * (len(gains) + (1 + APART) * len(heads)) + 0.75)
         ax = fig.subplots()
         ticks, place = {}, 0.0
         for head in heads:
             ground = {"facecolor": theme.PAPER, "edgecolor": "none", "pad": 0.5}  # hides the line at zero
-            ax.text(0, -place, head, transform=ax.get_yaxis_transform(), fontsize=8.5, fontweight="bold", va="center",
-                    bbox=ground)  # fmt: skip
+            left = blended_transform_factory(fig.transFigure, ax.transData)
+            ax.text(0.006, -place, head, transform=left, fontsize=8.5, fontweight="bold", va="center", bbox=ground,
+                    in_layout=False)  # fmt: skip
             place += 1
             for gain in (gain for gain in gains if gain.experiment == head):
                 _row(ax, gain, -place)
                 ticks[-place] = SHORT[gain.baseline]
                 place += 1
+            place += APART
         ax.set_yticks(list(ticks), labels=list(ticks.values()))
         _points(ax, axis="x")
         ax.axvline(0, color=theme.INK, lw=1.0)
-        ax.set(ylim=(-place + 0.4, 0.6), xlabel="KD + LS minus KD without LS, test accuracy [points]")
+        ax.set(ylim=(-place + APART + 0.4, 0.6), xlabel="KD + LS minus KD without LS, test accuracy [points]")
         theme.rows(ax)
         return fig
 
@@ -137,7 +141,7 @@ def _mark(ax: Axes, gain: Gain, place: float, color: str, *, upright: bool = Fal
     """Values as dots and their centre, on a horizontal line at ``place`` or on an upright one."""
 
     def put(values: Sequence[float], at: Sequence[float], **look: Any) -> None:
-        ax.plot(*((at, values) if upright else (values, at)), color=color, **look)
+        ax.plot(*((at, values) if upright else (values, at)), color=color, clip_on=False, **look)
 
     mean, centre = gain.mean, _centre(gain)
     if mean.n > 1:

@@ -16,6 +16,7 @@ from paper.text import counted, signed, with_symbols
 
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
+FIGURES = 32  # characters that a cell of numbers has at most; columns of longer ones are read as text
 
 
 class Measured(str):
@@ -39,15 +40,21 @@ class Table:
         ]
         return cls(list(columns), cells, caption)
 
+    @property
+    def _sides(self) -> list[str]:
+        """Where the cells of each column but the first stand: numbers at the right, text at the left."""
+        columns = zip(*(row[1:] for row in self.rows), strict=True)
+        return ["left" if max(map(len, column)) > FIGURES else "right" for column in columns]
+
     def to_html(self) -> str:
         """A ``<table>`` whose caption is HTML and whose cells are text."""
 
         def line(cells: Sequence[str], kind: str) -> str:
             scope, long = "col" if kind == "th" else "row", ' class="lskd-long"' * (len(cells[0]) > SHORT)
             out = f'<th scope="{scope}"{long} style="text-align:left">{html.escape(cells[0])}</th>'
-            for text in cells[1:]:
+            for text, side in zip(cells[1:], self._sides, strict=True):
                 marks = ' scope="col"' * (kind == "th") + ' class="lskd-measured"' * isinstance(text, Measured)
-                out += f'<{kind}{marks} style="text-align:right">{html.escape(text)}</{kind}>'
+                out += f'<{kind}{marks} style="text-align:{side}">{html.escape(text)}</{kind}>'
             return f"<tr>{out}</tr>"
 
         # A block inside the caption, so that a page can keep its words in view while a wide table scrolls under them.
@@ -61,7 +68,8 @@ class Table:
 
     def to_markdown(self) -> str:
         """A GitHub-style table, without the caption."""
-        lines = [list(self.headings), ["---", *["--:"] * (len(self.headings) - 1)], *map(list, self.rows)]
+        marks = ["---", *("--:" if side == "right" else "---" for side in self._sides)]
+        lines = [list(self.headings), marks, *map(list, self.rows)]
         return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
 
     def _repr_html_(self) -> str:
