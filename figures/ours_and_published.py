@@ -98,7 +98,8 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
                 body[-1].append(f"{found[0]:.2f}" if one and found else interval(summarize(found)) if found else "")
     short = sorted({r["config"]["epochs"] for r in records if r["config"]["epochs"] < PUBLISHED_EPOCHS})
     caption = (
-        f"{teacher} → {student} on {data_name(dataset)}, test accuracy in percent; ± is a 95 % t-interval. "
+        f'<b class="lskd-overview">{teacher} → {student} on {data_name(dataset)}.</b> Test accuracy in percent; ± is a '
+        "95 % t-interval. "
         f"{'; '.join(words)}. "
         f"The teacher has {first['teacher']['test_accuracy']:.2f} %. Published columns are {PUBLISHED_EPOCHS} epochs."
     )
