@@ -70,9 +70,9 @@ def test_make_conda_and_binder_install_what_is_locked() -> None:
 def test_make_lets_python_keep_what_it_compiled() -> None:
     """Packages are installed uncompiled; where a shell forbids to keep it, every start would compile them again."""
     told = subprocess.run(
-        ["make", "--eval", 'tell: ; @echo "<$$PYTHONDONTWRITEBYTECODE>"', "tell"],
+        ["make", "--no-print-directory", "--eval", 'tell: ; @echo "<$$PYTHONDONTWRITEBYTECODE>"', "tell"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": ""},
         capture_output=True,
         text=True,
         check=True,
