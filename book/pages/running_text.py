@@ -1,4 +1,4 @@
-"""What is mended in the running text of built pages: numbers stay with what they count, and the protocol is linked.
+"""What is mended in the running text of built pages: what belongs together stays together, and the protocol is linked.
 
 Docstrings, recipes and tables say "protocol section 5.2" or "protocol 1.4" in plain words, because they are read in
 terminals too. On a built page the words become a link; a number that the protocol does not have fails the build.
@@ -17,7 +17,13 @@ from lskd.errors import LskdError
 SPACE = "\u00a0"
 PROTOCOL = "notebooks/protocol"
 _VERBATIM = {"script", "style", "pre", "code", "svg", "a", "title"}
-_APART = re.compile(r"(?<=\d) (?=%)|(?<=±) (?=\d)|(?<=\bn) (?==)|(?<=\bn =) (?=\d)|(?<=\d) (?=→ \S)|(?<=→) (?=\d)")
+_APART = re.compile(
+    r"(?<=\d) (?=%)|(?<=[±≥]) (?=\d)|(?<=\bn) (?=[=≥])|(?<=\bn =) (?=\d)|(?<=\d) (?=→ \S)|(?<=→) (?=\d)"
+    r"|(?<=\bT) (?=\d)|(?<=\bweight) (?=\d)|(?<=D) (?=\+ LS\b)|(?<=D \+) (?=LS\b)"
+)
+_ARROW = re.compile(r"(?<=\w) -> (?=\w)")
+_WORD = re.compile(r"\b(?:CIFAR-100|\w-[A-Za-z]\w*)")  # a hyphen at which no line ends: Z-score, t-SNE, 5-NN
+_OPENING, _CLOSING = re.compile(r"[(\[“]+$"), re.compile(r"^[)\].,;:!?”]+")
 _NUMBER = r"\d+(?:\.\d+)*"
 _SECTION = re.compile(
     rf"\b(?P<before>[Pp]rotocol (?:sections? )?)(?P<numbers>{_NUMBER}(?:(?:, | and | or ){_NUMBER})*)"
@@ -31,16 +37,42 @@ def _running_text(tree: Tag) -> list[NavigableString]:
 
 
 def bind(tree: Tag) -> None:
-    """Put spaces that do not break into "90 %", "± 0.5", "n = 5" and "4 → 2"."""
+    """Let no line end within "90 %", "± 0.5", "n = 5", "4 → 2", "T 4", "KD + LS" and "Z-score"; "->" is an arrow."""
     for text in _running_text(tree):
-        if _APART.search(text):
-            text.replace_with(_APART.sub(SPACE, text))
+        bound = _APART.sub(SPACE, _ARROW.sub(" → ", text))
+        if _WORD.search(bound):
+            whole = _WORD.sub(r'<span class="lskd-whole">\g<0></span>', html.escape(bound, quote=False))
+            text.replace_with(parsed(whole))
+        elif bound != text:
+            text.replace_with(bound)
+
+
+def hold(tree: Tag) -> None:
+    """Keep brackets and stops at the formula or code beside them; a browser may end a line on either side of one."""
+    for piece in tree.select("span.math, code.literal"):
+        if piece.parent is not None and piece.parent.name == "a" and len(piece.parent.contents) == 1:
+            piece = piece.parent
+        before, after = piece.previous_sibling, piece.next_sibling
+        opening = _OPENING.search(before) if type(before) is NavigableString else None
+        closing = _CLOSING.search(after) if type(after) is NavigableString else None
+        if not (opening or closing):
+            continue
+        whole = parsed('<span class="lskd-whole"></span>').span
+        assert whole is not None
+        piece.wrap(whole)
+        if opening:
+            whole.insert(0, opening[0])
+            before.replace_with(before[: opening.start()])  # type: ignore[union-attr, index]
+        if closing:
+            whole.append(closing[0])
+            after.replace_with(after[closing.end() :])  # type: ignore[union-attr, index]
 
 
 def mend(pages: Pages) -> None:
     """Mend every page; docutils calls a list what holds no list items."""
     for tree in pages.trees.values():
         bind(tree)
+        hold(tree)
         for wrong in tree.select('div.citation-list[role="list"]'):
             del wrong["role"]
 

@@ -10,7 +10,7 @@ from reading import pages, text
 
 from book.pages import Chapter, Pages, listed, parsed, written
 from book.pages.numbers import number_figures, number_joined
-from book.pages.running_text import bind, link_protocol
+from book.pages.running_text import bind, hold, link_protocol
 from book.pages.unused_files import remove_unused
 from lskd.errors import LskdError
 
@@ -114,6 +114,19 @@ def test_the_protocol_s_sections_become_links(tmp_path: Path) -> None:
         link_protocol(pages(tmp_path, {"api": "<p>protocol section 4.7</p>", "notebooks/protocol": SECTIONS}))
 
 
+def test_no_line_ends_within_a_word_or_beside_a_formula_s_bracket() -> None:
+    def whole(inner: str) -> str:
+        return f'<span class="lskd-whole">{inner}</span>'
+
+    assert bound("<p>A Z-score of CIFAR-100 &amp; re-run</p>") == (
+        f"<p>A {whole('Z-score')} of {whole('CIFAR-100')} &amp; re-run</p>"
+    )
+    math, code = r'<span class="math">\(T\)</span>', '<code class="literal">x</code>'
+    tree = parsed(f"<p>At ({math}, weight 9) or (<a>{code}</a>): see {math} too</p>")
+    hold(tree)
+    assert written(tree) == f"<p>At {whole(f'({math},')} weight 9) or {whole(f'(<a>{code}</a>):')} see {math} too</p>"
+
+
 def bound(page: str) -> str:
     tree = parsed(page)
     bind(tree)
@@ -124,8 +137,9 @@ def bound(page: str) -> str:
     ("page", "expected"),
     [
         ("<td>88.60 %</td>", "<td>88.60~%</td>"),
-        ("<p>± 1.2 points (n = 5 seeds), T 4 → 2</p>", "<p>±~1.2 points (n~=~5 seeds), T 4~→~2</p>"),
+        ("<p>± 1.2 points (n = 5 seeds), T 4 → 2</p>", "<p>±~1.2 points (n~=~5 seeds), T~4~→~2</p>"),
         ("<td>00 → 11</td>", "<td>00~→~11</td>"),
+        ("<p>KD + LS, vgg13 -> vgg8, weight 9, n ≥ 3</p>", "<p>KD~+~LS, vgg13~→ vgg8, weight~9, n~≥~3</p>"),
         ("<p>Can n = many? 5 of 6, then = 5, vgg13 → vgg8</p>", "<p>Can n~= many? 5 of 6, then = 5, vgg13~→ vgg8</p>"),
     ],
 )
