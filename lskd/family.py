@@ -159,10 +159,11 @@ def dist_loss(
 ) -> Tensor:
     """DIST (NeurIPS 2022): T² (β (1 - ρ of two rows) + γ (1 - ρ of two columns)) of the probabilities at T.
 
-    ρ is Pearson's correlation, 1e-8 added to its denominator. The squared distance of two rows' Z-scores is 2 (1 - ρ) a
-    class: the first term is LS with another divergence, of probabilities in place of logits. The second is of the batch
-    (all rows that count), the mean over classes, and the same for every row in ``reduction="none"``. The method's own
-    repository has no temperature (``temperature=1``); T and T² are GDKD's, whose settings the recipes take.
+    ρ is Pearson's correlation, 1e-8 added to its denominator; what is constant up to rounding is not divided by its
+    length (released: by 1e-8), as in LS. The squared distance of two rows' Z-scores is 2 (1 - ρ) a class: the first
+    term is LS with another divergence, of probabilities in place of logits. The second is of the batch (all rows that
+    count), the mean over classes, and the same for every row in ``reduction="none"``. The method's own repository has
+    no temperature (``temperature=1``); T and T² are GDKD's, whose settings the recipes take.
     """
     pair = Rows(student_logits, teacher_logits, **rows)
     t = temperature_of(temperature)
@@ -257,8 +258,14 @@ def gdkd_loss(
 
 
 def _correlation(x: Tensor, y: Tensor, left_out: Tensor | None) -> Tensor:
-    x, y = centre(x, left_out), centre(y, left_out)
-    return ((x * y).sum(dim=-1, keepdim=True) / (norm(x) * norm(y) + 1e-8)).squeeze(-1)
+    def centred_and_length(x: Tensor) -> tuple[Tensor, Tensor]:
+        centred = centre(x, left_out)
+        length = norm(centred)
+        constant = length.detach() <= 4 * torch.finfo(x.dtype).eps * norm(x.detach())
+        return centred, torch.where(constant, 1.0, length)
+
+    (x, of_x), (y, of_y) = centred_and_length(x), centred_and_length(y)
+    return ((x * y).sum(dim=-1, keepdim=True) / (of_x * of_y + 1e-8)).squeeze(-1)
 
 
 def _median(x: Tensor) -> Tensor:

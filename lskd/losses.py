@@ -9,7 +9,8 @@ other members of the family (:mod:`lskd.family`, to be imported from here too):
 - ``weights``: float ``[...]``, a factor on every row's value. Mask and weights of ``[batch]`` count for whole samples.
 - ``reduction``: "mean" over the rows that count, "sum", or "none" for the value of every row. No row that counts gives
   zero, with a gradient.
-- A class that is -inf on both sides (a forbidden token) is left out of mean, deviation and divergence.
+- A class that is -inf on both sides (a forbidden token) is left out of mean, deviation and divergence. So is one that
+  is the same number of -8192 or less on both: masks are written so.
 
 Defaults are those of the released code, because the published numbers come from it; named arguments
 select the paper's definition where it differs. float16 and bfloat16 inputs are computed in float32.
@@ -17,7 +18,8 @@ Every finite input gives a finite loss: logits beyond ±2^100 (float32; 2^1000 i
 
 On CPU in eager mode every loss checks its inputs and names the input and row that holds a NaN, an infinity or a -inf
 of one side alone; pass ``check=True`` to have the same check on an accelerator (where it costs a synchronisation)
-and ``check=False`` to leave it out. Compiled and vmapped code is never checked.
+and ``check=False`` to leave it out. Compiled and vmapped code is never checked. Where nothing is checked such a row's
+loss is NaN.
 """
 
 from __future__ import annotations
@@ -233,7 +235,11 @@ def vit_logit_terms(
 
 def cross_entropy(logits: Tensor, target: Tensor, *, check: bool | None = None) -> Tensor:
     """PyTorch's cross-entropy with this module's care: half precision in float32, finite for finite logits."""
-    target, x = checked_target(target, logits, None, check), bounded(logits)
+    (logits,) = classes_last(-1, logits=logits)
+    target = checked_target(target, logits, None, check)
+    x = bounded(logits.masked_fill(torch.isposinf(logits), math.nan))
+    if target.numel() == 0:
+        return x.sum()
     return F.cross_entropy(x.reshape(-1, x.shape[-1]), target.reshape(-1))  # PyTorch has the classes at 1, here last
 
 

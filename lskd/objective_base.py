@@ -82,6 +82,7 @@ class Objective(nn.Module):
         super().__init__()
         for name, wanted in _declared(type(self)).items():  # type: ignore[arg-type]
             _check(name, getattr(self, name), wanted)
+        self._of_epoch: float | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings by name."""
@@ -91,11 +92,25 @@ class Objective(nn.Module):
         """Make what depends on the two networks, once, before training; ``image`` is ``[1, 3, H, W]``."""
 
     def start_epoch(self, epoch: int) -> None:
-        """Prepare for epoch 1, 2, ..."""
+        """Prepare for epoch 1, 2, ...; not part of a state dict, so a loop that was resumed calls it too."""
+        self._of_epoch = self.at_epoch(epoch)
+
+    def at_epoch(self, epoch: int) -> float | None:
+        """The number that depends on the epoch, for methods that have one: :attr:`of_epoch`."""
+
+    @property
+    def of_epoch(self) -> float:
+        """What ``start_epoch`` has set."""
+        if self._of_epoch is None:
+            raise ValueError(
+                f"{self.title}: its loss depends on the epoch, which is not known; call start_epoch, with 1 for the "
+                "first, before an epoch's batches, also after loading a state dict"
+            )
+        return self._of_epoch
 
     def epoch_constants(self) -> tuple[float, ...]:
-        """The numbers that ``start_epoch`` has set; a CUDA graph of a step is good for as long as they are the same."""
-        return ()
+        """:attr:`of_epoch`, if there is one; a CUDA graph of a step is good for as long as it is the same."""
+        return () if self._of_epoch is None else (self._of_epoch,)
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__} computes no terms; see lskd.objectives.METHODS")
@@ -136,21 +151,14 @@ class WarmedUp(Distilled):
     if typing.TYPE_CHECKING:
         warmup: Count
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.factor = 1.0
-
-    def start_epoch(self, epoch: int) -> None:
+    def at_epoch(self, epoch: int) -> float:
         if epoch < 1:
             raise ValueError(f"{self.title}: epoch is {epoch}; epochs count from 1")
-        self.factor = min(epoch / self.warmup, 1.0)
-
-    def epoch_constants(self) -> tuple[float, ...]:
-        return (self.factor,)
+        return min(epoch / self.warmup, 1.0)
 
     def forward(self, logits: Logits) -> dict[str, Tensor]:
         terms = super().forward(logits)
-        return terms | {"kd": self.factor * terms["kd"]}
+        return terms | {"kd": self.of_epoch * terms["kd"]}
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from lskd import losses
 from lskd.errors import check_keywords, pick
 from lskd.losses import CurriculumTemperature, cross_entropy, curriculum_reversal
 from lskd.objective_base import Count, Distilled, Logits, Objective, Positive, WarmedUp, Weight
-from lskd.rows import at_least_float32
+from lskd.rows import at_least_float32, reduced
 
 __all__ = [
     "CTKD", "DIST", "DKD", "GDKD", "KD", "METHODS", "MLKD", "RLD", "TTM", "WTTM", "Distilled", "Locality",
@@ -61,7 +61,7 @@ class KD(Distilled):
             return super().loss(student, teacher, target, **more)
         rows = super().loss(student, teacher, target, reduction="none", **more)
         deviations = [at_least_float32(z.detach()).std(-1, correction=self.correction) for z in (student, teacher)]
-        return (rows / (deviations[0] * deviations[1]).clamp_min(1e-7)).mean()
+        return reduced(rows / (deviations[0] * deviations[1]).clamp_min(1e-7), None, None, "mean")
 
 
 class CTKD(Distilled):
@@ -80,19 +80,15 @@ class CTKD(Distilled):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.temperature = CurriculumTemperature(self.t_start, self.t_end)
-        self.reversal = curriculum_reversal(1, loops=self.loops)
 
-    def start_epoch(self, epoch: int) -> None:
-        self.reversal = curriculum_reversal(epoch, loops=self.loops)
-
-    def epoch_constants(self) -> tuple[float, ...]:
-        return (self.reversal,)
+    def at_epoch(self, epoch: int) -> float:
+        return curriculum_reversal(epoch, loops=self.loops)
 
     def loss(self, student: Tensor, teacher: Tensor, target: Tensor, **more: Any) -> Tensor:
-        return super().loss(student, teacher, target, temperature=self.temperature(self.reversal), **more)
+        return super().loss(student, teacher, target, temperature=self.temperature(self.of_epoch), **more)
 
     def diagnostics(self) -> dict[str, float]:
-        return {"temperature": float(self.temperature(self.reversal).detach())}
+        return {"temperature": float(self.temperature(0.0).detach())}
 
 
 class DKD(WarmedUp):
@@ -123,8 +119,8 @@ class DKD(WarmedUp):
         ce = cross_entropy(logits.student, logits.target)
         return {
             "ce": self.ce_weight * ce,
-            "tckd": self.factor * (self.alpha * self.kd_weight) * tckd,
-            "nckd": self.factor * (self.beta * self.kd_weight) * nckd,
+            "tckd": self.of_epoch * (self.alpha * self.kd_weight) * tckd,
+            "nckd": self.of_epoch * (self.beta * self.kd_weight) * nckd,
         }
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 
 Temperature = float | Tensor
 Reduction = Literal["mean", "sum", "none"]
+# The same number on both sides, at most this: a class that is left out, as masks are written (-1e4, -1e9, finfo.min).
+MASKED = -8192.0
 
 
 class RowOptions(TypedDict, total=False):
@@ -39,8 +41,8 @@ class Rows:
         student, teacher: classes last, at least float32, the teacher detached; zero in rows that do not count.
         target: 0 in rows that do not count.
         counts: the mask as bool ``[...]``, None where every row counts.
-        excluded: bool ``[..., classes]``, classes that both sides leave out by -inf; None where it is known that there
-            are none.
+        excluded: bool ``[..., classes]``, classes that both sides leave out, -inf in both; None where it is known that
+            there are none.
 
     Raises:
         ValueError: a shape, type or value that is none of these; names the input and the first row.
@@ -65,15 +67,15 @@ class Rows:
         self.counts, self.weights = spread("mask", mask, shape), spread("weights", weights, shape)
         self.reduction = reduction
         student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+        wider = torch.promote_types(student.dtype, teacher.dtype)
+        student, teacher = student.to(wider), teacher.to(wider)
         if target is not None:
             target = checked_target(target, student, self.counts, check)
         if self.counts is not None:
             blank = ~self.counts.unsqueeze(-1)
             student, teacher = student.masked_fill(blank, 0.0), teacher.masked_fill(blank, 0.0)
-        self.excluded = _excluded(student, teacher, names, first, check)
-        if self.excluded is not None:
-            student, teacher = (x.masked_fill(self.excluded, -math.inf) for x in (student, teacher))
-        self.student, self.teacher, self.target = student, teacher, target
+        self.student, self.teacher, self.excluded = _without_excluded(student, teacher, names, first, check)
+        self.target = target
 
     def logits(self, standardize: bool, eps: float = 1e-7, correction: int = 1) -> tuple[Tensor, Tensor]:
         """Student's and teacher's logits, or their Z-scores; finite, excluded classes far below all others."""
@@ -109,7 +111,9 @@ def reduced(values: Tensor, counts: Tensor | None, weights: Tensor | None, reduc
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction is {reduction!r}; use "mean", "sum" or "none"')
     if weights is not None:
-        values = values * weights.to(values.dtype)
+        if counts is not None:  # a factor of NaN there would be one of the gradient too
+            weights = weights.masked_fill(~counts, 0.0)
+        values = values * recordable(weights.to(values.dtype))
     if counts is not None:
         values = values.masked_fill(~counts, 0.0)
     if reduction == "none":
@@ -227,6 +231,14 @@ def _masses(log_ratio: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     return mass, torch.where(unlikely, from_inside, from_outside)
 
 
+def recordable(x: Tensor) -> Tensor:
+    """What was made in ``torch.inference_mode`` as a tensor that a backward pass may keep, in the same memory."""
+    if torch.compiler.is_compiling() or not x.is_inference():
+        return x
+    plain = torch.empty(0, dtype=x.dtype, device=x.device)
+    return plain.set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
@@ -250,7 +262,7 @@ def temperature_of(value: Temperature, name: str = "temperature") -> Temperature
             raise ValueError(f"{name} has shape {tuple(value.shape)}; use a number or one element")
         if looks(None, value) and not 0 < value.item() < math.inf:
             raise ValueError(f"{name} is {value.item():g}; it must stay positive: learn its logarithm, or clamp it")
-        return value.reshape(())
+        return at_least_float32(value.reshape(()))
     if not isinstance(value, Real) or not 0 < value < math.inf:
         raise ValueError(f"{name} is {value!r}; it must be a positive number")
     return value
@@ -334,16 +346,22 @@ def checked_target(target: Tensor, logits: Tensor, counts: Tensor | None, check:
     return target
 
 
-def _excluded(
+def _without_excluded(
     student: Tensor, teacher: Tensor, names: tuple[str, str], first: int, check: bool | None
-) -> Tensor | None:
-    """Classes that are -inf, where any may be; refuses other values that are not finite, and one-sided ones."""
-    if looks(check, student) and all(bool(torch.isfinite(x).all()) for x in (student, teacher)):
-        return None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Both sides with -inf at the classes that are left out, and which these are, where there may be any.
+
+    Other values that are not finite, and -inf of one side alone, are refused; NaN where nothing is looked at.
+    """
+    looked = looks(check, student)
+    if looked and bool(((student > MASKED) & (student < math.inf)).all() & torch.isfinite(teacher).all()):
+        return student, teacher, None
+    both = (student == teacher) & (student <= MASKED)
     out = torch.isneginf(student), torch.isneginf(teacher)
-    if looks(check, student):
-        both = out[0] & out[1]
-        _refuse_rows(names[0], both.all(dim=-1), first, "holds -inf for every class", "leave the row out with mask=")
+    if looked:
+        _refuse_rows(
+            names[0], (out[0] & out[1]).all(dim=-1), first, "holds -inf for every class", "leave the row out with mask="
+        )
         for name, x, own in zip(names, (student, teacher), out, strict=True):
             bad = ~torch.isfinite(x) & ~own
             advice = "look for a diverged network or an overflow in half precision"
@@ -351,7 +369,11 @@ def _excluded(
         for name, own in zip(names, out, strict=True):
             advice = "a class that is left out is -inf on both sides: set it on the other too, or give both a number"
             _refuse_rows(name, (own & ~both).any(dim=-1), first, "alone holds -inf", advice)
-    return out[0] | out[1]
+        if not bool(both.any()):
+            return student, teacher, None
+    else:
+        student, teacher = (x.masked_fill(torch.isinf(x) & ~both, math.nan) for x in (student, teacher))
+    return student.masked_fill(both, -math.inf), teacher.masked_fill(both, -math.inf), both
 
 
 def _refuse_rows(name: str, bad: Tensor, first: int, found: str, advice: str) -> None:

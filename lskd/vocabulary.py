@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lskd.rows import Temperature, classes_last, looks, spread
+from lskd.rows import Temperature, classes_last, looks, recordable, spread
 
 RowValues = Callable[..., Tensor]
 
@@ -84,8 +84,8 @@ def in_pieces(
     """
     if size < 1:
         raise ValueError(f"chunk is {size}; it is the number of rows to compute at a time, 1 or more")
-    flat = [x.reshape(-1, x.shape[-1]) for x in (student, teacher.detach())]
-    own = None if counts is None else counts.reshape(-1)
+    flat = [x.reshape(-1, x.shape[-1]) for x in (student, recordable(teacher.detach()))]
+    own = None if counts is None else recordable(counts.reshape(-1))
     return _InPieces.apply(values, size, *flat, own, t).reshape(student.shape[:-1])
 
 

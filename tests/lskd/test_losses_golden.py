@@ -226,5 +226,5 @@ def test_schedules() -> None:
         found = []
         for epoch in g["epochs"].tolist():
             dkd.start_epoch(epoch)
-            found.append(dkd.factor)
+            found.append(dkd.of_epoch)
         np.testing.assert_array_equal(found, g[f"dkd_warmup{warmup}"])

@@ -139,6 +139,7 @@ def test_two_classes_warn_once() -> None:
 def test_compiles_without_graph_breaks_and_runs_under_autocast(method: str) -> None:
     extra = {"standardize": True} if method in ("dkd", "ctkd", "mlkd") else {}
     objective = create_objective(method, **NEEDED.get(method, {}), **extra)
+    objective.start_epoch(1)
     x = [torch.randn(6, 10, dtype=torch.float64) for _ in range(4)]
     x[0].requires_grad_()
     batch = Logits(x[0], torch.arange(6), x[1], x[2], x[3])

@@ -204,6 +204,7 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: kd(student[..., :5], teacher), r"\(2, 3, 7\).*\(2, 3, 5\); the classes differ.* cut it to 5"),
         (lambda: kd(student[:1], teacher), r"teacher_logits .*expected float logits like student_logits \(1, 3, 7\)"),
         (lambda: kd(student, teacher, dim=3), "expected float logits, dim 3"),
+        (lambda: losses.cross_entropy(student[..., :1], target), r"logits is .*: 1 class\(es\); needs at least two"),
         (lambda: kd({"logits": student}, teacher), "student_logits is dict; expected a tensor of logits"),
         (lambda: kd(student, teacher, mask=torch.ones(3, 2).bool()), r"mask has shape \(3, 2\); expected \(2, 3\)"),
         (lambda: kd(student, teacher, mask=torch.ones(2, 3)), "mask is torch.float32; expected bool.*weights="),
@@ -267,6 +268,60 @@ def test_dkd_of_mixed_images_is_a_sum_over_their_labels() -> None:
     found = dkd_loss(student, teacher, first, weights=share) + dkd_loss(student, teacher, second, weights=1 - share)
     rows = [dkd_loss(student, teacher, y, reduction="none") for y in (first, second)]
     torch.testing.assert_close(found, (share * rows[0] + (1 - share) * rows[1]).mean())
+
+
+@every
+@pytest.mark.parametrize("number", [-1e4, -1e9, torch.finfo(torch.float32).min])
+def test_classes_masked_by_a_number_are_left_out(name: str, number: float) -> None:
+    """As by -inf: a Z-score beside -1e9 would be the same for all other classes, and the loss 0."""
+    student, teacher, target = draw(16, 6)
+    target, masked = target % 4, torch.arange(K) > 4
+    of_student, of_teacher = (x.detach().masked_fill(masked, -math.inf) for x in (student, teacher))
+    expected, _ = with_gradient(name, of_student.requires_grad_(), of_teacher, target)
+    given = [x.detach().masked_fill(masked, number) for x in (student, teacher)]
+    for check in (None, False):
+        loss, found = with_gradient(name, given[0].requires_grad_(), given[1], target, check=check)
+        torch.testing.assert_close(loss, expected)
+        assert (found[:, masked] == 0).all()
+
+
+@every
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_nobody_looks_at_makes_the_loss_nan(name: str, value: float) -> None:
+    """As on a GPU, where a gradient scaler skips the step for it."""
+    for side in (0, 1):
+        student, teacher, target = (x.detach() for x in draw(17, 6))
+        (student, teacher)[side][2, (target[2] + 1) % K] = value
+        assert LOSSES[name](student, teacher, target, check=False).isnan()
+
+
+@every
+def test_other_types_and_modes(name: str) -> None:
+    """A teacher in another precision; tensors of inference mode; factors of NaN where nothing counts."""
+    student, teacher, target = draw(18, 6)
+    mask, weights = torch.arange(6) != 2, torch.ones(6, dtype=torch.float64)
+    expected, gradient = with_gradient(name, student, teacher, target, mask=mask, weights=weights)
+    loss, found = with_gradient(name, student.float(), teacher, target, mask=mask, weights=weights.float())
+    torch.testing.assert_close((loss, found.double()), (expected, gradient), check_dtype=False, rtol=1e-5, atol=1e-5)
+    weights[2] = math.nan
+    t = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        teacher, mask, weights = teacher.clone(), mask.clone(), weights.clone()
+    loss, found = with_gradient(name, student, teacher, target, mask=mask, weights=weights)
+    torch.testing.assert_close((loss, found), (expected, gradient))
+    if "ttm" not in name:
+        of_t = torch.autograd.grad(LOSSES[name](student, teacher, target, temperature=t, mask=mask, weights=weights), t)
+        assert torch.isfinite(of_t[0])
+
+
+def test_temperatures_in_half_precision_and_heads_of_zeros() -> None:
+    student, teacher, target = draw(19, 6)
+    hot = torch.tensor(21.125, dtype=torch.bfloat16)
+    assert torch.equal(kd_loss(student, teacher, temperature=hot), kd_loss(student, teacher, temperature=21.125))
+    assert with_gradient("dist", torch.zeros_like(student).requires_grad_(), teacher, target)[1].abs().max() < 10
+    nothing = torch.zeros(0, K, requires_grad=True)
+    assert losses.cross_entropy(nothing, target[:0]) == 0
+    assert losses.cross_entropy(student.detach().masked_fill(torch.arange(K) == 1, math.inf), target).isnan()
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by Dynamo

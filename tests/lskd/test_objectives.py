@@ -73,6 +73,7 @@ def test_the_terms_are_the_weights_times_the_loss(method: str) -> None:
 
 
 def test_the_effective_weight_pulls_as_standardisation_does_where_it_is_hot() -> None:
+    torch.manual_seed(0)
     student, teacher, target = torch.randn(6, 10), 3 * torch.randn(6, 10), torch.arange(6)
     student = student - student.mean(-1, keepdim=True)  # so that no class-wide constant differs
     settings: dict[str, Any] = {"temperature": 1e4, "kd_weight": 9.0, "ce_weight": 0.0}
@@ -94,6 +95,19 @@ def test_tokens_and_half_precision_are_what_the_losses_say_of_them() -> None:
     found = kd(Logits(student.half(), target, teacher.half()))
     expected = kd(Logits(rows[0].float(), target.view(14), rows[1].float()))
     torch.testing.assert_close(found, expected)  # classes are last, also where there are as many places
+
+
+@pytest.mark.parametrize("method", ["ctkd", "dkd", "luminet", "rld", "gdkd"])
+def test_a_loss_that_depends_on_the_epoch_asks_for_it(method: str) -> None:
+    """In a loop that forgets it, CTKD's temperature would stay where it starts and warm-ups would be none."""
+    logits = Logits(torch.randn(4, 10), torch.arange(4), torch.randn(4, 10))
+    first, resumed = (create_objective(method, **NEEDED.get(method, {})) for _ in range(2))
+    first.start_epoch(3)
+    resumed.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match=r"depends on the epoch.*call start_epoch"):
+        resumed(logits)
+    resumed.start_epoch(3)
+    torch.testing.assert_close(resumed(logits), first(logits))
 
 
 def test_a_new_method_is_a_class_with_a_title_and_its_settings() -> None:
