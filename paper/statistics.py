@@ -6,6 +6,7 @@ Intervals are 95 % Student t-intervals of a mean over seeds, unless a name says 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,9 +188,13 @@ def _changed_settings(records: Sequence[Mapping[str, Any]], first: str, second: 
 
 def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
     """A member's settings with its objective's defaults, without ``standardize``."""
-    known = inspect.signature(METHOD_CLASSES[member["method"]]).parameters if member["method"] in METHOD_CLASSES else {}
-    defaults = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
-    return {k: v for k, v in (defaults | member["settings"]).items() if k != "standardize"}
+    return {k: v for k, v in (_defaults(METHOD_CLASSES.get(member["method"])) | member["settings"]).items() if k != "standardize"}
+
+
+@functools.cache  # asked for every member of every record
+def _defaults(method: type | None) -> dict[str, Any]:
+    known = inspect.signature(method).parameters if method else {}
+    return {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
 
 
 def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:

@@ -241,6 +241,9 @@ def _part(record: Mapping[str, Any], member: str) -> str:
 
 def _same(cell: Cell, config: Mapping[str, Any], member: str) -> bool:
     """Whether a member of another recipe is a cell: networks, method, every setting and the schedule."""
+    schedule = all(config.get(key) == getattr(cell, key) for key in SCHEDULE)
+    if not schedule or config.get("optimization", {}) != cell.optimization:
+        return False
     settings = config["members"][member]
     method = settings["method"]
     teacher = (config.get("teacher") or {}).get("network") if method != "plain" else None
@@ -249,9 +252,7 @@ def _same(cell: Cell, config: Mapping[str, Any], member: str) -> bool:
         | {"standardize": bool(given.get("standardize", False))}
         for given in (settings, cell.settings)
     )
-    schedule = all(config.get(key) == getattr(cell, key) for key in SCHEDULE)
-    schedule = schedule and config.get("optimization", {}) == cell.optimization
-    return schedule and (method, teacher, mine) == (cell.method, cell.teacher, its)
+    return (method, teacher, mine) == (cell.method, cell.teacher, its)
 
 
 # --- as data ---------------------------------------------------------------------------------------------------------
