@@ -188,7 +188,8 @@ def _changed_settings(records: Sequence[Mapping[str, Any]], first: str, second: 
 
 def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
     """A member's settings with its objective's defaults, without ``standardize``."""
-    return {k: v for k, v in (_defaults(METHOD_CLASSES.get(member["method"])) | member["settings"]).items() if k != "standardize"}
+    settings = _defaults(METHOD_CLASSES.get(member["method"])) | member["settings"]
+    return {k: v for k, v in settings.items() if k != "standardize"}
 
 
 @functools.cache  # asked for every member of every record
