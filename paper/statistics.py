@@ -188,13 +188,14 @@ def _changed_settings(records: Sequence[Mapping[str, Any]], first: str, second: 
 
 def settings_of(member: Mapping[str, Any]) -> dict[str, Any]:
     """A member's settings with its objective's defaults, without ``standardize``."""
-    settings = _defaults(METHOD_CLASSES.get(member["method"])) | member["settings"]
+    method = member["method"]
+    settings = (_defaults(method) if method in METHOD_CLASSES else {}) | member["settings"]
     return {k: v for k, v in settings.items() if k != "standardize"}
 
 
 @functools.cache  # asked for every member of every record
-def _defaults(method: type | None) -> dict[str, Any]:
-    known = inspect.signature(method).parameters if method else {}
+def _defaults(method: str) -> dict[str, Any]:
+    known = inspect.signature(METHOD_CLASSES[method]).parameters
     return {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
 
 
