@@ -39,16 +39,18 @@ def closure(*modules: str, root: Path = ROOT) -> tuple[Path, ...]:
     for name in modules:
         if _file(name, root) is None:
             raise LskdError(f"module {name}: no such source file under {root}")
-    waiting, found = list(modules), dict[str, Path]()
+    own = {path.stem for path in root.iterdir()}
+    waiting, seen, found = set(modules), set[str](), dict[str, Path]()
     while waiting:
         name = waiting.pop()
-        path = _file(name, root)
-        if name in found or path is None:
+        seen.add(name)
+        if (path := _file(name, root)) is None:
             continue
         found[name] = path
         package = name.rpartition(".")[0]
         inside = name if path.stem == "__init__" else package
-        waiting += [package, *_imported(path.read_text(encoding="utf-8"), str(path), inside)]
+        reached = {package, *_imported(path.read_text(encoding="utf-8"), str(path), inside)} - seen
+        waiting |= {name for name in reached if name.partition(".")[0] in own}
     return tuple(sorted(found.values()))
 
 
@@ -102,11 +104,11 @@ class _Run(ast.NodeTransformer):
 def _imported(source: str, where: str, package: str) -> tuple[str, ...]:
     """Absolute names that a file of ``package`` imports: modules, and what may be modules."""
     try:
-        tree = _Run().visit(ast.parse(source))
+        tree: ast.AST = ast.parse(source)
     except SyntaxError as error:
         raise LskdError(f"{where}: line {error.lineno} is not valid Python ({error.msg})") from None
     found: list[str] = []
-    for node in ast.walk(tree):
+    for node in ast.walk(_Run().visit(tree) if "TYPE_CHECKING" in source else tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

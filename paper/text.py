@@ -7,10 +7,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lskd.data import DATASETS
-from lskd.recipes import Recipe
+if TYPE_CHECKING:
+    from lskd.recipes import Recipe
 
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 SYMBOLS = {
@@ -64,6 +64,8 @@ def _cell(content: object) -> str:
 
 def data_name(dataset: str) -> str:
     """A data set as its makers write it, "CIFAR-100" for ``cifar100``."""
+    from lskd.data import DATASETS  # with PyTorch, which most who write words do without
+
     return DATASETS[dataset].title if dataset in DATASETS else dataset
 
 
