@@ -18,7 +18,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --n
 # Some shells forbid it to keep what it compiled, and every process would compile all of it again.
 export PYTHONDONTWRITEBYTECODE :=
 # Two processes with one thread each: the tests are many and small.
-PARALLEL := -n 2 --dist loadscope --durations 25
+PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --durations 25
 
 .DEFAULT_GOAL := help
 .PHONY: help book tables pdf test bench cifar100 lint lock lab doctor clean

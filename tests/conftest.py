@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,31 +25,34 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
-SPREAD = "tests/paper/test_run_jobs.py"
+MAKES_BOOK, SPREAD = "tests/book/test_book.py", "tests/paper/test_run_jobs.py"
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests of one file run in one process, and so do those of all files that read the built book.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the file that makes the book, while other processes do what needs none; then files that read it.
 
-    What they share is then made once, and no process waits for the other's book. Those of SPREAD share nothing, are
-    slow and come last: any process takes the next. A scheduler, not marks: those of xdist 3.8 are lost in pytest 9.2,
-    without a word.
+    Tests of SPREAD share nothing and are slow: they come last, any process takes the next.
     """
+    readers = {item.path for item in items if "book" in getattr(item, "fixturenames", ())}
+
+    def turn(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return 0 if file == MAKES_BOOK else 3 if file == SPREAD else 2 if item.path in readers else 1
+
+    items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file run in one process. A scheduler, not marks: those of xdist 3.8 are lost in pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
-    @functools.cache
-    def readers(file: str) -> set[str]:
-        text = (config.rootpath / file).read_text(encoding="utf-8")
-        return set(re.findall(r"def (\w+)\([^)]*\bbook: Path", text))
-
-    class Shared(LoadScopeScheduling):  # type: ignore[misc]
+    class Files(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            file, _, test = nodeid.partition("::")
-            if file == SPREAD:
-                return nodeid
-            return "book" if test.partition("[")[0] in readers(file) else file
+            file = nodeid.partition("::")[0]
+            return nodeid if file == SPREAD else file
 
-    return Shared(config, log)
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,13 +78,22 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def book() -> Path:
-    """The folder of the built pages; built when they are missing or something they depend on has changed."""
-    from figures.fingerprint import ROOT
+def book(testrun_uid: str) -> Path:
+    """The folder of the built pages; built when they are missing or something they depend on has changed.
 
-    call = [sys.executable, "-m", "lskd.cli", "workflow", "--preset", "tiny"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    The first process that asks looks, the others of a run take its word.
+    """
+    from figures.fingerprint import ROOT
+    from lskd.files import locked
+
+    seen = ROOT / "build" / ".cache" / "tests" / "made-for"
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    with locked(seen.parent, wait=True):
+        if not seen.is_file() or seen.read_text() != testrun_uid:
+            call = [sys.executable, "-m", "lskd.cli", "workflow", "--preset", "tiny"]
+            done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+            seen.write_text(testrun_uid)
     return ROOT / "build" / "tiny-book" / "_build" / "html"
 
 
