@@ -84,7 +84,7 @@ def _results(root: Path) -> str:
 def _cifar100(root: Path) -> str:
     records = [record for _, record in ours_and_published.records_of(root / CIFAR100)]
     table = ours_and_published.accuracy_table(records)
-    words = table.caption.replace("<b>", "**").replace("</b>", "**")
+    words = re.sub(r"</?b\b[^>]*>", "**", table.caption)
     return f"{words} Records: [`{CIFAR100.as_posix()}`]({CIFAR100.as_posix()}).\n\n{table.to_markdown()}"
 
 

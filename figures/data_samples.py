@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from figures.publish import Published, publish
-from figures.theme import NARROW, WIDTH, figure, is_narrow
+from figures.theme import MUTED, NARROW, WIDTH, figure, is_narrow
 from lskd.data import Dataset
 from lskd.data.views import Views
 from paper.text import counted, markdown_table
@@ -93,6 +94,7 @@ def _sheet(pictures: Mapping[tuple[str, tuple[int, int]], torch.Tensor]) -> Figu
         top = line + 1 - side / height
         ax.imshow(image.permute(1, 2, 0).numpy(), extent=(column + 0.18, column + 0.82, line + 1, top), aspect="auto",
                   interpolation="none")  # fmt: skip
+        ax.add_patch(Rectangle((column + 0.18, top), 0.64, side / height, fill=False, ec=MUTED, lw=0.4))
         ax.text(column + 0.5, top, title, fontsize=7, ha="center", va="bottom")
     ax.set(xlim=(0, columns), ylim=(lines, 0))
     return fig

@@ -117,7 +117,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
         alt=f"Gain of LS over KD by length of training. {said}.",
         caption=f"<b>The gain of LS as a function of training length</b>, {counted(lengths, 'length')} so far, last "
         f"epoch. A dot is a seed; bars are 95 % t-intervals where n ≥ {ENOUGH_SEEDS}, hollow marks are means of fewer. "
-        f"{said}. {_mixed(drawn)}".strip(),
+        f"The axis is logarithmic beyond {LINEAR:g} points. {_mixed(drawn)}".strip(),
         inputs=sorted({path for gain in drawn for path in gain.paths}),
         data=frame(list(drawn)).assign(epochs=[gain.epochs for gain in drawn]),
         n=min(len(gain.seeds) for gain in drawn),

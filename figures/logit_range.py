@@ -107,7 +107,8 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
         f"{names[0]} student {deviation[method]:.2f}, {names[1]} student {deviation[twin]:.2f} before "
         f"standardisation; after it teacher and student are both {z[twin].std():.3f}.",
         caption=f"<b>All logits of one test image.</b> Image {image} (true class {teacher.class_names[target]}), "
-        f"{chosen}. σ is this image's standard deviation over classes (divided by K). n = 1 image; " + networks.source,
+        f"{chosen}. σ is this image's standard deviation over classes (divided by K). n = 1 of "
+        + networks.source.removeprefix("n = "),
         inputs=networks.paths("teacher", method, twin),
         data=data,
         n=1,
@@ -117,7 +118,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
 def _draw_bars(ax: Axes, of_teacher: np.ndarray, of_student: np.ndarray, looks: tuple[theme.Look, theme.Look]) -> None:
     edges = np.arange(len(of_teacher) + 1) - 0.5
     name = f"{looks[0].label}, σ = {of_teacher.std():.3g}"
-    ax.stairs(of_teacher, edges, fill=True, label=name, color=theme.MUTED, alpha=0.38, lw=0)
+    ax.stairs(of_teacher, edges, fill=True, label=name, color=theme.MUTED, alpha=0.5, lw=0)
     # The student's bars are half as wide and stand in front, so that both ends stay visible.
     inner = np.sort(np.concatenate([edges[:-1] + 0.25, edges[:-1] + 0.75]))
     heights = np.zeros(len(inner) - 1)
@@ -217,9 +218,6 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
             ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.5, columnspacing=1.2)
             ax.set_xlabel("mean of logits")
         axes[0].set(xlim=grid.x[[0, -1]], ylim=(0, grid.y[-1]), ylabel="standard deviation of logits")
-        below = 0.97 * constant / grid.y[-1]
-        words, end = f"any network, standardised: {constant:.3f}", axes[-1]
-        end.text(1.0, below, words, transform=end.transAxes, fontsize=8, color=theme.MUTED, va="top", ha="right")
         return fig
 
     means = {m: networks.packs[m].logit_mean for m in shown}

@@ -51,16 +51,6 @@ def committed(folder: Path | str, recipe: str = "") -> Networks:
     return load(Path(folder) / TEACHER_PACK, next(path for path, epochs in kept if epochs == longest))
 
 
-def pairs(store: Path | str) -> list[Table]:
-    """:func:`accuracy_table` of every pair of networks that a store has runs of on CIFAR-100."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for path in visible(Path(store), "**/*.json"):
-        record = load_record(path)
-        if record["config"]["dataset"] == "cifar100" and record.get("teacher"):
-            found.setdefault((record["teacher"]["network"], record["config"]["student"]), []).append(record)
-    return [accuracy_table(records) for _, records in sorted(found.items())]
-
-
 def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """A row a method and setting: what is published for it, and our last and best epochs at each length of training.
 

@@ -102,14 +102,10 @@ def methods_table() -> Table:
 
 
 def reported(method: str) -> str:
-    """Where the published values of a method lie beside its logs, in words."""
+    """How many of a method's published values are nearer to the last epoch than to the best, in words."""
     found = runs()[runs()["method"] == method]
     above, below = found["reported"] - found["last"], found["reported"] - found["best"]
-    nearer, equal = int((above.abs() < below.abs()).sum()), int((below == 0).sum())
-    return (
-        f"{method.upper()}, reported minus best {signed(below.mean())}, minus last {signed(above.mean())}, nearer "
-        f"to the last in {nearer} of {len(found)}, equal to the best in {equal}"
-    )
+    return f"{int((above.abs() < below.abs()).sum())} of {len(found)} runs of {method.upper()}"
 
 
 def jumps_table() -> Table:

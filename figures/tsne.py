@@ -31,17 +31,17 @@ def panels(
 ) -> Published:
     """One panel of equal size for every network, coloured by superclass.
 
-    Methods stand in columns, without LS above with LS, the teacher above the student alone.
+    Methods stand in columns, without LS above with LS, the teacher above the student alone; on a telephone in lines.
     """
-    places = _places(list(networks.packs), networks.methods)
-    lines = max(line for line, _ in places.values()) + 1
-    columns = max(column for _, column in places.values()) + 1
     groups = networks.teacher.superclass[networks.teacher.label]
     names = [str(s).replace("_", " ") for s in networks.teacher.superclass_names]
 
     def draw() -> Figure:
-        fig = theme.figure(theme.WIDTH / columns * 1.2 * lines + 0.3)
-        axes = fig.subplots(lines, columns, squeeze=False)
+        places = _places(list(networks.packs), networks.methods)
+        lines, columns = (1 + max(numbers) for numbers in zip(*places.values(), strict=True))
+        width = theme.NARROW if theme.is_narrow() else theme.WIDTH
+        fig = theme.figure(width / columns * 1.2 * lines + (0.08 * len(names) if theme.is_narrow() else 0.3))
+        axes = fig.add_gridspec(lines, columns).subplots(squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
         colors = theme.group_colors(len(names))
@@ -104,10 +104,11 @@ def table(networks: Networks, embeddings: Mapping[str, Embedding]) -> pd.DataFra
 
 def _places(members: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
     """(line, column) of each member's panel."""
-    columns: list[tuple[str, ...]] = [pair for pair in pairs if set(pair) <= set(members)]
-    single = [m for m in members if not any(m in pair for pair in columns)]
-    columns = [tuple(single[i : i + 2]) for i in range(0, len(single), 2)] + columns
-    return {m: (i // COLUMNS * 2 + j, i % COLUMNS) for i, column in enumerate(columns) for j, m in enumerate(column)}
+    both = [pair for pair in pairs if set(pair) <= set(members)]
+    single = [m for m in members if not any(m in pair for pair in both)]
+    first, *rest = [tuple(single[i : i + 2]) for i in range(0, len(single), 2)] or [()]
+    found = [(m, i, j) for i, column in enumerate([first, *both, *rest]) for j, m in enumerate(column)]
+    return {m: (i, j) if theme.is_narrow() else (i // COLUMNS * 2 + j, i % COLUMNS) for m, i, j in found}
 
 
 def _scatter(ax: Axes, points: np.ndarray, groups: np.ndarray, colors: list[tuple[str, str]]) -> None:

@@ -185,7 +185,7 @@ def headline_run() -> Table:
         epoch = int(row["epoch"])
         if epoch in (148, 149, 150, 151, 152, 180, 181, 208, 209, 210, 211):
             rows.append([row["epoch"], row["lr"], row["train_loss"], row["train_acc"], row["test_acc"]])
-    return ["epoch", "logged learning rate", "training loss", "training accuracy", "test accuracy"], rows
+    return ["epoch", "learning rate, as logged", "training loss", "training accuracy", "test accuracy"], rows
 
 
 def constant_row() -> Table:

@@ -28,7 +28,7 @@ PUBLISHED_EPOCHS = 240  # of the paper's CIFAR-100 runs
 LITERATURE = (4.0, 0.9)  # temperature and weight of the KD that the paper's tables quote
 BASELINES = {
     "same": "KD at the same temperature and weight",
-    "effective": "KD at the effective weight",
+    "effective": "KD at the effective weight (divided by both deviations of the logits)",
     "literature": "KD of the literature (T 4, weight 0.9)",
     "best": "each at its own best setting",
 }

@@ -155,7 +155,13 @@ def run_table(record: Mapping[str, Any]) -> str:
         row += [f"{best['test_accuracy']:.2f}", str(best["epoch"])]
         row += [f"{selected['test_accuracy']:.2f}" if selected else "–"] * held
         rows.append(row + ([f"{last['test_top5']:.2f}"] if five else []))
-    header = ["member", "training accuracy, last epoch (%)", "test, last epoch (%)", "test, best epoch (%)", "which"]
+    header = [
+        "member",
+        "training accuracy, last epoch (%)",
+        "test, last epoch (%)",
+        "test, best epoch (%)",
+        "best epoch",
+    ]
     header += ["test, epoch chosen on a held-out part (%)"] * held
     header += ["test, among the five largest logits, last epoch (%)"] * five
     return markdown_table(header, rows, align="l" + "r" * (len(header) - 1)) + (

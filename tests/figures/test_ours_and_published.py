@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from figures.fingerprint import ROOT
-from figures.ours_and_published import accuracy_table, committed, pairs, records_of
+from figures.ours_and_published import accuracy_table, committed, records_of
 from lskd.errors import LskdError
 from paper.published import find
 
@@ -103,9 +103,3 @@ def test_the_longest_run_with_evidence_is_drawn(tmp_path: Path) -> None:
             (tmp_path / name).symlink_to(path.with_suffix(""))
     (tmp_path / "teacher.evidence.npz").symlink_to(STORE / "teacher.evidence.npz")
     assert committed(tmp_path).record["config"]["epochs"] == 30
-
-
-def test_a_table_for_every_pair_of_the_data_set() -> None:
-    (found,) = pairs(STORE.parent.parent)
-    assert found.to_markdown() == accuracy_table([r for _, r in records_of(STORE)]).to_markdown()
-    assert pairs(STORE.parent.parent / "digit_pairs") == []
