@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
 
     ``more`` adds commands beside those of installed packages.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this, as `>&-` does
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a ± that a terminal lacks is no reason to stop
     parser = _parser(more)

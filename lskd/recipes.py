@@ -253,6 +253,12 @@ def teacher_training(recipe: Recipe) -> tuple[str, dict[str, Any]]:
         found = "no teacher" if source is None else f"a teacher that comes as a checkpoint, {source.checkpoint}"
         raise LskdError(f"recipe {recipe.name} has {found}; nothing has to be trained for it")
     given = load_recipe(source.recipe, settings=source.settings, for_training=False)
+    if len(given.members) != 1 or given.name == recipe.name:
+        found = "is itself" if given.name == recipe.name else f"trains {len(given.members)} networks"
+        raise LskdError(
+            f"recipe {recipe.name}: the recipe of its teacher, {source.recipe}, {found}; expected one that trains one "
+            "network, which then teaches: write one with a single member"
+        )
     own = {} if source.input_size is None else {"size": source.input_size}
     wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}
     return source.recipe, source.settings | {k: v for k, v in wanted.items() if getattr(given, k) != v}
@@ -293,11 +299,17 @@ def _change(raw: dict[str, Any], dotted: str, value: Any, name: str) -> None:
 def _checked(name: str, raw: dict[str, Any]) -> Recipe:
     place = f"recipe {name}"
     shared = convert(raw, Protocol, f"{place}: ")
-    members, about = {}, {}
+    members: dict[str, dict[str, Any]] = {}
+    about: dict[str, About] = {}
     for member, given in shared.members.items():
         if not member or member.startswith(".") or "/" in member:
             raise LskdError(
                 f"{place}: a member is called {member!r}, as its files will be; choose a name that a file can have"
+            )
+        if alike := [other for other in members if other.casefold() == member.casefold()]:
+            raise LskdError(
+                f"{place}: members {alike[0]!r} and {member!r} differ in case alone, and disks that do not tell it "
+                "apart would keep the files of one; choose another name"
             )
         own = {key: given[key] for key in given if key in About.__struct_fields__}
         members[member] = {key: given[key] for key in given if key not in own}

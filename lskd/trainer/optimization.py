@@ -11,14 +11,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from msgspec import structs
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lskd.errors import LskdError
 from lskd.models.transformer import DropPath
-from lskd.recipes import Recipe
+from lskd.recipes import Optimization, Recipe
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+# What has no effect with a schedule or an optimiser, and the choice that it belongs to.
+VOID = (
+    ("steps", 'schedule="cosine"', ("warmup_epochs", "first_rate", "final_rate")),
+    ("cosine", 'schedule="steps"', ("milestones", "decay")),
+    ("adamw", 'optimizer="sgd"', ("momentum", "nesterov")),
+    ("sgd", 'optimizer="adamw"', ("betas",)),
+)
 TOKENS = {"class token": "cls_token", "position embedding": "pos_embed", "distillation token": "distill_token"}
 
 
@@ -43,8 +51,16 @@ def step_learning_rate(base: float, epoch: int, milestones: Sequence[int], *, de
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse, by an LskdError, more epochs of warm-up than there are epochs, and Nesterov's momentum without any."""
-    warmup = recipe.optimizing.warmup_epochs
+    """Refuse, by an LskdError, more epochs of warm-up than there are epochs, Nesterov's momentum without any, and what
+    another setting leaves without effect."""
+    asked, warmup = recipe.optimizing, recipe.optimizing.warmup_epochs
+    for choice, other, keys in VOID:
+        void = [key for key in keys if _set_to(recipe, key) != _set_to(recipe, key, usual=True)]
+        if void and choice in (asked.schedule, asked.optimizer):
+            raise LskdError(
+                f"recipe {recipe.name}: {void[0]} is {_set_to(recipe, void[0])!r} and has no effect with {choice!r}; "
+                f"leave it at {_set_to(recipe, void[0], usual=True)!r}, or set optimization.{other}"
+            )
     if recipe.optimizing.nesterov and not recipe.momentum:
         raise LskdError(
             f"recipe {recipe.name}: optimization.nesterov is set and momentum is 0; give it, or leave that out"
@@ -54,6 +70,13 @@ def check(recipe: Recipe) -> None:
             f"recipe {recipe.name}: {warmup} epochs of warm-up and {recipe.epochs} in all; lower the first too, "
             "--set optimization.warmup_epochs=0"
         )
+
+
+def _set_to(recipe: Recipe, key: str, *, usual: bool = False) -> Any:
+    owner = recipe.optimizing if key in Optimization.__struct_fields__ else recipe
+    if usual:
+        return next(field.default for field in structs.fields(owner) if field.name == key)
+    return getattr(owner, key)
 
 
 def create_optimizer(

@@ -50,6 +50,22 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["train", "--recipe", "own.toml", "--set", "epochs"], "expected key=value"),
         (["train", "--recipe", "own.toml", "--set", "epochs=no"], r"epochs is 'no' (str); expected int"),
         (["train", "--recipe", "own.toml", "--set", "optimization.nestrov=true"], "did you mean 'nesterov'"),
+        (
+            ["train", "--recipe", "own.toml", "--set", "optimization.warmup_epochs=1"],
+            "no effect with 'steps'; leave it at 0",
+        ),
+        (
+            ["train", "--recipe", "own.toml", "--set", "optimization.betas=[0.5,0.9]"],
+            "no effect with 'sgd'; leave it at",
+        ),
+        (
+            ["train", "--recipe", "own.toml", "--set", "milestones=[1]", "--set", "optimization.schedule=cosine"],
+            "milestones is (1,) and has no effect with 'cosine'; leave it at (), or set optimization.schedule",
+        ),
+        (
+            ["train", "--recipe", "own.toml", "--set", "optimization={optimizer='adamw',nesterov=true}"],
+            "nesterov is True and has no effect with 'adamw'",
+        ),
         (["train", "--recipe", "own.toml", "--set", "momentum=-1"], "momentum is -1 (int); expected float >= 0"),
         (["train", "--recipe", "own.toml", "--set", "epochs=nan"], "recipe own: epochs is nan; expected a finite"),
         (["train", "--recipe", "own.toml", "--set", "student=.x:f"], "there is no module '.x' on Python's path"),
@@ -181,6 +197,12 @@ def test_a_terminal_without_unicode_gets_all_lines(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stdout", terminal)
     assert cli.main(["results", "show", "digit-pairs", "--store", str(ROOT / "results")]) == 0
     assert terminal.buffer.getvalue().count(b"\n") > 5
+
+
+def test_closed_standard_streams_are_no_reason_to_stop(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert cli.main(["train", "--recipe", "own.toml", "--out", "run"]) == 0
 
 
 def test_a_system_without_hangup_signals_runs_commands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
         ({"members.kd.method": "dk"}, "unknown method 'dk'; did you mean"),
         ({"members.new": {"temperature": 1.0}}, "member new: missing method"),
         ({"members": {"a/b": {"method": "plain"}}}, "a member is called 'a/b', as its files will be"),
+        ({"members.KD": {"method": "plain"}}, "'kd' and 'KD' differ in case alone"),
         ({"teacher": {"network": "resnet8"}}, "either a recipe or a checkpoint"),
         ({"teacher.nework": "resnet8"}, "teacher has no 'nework'; did you mean 'network'"),
         ({"members": {}}, "members is .* expected table of length >= 1"),
@@ -93,6 +94,12 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
 def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(LskdError, match=message):
         load_recipe("digit-pairs", settings=settings)
+
+
+@pytest.mark.parametrize(("name", "found"), [("digit-pairs", "is itself"), ("playground", "trains . networks")])
+def test_a_teacher_comes_from_a_recipe_of_one_network(name: str, found: str) -> None:
+    with pytest.raises(LskdError, match=f"the recipe of its teacher, {name}, {found}; expected one"):
+        teacher_training(load_recipe("digit-pairs", settings={"teacher.recipe": name}))
 
 
 def test_a_table_that_a_recipe_lacks_can_be_set() -> None:
