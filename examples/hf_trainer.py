@@ -27,7 +27,12 @@ class DistillationTrainer(Trainer):
         return network(inputs["x"])
 
     def summed_loss(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        distillation = kd_loss(student_logits, teacher_logits, temperature=2.0, standardize=True)
+        distillation = kd_loss(
+            student_logits,
+            teacher_logits,
+            temperature=2.0,
+            standardize=True,
+        )
         return len(labels) * (0.1 * F.cross_entropy(student_logits, labels) + 9.0 * distillation)
 
     def compute_loss(

@@ -29,7 +29,12 @@ class Distillation(lightning.LightningModule):
         with torch.no_grad():
             teacher_logits = self.teachers[0](images)
         student_logits = self.student(images)
-        distillation = kd_loss(student_logits, teacher_logits, temperature=2.0, standardize=True)
+        distillation = kd_loss(
+            student_logits,
+            teacher_logits,
+            temperature=2.0,
+            standardize=True,
+        )
         loss = 0.1 * F.cross_entropy(student_logits, labels) + 9.0 * distillation
         self.losses.append(loss.item())
         return loss

@@ -35,7 +35,12 @@ class KD(Distiller):
         with torch.no_grad():
             logits_teacher, _ = self.teacher(image)
         loss_ce = self.cfg.KD.LOSS.CE_WEIGHT * nn.functional.cross_entropy(logits_student, target)
-        loss_kd = kd_loss(logits_student, logits_teacher, temperature=self.cfg.KD.TEMPERATURE, standardize=True)
+        loss_kd = kd_loss(
+            logits_student,
+            logits_teacher,
+            temperature=self.cfg.KD.TEMPERATURE,
+            standardize=True,
+        )
         return logits_student, {"loss_ce": loss_ce, "loss_kd": self.cfg.KD.LOSS.KD_WEIGHT * loss_kd}
 
 

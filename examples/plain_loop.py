@@ -21,7 +21,12 @@ def main(steps: int = 8) -> tuple[nn.Module, list[float]]:
         with torch.no_grad():
             teacher_logits = teacher(images)
         student_logits = student(images)
-        distillation = kd_loss(student_logits, teacher_logits, temperature=2.0, standardize=True)
+        distillation = kd_loss(
+            student_logits,
+            teacher_logits,
+            temperature=2.0,
+            standardize=True,
+        )
         loss = 0.1 * F.cross_entropy(student_logits, labels) + 9.0 * distillation
         optimizer.zero_grad()
         loss.backward()

@@ -38,7 +38,14 @@ def main(steps: int = 8) -> tuple[nn.Module, list[float]]:
             teacher_logits = teacher(images)
         student_logits = student(images)
         counts = maps != IGNORED
-        distillation = kd_loss(student_logits, teacher_logits, temperature=2.0, standardize=True, dim=1, mask=counts)
+        distillation = kd_loss(
+            student_logits,
+            teacher_logits,
+            temperature=2.0,
+            standardize=True,
+            dim=1,
+            mask=counts,
+        )
         loss = 0.1 * F.cross_entropy(student_logits, maps, ignore_index=IGNORED) + 9.0 * distillation
         optimizer.zero_grad()
         loss.backward()
