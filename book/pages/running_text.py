@@ -21,6 +21,7 @@ _APART = re.compile(
     r"(?<=\d) (?=%)|(?<=[±≥]) (?=\d)|(?<=\bn) (?=[=≥])|(?<=\bn =) (?=\d)|(?<=\d) (?=→ \S)|(?<=→) (?=\d)"
     r"|(?<=\bT) (?=\d)|(?<=\bweight) (?=\d)|(?<=D) (?=\+ LS\b)|(?<=D \+) (?=LS\b)"
 )
+_PROSE = {"p", "li", "td", "th", "figcaption", "caption", "h1", "h2", "h3", "em", "strong", "b", "dd", "dt"}
 _ARROW = re.compile(r"(?<=\w) -> (?=\w)")
 _WORD = re.compile(r"\b(?:CIFAR-100|\w-[A-Za-z]\w*)")  # a hyphen at which no line ends: Z-score, t-SNE, 5-NN
 _OPENING, _CLOSING = re.compile(r"[(\[“]+$"), re.compile(r"^[)\].,;:!?”]+")
@@ -40,7 +41,7 @@ def bind(tree: Tag) -> None:
     """Let no line end within "90 %", "± 0.5", "n = 5", "4 → 2", "T 4", "KD + LS" and "Z-score"; "->" is an arrow."""
     for text in _running_text(tree):
         bound = _APART.sub(SPACE, _ARROW.sub(" → ", text))
-        if _WORD.search(bound):
+        if text.parent is not None and text.parent.name in _PROSE and _WORD.search(bound):
             whole = _WORD.sub(r'<span class="lskd-whole">\g<0></span>', html.escape(bound, quote=False))
             text.replace_with(parsed(whole))
         elif bound != text:

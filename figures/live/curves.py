@@ -59,6 +59,7 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
     looks = {name: theme.look_of(name, described[name]) for name in names}
     quantities = titles(records)
     made = live.plot("epoch", next(iter(quantities.values()))[0], height=340)
+    made.xaxis.ticker.min_interval = 1
     for name, look in looks.items():
         dashes = {"-": "solid", ":": "dotted"}.get(str(look.linestyle), "dashed")
         tooltips = "<div><b>@member</b>, epoch @x: <b>@y{0.00[00]}</b></div>"

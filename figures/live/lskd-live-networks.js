@@ -91,23 +91,24 @@
 
   kinds.curves = (figure, at, data, m) => {
     const { record: number, quantity, smoothing, epoch, start: from } = figure.values(), start = from - 1;
-    const record = data.records[number], chosen = figure.chosen("members"), read = { x: [], y: [] }, told = [];
+    const record = data.records[number], chosen = figure.chosen("members"), read = { x: [], y: [] }, told = [], drawn = [];
     for (const name of data.members) {
       const member = chosen.includes(name) ? record.members[name] : undefined, values = member?.values[quantity] ?? [];
       const x = values.length ? member.epochs.slice(start) : [], y = smooth(values, smoothing).slice(start);
       at("curves").source(`curve-${name}`, { x, y, member: x.map(() => data.labels[name]) });
       const place = Math.min(x.length - 1, Math.max(0, epoch - 1 - start));
       if (place < 0 || Number.isNaN(y[place])) continue;
+      drawn.push(name);
       read.x.push(x[place]);
       read.y.push(y[place]);
       told.push(`${data.labels[name]} ${m.number(y[place], data.digits[quantity])} (epoch ${x[place]})`);
     }
     at("curves").source("read", read);
     at("curves").label(data.quantities[quantity]);
-    const missing = chosen.filter(name => !told.some(text => text.startsWith(`${data.labels[name]} `)));
+    const missing = chosen.filter(name => !drawn.includes(name));
     figure.say({
-      values: told.join(", ") || "no network of this record is chosen, or none has this quantity",
-      missing: missing.length ? `Not in this record: ${missing.map(name => data.labels[name]).join(", ")}.` : "",
+      values: told.join(", ") || "Nothing to draw",
+      missing: missing.length ? `Not measured in this record: ${missing.map(name => data.labels[name]).join(", ")}.` : "",
       source: record.source,
     });
   };

@@ -208,7 +208,7 @@ def test_learning_curves(show: Show, records: list[tuple[str, dict[str, Any]]], 
         put(figure, record=str(number))
         for name in ("alone", "kd", "kd_ls", "ctkd_ls"):
             draws(figure, f"curve-{name}", smooth(number, name) if name in chosen else [])
-    tells(figure, missing="Not in this record: KD, KD + LS.")
+    tells(figure, missing="Not measured in this record: KD, KD + LS.")
     put(figure, record="0", start=4)
     draws(figure, "curve-kd", smooth(0, "kd")[3:])
     assert drawn(figure, "curve-kd", "x").tolist() == [4, 5]
@@ -221,6 +221,16 @@ def test_learning_curves(show: Show, records: list[tuple[str, dict[str, Any]]], 
     second, digits = smooth(1, "ctkd_ls")[1], 2 if quantity == "test_accuracy" else 3
     draws(figure, "read", [second])
     tells(figure, values=f"CTKD + LS {second:.{digits}f} (epoch 2)")
+
+
+def test_a_network_is_missed_beside_one_whose_name_begins_alike(
+    page: Any, tmp_path: Path, records: list[tuple[str, dict[str, Any]]]
+) -> None:
+    first = records[0][1]
+    bare = first | {"members": {"kd_ls": first["members"]["kd_ls"]}}
+    figure = opened(page, write_page(tmp_path, curves.curves([("first", first), ("bare", bare)])))
+    put(figure, record="1")
+    tells(figure, missing="Not measured in this record: student alone, KD.")
 
 
 def test_curves_need_a_record() -> None:
