@@ -80,7 +80,7 @@ def write(root: Path, name: str, code: str, parameters: str = DRAWING) -> None:
 
 def write_project(root: Path) -> None:
     for name in (*PACKAGES, "workflow", "recipes"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "chapters", "drawn"))
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("chapters", "drawn"))
     for name in ("_config.yml", "pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, root / name)
     for name, content in FILES.items():

@@ -72,7 +72,7 @@ def project(tmp_path: Path) -> Path:
     root = tmp_path / "a project"
     root.mkdir()
     for name in (*PACKAGES, "workflow", "recipes", "notebooks"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, root / name)
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     (root / "lskd" / "trainer" / "run.py").write_text(TRAINER)
