@@ -10,7 +10,7 @@ other members of the family (:mod:`lskd.family`, to be imported from here too):
 - ``reduction``: "mean" over the rows that count, "sum", or "none" for the value of every row. No row that counts gives
   zero, with a gradient.
 - A class that is -inf on both sides (a forbidden token) is left out of mean, deviation and divergence. So is one that
-  is the same number of -8192 or less on both: masks are written so.
+  is the same number of -8192 or less on both, and as far below the row's largest: masks are written so.
 
 Defaults are those of the released code, because the published numbers come from it; named arguments
 select the paper's definition where it differs. float16 and bfloat16 inputs are computed in float32.

@@ -17,7 +17,8 @@ from torch import Tensor
 
 Temperature = float | Tensor
 Reduction = Literal["mean", "sum", "none"]
-# The same number on both sides, at most this: a class that is left out, as masks are written (-1e4, -1e9, finfo.min).
+# The same number on both sides, at most this and as far below the row's largest: a class that is left out, as masks are
+# written (-1e4, -1e9, finfo.min).
 MASKED = -8192.0
 
 
@@ -356,7 +357,8 @@ def _without_excluded(
     looked = looks(check, student)
     if looked and bool(((student > MASKED) & (student < math.inf)).all() & torch.isfinite(teacher).all()):
         return student, teacher, None
-    both = (student == teacher) & (student <= MASKED)
+    largest = student.detach().amax(dim=-1, keepdim=True)
+    both = (student == teacher) & (student <= MASKED + largest.clamp(max=0.0))
     out = torch.isneginf(student), torch.isneginf(teacher)
     if looked:
         _refuse_rows(

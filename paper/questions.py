@@ -152,16 +152,18 @@ def dense_logits() -> Table:
 
 
 def unused_vocabulary() -> Table:
-    """Loss of 100 tokens, and with 20 more that no text has: filled up with −10,000, excluded, cut off."""
+    """Loss of 100 tokens, and with 20 more that no text has: cut off, filled with one number or with two."""
     student, teacher = random_logits(64, 100, seed=1), random_logits(64, 100, seed=2)
 
-    def losses(fill: float) -> list[str]:
-        padded = [F.pad(x, (0, 20), value=fill) for x in (student, teacher)]
+    def losses(*fill: float) -> list[str]:
+        padded = [F.pad(x, (0, 20), value=value) for x, value in zip((student, teacher), fill, strict=True)]
         return [_number(kd_loss(*padded, temperature=2.0, standardize=on).item(), 4) for on in (False, True)]
 
     cut = [_number(kd_loss(student, teacher, temperature=2.0, standardize=on).item(), 4) for on in (False, True)]
-    rows = [["cut off: logits[..., :used]", *cut], ["filled with −10,000", *losses(-1e4)]]
-    return ["unused entries", "KD", "KD + LS"], [*rows, ["filled with −inf on both sides", *losses(-math.inf)]]
+    filled = {"−10,000 on both sides": (-1e4, -1e4), "−inf on both sides": (-math.inf, -math.inf)}
+    filled["−10,000 and −30,000"] = (-1e4, -3e4)
+    rows = [["cut off: logits[..., :used]", *cut], *([words, *losses(*values)] for words, values in filled.items())]
+    return ["unused entries", "KD", "KD + LS"], rows
 
 
 def _peaked(first: Tensor, share: float = 1.0) -> Tensor:
