@@ -240,11 +240,12 @@ def test_every_cell_runs_two_steps(name: str, images: Dataset, folders: Path) ->
 
 
 def test_the_command_shown_is_the_one_that_trains_it() -> None:
+    parser = cli._parser(())
     for c in catalogue.cells():
         if c.obstacles:
             assert c.command is None
             continue
-        given = cli._parser(()).parse_args(c.command.split()[1:])
+        given = parser.parse_args(c.command.split()[1:])
         members = given.members.split(",") if given.members else None
         assert list(load_recipe(given.recipe, members=members).members) == [c.member]
 
