@@ -12,7 +12,7 @@ from book.build import StrPath, chapters, run_jupyter_book, with_facts
 from book.doctor import browser
 from book.pages import parsed, written
 from book.pages.numbers import number_joined
-from book.pages.running_text import bind
+from book.pages.running_text import bind, hold
 from lskd.errors import LskdError
 from lskd.files import atomic_write
 
@@ -54,6 +54,7 @@ def build(
         tree = parsed(page.read_text(encoding="utf-8"))
         number_joined(tree, chapters(copy))
         bind(tree)
+        hold(tree)
         for solution in tree.select("details.lskd-solution"):
             solution["open"] = ""
         page.write_text(written(tree), encoding="utf-8")

@@ -53,7 +53,8 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
     def draw() -> Figure:
         # Panels of one range stay neighbours, also where they stand below one another.
         lines, columns = (4, 1) if long and theme.is_narrow() else (2, 2) if long else (1, 4)
-        fig = theme.figure((2.8 * lines if long else 2.12) * len(methods) + 0.3)
+        height, letters = (2.12 if not long else 2.8 if theme.is_narrow() else 3.15), 7.5 if columns == 2 else 6.5
+        fig = theme.figure(height * (lines if long else 1) * len(methods) + 0.3)
         axes = fig.subplots(len(methods) * lines, columns, squeeze=False)
         for line, pair in zip(axes.reshape(len(methods), 4), methods, strict=True):
             for side, kind in enumerate(KINDS):
@@ -66,7 +67,7 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
                     ax.set_title(f"{networks.look(member).label}, {kind}", fontsize=8.5)
                     mean, largest = numbers[member, kind]
                     ax.set_xlabel(f"mean {mean:.3f}, max {largest:.2f}", fontsize=8.5)
-                    _frame(ax, networks)
+                    _frame(ax, networks, letters)
                 bar = fig.colorbar(
                     ScalarMappable(norm, theme.HEAT), ax=list(pictures), fraction=0.05, pad=0.02, aspect=22, shrink=0.8
                 )
@@ -110,10 +111,10 @@ def _top(matrices: list[np.ndarray]) -> float:
     return max(float(np.nanmax(m)) for m in matrices) or 1.0
 
 
-def _frame(ax: Axes, networks: Networks) -> None:
+def _frame(ax: Axes, networks: Networks, letters: float) -> None:
     superclass_ticks(ax, networks.teacher, "x")
     superclass_ticks(ax, networks.teacher, "y")
-    ax.tick_params(which="both", labelsize=6.5, pad=1.5)
+    ax.tick_params(which="both", labelsize=letters, pad=1.5)
     ax.tick_params(which="major", length=2)
     for side in ax.spines.values():
         side.set(visible=True, color=theme.GRID, linewidth=0.8)

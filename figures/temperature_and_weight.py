@@ -154,8 +154,8 @@ def over_effective_weight(
         f"where both were tried: {', '.join(map(signed, apart)) or 'nowhere'}.",
         caption="<b>The sweep over the effective weight</b>: w without LS, w/(s<sub>z</sub> s<sub>v</sub>) with it; "
         f"s<sub>z</sub> = {student:.2f} (student with LS at T 2, weight 9), s<sub>v</sub> = {teacher:.2f} (teacher), "
-        f"after training; n = {counted(n, 'seed')} a mark. The student's deviation is one number for all "
-        "cells, although it changes with setting and epoch."
+        f"both of this book's own run, after training; n = {counted(n, 'seed')} a mark. The sweep had a teacher of "
+        "the same recipe; its students' deviation is one number here, although it changes with setting and epoch."
         + (f" {counted(len(below), 'student')} below {low:.1f} % left out of the picture." if len(below) else ""),
         inputs=files,
         data=long,
