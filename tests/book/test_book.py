@@ -67,12 +67,13 @@ def test_a_page_holds_its_figures_with_words_for_who_cannot_see_them(book: Path,
     page = (book / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
     found = dict(re.findall(r'id="figure-([\w.-]+)".*?alt="([^"]*)"', page, flags=re.DOTALL))
     assert set(found) >= FIGURES[name]
+    words = re.sub(r"</?span[^>]*>", "", page).replace("\u00a0", " ")  # without what keeps them on a line
     places = {"train_teacher": BUILD / "teacher" / "figures", "train_students": BUILD / "students" / "figures"}
     for figure in FIGURES[name]:
         sidecar = json.loads((places.get(name, BUILD / "figures" / name) / f"{figure}.json").read_text("utf-8"))
         assert html.unescape(found[figure]) == sidecar["alt"]
         assert len(sidecar["alt"]) > 40
-        assert sidecar["caption"][:40] in page
+        assert sidecar["caption"][:40] in words
 
 
 def test_chapters_show_the_numbers_of_this_run(book: Path) -> None:
