@@ -40,6 +40,8 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     """
     report, root = Report(), Path(root)
     paths = visible(Path(store), "**/*.json")
+    if not paths:
+        raise LskdError(f"{Path(store).absolute()}: no records there; call this in a checkout, or name another --store")
     packs = 0
     for path in paths:
         _record(path, report)

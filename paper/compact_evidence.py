@@ -67,7 +67,8 @@ def compact_run(run: Path | str, out: Path | str) -> list[Path]:
     picture is left out, and that is said.
 
     Raises:
-        LskdError: no record in ``run``, or a pack of other weights than those of the record.
+        LskdError: no record in ``run``, a pack of other weights than those of the record, or one with features in
+            ``out``.
     """
     run, out = Path(run), Path(out)
     made = []
@@ -87,6 +88,8 @@ def compact_run(run: Path | str, out: Path | str) -> list[Path]:
             tqdm.write(f"{name} is left out: {why}", file=sys.stderr)
             continue
         there = evidence.load(out / file).meta if (out / file).is_file() else {}
+        if there and "embedding" not in there:
+            raise LskdError(f"{out / file}: a pack with features is there, which would be lost; choose another folder")
         if there != pack.meta | {"embedding": there.get("embedding")}:
             evidence.save(compact(pack), out / file)
         made.append(out / file)

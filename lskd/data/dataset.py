@@ -88,6 +88,14 @@ class Dataset:
                     f"{self.name}: {channel} has deviation {deviation}: all pixels equal, if it was measured; look at "
                     "how the images are stored"
                 )
+        if not all(0 <= number <= 1 for number in (*self.mean, *self.std)):
+            raise ValueError(
+                f"{self.name}: mean {self.mean}, std {self.std}; expected 0 to 1, of images that are scaled to [0, 1]: "
+                "divide by 255"
+            )
+        sides = [tuple(images.shape[2:]) for images in (self.train_images, self.test_images)]
+        if sides[0] != sides[1]:
+            raise ValueError(f"{self.name}: training images are {sides[0]}, test images {sides[1]}; expected one size")
 
     @property
     def classes(self) -> int:

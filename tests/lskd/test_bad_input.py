@@ -84,6 +84,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["results", "add", "file"], "not valid JSON"),
         (["results", "add", RECORD, "--store", "file"], "a folder is expected there"),
         (["results", "show", "no such experiment"], "no records"),
+        (["verify"], "results: no records there; call this in a checkout"),
         (["notebook", "run", "absent"], "unknown notebook"),
         (["notebook", "run", "toy", "-p", "output"], "expected KEY=VALUE"),
         (["notebook", "run", "tsne", "-p", "perplexity=high"], "perplexity is 'high' (str); expected float"),
@@ -203,6 +204,8 @@ def test_closed_standard_streams_are_no_reason_to_stop(place: Path, monkeypatch:
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
     assert cli.main(["train", "--recipe", "own.toml", "--out", "run"]) == 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
 
 
 def test_a_system_without_hangup_signals_runs_commands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import shutil
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_runs import images as noise
 
 from lskd.data import load_dataset
 from lskd.data.own import from_items
@@ -221,6 +223,19 @@ def test_items_may_be_pairs_or_dictionaries_of_one_image_and_one_label(make: Any
 def test_an_item_that_cannot_be_used_is_named_by_its_number(make: Any, message: str) -> None:
     with pytest.raises((LskdError, ValueError), match=f"mine: (training item )?{message}"):
         from_items("mine", items(make), items(make, 3))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"mean": (125.3, 123.0, 113.9)}, r"mean \(125.3, .*; expected 0 to 1, .* divide by 255"),
+        ({"std": (63.0, 62.1, 66.7)}, r"mean .* std \(63.0, .*expected 0 to 1, .* divide by 255"),
+        ({"test_images": noise(12).test_images[:, :, :4]}, r"training images are \(8, 8\), test images \(4, 8\)"),
+    ],
+)
+def test_a_data_set_of_other_scales_or_sizes_is_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"noise: {message}"):
+        dataclasses.replace(noise(12), **changed)
 
 
 @pytest.mark.parametrize(

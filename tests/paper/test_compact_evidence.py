@@ -121,6 +121,8 @@ def test_what_is_there_is_not_made_again_and_foreign_packs_are_refused(
     with monkeypatch.context() as patch:
         patch.setattr("paper.compact_evidence.embed", None)
         assert compact_run(run[1], tmp_path) == first
+    with pytest.raises(LskdError, match=r"kd\.evidence\.npz: a pack with features is there"):
+        compact_run(run[1], run[1])
     evidence.save(compact(pack("kd", scale=2.0, weights_digest="others")), tmp_path / "kd.evidence.npz")
     compact_run(run[1], tmp_path)  # of other weights: made anew
     assert evidence.load(tmp_path / "kd.evidence.npz").logit_std.mean() > 3
