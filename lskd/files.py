@@ -26,6 +26,8 @@ from lskd.errors import LskdError
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` to write to: renamed to ``path`` when the block ends well, removed when it does not.
 
+    Who can read the folder can read the file.
+
     The temporary name keeps the suffix, because some writers choose their format by it (``np.savez`` appends
     ``.npz`` otherwise). Missing parent folders are made.
 
@@ -42,6 +44,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise FileNotFoundError(f"{final}: nothing was written to its temporary file {temporary.name}")
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
+        with contextlib.suppress(OSError):  # a disk without modes; safetensors writes for its owner alone
+            temporary.chmod(temporary.stat().st_mode | final.parent.stat().st_mode & 0o444)
         temporary.replace(final)
         sync_folder(final.parent)
     except Exception as error:

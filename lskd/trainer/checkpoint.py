@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lskd.errors import LskdError
-from lskd.files import read_json, sha256_file, sync_folder, write_json
+from lskd.files import atomic_path, read_json, sha256_file, sync_folder, write_json
 from lskd.models.weight_files import plain_tensors
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
@@ -55,9 +55,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> Path:
             except (OSError, ValueError, KeyError, LskdError):
                 shutil.rmtree(final)
         aside.mkdir()
-        save_file(plain_tensors(checkpoint.tensors), aside / STATE)
-        with (aside / STATE).open("rb") as handle:
-            os.fsync(handle.fileno())
+        with atomic_path(aside / STATE) as path:
+            save_file(plain_tensors(checkpoint.tensors), path)
         manifest = {"identity": identity, "step": checkpoint.step, "sha256": sha256_file(aside / STATE)}
         write_json(aside / MANIFEST, {**manifest, "values": checkpoint.values})
         aside.rename(final)

@@ -37,6 +37,15 @@ def test_success_replaces(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize(("folder", "file"), [(0o755, 0o644), (0o750, 0o640), (0o700, 0o600)])
+def test_who_reads_the_folder_reads_the_file(tmp_path: Path, folder: int, file: int) -> None:
+    """safetensors writes for its owner alone, and colleagues on a cluster could not load the weights."""
+    tmp_path.chmod(folder)
+    with atomic_path(tmp_path / "a.safetensors") as temporary:
+        temporary.touch(0o600)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == file
+
+
 def test_nothing_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing was written"), atomic_path(tmp_path / "a"):
         pass
