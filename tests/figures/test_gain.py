@@ -46,4 +46,4 @@ def test_the_gain_over_the_length_of_training(tmp_path: Path, rows: list[gains.G
     drawn = gain.by_length(rows, folder=tmp_path)
     assert pd.read_csv(tmp_path / "gain_by_length.csv")["epochs"].tolist() == [8, 30, 30]
     assert "2 lengths so far" in drawn.caption
-    assert "+2.00 points (n = 3 seeds" in drawn.caption
+    assert "+2.00 points (n = 3 seeds" in drawn.alt
