@@ -16,7 +16,7 @@ from paper.text import counted, signed, with_symbols
 
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
-FIGURES = 32  # characters that a cell of numbers has at most; columns of longer ones are read as text
+NUMBERS = 32  # characters that a cell of numbers has at most; columns of longer ones are read as text
 
 
 class Measured(str):
@@ -43,8 +43,8 @@ class Table:
     @property
     def _sides(self) -> list[str]:
         """Where the cells of each column but the first stand: numbers at the right, text at the left."""
-        columns = zip(*(row[1:] for row in self.rows), strict=True)
-        return ["left" if max(map(len, column)) > FIGURES else "right" for column in columns]
+        places = range(1, len(self.headings))
+        return ["left" if any(len(row[i]) > NUMBERS for row in self.rows) else "right" for i in places]
 
     def to_html(self) -> str:
         """A ``<table>`` whose caption is HTML and whose cells are text."""

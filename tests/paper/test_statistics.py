@@ -149,6 +149,13 @@ def test_the_table_marks_single_runs_wherever_a_number_stands() -> None:
     assert "<script" not in tables.Table(["a"], [["<script>"]]).to_html()
 
 
+def test_numbers_stand_at_the_right_text_at_the_left_and_a_table_may_be_empty() -> None:
+    made = tables.Table(["name", "value", "words"], [["a", "1.0", "x" * 40], ["b", "2.0", "–"]])
+    assert made.to_markdown().splitlines()[1] == "| --- | --: | --- |"
+    assert '<td style="text-align:left">–</td>' in made.to_html()
+    assert "<tbody></tbody>" in tables.Table(["name", "value"], []).to_html()
+
+
 def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere() -> None:
     runs = _runs(3)
     usual = statistics.results(runs, epoch="selected")
