@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from figures import theme
+from figures import scales, theme
 from figures.logit_range import superclass_ticks
 from figures.networks import Networks
 from figures.publish import Published, publish
@@ -63,13 +63,13 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
                 for ax, member in zip(pictures, pair, strict=True):
                     matrix = gaps[member, kind][np.ix_(order, order)]
                     ax.set_facecolor(theme.GRID)  # of rows that are missing
-                    ax.imshow(matrix, cmap=theme.HEAT, norm=norm, interpolation="none")
+                    ax.imshow(matrix, cmap=scales.HEAT, norm=norm, interpolation="none")
                     ax.set_title(f"{networks.look(member).label}, {kind}", fontsize=8.5)
                     mean, largest = numbers[member, kind]
                     ax.set_xlabel(f"mean {mean:.3f}, max {largest:.2f}", fontsize=8.5)
                     _frame(ax, networks, letters)
                 bar = fig.colorbar(
-                    ScalarMappable(norm, theme.HEAT), ax=list(pictures), fraction=0.05, pad=0.02, aspect=22, shrink=0.8
+                    ScalarMappable(norm, scales.HEAT), ax=list(pictures), fraction=0.05, pad=0.02, aspect=22, shrink=0.8
                 )
                 bar.outline.set_visible(False)
                 bar.ax.tick_params(labelsize=7.5, length=2)

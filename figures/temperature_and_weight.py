@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from figures import theme
+from figures import scales, theme
 from figures.publish import Published, publish
 from lskd.errors import LskdError
 from paper.text import counted, signed
@@ -178,10 +178,10 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
         for ax, key, title in zip(axes, TITLES, TITLES.values(), strict=True):
             grid = frame.pivot(index="temperature", columns="weight", values=key)
             if key == "difference":
-                look: dict[str, Any] = {"cmap": theme.DIVERGING, "vmin": -reach, "vmax": reach}
+                look: dict[str, Any] = {"cmap": scales.DIVERGING, "vmin": -reach, "vmax": reach}
                 words = grid.map(signed, digits=1)
             else:
-                look = {"cmap": theme.HEAT, "vmin": low - 0.4 * (high - low), "vmax": high}
+                look = {"cmap": scales.HEAT, "vmin": low - 0.4 * (high - low), "vmax": high}
                 words = grid.map("{:.1f}".format)
             sides = zip("xy", (grid.columns, grid.index), strict=True)
             look |= {f"{axis}ticklabels": [f"{v:g}" for v in values] for axis, values in sides}

@@ -17,10 +17,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, to_hex, to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from paper.members import LITERATURE, SUFFIX, label
@@ -60,22 +59,13 @@ def mix(color: str, ground: str, share: float) -> str:
     return to_hex((r, g, b))
 
 
-def _scale(light: Colormap, dark: Colormap) -> Colormap:
-    """The scale of light pages, with what its colours are on dark ones."""
-    for unit, as_pixels in ((1, False), (255, True)):  # as vectors and as pixels, which Matplotlib rounds differently
-        colors = (scale(np.arange(light.N), bytes=as_pixels) / unit for scale in (light, dark))
-        _DARK.update((to_hex(a), to_hex(b)) for a, b in zip(*colors, strict=True))
-    return light
-
-
 for _light, _dark in (*_HUES.values(), _OTHER):
     _DARK |= {_light: _dark, mix(_light, PAPER, 0.3): mix(_dark, _DARK[PAPER], 0.3)}
-# Sequential, perceptually uniform, from the page's own ground (nothing) through reds (much); finer steps are not seen
-# and make the picture twice as large.
-HEAT = _scale(*(sns.color_palette(name, as_cmap=True).resampled(96) for name in ("rocket_r", "rocket")))
-DIVERGING = _scale(*(sns.diverging_palette(30, 245, s=80, l=55, center=c, as_cmap=True) for c in ("light", "dark")))
-GROUPS = [mix(color, PAPER, 0.85) for color in sns.color_palette("colorblind", 10).as_hex()]  # seen on both pages
-_DARK |= {color: color for color in GROUPS}
+
+
+def register(light: str, dark: str) -> None:
+    """Say what a colour of light pages is on dark ones, both ``#rrggbb``."""
+    _DARK[light] = dark
 
 
 def dark(color: str) -> str:
@@ -170,11 +160,6 @@ def settings() -> Any:
     ticks = {"labelsize": 8, "color": MUTED, "labelcolor": INK, "major.size": 3}
     own |= {f"{axis}tick.{key}": value for axis in "xy" for key, value in ticks.items()}
     return mpl.rc_context({**mpl.rcParamsDefault, **own})
-
-
-def group_colors(groups: int) -> list[tuple[str, str]]:
-    """(colour, marker) of each superclass: ten colours, then again with other markers."""
-    return [(GROUPS[i % 10], "o^s"[i // 10 % 3]) for i in range(groups)]
 
 
 def own_font() -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import theme
+from figures import scales, theme
 from figures.networks import Networks
 from figures.publish import Published, publish
 from paper.embedding import Embedding, obstacle
@@ -44,7 +44,7 @@ def panels(
         axes = fig.add_gridspec(lines, columns).subplots(squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
-        colors = theme.group_colors(len(names))
+        colors = scales.group_colors(len(names))
         for member, (line, column) in places.items():
             ax = axes[line, column]
             if (embedding := embeddings.get(member)) is None:

@@ -9,7 +9,7 @@ from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, LinearColorMa
 from bokeh.models.annotations import ColorBar
 from matplotlib.colors import to_hex
 
-from figures import theme
+from figures import scales, theme
 from figures.live import figure as live
 from figures.networks import Networks
 from paper.logits import gap_matrix
@@ -28,7 +28,7 @@ def gap(networks: Networks) -> live.Live:
         kind: float(np.nanmax([gap_matrix(teacher, e, standardized=kind == "z") for e in networks.students.values()]))
         for kind in ("raw", "z")
     }
-    palette = [to_hex(theme.HEAT(i)) for i in range(theme.HEAT.N)]
+    palette = [to_hex(scales.HEAT(i)) for i in range(scales.HEAT.N)]
     side = len(order)
     ends = (-0.5, side - 0.5)
     made = live.plot("logit of", "true class", height=480, x_range=ends, y_range=ends, sizing_mode="scale_width")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from bokeh.models import CategoricalColorMapper, ColumnDataSource, HoverTool
 
-from figures import theme
+from figures import scales, theme
 from figures.live import figure as live
 from figures.live import rows
 from figures.live.thumbnails import thumbnail
@@ -73,7 +73,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     """t-SNE with the image, class and prediction under the pointer, and a filter by superclass."""
     teacher = networks.teacher
     groups = [str(n) for n in teacher.superclass_names]
-    palette = [color for color, _ in theme.group_colors(len(groups))]
+    palette = [color for color, _ in scales.group_colors(len(groups))]
     pixels = 0 if dataset is None else dataset.test_images.shape[-1]
     picture = (
         f'<span style="display:block;width:{3 * pixels}px;height:{3 * pixels}px;image-rendering:pixelated;'

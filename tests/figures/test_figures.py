@@ -18,7 +18,7 @@ from matplotlib import font_manager
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, theme, tsne
+from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, scales, theme, tsne
 from figures import networks as inputs
 from figures.live import networks as live_networks
 from figures.live import toy
@@ -56,7 +56,7 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin_in_the_same_bytes(
         colors = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", content.partition("<style>")[0]))
         assert theme.INK in colors
         assert not re.search(r'<path id="m[^>]*stroke: #', content)  # where no rule reaches it
-        for color in colors - set(theme.GROUPS):  # each has a rule for dark pages
+        for color in colors - set(scales.GROUPS):  # each has a rule for dark pages
             assert f': {color}"]{{' in content
             assert theme.dark(color) in content
     assert len(data.read_text().splitlines()) > 2
@@ -101,7 +101,7 @@ def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -
         fig = figure(1.0)
         left, right = fig.subplots(1, 2)
         left.bar([0], [1], width=1, color=theme.INK)
-        right.imshow([[0.5]], cmap=theme.HEAT, vmin=0, vmax=1, interpolation="none", aspect="auto")
+        right.imshow([[0.5]], cmap=scales.HEAT, vmin=0, vmax=1, interpolation="none", aspect="auto")
         for ax in (left, right):
             ax.axis("off")
         return fig
@@ -112,7 +112,7 @@ def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -
         f'<body data-jp-theme-light="false"><img src="both.svg"><img src="both.svg#dark">{drawn.to_html()}</body>'
     )
     page.goto((tmp_path / "page.html").as_uri())
-    middle = to_hex(theme.HEAT(0.5))
+    middle = to_hex(scales.HEAT(0.5))
     wanted = {0: (theme.INK, middle), 1: (theme.dark(theme.INK), theme.dark(middle))}
     shown = page.locator("img:visible")
     assert shown.count() == 3  # of a notebook's two the dark one, here
@@ -127,7 +127,7 @@ def test_what_is_written_on_a_cell_is_legible_on_both_kinds_of_pages() -> None:
     def light(color: str) -> float:
         return float(np.dot([0.2126, 0.7152, 0.0722], [c**2.2 for c in to_rgb(color)])) + 0.05
 
-    for scale in (theme.HEAT, theme.DIVERGING):
+    for scale in (scales.HEAT, scales.DIVERGING):
         for ground in map(to_hex, scale(np.linspace(0, 1, 25))):
             ink = theme.written_on(ground)
             for a, b in ((ink, ground), (theme.dark(ink), theme.dark(ground))):
