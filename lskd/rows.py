@@ -269,11 +269,13 @@ def temperature_of(value: Temperature, name: str = "temperature") -> Temperature
     return value
 
 
-def looks(check: bool | None, x: Tensor) -> bool:
+def looks(check: bool | None, *given: Tensor) -> bool:
     """Whether values are looked at: compiled and functorch-transformed tensors have none."""
-    if check is False or torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x):
+    if check is False or torch.compiler.is_compiling():
         return False
-    return True if check else x.device.type == "cpu"
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in given):
+        return False
+    return True if check else given[0].device.type == "cpu"
 
 
 def warn_two_classes(x: Tensor) -> None:
@@ -354,7 +356,7 @@ def _without_excluded(
 
     Other values that are not finite, and -inf of one side alone, are refused; NaN where nothing is looked at.
     """
-    looked = looks(check, student)
+    looked = looks(check, student, teacher)
     if looked and bool(((student > MASKED) & (student < math.inf)).all() & torch.isfinite(teacher).all()):
         return student, teacher, None
     largest = student.detach().amax(dim=-1, keepdim=True)

@@ -28,7 +28,7 @@ def known_classes(
     if indices.is_floating_point() or not values.is_floating_point():
         raise ValueError(f"teacher_topk holds {values.dtype} and {indices.dtype}; expected (float values, int indices)")
     unknown, last = torch.isneginf(values), student.shape[-1] - 1
-    if looks(check, values):
+    if looks(check, values, indices):
         counts = spread("mask", mask, student.shape[:-1])
         named = ~unknown & (True if counts is None else counts.unsqueeze(-1))
         bad = ((indices < 0) | (indices > last)) & named

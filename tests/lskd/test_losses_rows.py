@@ -346,8 +346,14 @@ def test_compiles_without_graph_breaks(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES | OTHERS)
 def test_vmap_over_a_leading_axis(name: str) -> None:
-    """Several students, or several temperatures' worth of logits, at once: losses and gradients."""
+    """Several students, teachers or labels at once, or all three: losses and gradients."""
     loss, (student, teacher, target) = (LOSSES | OTHERS)[name], draw(14, 3, 5)
+    given = student.detach(), teacher, target
+    for several in range(3):
+        inputs = [x if i == several else x[0] for i, x in enumerate(given)]
+        one_by_one = [loss(*(x[j] if i == several else x for i, x in enumerate(inputs))) for j in range(3)]
+        found = torch.vmap(loss, in_dims=tuple(0 if i == several else None for i in range(3)))(*inputs)
+        torch.testing.assert_close(found.expand(3), torch.stack(one_by_one))
     expected = [loss(s, v, y) for s, v, y in zip(student, teacher, target, strict=True)]
     torch.testing.assert_close(torch.vmap(loss)(student, teacher, target), torch.stack(expected))
     found = torch.vmap(torch.func.grad(loss))(student.detach(), teacher, target)
