@@ -241,7 +241,7 @@ def recordable(x: Tensor) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def bounded(x: Tensor) -> Tensor:

@@ -310,6 +310,8 @@ def test_other_types_and_modes(name: str) -> None:
     expected, gradient = with_gradient(name, student, teacher, target, mask=mask, weights=weights)
     loss, found = with_gradient(name, student.float(), teacher, target, mask=mask, weights=weights.float())
     torch.testing.assert_close((loss, found.double()), (expected, gradient), check_dtype=False, rtol=1e-5, atol=1e-5)
+    stored = teacher.to(torch.float8_e4m3fn)
+    assert torch.equal(LOSSES[name](student, stored, target), LOSSES[name](student, stored.double(), target))
     weights[2] = math.nan
     t = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     with torch.inference_mode():
