@@ -30,6 +30,7 @@ from lskd.rows import (
     kl_without,
     log_ratio,
     norm,
+    recordable,
     temperature_of,
     z_score,
 )
@@ -82,6 +83,8 @@ def mlkd_terms(
     weak = Rows(student_weak, teacher_weak, target, check=check, names=("student_weak", "teacher_weak"))
     strong = Rows(student_strong, teacher_strong, check=check, names=("student_strong", "teacher_strong"))
 
+    if target.numel() == 0:
+        return dict.fromkeys(("ce", "kd", "cc", "bc"), bounded(weak.student).sum() + bounded(strong.student).sum())
     probabilities = bounded(weak.teacher).softmax(dim=-1)
     confidence, prevalence = probabilities.amax(dim=-1), probabilities.sum(dim=0)
     sample_mask = (confidence <= _median(confidence)).to(confidence.dtype)
@@ -109,6 +112,7 @@ def mlkd_terms(
             cc = cc + masked(_gram_difference(p.mT, q.mT), class_mask if use_mask else ones_k)
             bc = bc + masked(_gram_difference(p, q), sample_mask if use_mask else ones_b)
 
+    target = recordable(target)
     ce = F.cross_entropy(bounded(weak.student), target) + F.cross_entropy(bounded(strong.student), target)
     distilled = {"kd": kd_weight * kd, "cc": kd_weight * cc, "bc": kd_weight * bc}
     return {"ce": ce_weight * ce, **distilled}

@@ -346,7 +346,7 @@ def checked_target(target: Tensor, logits: Tensor, counts: Tensor | None, check:
             f"target holds {int(target.min())}..{int(target.max())}; classes are 0..{logits.shape[-1] - 1}"
             + ("; leave rows out with mask=, for example mask=target != -100" if counts is None else "")
         )
-    return target
+    return recordable(target)
 
 
 def _without_excluded(

@@ -323,6 +323,18 @@ def test_other_types_and_modes(name: str) -> None:
         assert torch.isfinite(of_t[0])
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_labels_of_inference_mode_and_batches_of_none(name: str) -> None:
+    student, teacher, target = draw(20, 5)
+    (expected,) = torch.autograd.grad(OTHERS[name](student, teacher, target), student)
+    with torch.inference_mode():
+        answers = target.clone()  # such as the teacher's own
+    assert torch.equal(torch.autograd.grad(OTHERS[name](student, teacher, answers), student)[0], expected)
+    nothing = OTHERS[name](student[:0], teacher[:0], target[:0])
+    assert nothing == 0
+    assert torch.equal(torch.autograd.grad(nothing, student)[0], torch.zeros_like(student))
+
+
 def test_temperatures_in_half_precision_and_heads_of_zeros() -> None:
     student, teacher, target = draw(19, 6)
     hot = torch.tensor(21.125, dtype=torch.bfloat16)
