@@ -18,10 +18,11 @@ def known_classes(
     student: Tensor, topk: tuple[Tensor, Tensor], dim: int, mask: Tensor | None, check: bool | None
 ) -> tuple[Tensor, Tensor]:
     """Both sides' logits ``[..., k]`` of the classes that the teacher's (values, indices) name; -inf names none."""
-    if isinstance(topk, Tensor) or len(topk) != 2:
-        raise ValueError(f"teacher_topk is a {type(topk).__name__} of length {len(topk)}; expected (values, indices)")
-    values, indices = (x.movedim(dim, -1) for x in topk)
+    kinds = [type(x).__name__ for x in topk] if isinstance(topk, tuple | list) else type(topk).__name__
+    if len(kinds) != 2 or not all(isinstance(x, Tensor) for x in topk):
+        raise ValueError(f"teacher_topk is {kinds}; expected (values, indices), two tensors")
     (student,) = classes_last(dim, student_logits=student)
+    values, indices = (x.movedim(dim, -1) if x.ndim == student.ndim else x for x in topk)
     wanted = f"[..., k] beside student_logits {list(student.shape)}, k at least 2"
     if values.shape != indices.shape or values.shape[:-1] != student.shape[:-1] or values.shape[-1] < 2:
         raise ValueError(f"teacher_topk holds {list(values.shape)} and {list(indices.shape)}; expected both {wanted}")
