@@ -11,6 +11,7 @@ differs from LS's in what each docstring names.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Literal, Unpack
 
 import torch
@@ -253,8 +254,8 @@ def gdkd_loss(
     pair = Rows(student_logits, teacher_logits, **rows)
     t = temperature_of(temperature)
     student, teacher = pair.logits(standardize)
-    if not 1 <= k <= student.shape[-1]:
-        raise ValueError(f"gdkd_loss: k is {k}; expected 1 to {student.shape[-1]}, the number of classes")
+    if not isinstance(k, Integral) or not 1 <= k <= student.shape[-1]:
+        raise ValueError(f"gdkd_loss: k is {k!r}; expected 1 to {student.shape[-1]}, the number of classes")
     top = torch.zeros_like(teacher, dtype=torch.bool).scatter(-1, teacher.topk(k, dim=-1).indices, True)
     mass = kl_of_two(log_ratio(teacher, t), top, log_ratio(student, t), top)
     within, others = (kl_without(student, teacher, t, out) for out in (~top, top))

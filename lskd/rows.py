@@ -134,8 +134,8 @@ def z_score(x: Tensor, left_out: Tensor | None, *, eps: float, correction: int, 
     """
     if correction not in (0, 1):
         raise ValueError(f"correction is {correction!r}; use 1 (released code) or 0 (paper)")
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"eps is {eps!r}; it is added to a deviation and must be 0 or more")
+    if not isinstance(eps, Real) or not 0 <= eps < math.inf:  # YAML reads 1e-7 as a text
+        raise ValueError(f"eps is {eps!r}; it is added to a deviation and must be a number, 0 or more")
     if left_out is not None:
         x = x.masked_fill(left_out, 0.0)
     centred, scale, unit = _centred(x, left_out, correction)

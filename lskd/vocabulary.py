@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -83,8 +84,8 @@ def in_pieces(
 
     The gradient computes every piece again: beside the logits and the gradient nothing is ever whole.
     """
-    if size < 1:
-        raise ValueError(f"chunk is {size}; it is the number of rows to compute at a time, 1 or more")
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"chunk is {size!r}; it is the number of rows to compute at a time, 1 or more")
     flat = [x.reshape(-1, x.shape[-1]) for x in (student, recordable(teacher.detach()))]
     own = None if counts is None else recordable(counts.reshape(-1))
     return _InPieces.apply(values, size, *flat, own, t).reshape(student.shape[:-1])
