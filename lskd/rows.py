@@ -331,20 +331,24 @@ def checked_target(target: Tensor, logits: Tensor, counts: Tensor | None, check:
         raise ValueError(f"target is {type(target).__name__}; expected a tensor of int64 class indices")
     if target.is_floating_point() and target.shape == logits.shape:
         raise ValueError(
-            f"target is {target.dtype} with shape {tuple(target.shape)}, a distribution (mixup, label smoothing); this "
-            "loss splits the classes at one label a row: pass int64 labels (of mixed images twice, with weights= of "
-            "their shares, and added), or take kd_loss, which needs none"
+            f"target is {target.dtype} with shape {tuple(target.shape)}, a distribution (mixup, label smoothing); "
+            "expected one int64 label a row: of mixed images take the loss for each label, times its share (weights=), "
+            "and add; kd_loss needs no label, and PyTorch's cross_entropy takes distributions"
         )
     if target.dtype != torch.int64 or target.shape != logits.shape[:-1]:
         raise ValueError(
             f"target is {target.dtype} with shape {tuple(target.shape)}; expected int64 class indices "
-            f"{list(logits.shape[:-1])}"
+            f"{list(logits.shape[:-1])} of logits whose classes are last, or at dim="
         )
     target = target if counts is None else target.masked_fill(~counts, 0)
     if looks(check, target) and not bool(((target >= 0) & (target < logits.shape[-1])).all()):
         raise ValueError(
             f"target holds {int(target.min())}..{int(target.max())}; classes are 0..{logits.shape[-1] - 1}"
-            + ("; leave rows out with mask=, for example mask=target != -100" if counts is None else "")
+            + (
+                "; leave rows out by mask=target != -100, or beforehand where there is no mask="
+                if counts is None
+                else ""
+            )
         )
     return recordable(target)
 
