@@ -61,7 +61,8 @@ class KD(Distilled):
             return super().loss(student, teacher, target, **more)
         rows = super().loss(student, teacher, target, reduction="none", **more)
         deviations = [at_least_float32(z.detach()).std(-1, correction=self.correction) for z in (student, teacher)]
-        return reduced(rows / (deviations[0] * deviations[1]).clamp_min(1e-7), None, None, "mean")
+        product = deviations[0] * deviations[1]  # a row without spread is not scaled, as under LS
+        return reduced(rows / torch.where(product <= 1e-7, 1.0, product), None, None, "mean")
 
 
 class CTKD(Distilled):

@@ -84,6 +84,9 @@ def test_the_effective_weight_pulls_as_standardisation_does_where_it_is_hot() ->
         along = z.detach() / z.detach().norm(dim=-1, keepdim=True)
         gradients.append(z.grad - (z.grad * along).sum(-1, keepdim=True) * along)  # what changes the size is taken away
     torch.testing.assert_close(*gradients, rtol=1e-2, atol=1e-5)
+    zeros, plain = torch.zeros(6, 10), create_objective("kd", **settings)(Logits(torch.zeros(6, 10), target, teacher))
+    found = create_objective("kd", **settings, effective_weight=True)(Logits(zeros, target, teacher))
+    torch.testing.assert_close(found, plain)  # a head of zeros can start, as under LS
     with pytest.raises(ValueError, match="effective_weight stands in place of standardize"):
         create_objective("kd", **settings, effective_weight=True, standardize=True)
 
