@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib.metadata
 import os
+import re
 import signal
 import sys
 import threading
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a ± that a terminal lacks is no reason to stop
     parser = _parser(more)
-    given = parser.parse_args(arguments)
+    home, words = os.environ.get("HOME", "~"), sys.argv[1:] if arguments is None else arguments
+    # Shells leave --out=~/runs as it is.
+    given = parser.parse_args([re.sub(r"^(--[\w-]+=)?~/", rf"\g<1>{home}/", word) for word in words])
     if not hasattr(given, "call"):
         parser.print_help()
         return 0

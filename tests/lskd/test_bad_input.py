@@ -37,6 +37,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "half.toml").write_text("epochs = = 1")
     (tmp_path / "file").write_text("not JSON")
     (tmp_path / "folder.ipynb").mkdir()
+    (tmp_path / "lost").symlink_to("nowhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
@@ -45,6 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["train", "--recipe", "latin.toml"], "latin.toml: not UTF-8"),
         (["train", "--recipe", "half.toml"], "half.toml: not valid TOML"),
+        (["train", "--recipe=~/half.toml"], "half.toml: not valid TOML"),
         (["train", "--recipe", "absent.toml"], "no such file"),
         (["train", "--recipe", "digit-pair"], "did you mean 'digit-pairs'"),
         (["train", "--recipe", "own.toml", "--set", "epochs"], "expected key=value"),
