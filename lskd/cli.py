@@ -135,6 +135,8 @@ def _sentence(error: Exception) -> str | None:
         if error.name in sys.stdlib_module_names:
             return f"this needs {error.name}, which Python has on Linux and macOS; on Windows use WSL"
         return f"this needs {error.name}, which is not installed; in a checkout: pip install -e '.[book]'"
+    if package == "pathlib" and isinstance(error, RuntimeError):
+        return "where the home folder is cannot be found out here; set HOME, or write a path in full instead of with ~"
     if type(error) is RuntimeError or (package and isinstance(error, ValueError | OSError | ImportError)):
         return f"{package or 'PyTorch'}: {said} (`lskd --traceback ...` shows where it arose)"
     return str(error) if isinstance(error, ValueError | OSError | ImportError) else None

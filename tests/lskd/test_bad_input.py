@@ -72,6 +72,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["train", "--recipe", "own.toml", "--set", "momentum=-1"], "momentum is -1 (int); expected float >= 0"),
         (["train", "--recipe", "own.toml", "--set", "epochs=nan"], "recipe own: epochs is nan; expected a finite"),
         (["train", "--recipe", "own.toml", "--set", "student=.x:f"], "there is no module '.x' on Python's path"),
+        (["train", "--recipe", "own.toml", "--set", "student=~no-such-user/net.py:f"], "write a path in full instead"),
         (["train", "--recipe", "own.toml", "--set", "dataset=:f"], "':f': there is no module ''"),
         (["train", "--recipe", "own.toml", "--seed", "-1"], "seed is -1 (int); expected int >= 0"),
         (
