@@ -35,7 +35,7 @@ SMALLER = (
     "(--set data.size=...), or a larger machine"
 )
 NO_LOCKS = "; this disk lacks what is needed, as network disks and notebooks' drives do: choose a folder elsewhere"
-NO_FOLDER = "; a folder is expected there, and a file has the name: choose another"
+NO_FOLDER = "; a folder is expected there, and a file, or a link that leads nowhere, has the name: choose another"
 WAYS = {  # what to do about an error of the system
     errno.ENOSYS: NO_LOCKS,
     errno.ENOLCK: NO_LOCKS,

@@ -82,6 +82,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["train", "--recipe", "own.toml", "--device", "mps"], "expected auto, cpu, cuda or cuda:N"),
         pytest.param(["train", "--recipe", "own.toml", "--device", "cuda"], "finds no CUDA device here", marks=NO_GPU),
         (["train", "--recipe", "own.toml", "--out", "file"], "file: File exists; a folder is expected there"),
+        (["train", "--recipe", "own.toml", "--out", "lost"], "a link that leads nowhere, has the name"),
         (["train", "--recipe", "own.toml", "--out", "file/run"], "Not a directory; a folder is expected there"),
         (["train", "--recipe", "own.toml", "--out", "a" * 300], "too long; choose a shorter name"),
         (["train", "--recipe", "a" * 300 + ".toml"], "too long; choose a shorter name"),
