@@ -43,6 +43,9 @@ def rgb(image: Any, bits: Bits | None = None) -> Image.Image:
     """
     if not isinstance(image, Image.Image):
         return rgb(Image.fromarray(_levels(_channels_last(image), bits)))
+    deep = ";16" in str(getattr(image, "tile", "")) and image.mode[0] != "I"  # colours, of which Pillow drops 8 bits
+    if deep and (bits not in (None, 16) or max(high for _, high in image.convert("RGB").getextrema()) < 16):
+        raise ValueError("of 16 bits a colour only the lower ones are in use; save it with 8 bits a colour")
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's, with previews
     if frames > 1:
         raise ValueError(f"it holds {frames} pictures; expected one")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,14 @@ def saved(image: Image.Image, ending: str = "png", **options: Any) -> Image.Imag
     stream = io.BytesIO()
     image.save(stream, "TIFF" if ending == "tif" else ending.upper(), **options)
     return Image.open(io.BytesIO(stream.getvalue()))
+
+
+def deep_colours(high: int) -> Image.Image:
+    """A PNG of one pixel with 16 bits a colour, whose upper 8 are ``high``."""
+    content = (1, 1, 16, 2, 0, 0, 0), zlib.compress(bytes([0, *[high, 255] * 3])), b""
+    pieces = zip((b"IHDR", b"IDAT", b"IEND"), (struct.pack(">IIBBBBB", *content[0]), *content[1:]), strict=True)
+    chunks = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in pieces]
+    return Image.open(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)))
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,7 @@ def test_a_ramp_keeps_its_256_levels_at_any_depth(image: Any, bits: int | None) 
         ({"a": 1}, "dict is no image"),
         (Image.fromarray((RAMP * 70000).astype(np.int32)), "int32 values from 0 to 17,850,000; 16 bits hold"),
         (Image.fromarray(RAMP.astype(np.float32)), "float32 values"),
+        (deep_colours(15), "of 16 bits a colour only the lower ones are in use"),
     ],
 )
 def test_what_has_no_meaning_is_refused(image: Any, message: str) -> None:
@@ -81,6 +92,9 @@ def test_what_has_no_meaning_is_refused(image: Any, message: str) -> None:
 
 
 def test_bits_bound_the_values() -> None:
+    assert np.asarray(rgb(deep_colours(200), 16)).tolist() == [[[200] * 3]]
+    with pytest.raises(ValueError, match="of 16 bits a colour"):
+        rgb(deep_colours(200), 12)
     with pytest.raises(ValueError, match="uint16 values from 0 to 5,000; 12 bits hold 0 to 4,095"):
         rgb(np.array([[0, 5000]], dtype=np.uint16), 12)
 
