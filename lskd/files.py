@@ -120,6 +120,8 @@ def read_arrays(path: Path, advice: str, names: Iterable[str] | None = None) -> 
     try:
         with path.open("rb") as handle, np.load(handle) as stored:
             return {name: stored[name] for name in names or stored.files}
+    except PermissionError:
+        raise
     except Exception as error:  # any way in which a damaged zip can fail to read
         why = "no NumPy archive, or one of objects" if isinstance(error, ValueError) else error
         raise ValueError(f"{path}: cannot be read ({why}); {advice}") from None

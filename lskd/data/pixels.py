@@ -25,6 +25,8 @@ def read_rgb(file: str | Path, bits: Bits | None = None) -> Image.Image:
     try:
         with Image.open(file) as image:
             return rgb(image, bits)
+    except PermissionError:
+        raise
     except UNREADABLE as error:
         reason = "its content is no picture" if isinstance(error, UnidentifiedImageError) else error
         raise LskdError(f"{file}: cannot be read as an image ({reason}); repair, convert or remove it") from None

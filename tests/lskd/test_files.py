@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from lskd.data.pixels import read_rgb
 from lskd.errors import LskdError
 from lskd.files import atomic_path, atomic_write, read_arrays, read_json, sha256_file, write_json
 
@@ -80,6 +83,16 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(LskdError, match=r"a\.json: not valid JSON"):
         read_json(tmp_path / "a.json")
+
+
+def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").touch()
+    for module, name in ((np, "load"), (Image, "open")):
+        monkeypatch.setattr(module, name, Mock(side_effect=PermissionError))
+    with pytest.raises(PermissionError):
+        read_arrays(tmp_path / "a", "delete it")
+    with pytest.raises(PermissionError):
+        read_rgb(tmp_path / "a")
 
 
 def test_sha256(tmp_path: Path) -> None:
