@@ -196,7 +196,8 @@ def _check_values(state: Mapping[str, Tensor], model: nn.Module, file: Path) -> 
     ]
     if kinds:
         raise CheckpointError(f"{file}: not numbers of the right kind ({some(kinds)}); save them as they were trained")
-    spoilt = [n for n, t in state.items() if not torch.isfinite(t).all() and torch.isfinite(expected[n]).all()]
+    finite = {n: torch.isfinite(t.to(expected[n])).all() for n, t in state.items()}  # as it will be used
+    spoilt = [n for n in finite if not finite[n] and torch.isfinite(expected[n]).all()]
     if spoilt:
         raise CheckpointError(
             f"{file}: values that are not finite (NaN or infinite) in {len(spoilt)} of {len(state)} "

@@ -189,6 +189,8 @@ def test_weights_of_another_network_are_described(
     ("change", "message"),
     [
         (lambda v: torch.full_like(v, math.nan), r"not finite \(NaN or infinite\) in 1 of 7 \(0\.weight\)"),
+        (lambda v: torch.full_like(v, 1e300, dtype=torch.float64), r"not finite .* in 1 of 7"),
+        (lambda v: torch.full_like(v, math.nan).to(torch.float8_e4m3fn), r"not finite .* in 1 of 7"),
         (lambda v: v.to(torch.int8), r"0\.weight is int8, expected float32"),
         (lambda v: v.to(torch.complex64), r"0\.weight is complex64, expected float32"),
     ],
