@@ -70,7 +70,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> Path:
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # of a save that failed
-    for old in _found(folder)[:-KEPT]:
+    for old in [path for path in _found(folder) if path <= final][:-KEPT]:  # later ones could not be read
         shutil.rmtree(old, ignore_errors=True)
     return final
 

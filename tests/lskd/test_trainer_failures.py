@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,10 @@ def test_a_whole_checkpoint_is_never_taken_away_and_serves_one_run(tmp_path: Pat
     assert (found.step, found.values) == (3, {"b": 1})
     with pytest.warns(UserWarning, match="belongs to another run"):
         assert checkpoint.load_newest(tmp_path, identity="yours") is None
+    checkpoint.save(tmp_path, replace(first, step=4), identity="mine")
+    checkpoint.save(tmp_path, replace(first, step=1), identity="yours")  # begun again, with two that cannot be used
+    with pytest.warns(UserWarning, match="belongs to another run"):
+        assert checkpoint.load_newest(tmp_path, identity="yours").step == 1
 
 
 def test_a_full_disk_is_named_and_costs_no_checkpoint(
