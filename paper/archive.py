@@ -34,7 +34,7 @@ CHECKPOINT_ENTRY = "checkpoint.json"
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
-def export(run: Path | str, out: Path | str, *, limit: int = LIMIT) -> Path:
+def export(run: Path | str, out: Path | str, *, limit: float = LIMIT) -> Path:
     """Write the archive of a run into the folder ``out``; returns its path.
 
     The run may be going on: what is written there is whole at any moment.

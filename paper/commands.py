@@ -214,7 +214,7 @@ def _archive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _archive_export(given: argparse.Namespace) -> None:
     from paper import archive
 
-    say_sizes([archive.export(run, given.out, limit=int(given.limit * 1e6)) for run in given.runs])
+    say_sizes([archive.export(run, given.out, limit=given.limit * 1e6) for run in given.runs])
 
 
 def _archive_import(given: argparse.Namespace) -> None:

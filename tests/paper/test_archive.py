@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lskd import evidence
+from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.files import read_json
 from lskd.records import identity, load_record
@@ -137,6 +138,7 @@ def test_a_finished_run_arrives_in_the_store_with_its_evidence(finished: Path, t
     assert not list((tmp_path / "small").iterdir())
     with pytest.raises(LskdError, match="no run there"):
         export(tmp_path, tmp_path)
+    assert main(["archive", "export", str(finished), "--out", str(tmp_path), "--limit", "inf"]) == 0
 
 
 def changed(good: Path, bad: Path, change: Callable[[str, bytes], bytes], *, more: bool = False) -> None:
