@@ -46,7 +46,7 @@ def rgb(image: Any, bits: Bits | None = None) -> Image.Image:
     if not isinstance(image, Image.Image):
         return rgb(Image.fromarray(_levels(_channels_last(image), bits)))
     deep = ";16" in str(getattr(image, "tile", "")) and image.mode[0] != "I"  # colours, of which Pillow drops 8 bits
-    if deep and (bits not in (None, 16) or max(high for _, high in image.convert("RGB").getextrema()) < 16):
+    if deep and (bits not in (None, 16) or np.asarray(image.convert("RGB")).max() < 16):
         raise ValueError("of 16 bits a colour only the lower ones are in use; save it with 8 bits a colour")
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's, with previews
     if frames > 1:
