@@ -16,6 +16,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lskd import losses
 from lskd.errors import LskdError
 from lskd.losses import CurriculumTemperature, curriculum_reversal, dkd_loss, kd_loss, mlkd_terms, standardize
 from paper import published, statistics, store, tables
@@ -265,15 +266,17 @@ def shards() -> Table:
     student, strong, teacher, teacher_strong = (random_logits(64, 100, seed=s) for s in range(4))
     target = torch.arange(64) % 100
 
-    def losses(part: slice) -> dict[str, float]:
+    def terms(part: slice) -> dict[str, float]:
         kd = kd_loss(student[part], teacher[part], temperature=2.0, standardize=True)
         found = mlkd_terms(
             student[part], strong[part], teacher[part], teacher_strong[part], target[part],
             temperature=2.0, kd_weight=9.0, standardize=True,
         )  # fmt: skip
         names = {"kd": "MLKD, KL terms", "cc": "MLKD, class correlation", "bc": "MLKD, batch correlation"}
-        return {"KD + LS": kd.item()} | {name: found[key].item() for key, name in names.items()}
+        pair = student[part], teacher[part]
+        of_batch = {"LumiNet": losses.luminet_loss(*pair).item(), "DIST": losses.dist_loss(*pair).item()}
+        return {"KD + LS": kd.item()} | of_batch | {name: found[key].item() for key, name in names.items()}
 
-    whole, first, second = (losses(part) for part in (slice(None), slice(0, 32), slice(32, 64)))
+    whole, first, second = (terms(part) for part in (slice(None), slice(0, 32), slice(32, 64)))
     rows = [[name, _number(loss, 6), _number((first[name] + second[name]) / 2, 6)] for name, loss in whole.items()]
     return ["term", "one process", "mean of two"], rows
