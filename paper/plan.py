@@ -84,7 +84,7 @@ def load(name: str, changes: Mapping[str, Any] | None = None, *, root: Path) -> 
     for key in ("tables", "pairs"):
         raw |= {key: [raw[key]]} if isinstance(raw.get(key), str | int) else {}
     raw |= {"pairs": None} if raw.get("pairs") == ["all"] else {}
-    raw |= {"seeds": list(range(raw["seeds"])) or -1} if type(raw.get("seeds")) is int else {}
+    raw |= {"seeds": list(range(raw["seeds"]))} if type(raw.get("seeds")) is int and raw["seeds"] > 0 else {}
     plan: Plan = convert({"name": name, **raw}, Plan, f"plan {name}: ")
     if plan.settings and not plan.rehearsal:
         changed = ", ".join(f"{k}={v!r}" for k, v in plan.settings.items())

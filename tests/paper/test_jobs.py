@@ -109,7 +109,7 @@ def test_parts_of_the_paper_are_chosen_by_table_pair_and_seed() -> None:
         ({"settings.epochs": 3}, "settings epochs=3 change the recipes"),
         ({"tables": [7]}, r"tables\[0\] is 7; expected one of 1, 2, 3, 4, 5, vit"),
         ({"seeds": -1}, "seeds is -1"),
-        ({"seeds": 0}, "seeds is -1"),
+        ({"seeds": 0}, "seeds is 0"),
         ({"minutes": "long"}, r"minutes is 'long' \(str\); expected int"),
         ({"members": "some"}, "members is 'some'"),
         ({"sedes": 3}, "has no 'sedes'; did you mean 'seeds'"),
