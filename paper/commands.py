@@ -189,6 +189,10 @@ def _run(given: argparse.Namespace) -> int:
             raise LskdError("--minutes and --job are for jobs here; a cluster's time limit is --set minutes=N")
         options = {"slots": given.gpus, "extra": given.more, "dry_run": given.dry_run}
         return run_jobs.start(root, given.plan, changes, profile=given.profile, **options)
+    if given.gpus or given.more:
+        raise LskdError(
+            f"{' '.join(given.more) or f'--gpus {given.gpus}'}: goes with --profile; give one, or leave it out"
+        )
     wanted = plan.load(given.plan, parse_settings(changes), root=root)
     if given.job:
         print(run_jobs.carry_out(wanted, given.job))

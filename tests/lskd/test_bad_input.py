@@ -86,6 +86,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["train", "--recipe", "own.toml", "--out", "file/run"], "Not a directory; a folder is expected there"),
         (["train", "--recipe", "own.toml", "--out", "a" * 300], "too long; choose a shorter name"),
         (["train", "--recipe", "a" * 300 + ".toml"], "too long; choose a shorter name"),
+        (["run", "--gpus", "2"], "--gpus 2: goes with --profile"),
+        (["run", "--", "--quiet"], "--quiet: goes with --profile"),
         (["results", "add", "file"], "not valid JSON"),
         (["results", "add", RECORD, "--store", "file"], "a folder is expected there"),
         (["results", "show", "no such experiment"], "no records"),
