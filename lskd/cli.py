@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
     if not hasattr(given, "call"):
         parser.print_help()
         return 0
+    if empty := [name for name, value in vars(given).items() if value == ""]:  # of a variable that is not set
+        parser.error(f"{empty[0].replace('_', '-')} is empty; give a value, or leave it out")
     if arguments is None:
         _keep_memory()
     for name in ("SIGTERM", "SIGHUP"):  # Windows has the first

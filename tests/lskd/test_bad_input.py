@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -110,6 +111,17 @@ def test_what_is_wrong_is_said_in_one_line(
     assert said.startswith("lskd: error: ")
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "--job", ""], ["run", "--profile="], ["train", "--recipe", "x", "--out", ""]]
+)
+def test_an_empty_value_is_not_taken_for_one_that_is_left_out(
+    words: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert re.search(r"lskd: error: (job|profile|out) is empty; give a value", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
