@@ -202,9 +202,10 @@ def _defaults(method: str) -> dict[str, Any]:
 def mean_decay(config: Mapping[str, Any], *, train_size: int) -> float:
     """Share of the logits' initial mean over classes that is left at the end of training.
 
-    Cross-entropy and all distillation losses here have gradients that sum to zero over classes, so the class-mean
-    row of the last layer moves by weight decay alone: ``v <- momentum v + decay w``, ``w <- w - rate v`` from
-    v = 0 (SGD as PyTorch computes it). The factor is exact and the same for every member.
+    Cross-entropy and all distillation losses here but LumiNet's, which standardises classes over the batch, have
+    gradients that sum to zero over classes, so the class-mean row of the last layer moves by weight decay alone:
+    ``v <- momentum v + decay w``, ``w <- w - rate v`` from v = 0 (SGD as PyTorch computes it). The factor
+    is exact and the same for every such member.
 
     Args:
         config: a record's ``config``; of another optimiser or schedule the factor is NaN.

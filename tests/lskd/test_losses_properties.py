@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_table import NEEDED
+from loss_table import LOSSES, NEEDED, OTHERS, draw
 
 from lskd import family, rows
 from lskd.losses import (
@@ -83,6 +83,13 @@ def test_kd_is_tckd_plus_the_teachers_doubt_times_nckd(seed: int, k: int, t: flo
     doubt = 1 - (v / t).softmax(-1)[0, target[0]]
     kd = kd_loss(student, teacher, temperature=t, standardize=ls)
     torch.testing.assert_close(kd, tckd + doubt * nckd, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LOSSES | OTHERS)
+def test_no_gradient_moves_the_mean_over_classes_but_luminets(name: str) -> None:
+    student, teacher, target = draw(4, 6)
+    (gradient,) = torch.autograd.grad((LOSSES | OTHERS)[name](student, teacher, target), student)
+    assert bool(gradient.sum(-1).abs().max() < 1e-9 * gradient.abs().max()) == (name != "luminet")
 
 
 def test_what_the_members_share_with_kd() -> None:
