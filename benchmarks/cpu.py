@@ -1,7 +1,8 @@
-"""The trainer against the plain baseline, side by side in one process: python benchmarks/cpu.py
+"""The trainer against the plain baseline, in turns: python benchmarks/cpu.py
 
 Writes benchmarks/results/cpu.json and prints the book's table of it. Medians of repeats that alternate between the two
-sides, so that a busy machine slows both. Images are random: no speed here depends on what they show.
+sides, so that a busy machine slows both. This process keeps its memory as `lskd` does; six plain trainings are another
+process, which starts as a script of any lab's does. Images are random: no speed here depends on what they show.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -27,6 +32,7 @@ from random_images import data, made_up_table, six_members
 
 from figures.benchmarks import comparison, machine_text
 from lskd import records
+from lskd.cli import keep_memory
 from lskd.data.dataset import Dataset
 from lskd.data.draws import epoch_strong, epoch_views
 from lskd.data.randaugment import strong_view
@@ -74,6 +80,16 @@ def alternate(sides: dict[str, Callable[[], float]], repeats: int) -> dict[str, 
             if turn:
                 found[name].append(value)
     return {name: statistics.median(values) for name, values in found.items()}
+
+
+@contextmanager
+def plain_process() -> Iterator[Executor]:
+    """A process that starts without the settings of :func:`lskd.cli.keep_memory`, and computes with as many threads."""
+    with mock.patch.dict(os.environ):
+        os.environ.pop("GLIBC_TUNABLES", None)
+        threads = torch.get_num_threads()
+        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as process:
+            yield process
 
 
 def cohort_rate(dataset: Dataset, members: dict[str, dict[str, Any]], steps: int, **options: Any) -> float:
@@ -221,8 +237,9 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     sides = {"ours": ours, "ours, bf16": partial(ours, execution=Execution(precision="bf16"))}
     if not bf16_units():
         del sides["ours, bf16"]
-    sides |= {f"workers {n}": partial(theirs, n) for n in (0, 2)}
-    six = alternate(sides, max(1, repeats - 2))
+    with plain_process() as process:
+        sides |= {f"workers {n}": lambda n=n: process.submit(theirs, n).result() for n in (0, 2)}  # type: ignore[misc]
+        six = alternate(sides, max(1, repeats - 2))
     table = table_fraction(repeats, 2 * steps)
     student = student_rates(repeats, 2 * steps)
     # Multiply-adds of one student-image of the cohort: a sixth of a teacher's forward, three of the student's.
@@ -261,6 +278,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed steps of a repeat")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args(arguments)
+    if arguments is None:
+        keep_memory()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
     result = measure(chosen.repeats, chosen.steps)

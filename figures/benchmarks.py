@@ -29,7 +29,7 @@ def comparison(result: Mapping[str, Any]) -> Table:
     networks = f"{field(result, 'cohort6', 'teacher')} teaches {field(result, 'cohort6', 'student')}"
     caption = (
         f'<b class="lskd-overview">Ours and a plain loop.</b> {networks}, batch {field(result, "cohort6", "batch")}. '
-        f"Medians of {repeats} repeats of {steps} steps or more, in turns with the baseline in one process. "
+        f"Medians of {repeats} repeats of {steps} steps or more, in turns with the baseline. "
         f"{machine_text(result)} Peak is the rate that the same machine reached at multiplying two large matrices: "
         f"{field(result, 'multiply_adds_per_s') / 1e9:.0f} billion multiply-adds a second."
     )

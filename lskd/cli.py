@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
     if empty := [name for name, value in vars(given).items() if value == ""]:  # of a variable that is not set
         parser.error(f"{empty[0].replace('_', '-')} is empty; give a value, or leave it out")
     if arguments is None:
-        _keep_memory()
+        keep_memory()
     for name in ("SIGTERM", "SIGHUP"):  # Windows has the first
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup lskd ...` has it ignored
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
         return 2
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Start this program again with :data:`MEMORY`, which glibc reads at a program's start alone, and its children too.
 
     Whoever sets GLIBC_TUNABLES is left alone; other C libraries do not look at it.

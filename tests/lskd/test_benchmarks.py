@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -71,12 +72,15 @@ def test_every_operation_of_the_baseline_runs() -> None:
     assert baseline.strong(image).size == (32, 32)
 
 
-def test_rates_are_measured_and_too_few_images_for_one_are_named() -> None:
+def test_rates_are_measured_and_too_few_images_for_one_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = cpu.data(64, classes=10)
     member = {"kd_ls": cpu.MEMBERS["kd_ls"]}
     teacher = cpu.create_model("resnet8", 10).eval()
     assert cpu.cohort_rate(dataset, member, 1, teacher=teacher, batch=16, window=16) > 0
-    assert cpu.baseline_rate(dataset, teacher, ["kd_ls"], 1, 0, batch=16) > 0
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    with cpu.plain_process() as process:
+        assert process.submit(os.getenv, "GLIBC_TUNABLES").result() is None
+        assert process.submit(cpu.baseline_rate, dataset, teacher, ["kd_ls"], 1, 0, batch=16).result() > 0
     with pytest.raises(ValueError, match="64 images are too few for 4 timed steps of 16"):
         cpu.cohort_rate(dataset, member, 4, teacher=teacher, batch=16, window=16)
 
