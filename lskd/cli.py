@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
     parser = _parser(more)
     home, words = os.environ.get("HOME", "~"), sys.argv[1:] if arguments is None else arguments
     # Shells leave --out=~/runs as it is.
-    given = parser.parse_args([re.sub(r"^(--[\w-]+=)?~/", rf"\g<1>{home}/", word) for word in words])
+    given = parser.parse_args([re.sub(r"^(--[\w-]+=)?~/", lambda m: f"{m[1] or ''}{home}/", word) for word in words])
     if not hasattr(given, "call"):
         parser.print_help()
         return 0

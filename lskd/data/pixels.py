@@ -46,8 +46,8 @@ def rgb(image: Any, bits: Bits | None = None) -> Image.Image:
     if not isinstance(image, Image.Image):
         return rgb(Image.fromarray(_levels(_channels_last(image), bits)))
     deep = ";16" in str(getattr(image, "tile", "")) and image.mode[0] != "I"  # colours, of which Pillow drops 8 bits
-    if deep and (bits not in (None, 16) or np.asarray(image.convert("RGB")).max() < 16):
-        raise ValueError("of 16 bits a colour only the lower ones are in use; save it with 8 bits a colour")
+    if deep and bits != 16 and (bits or np.asarray(image.convert("RGB")).max() < 16):
+        raise ValueError("of 16 bits a colour only the lower are in use; save it with 8, or give bits=16 if it is dark")
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's, with previews
     if frames > 1:
         raise ValueError(f"it holds {frames} pictures; expected one")

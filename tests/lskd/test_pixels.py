@@ -83,7 +83,7 @@ def test_a_ramp_keeps_its_256_levels_at_any_depth(image: Any, bits: int | None) 
         ({"a": 1}, "dict is no image"),
         (Image.fromarray((RAMP * 70000).astype(np.int32)), "int32 values from 0 to 17,850,000; 16 bits hold"),
         (Image.fromarray(RAMP.astype(np.float32)), "float32 values"),
-        (deep_colours(15), "of 16 bits a colour only the lower ones are in use"),
+        (deep_colours(15), "of 16 bits a colour only the lower are in use"),
     ],
 )
 def test_what_has_no_meaning_is_refused(image: Any, message: str) -> None:
@@ -92,7 +92,7 @@ def test_what_has_no_meaning_is_refused(image: Any, message: str) -> None:
 
 
 def test_bits_bound_the_values() -> None:
-    assert np.asarray(rgb(deep_colours(200), 16)).tolist() == [[[200] * 3]]
+    assert [np.asarray(rgb(deep_colours(level), 16)).tolist() for level in (200, 15)] == [[[[200] * 3]], [[[15] * 3]]]
     with pytest.raises(ValueError, match="of 16 bits a colour"):
         rgb(deep_colours(200), 12)
     with pytest.raises(ValueError, match="uint16 values from 0 to 5,000; 12 bits hold 0 to 4,095"):
