@@ -264,7 +264,7 @@ def sentences(gains: list[Gain], published_ones: list[Gain]) -> list[str]:
 
 def _verdict(gain: Gain) -> str:
     if len(gain.seeds) < ENOUGH_SEEDS:
-        return ", which tells nothing about another seed"
+        return ", too few to say what another seed would do"
     if not gain.decided:
         return ": the interval includes zero"
     return ": LS helps" if gain.mean.low > 0 else ": LS costs accuracy"
