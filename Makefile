@@ -17,8 +17,8 @@ RUN := OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --require-virtualenv --constraint constraints.txt
 # Some shells forbid it to keep what it compiled, and every process would compile all of it again.
 export PYTHONDONTWRITEBYTECODE :=
-# Three processes with one thread each, for two cores: one of them waits for a browser or a child.
-PARALLEL := -n 3 --dist loadscope --no-loadscope-reorder --durations 25
+# Four processes with one thread each, for two cores: they often wait for a browser, a child or a cluster's next look.
+PARALLEL := -n 4 --dist loadscope --no-loadscope-reorder --durations 25
 
 .DEFAULT_GOAL := help
 .PHONY: help book tables pdf test bench cifar100 lint lock lab doctor clean

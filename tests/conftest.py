@@ -25,32 +25,32 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
-MAKES_BOOK, SPREAD = "tests/book/test_book.py", "tests/paper/test_run_jobs.py"
+BOOK, JOBS = "tests/book/test_book.py", "tests/paper/test_run_jobs.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First the file that makes the book, while other processes do what needs none; then files that read it.
-
-    Tests of SPREAD share nothing and are slow: they come last, any process takes the next.
-    """
+    """First who makes the book, then who mostly waits, so that others compute meanwhile; the book's readers last."""
     readers = {item.path for item in items if "book" in getattr(item, "fixturenames", ())}
 
     def turn(item: pytest.Item) -> int:
-        file = item.nodeid.partition("::")[0]
-        return 0 if file == MAKES_BOOK else 3 if file == SPREAD else 2 if item.path in readers else 1
+        return 1 if item.nodeid.startswith(JOBS) else 3 if item.path in readers else 2
 
-    items.sort(key=turn)
+    maker = next((item for item in items if item.nodeid.startswith(BOOK)), None)
+    items.sort(key=lambda item: 0 if item is maker else turn(item))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests of one file run in one process. A scheduler, not marks: those of xdist 3.8 are lost in pytest 9.2."""
+    """Tests of one file run in one process, but for two files whose tests are slow and share nothing.
+
+    A scheduler, not marks: those of xdist 3.8 are lost in pytest 9.2.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return nodeid if file == SPREAD else file
+            return nodeid if file in (BOOK, JOBS) else file
 
     return Files(config, log)
 
