@@ -186,8 +186,9 @@ def columns(x: Tensor | None) -> Any:
 
 
 def norm(x: Tensor) -> Tensor:
-    """Length, ``[..., 1]``; its gradient at zero is zero."""
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    """Length, ``[..., 1]``; at zero its derivatives are zero, the second too."""
+    zero = (x == 0).all(dim=-1, keepdim=True)
+    return torch.linalg.vector_norm(x.masked_fill(zero, 1.0), dim=-1, keepdim=True).masked_fill(zero, 0.0)
 
 
 def log_ratio(x: Tensor, t: Temperature) -> Tensor:

@@ -85,3 +85,14 @@ def test_the_teacher_gets_no_gradient(name: str) -> None:
         student, teacher, target = draw(8, 5)
         loss(student, teacher.requires_grad_(), target).backward()
         assert (student.grad is not None, teacher.grad is None) == (True, True)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_second_derivatives_are_finite_where_a_row_is_constant(name: str) -> None:
+    for left_out in (torch.zeros(K).bool(), torch.arange(K) > 3):
+        student, teacher, target = (x.detach() for x in draw(9, 5))
+        student[0] = 2.0
+        given = student.masked_fill(left_out, -math.inf).requires_grad_()
+        loss = LOSSES[name](given, teacher.masked_fill(left_out, -math.inf), target % 4)
+        (first,) = torch.autograd.grad(loss, given, create_graph=True)
+        assert torch.isfinite(torch.autograd.grad(first.square().sum(), given)[0]).all()
