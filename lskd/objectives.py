@@ -16,7 +16,7 @@ from lskd import losses
 from lskd.errors import check_keywords, pick
 from lskd.losses import CurriculumTemperature, cross_entropy, curriculum_reversal
 from lskd.objective_base import Count, Distilled, Logits, Objective, Positive, WarmedUp, Weight
-from lskd.rows import at_least_float32, reduced
+from lskd.rows import Rows, deviation, reduced
 
 __all__ = [
     "CTKD", "DIST", "DKD", "GDKD", "KD", "METHODS", "MLKD", "RLD", "TTM", "WTTM", "Distilled", "Locality",
@@ -60,8 +60,12 @@ class KD(Distilled):
         if not self.effective_weight:
             return super().loss(student, teacher, target, **more)
         rows = super().loss(student, teacher, target, reduction="none", **more)
-        deviations = [at_least_float32(z.detach()).std(-1, correction=self.correction) for z in (student, teacher)]
-        product = deviations[0] * deviations[1]  # a row without spread is not scaled, as under LS
+        pair, by = Rows(student.detach(), teacher), self.correction
+        product = pair.student.std(-1, correction=by) * pair.teacher.std(-1, correction=by)
+        if (out := pair.excluded) is not None:  # on a GPU always, mostly of no class
+            of_others = deviation(pair.student, out, by) * deviation(pair.teacher, out, by)
+            product = torch.where(out.any(-1), of_others, product)
+        # A row without spread is not scaled, as under LS.
         return reduced(rows / torch.where(product <= 1e-7, 1.0, product), None, None, "mean")
 
 

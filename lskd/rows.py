@@ -147,9 +147,9 @@ def z_score(x: Tensor, left_out: Tensor | None, *, eps: float, correction: int, 
     return z if left_out is None else z.masked_fill(left_out, -math.inf)
 
 
-def deviation(x: Tensor, left_out: Tensor | None) -> Tensor:
-    """Standard deviation (K-1) of what is not left out, ``[...]``, bounded so that its square is."""
-    _, scale, unit = _centred(x if left_out is None else x.masked_fill(left_out, 0.0), left_out, correction=1)
+def deviation(x: Tensor, left_out: Tensor | None, correction: int = 1) -> Tensor:
+    """Standard deviation of what is not left out, ``[...]``, bounded so that its square is."""
+    _, scale, unit = _centred(x if left_out is None else x.masked_fill(left_out, 0.0), left_out, correction)
     return (scale * unit).clamp_max(_bound(x) ** 0.5).squeeze(-1)
 
 

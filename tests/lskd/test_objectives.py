@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import typing
 from typing import Any
 
@@ -87,6 +89,11 @@ def test_the_effective_weight_pulls_as_standardisation_does_where_it_is_hot() ->
     zeros, plain = torch.zeros(6, 10), create_objective("kd", **settings)(Logits(torch.zeros(6, 10), target, teacher))
     found = create_objective("kd", **settings, effective_weight=True)(Logits(zeros, target, teacher))
     torch.testing.assert_close(found, plain)  # a head of zeros can start, as under LS
+    for correction, left_out in itertools.product((0, 1), (-math.inf, -1e4)):
+        warm: dict[str, Any] = {"temperature": 2.0, "effective_weight": True, "correction": correction}
+        weighted, out = create_objective("kd", **settings | warm), torch.full((6, 2), left_out)
+        found = weighted(Logits(torch.cat([student, out], -1), target, torch.cat([teacher, out], -1)))
+        torch.testing.assert_close(found, weighted(Logits(student, target, teacher)))
     with pytest.raises(ValueError, match="effective_weight stands in place of standardize"):
         create_objective("kd", **settings, effective_weight=True, standardize=True)
 
