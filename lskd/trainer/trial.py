@@ -67,9 +67,10 @@ def try_network(
         _check_state(network, who)
         images = torch.randn(2, *image_shape, device=device)
         with torch.no_grad():
-            _check_logits(_passed(network.eval(), images, who), images, classes, f"{who} in eval mode")
+            answer = _passed(network.eval(), images, who)
+            _check_logits(answer, images, classes, f"{who} in eval mode")
             if smallest is not None:
-                _check_features(network, images, classes, who)
+                _check_features(network, images, answer, who)
         return smallest is not None and _train(network.train(), images, smallest, classes, who)
 
 
@@ -126,8 +127,7 @@ def _passed(network: nn.Module, images: Tensor, who: str) -> Any:
     return found
 
 
-def _check_logits(found: Any, images: Tensor, classes: int, who: str) -> None:
-    advice = "return the logits alone"
+def _check_logits(found: Any, images: Tensor, classes: int, who: str, advice: str = "return the logits alone") -> None:
     if isinstance(found, Tensor) and found.is_floating_point() and found.ndim == 2 and len(found) == len(images):
         if found.shape[1] == classes:
             if bool((found >= 0).all()) and bool(((found.sum(dim=1) - 1).abs() < 1e-3).all()):
@@ -138,11 +138,14 @@ def _check_logits(found: Any, images: Tensor, classes: int, who: str) -> None:
     raise LskdError(f"{who}: gives {_described(found)} for {len(images)} images; expected {wanted}")
 
 
-def _check_features(network: nn.Module, images: Tensor, classes: int, who: str) -> None:
-    """What evidence takes of it at the end."""
+def _check_features(network: nn.Module, images: Tensor, answer: Tensor, who: str) -> None:
+    """What evidence takes of it at the end; ``answer`` is what it gives by itself."""
     with _named(f"{who}: its forward_with_features fails"):
-        features, logits = network.forward_with_features(images)  # type: ignore[operator]
-    _check_logits(logits, images, classes, f"{who}, forward_with_features")
+        features, logits = pair = network.forward_with_features(images)  # type: ignore[operator]
+    alike = [isinstance(x, Tensor) and x.shape == answer.shape and torch.allclose(x.to(answer), answer) for x in pair]
+    if alike == [True, False]:
+        raise LskdError(f"{who}: forward_with_features gives (logits, features); return (features, logits)")
+    _check_logits(logits, images, answer.shape[1], f"{who}, forward_with_features", "return (features, logits)")
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
         raise LskdError(
             f"{who}: forward_with_features gives {_described(features)} as features; expected [{len(images)}, width]"

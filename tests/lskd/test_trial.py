@@ -126,6 +126,16 @@ class InPlace(Plain):
         return y.exp_()
 
 
+class Swapped(Plain):
+    def forward_with_features(self, x):
+        return self(x), self.features(x)
+
+
+class Alone(Plain):
+    def forward_with_features(self, x):
+        return self(x)
+
+
 def grey(num_classes):
     return Plain(num_classes, channels=1)
 
@@ -203,6 +213,8 @@ REFUSED = {
     "Hidden": r"seen changes while it trains and is not in its state dict",
     "Strict": r"comes back changed",
     "lazy": r"fc\.weight gets its size from a first batch",
+    "Swapped": r"forward_with_features gives \(logits, features\); return \(features, logits\)",
+    "Alone": r"forward_with_features: gives float32 \[3\] .*expected logits \[2, 3\]: return \(features, logits\)",
     "InPlace": r"no gradient passes through it: RuntimeError.*inplace",
 }
 
