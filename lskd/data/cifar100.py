@@ -99,7 +99,7 @@ def cifar100(
             f"CIFAR-100: {root} holds neither {ONE_FILE} nor {EXTRACTED}; get it with `lskd data get cifar100`{brought}"
             f", or set LSKD_DATA to a folder that holds {ONE_FILE} or {EXTRACTED}"
         )
-    arrays = _one_file(found) if found.suffix == ".npz" else _extracted(found)
+    arrays = _arrays(found)
     names = tuple(str(n) for n in arrays["class_names"])
     group_of = {fine: i for i, members in enumerate(SUPERCLASSES.values()) for fine in members.split()}
 
@@ -143,9 +143,11 @@ def get(out: Path | str | None = None, mirror: str | None = None) -> Path:
 
     Raises:
         LskdError: no network (says what to do then), another file than expected, a folder that cannot be made.
+        ValueError: the copy that is there is damaged.
     """
     root = Path(out).expanduser() if out is not None else data_root()
     if (found := find(root)) is not None:
+        _arrays(found)
         return found
     url = mirror or os.environ.get(MIRROR) or ADDRESS
     if not url.endswith(".tar.gz"):
@@ -169,6 +171,10 @@ def get(out: Path | str | None = None, mirror: str | None = None) -> Path:
             found = find(root)
     assert found is not None
     return found
+
+
+def _arrays(found: Path) -> dict[str, np.ndarray]:
+    return _one_file(found) if found.suffix == ".npz" else _extracted(found)
 
 
 def _one_file(path: Path) -> dict[str, np.ndarray]:
