@@ -15,13 +15,14 @@ from pathlib import Path
 
 import lskd
 from figures.fingerprint import ROOT
+from lskd.files import told_by
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def browser() -> Path | None:
     """A Chromium for the page tests: ``LSKD_BROWSER``, the path, or what Playwright has installed."""
-    if chosen := os.environ.get("LSKD_BROWSER"):
+    if chosen := told_by("LSKD_BROWSER"):
         found = shutil.which(chosen)
         return Path(found) if found else None
     for name in BROWSERS:
@@ -40,7 +41,7 @@ def install_browser() -> Path | None:
     """A Chromium that was there, or one installed by the system's package manager or by Playwright; None without."""
     if found := browser():
         return found
-    if os.environ.get("LSKD_BROWSER"):
+    if told_by("LSKD_BROWSER"):
         return None  # somebody has chosen one that is not there: say so, install nothing
     ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):

@@ -10,7 +10,6 @@ fetches both: ``lskd book colab OUTPUT``, published as the branch ``colab``.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from urllib.parse import quote
 from book.notebook import declared
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
-from lskd.files import read_json, visible, write_json
+from lskd.files import read_json, told_by, visible, write_json
 
 BRANCH = "colab"  # of the copies
 TRAINED = {"train_teacher": "train_cohort", "train_students": "train_cohort"}  # pages, and the notebook behind them
@@ -44,7 +43,7 @@ def repository(config: Path) -> Repository | None:
     Raises:
         LskdError: the address is not that of a GitHub repository; Colab and Binder links are made for those alone.
     """
-    told = os.environ.get("LSKD_REPOSITORY", "")
+    told = told_by("LSKD_REPOSITORY")
     if not told and config.is_file():
         import yaml
 
@@ -54,7 +53,7 @@ def repository(config: Path) -> Repository | None:
     found = re.fullmatch(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?", told)
     if not found:
         raise LskdError(f"LSKD_REPOSITORY or repository.url is {told!r}; expected https://github.com/OWNER/NAME")
-    return Repository(found[1], os.environ.get("LSKD_REF") or "main")
+    return Repository(found[1], told_by("LSKD_REF") or "main")
 
 
 def standalone(notebook: Path) -> bool:

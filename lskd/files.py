@@ -182,6 +182,11 @@ def locked(folder: Path, *, doing: str = "training", wait: bool = False) -> Iter
         lock.release()
 
 
+def told_by(variable: str) -> str:
+    """An environment variable without the quotes and spaces that `.env` files and shells leave; "" if it is unset."""
+    return os.environ.get(variable, "").strip("\"' \t\r\n")
+
+
 def say_sizes(paths: Iterable[Path]) -> None:
     """Print files that were written, with their sizes."""
     for path in paths:

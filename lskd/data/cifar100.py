@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from lskd.data.dataset import Dataset, DataSource, Mean, Std
 from lskd.data.download import data_root, fetch
 from lskd.data.inventory import summary
 from lskd.errors import LskdError
-from lskd.files import atomic_write, locked, read_arrays
+from lskd.files import atomic_write, locked, read_arrays, told_by
 
 ONE_FILE = "cifar100.npz"
 EXTRACTED = "cifar-100-python"
@@ -149,7 +148,7 @@ def get(out: Path | str | None = None, mirror: str | None = None) -> Path:
     if (found := find(root)) is not None:
         _arrays(found)
         return found
-    url = mirror or os.environ.get(MIRROR) or ADDRESS
+    url = mirror or told_by(MIRROR) or ADDRESS
     if not url.endswith(".tar.gz"):
         url = f"{url.rstrip('/')}/{ARCHIVE}"
     try:

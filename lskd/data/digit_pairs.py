@@ -11,7 +11,6 @@ A fifth of the originals, chosen once per seed and digit, appear in test images 
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from msgspec import Meta
 
 from lskd.checked import Natural
 from lskd.data.dataset import Dataset, DataSource, channel_statistics
+from lskd.data.download import data_root
 from lskd.data.memory import require_memory
 from lskd.files import atomic_path, read_arrays
 
@@ -59,8 +59,8 @@ def digit_pairs(
     sizes = train_size, test_size
     settings = (VERSION, *sizes, resolution, ROTATION, SCALE, SHIFT, noise, data_seed)
     key = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("LSKD_CACHE") or "~/.cache/lskd").expanduser()
-    arrays = _cached(folder / f"digit_pairs-{key}.npz", lambda: generate(sizes, resolution, noise, data_seed))
+    path = data_root("LSKD_CACHE") / f"digit_pairs-{key}.npz"
+    arrays = _cached(path, lambda: generate(sizes, resolution, noise, data_seed))
     tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
     mean, std = channel_statistics(tensors["train_images"])
     return Dataset(

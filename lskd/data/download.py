@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -16,14 +15,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lskd.errors import LskdError
+from lskd.files import told_by
 
 ATTEMPTS = 4  # transfers that break off without having brought anything new
 TIMEOUT = 30.0  # seconds without a byte
 
 
-def data_root() -> Path:
-    """Where data sets lie: ``LSKD_DATA``, or ``~/.cache/lskd``."""
-    return Path(os.environ.get("LSKD_DATA") or "~/.cache/lskd").expanduser()
+def data_root(variable: str = "LSKD_DATA") -> Path:
+    """Where data sets lie: what the variable names, or ``~/.cache/lskd``."""
+    return Path(told_by(variable) or "~/.cache/lskd").expanduser()
 
 
 def fetch(url: str, path: Path, *, md5: str | None, advice: str = "") -> Path:

@@ -7,7 +7,6 @@ network, such as ``cifar100_resnet56.pth``, serve too.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tarfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from lskd.data.download import data_root, fetch
 from lskd.errors import LskdError
-from lskd.files import atomic_path, locked, visible
+from lskd.files import atomic_path, locked, told_by, visible
 from lskd.models import create_model, list_models, load_checkpoint
 from lskd.recipes import Recipe
 
@@ -38,7 +37,7 @@ def published_teacher(
     Raises:
         LskdError: the folder has no weights at all, or several files of this network.
     """
-    source, folder = recipe.teacher, folder or os.environ.get("LSKD_TEACHERS")
+    source, folder = recipe.teacher, folder or told_by("LSKD_TEACHERS")
     if not folder or source is None or source.settings or recipe.dataset != "cifar100":
         return None
     if source.recipe != f"cifar100/alone/{source.network}":
@@ -74,7 +73,7 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> di
         LskdError: no network (says what to fetch and where to put it), or no such archive.
     """
     root = Path(out).expanduser() if out is not None else data_root()
-    url = mirror or os.environ.get("LSKD_MIRROR") or ADDRESS
+    url = mirror or told_by("LSKD_MIRROR") or ADDRESS
     url = url if url.endswith(".tar") else f"{url.rstrip('/')}/{ARCHIVE}"
     advice = (
         f"try a mirror (lskd data get cifar100-teachers --mirror URL), or put {ARCHIVE} from elsewhere into {root} and "

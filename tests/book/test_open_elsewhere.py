@@ -33,7 +33,7 @@ def test_the_address_is_read_and_another_host_is_an_error(monkeypatch: pytest.Mo
         monkeypatch.delenv("LSKD_REPOSITORY", raising=False)
         config.write_text(f"repository:\n  url: {told}\n")
         assert open_elsewhere.repository(config) == Repository("a/b-c", "main")
-        monkeypatch.setenv("LSKD_REPOSITORY", told.replace("b-c", "d"))
+        monkeypatch.setenv("LSKD_REPOSITORY", f"'{told.replace('b-c', 'd')}' ")
         monkeypatch.setenv("LSKD_REF", "v2.0.0")
         assert open_elsewhere.repository(config) == Repository("a/d", "v2.0.0")
     monkeypatch.setenv("LSKD_REPOSITORY", "https://example.org/a/b")

@@ -33,7 +33,7 @@ DEFAULT_DIGEST = "894a4475a7a58b0fc93e1585bce36bf63de3a8b22215089fa95ef748d0a9b2
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LSKD_CACHE", str(tmp_path))
+    monkeypatch.setenv("LSKD_CACHE", f"'{tmp_path}'")
     return tmp_path
 
 

@@ -161,7 +161,7 @@ def test_a_run_with_a_published_teacher_is_the_recipes_own(
 ) -> None:
     archive(tmp_path / "dl" / ARCHIVE, weights)
     get_teachers(tmp_path / "dl")
-    monkeypatch.setenv("LSKD_TEACHERS", str(tmp_path / "dl"))
+    monkeypatch.setenv("LSKD_TEACHERS", f"{tmp_path / 'dl'} ")
     settings = {"epochs": 1, "milestones": [], "batch_size": 16}
     record = run.train(RECIPE, tmp_path / "out", members=["kd_ls"], settings=settings, device="cpu")
     assert "--teachers" not in record["command"]
