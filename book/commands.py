@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lskd.errors import LskdError
+from lskd.errors import LskdError, hint
 from lskd.files import short
 
 
@@ -67,8 +67,22 @@ def _workflow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _workflow_run(given: argparse.Namespace) -> int:
-    from paper import snakemake
+    from paper import plan, snakemake
 
+    preset = plan.preset(given.preset, root=Path.cwd())
+    for part in (preset.teacher, preset.students):
+        if part.settings or part.members or not Path("recipes", f"{part.recipe}.toml").is_file():
+            from lskd.recipes import load_recipe  # PyTorch, seconds
+
+            load_recipe(part.recipe, settings=part.settings, members=part.members or None)
+    for name, values in preset.notebooks.items():
+        from book import build, notebook, notebook_parameters
+
+        drawn = [page for page in build.pages(Path("book/chapters")) if not page.startswith("train_")]
+        if name not in drawn:
+            raise LskdError(f"preset {given.preset}: no drawing notebook {name!r}{hint(name, drawn)}")
+        declared = notebook.declared(Path("notebooks", f"{name}.ipynb"))
+        notebook_parameters.bind(declared, values, f"preset {given.preset}: {name}.ipynb")
     return snakemake.start(Path.cwd(), given.preset, given.targets, cores=given.cores, dry_run=given.dry_run)
 
 

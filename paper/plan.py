@@ -1,4 +1,4 @@
-"""What is to be run: one checked file of ``workflow/tables/`` and changes to it."""
+"""What is to be run: one checked file of ``workflow/tables/`` and changes to it, or of ``workflow/`` for the book."""
 
 from __future__ import annotations
 
@@ -57,6 +57,31 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     minutes: Count = 1440
 
 
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a cohort of the book is trained by: a recipe, its members ((): all) and changes by dotted key."""
+
+    recipe: str
+    members: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the book is made: the keys of a file in ``workflow/``; ``notebooks`` has parameters by notebook."""
+
+    teacher: Part
+    students: Part
+    seed: Natural
+    device: str
+    book: str
+    notebooks: dict[str, dict[str, Any]] = {}
+
+
+def preset(name: str, *, root: Path) -> Preset:
+    """Read ``workflow/NAME.yaml``; errors as :func:`load` has them."""
+    found: Preset = convert(_read(root / "workflow", "preset", name), Preset, f"preset {name}: ")
+    return found
+
+
 def load(name: str, changes: Mapping[str, Any] | None = None, *, root: Path) -> Plan:
     """Read ``workflow/tables/NAME.yaml`` and change it.
 
@@ -66,13 +91,7 @@ def load(name: str, changes: Mapping[str, Any] | None = None, *, root: Path) -> 
     Raises:
         LskdError: no such file, an unknown key, a value of the wrong kind, or changed recipes outside a rehearsal.
     """
-    import yaml
-
-    place = root / "workflow" / "tables"
-    known = [path.stem for path in visible(place, "*.yaml")]
-    if name not in known:
-        raise LskdError(f"{place}: no plan {name!r}{hint(name, known)}; call this in a checkout of the project")
-    raw = yaml.safe_load((place / f"{name}.yaml").read_text(encoding="utf-8"))
+    raw = _read(root / "workflow" / "tables", "plan", name)
     for key, value in (changes or {}).items():
         head, dot, rest = key.partition(".")
         if key in ("epochs", "batch_size"):
@@ -98,6 +117,31 @@ def load(name: str, changes: Mapping[str, Any] | None = None, *, root: Path) -> 
             "give another, such as build/rehearsal/results"
         )
     return plan
+
+
+def _read(place: Path, kind: str, name: str) -> dict[str, Any]:
+    """The keys of a YAML file, texts; of one that stands there twice YAML would take the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key) for key, _ in node.value]
+            for key, (at, _) in zip(keys, node.value, strict=True):
+                if not isinstance(key, str) or keys.count(key) > 1:
+                    wrong = "there twice" if isinstance(key, str) else "no text; quote it"
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is {wrong}", at.start_mark)
+            return super().construct_mapping(node, deep)
+
+    known = [path.stem for path in visible(place, "*.yaml")]
+    if name not in known:
+        raise LskdError(f"{place}: no {kind} {name!r}{hint(name, known)}; call this in a checkout of the project")
+    try:
+        found = yaml.load((place / f"{name}.yaml").read_text(encoding="utf-8"), Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LskdError(f"{kind} {name}: {place / name}.yaml cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise LskdError(f"{kind} {name}: {place / name}.yaml holds {found!r}; expected keys, such as `seed: 0`")
+    return found
 
 
 def _numbers(value: Any) -> Any:

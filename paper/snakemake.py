@@ -20,9 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lskd.errors import LskdError
-from lskd.files import visible
-
 TRAINING = ("teacher", "students")
 
 
@@ -32,16 +29,8 @@ def start(root: Path, preset: str, targets: Sequence[str] = (), *, cores: str = 
     Args:
         preset: a name in ``workflow/*.yaml``.
         dry_run: only say what would be made, and why.
-
-    Raises:
-        LskdError: no such preset, or ``root`` is not a project.
     """
     root = root.resolve()
-    known = [path.stem for path in visible(root / "workflow", "*.yaml")]
-    if not (root / "workflow" / "Snakefile").is_file():
-        raise LskdError(f"{root}: no workflow/Snakefile; call this in a checkout of the project")
-    if preset not in known:
-        raise LskdError(f"unknown preset {preset!r}; there are {', '.join(known)}")
     whole = dry_run or bool(set(targets) & set(TRAINING))
     told = root / "build" / ".workflow.errors"
     told.unlink(missing_ok=True)

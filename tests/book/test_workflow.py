@@ -19,6 +19,7 @@ import pytest
 from reading import cell, command_line, wait_for, write_notebook
 
 from figures.fingerprint import PACKAGES, ROOT
+from lskd import cli
 
 WORKFLOW = [sys.executable, "-m", "lskd.cli", "workflow"]
 FIGURES = ("logit_gap", "tsne", "results_table")
@@ -300,13 +301,41 @@ def test_two_workflows_take_turns(project: Path) -> None:
     assert sum("tsne.ipynb in" in text for text in told) == 1
 
 
-def test_unknown_presets_and_folders_are_named(project: Path, tmp_path: Path) -> None:
-    done = call(project, "--preset", "tinny")
-    assert done.returncode == 2
-    assert "unknown preset 'tinny'; there are default, tiny" in done.stderr
-    env = dict(os.environ, PYTHONPATH=str(ROOT))
-    done = subprocess.run(WORKFLOW, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert "call this in a checkout of the project" in done.stderr
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("", "", "no preset 'mine'.*call this in a checkout of the project"),
+        ("seed: 0", "sead: 0", "preset mine has no 'sead'; did you mean 'seed'"),
+        ("seed: 0", "seed: '0'", "preset mine: seed is '0' .str.; expected int"),
+        ("seed: 0", "seed: 0\nseed: 1", "(?s)key 'seed' is there twice.*line 2"),
+        ("seed: 0", "seed: 0\non: 1", "key True is no text"),
+        ("device: cpu", "device: no", "device is False .bool.; expected str"),
+        (r"  members: \[\]", "\tmembers: []", "(?s)mine.yaml cannot be read: .*line 10, column 1"),
+        (r"members: \[\]", "members: [kd, kd_lz]", "no member 'kd_lz'; did you mean 'kd_ls'"),
+        ("digit-pairs-teacher", "digit-pair-teacher", "unknown recipe 'digit-pair-teacher'; did you mean"),
+        (r"\{epochs: 1", "{epoch: 1", "recipe digit-pairs-teacher has no 'epoch'"),
+        ("tsne:", "tsnee:", "preset mine: no drawing notebook 'tsnee'; did you mean 'tsne'"),
+        ("perplexity", "perplexty", "preset mine: tsne.ipynb: unknown parameter 'perplexty'"),
+        (".*", "", "mine.yaml holds None; expected keys"),
+    ],
+)
+def test_a_wrong_preset_is_named_before_anything_starts(
+    old: str,
+    new: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("book", "notebooks", "recipes"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "workflow").mkdir()
+    changed = re.sub(old, new, (ROOT / "workflow" / "tiny.yaml").read_text(), flags=re.DOTALL)
+    if old:
+        (tmp_path / "workflow" / "mine.yaml").write_text(changed)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["workflow", "--preset", "mine", "--dry-run"]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def descendants(pid: int) -> list[int]:
