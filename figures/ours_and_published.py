@@ -29,7 +29,7 @@ def records_of(folder: Path | str, recipe: str = "") -> list[tuple[Path, dict[st
     kept = [(path, record) for path, record in found if recipe in ("", record["name"])]
     if not kept:
         names = ", ".join(sorted({record["name"] for _, record in found})) or "no records"
-        raise LskdError(f"{folder}: no record of recipe {recipe!r}; there are {names}")
+        raise LskdError(f"{folder}: no record{recipe and f' of recipe {recipe!r}'}; there are {names}")
     return sorted(kept, key=lambda pair: (pair[1]["config"]["epochs"], pair[1]["seed"]))
 
 

@@ -87,8 +87,8 @@ def test_the_evidence_in_the_project_is_of_the_records_networks() -> None:
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(LskdError, match=f"no record of recipe 'another'; there are .*{RECIPE}"):
         records_of(STORE, "another")
-    with pytest.raises(LskdError, match="no records"):
-        records_of(tmp_path, RECIPE)
+    with pytest.raises(LskdError, match="no record; there are no records"):
+        records_of(tmp_path)
     for path, record in records_of(STORE, RECIPE):
         (tmp_path / path.name).write_text(json.dumps(record))
     with pytest.raises(LskdError, match="no evidence beside the records"):
