@@ -76,22 +76,20 @@ def _record(path: Path, report: Report) -> None:
         report.problems += [f"{path}: {problem}" for problem in _problems(path, record)]
     except LskdError as error:
         report.problems.append(str(error))
-    except (KeyError, TypeError) as error:
-        report.problems.append(f"{path}: not a whole record ({type(error).__name__}: {error})")
     else:
         if "store" not in record:
             report.notes.append(f"{path}: put there by hand, without a digest of its content")
 
 
 def _problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    if (identity := identity_of(record)) != record["identity"]:
+    if (identity := identity_of(record)) != (told := record.get("identity", "")):
         found = f"configuration, seed, data, teacher and trainer give {identity[:12]}"
-        yield f"its identity is {record['identity'][:12]}, but its {found}"
+        yield f"its identity is {told[:12]}, but its {found}"
     kept = record.get("store")
     if kept:
-        if kept["sha256"] != content_digest(record):
+        if kept.get("sha256") != content_digest(record):
             yield "its content differs from its SHA-256: it was changed after it was stored"
-        if kept["address"] != address(record) or address(record)[:12] not in path.name:
+        if kept.get("address") != address(record) or address(record)[:12] not in path.name:
             yield f"its name should have {address(record)[:12]}, which its configuration and seed give"
     if f"seed-{record['seed']}" not in path.stem:
         yield f"its name does not have its seed, {record['seed']}"

@@ -161,7 +161,10 @@ def load(path: Path | str) -> Evidence:
     missing = sorted(names - set(arrays))
     if missing:
         raise ValueError(f"{path}: no evidence pack, {', '.join(missing)} missing")
-    meta = json.loads(str(arrays.pop("meta")))
+    try:
+        meta = dict(json.loads(str(arrays.pop("meta"))))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path}: no evidence pack, its meta is no table") from None
     found: dict[str, Any] = {k: arrays[k] for k in names if k != "meta"}
     if space == "embedding":
         found |= {name: found[name].astype(np.float32) for name in HALF}

@@ -18,12 +18,71 @@ from typing import Any
 
 import numpy
 import torch
+from msgspec import Struct
 
 import lskd
+from lskd.checked import Count, Natural, convert
 from lskd.errors import LskdError
 from lskd.files import read_json
 
 SCHEMA = 1
+
+# What every reader takes for granted of a record, and of the run.json that becomes one; both hold more.
+
+
+class _Config(Struct):
+    name: str
+    dataset: str
+    student: str
+    epochs: Count
+    batch_size: Count
+    members: dict[str, dict[str, Any]]
+    teacher: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+
+
+class _Data(Struct):
+    digest: str
+    train_size: Natural
+
+
+class _Network(Struct):
+    digest: str
+    network: str
+
+
+class Run(Struct, kw_only=True):
+    name: str
+    config: _Config
+    seed: Natural
+    dataset: _Data
+    teacher: _Network | None
+    execution: dict[str, Any] = {}
+    distributed: dict[str, Any] = {}
+    identity: str = ""
+
+
+class _Epoch(Struct):
+    epoch: Count
+    test_accuracy: float
+
+
+class _Member(Struct):
+    method: str
+    standardize: bool
+    settings: dict[str, Any]
+    epochs: list[_Epoch]
+    last: _Epoch | None
+    best: _Epoch | None
+    weights: dict[str, str] = {}
+    evidence: dict[str, str] | None = None
+
+
+class Record(Run, kw_only=True):
+    members: dict[str, _Member]
+    command: str
+    device: dict[str, Any]
+    store: dict[str, str] = {}
 
 
 def now() -> str:
@@ -138,9 +197,16 @@ def load_record(path: Path | str) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise LskdError(f"{path}: record has schema {found!r}; this version reads schema {SCHEMA}")
-    if missing := [key for key in ("name", "config", "seed", "dataset", "members") if key not in record]:
-        raise LskdError(f"{path}: not a whole record, {', '.join(missing)} missing")
+    check(record, path)
     return record
+
+
+def check(found: Any, path: Path | str, wanted: type[Run] = Record) -> None:
+    """Refuse what is no record, or no run of which there is none yet; names the place in the file."""
+    try:
+        convert(found, wanted, f"{path}: {wanted.__name__.lower()}: ")
+    except LskdError as error:
+        raise LskdError(f"{error}; take it away, and bring its run again") from None
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import atomic_path, atomic_write, claim, locked, read_json
-from lskd.records import SCHEMA, identity
+from lskd.records import SCHEMA, Record, Run, check, identity
 from lskd.trainer.checkpoint import MANIFEST as CHECKPOINT
 from lskd.trainer.checkpoint import STATE
 from paper.store import add
@@ -114,10 +114,11 @@ def bring(path: Path | str, *, store: Path | str = "results", runs: Path | str =
     name = RECORD if RECORD in contents else RUN
     try:
         about = json.loads(contents.pop(name))
-        found, told = identity(about), about["identity"]
-    except (ValueError, KeyError, TypeError):
+        check(about, f"{path}, {name}", Record if name == RECORD else Run)
+    except ValueError:
         raise LskdError(f"{path}: its {name} is of no run; nothing was imported") from None
-    if found != told or not re.fullmatch(r"(?!.*\.\.)[\w+-][\w./+-]*", str(about["config"].get("name"))):
+    found, told = identity(about), about.get("identity", "")
+    if found != told or not re.fullmatch(r"(?!.*\.\.)[\w+-][\w./+-]*", about["config"]["name"]):
         raise LskdError(
             f"{path}: its {name} says it is run {told[:12]}, but configuration, seed, data, teacher and trainer "
             f"give {found[:12]}; it was changed, nothing was imported"
@@ -186,10 +187,14 @@ def _check_evidence(path: Path, file: Path, name: str, member: Mapping[str, Any]
 
 def _go_on(path: Path, about: dict[str, Any], contents: Mapping[str, bytes], runs: Path) -> tuple[Path, str]:
     """Put a checkpoint where a training finds it, unless that is further or finished already."""
-    manifest = json.loads(contents[CHECKPOINT_ENTRY])
-    if not _is_of(manifest, about["identity"], contents[STATE]):
+    try:
+        manifest = json.loads(contents[CHECKPOINT_ENTRY])
+        sound, step = _is_of(manifest, about["identity"], contents[STATE]), int(manifest["step"])
+    except (ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
         raise LskdError(f"{path}: its checkpoint is not of its run; nothing was imported")
-    folder, step = runs / _folder(about), int(manifest["step"])
+    folder = runs / _folder(about)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         here = [int(p.name.removeprefix("step-")) for p in folder.glob("checkpoints/step-*")]

@@ -83,7 +83,7 @@ def left(jobs: Sequence[Job], runs: Mapping[str, Run]) -> list[Job]:
 
 def _begun(folder: Path) -> Iterator[Run]:
     for path in visible(folder, "**/run.json"):
-        about = read_json(path)
+        about = _read(path)
         if (path.parent / "record.json").is_file():
             yield Run(path.parent, about, True, about["config"]["epochs"])
         else:
@@ -94,9 +94,16 @@ def _begun(folder: Path) -> Iterator[Run]:
 
 def _stored(store: Path) -> Iterator[Run]:
     for path in visible(store, "**/*.json"):
-        about = read_json(path)
+        about = _read(path)
         if "execution" in about:
             yield Run(path, about, True, about["config"]["epochs"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from lskd import records
+
+    records.check(about := read_json(path), path, records.Run)
+    return dict(about)
 
 
 # --- one job ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import synthetic
 
 from lskd import evidence
 from lskd.cli import main
@@ -194,16 +195,25 @@ def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed
     refused("of which its record knows nothing")
     changed(begun, bad, lambda n, c: c[:-1] + b"\0" if n == "state.safetensors" else c)
     refused("its checkpoint is not of its run")
+    changed(begun, bad, lambda n, c: b"[]" if n == "checkpoint.json" else c)
+    refused("its checkpoint is not of its run")
     with pytest.raises(LskdError, match=r"none\.zip: no such archive"):
         bring(tmp_path / "none.zip")
 
 
-def test_a_name_that_leaves_the_folder_is_refused(killed: Path, tmp_path: Path) -> None:
-    about = read_json(killed / "run.json")
-    about["config"]["name"] = "../../elsewhere"
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("config.name", "../../elsewhere", "nothing was imported"),
+        ("seed", "/../../../elsewhere", r"bad\.zip, run\.json: run: seed is .*expected int; take it away"),
+        ("config.members", None, r"bad\.zip, run\.json: run: config\.members is None .*expected table"),
+    ],
+)
+def test_a_forged_run_leaves_nothing(killed: Path, tmp_path: Path, place: str, value: object, words: str) -> None:
+    about = synthetic.change(read_json(killed / "run.json"), place, value)
     about["identity"] = identity(about)
     bad = tmp_path / "bad.zip"
     changed(export(killed, tmp_path), bad, lambda n, c: json.dumps(about).encode() if n == "run.json" else c)
-    with pytest.raises(LskdError, match="nothing was imported"):
+    with pytest.raises(LskdError, match=words):
         bring(bad, runs=tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".zip", ".zip"]

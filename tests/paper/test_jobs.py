@@ -191,6 +191,7 @@ def about(job: plan.Job, **changes: object) -> dict[str, object]:
     """What a run's folder says of a job's run; ``changes`` of its recipe's configuration."""
     recipe = load_recipe(job.recipe, settings=job.settings, members=job.members, for_training=False)
     return {
+        "name": job.recipe,
         "config": json.loads(json.dumps({**recipe.config(), **changes})),
         "seed": job.seed,
         "dataset": {"digest": "d", "train_size": 50_000},

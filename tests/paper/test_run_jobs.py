@@ -48,7 +48,8 @@ def train_cached(recipe, *, seed, settings, members, runs, teacher_logits, table
     act("train", recipe, seed)
     config = load_recipe(recipe, settings=settings, members=members).config()
     taught = any(member["method"] != "plain" for member in config["members"].values())
-    about = {"config": config, "seed": seed, "dataset": {"digest": "d"}, "teacher": None, "trainer": 1}
+    about = {"name": recipe, "config": config, "seed": seed, "teacher": None, "trainer": 1}
+    about["dataset"] = {"digest": "d", "train_size": 1}
     about["teacher_logits"] = {"source": teacher_logits, "dtype": table_dtype} if taught else None
     about["execution"] = {"device": "cpu", "precision": "float32"}
     folder = Path(runs) / f"{recipe}-{seed}"
