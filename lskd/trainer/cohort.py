@@ -191,7 +191,7 @@ class Cohort:
             now, ready = ready, []
             stopped: dict[str, tuple[int, str]] = {}
             members = [self._steps(member, now, stopped) for member in self.running]
-            self.lanes.run([*members, self._prepare(draws, self._window, ready)])
+            self.lanes.run([self._prepare(draws, self._window, ready), *members])
             for member in self.running:
                 if member.name in stopped:
                     self._fail(member, *stopped[member.name])
@@ -204,11 +204,7 @@ class Cohort:
             if draw is None:
                 return
             batch = self.batches.load(draw)
-            parts: list[TeacherOutput] = []
-            for rows in self._teacher_rows(batch):
-                yield
-                parts.append(self._teaching(batch, rows))
-            ready.append((batch, joined(parts)))
+            ready.append((batch, joined([self._teaching(batch, rows) for rows in self._teacher_rows(batch)])))
             yield
 
     def _steps(self, member: Member, prepared: list[Prepared], stopped: dict[str, tuple[int, str]]) -> Iterator[None]:
