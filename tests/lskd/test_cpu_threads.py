@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,26 @@ def test_bits_do_not_depend_on_the_number_of_lanes_or_the_window(method: str, th
     alone = trained(1, 512)
     assert trained(3, 512) == alone
     assert trained(3, 1) == alone
+
+
+def test_the_teacher_takes_as_many_turns_as_a_member_or_it_goes_on_alone_at_the_end(three_threads: None) -> None:
+    made = cohort()
+    turns: list[int] = []
+
+    def run(jobs: list[Iterator[None]], all_of_them: Any = made.lanes.run) -> None:
+        taken: Counter[int] = Counter()
+
+        def counted(number: int, job: Iterator[None]) -> Iterator[None]:
+            for _ in job:
+                taken[number] += 1
+                yield
+
+        all_of_them([counted(number, job) for number, job in enumerate(jobs)])
+        turns.extend(taken.values())
+
+    made.lanes.run = run  # type: ignore[method-assign]
+    made.run(window=128)
+    assert max(turns) == 2  # of 64 images each
 
 
 def test_a_recipe_says_how_many_threads_a_network_computes_with(tmp_path: Path) -> None:
