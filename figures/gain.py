@@ -101,7 +101,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
         ax.set_xticks(lengths, labels=[f"{n}" for n in lengths])
         ax.minorticks_off()
         ax.set_xlim(min(lengths) / 1.3, max(lengths) * 1.3)
-        ax.legend()
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         _points(ax, axis="y")
         ax.axhline(0, color=theme.INK, lw=1.0)
         ax.grid(axis="y")
