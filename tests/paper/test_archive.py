@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import signal
@@ -10,13 +9,11 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import synthetic
 
-from lskd import evidence
 from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.files import read_json
@@ -110,7 +107,8 @@ def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path:
     shutil.copytree(killed, run)
     assert export(run, tmp_path).name.endswith("-step00000006.zip")
     (run / "checkpoints" / "step-00000006" / "state.safetensors").write_bytes(b"half")
-    older = export(run, tmp_path)
+    with pytest.warns(UserWarning, match="step-00000006 is skipped"):
+        older = export(run, tmp_path)
     assert older.name.endswith("-step00000005.zip")
     folder, _ = bring(older, runs=tmp_path / "runs")
     assert bring(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
@@ -142,24 +140,15 @@ def test_a_finished_run_arrives_in_the_store_with_its_evidence(finished: Path, t
     assert main(["archive", "export", str(finished), "--out", str(tmp_path), "--limit", "inf"]) == 0
 
 
-def changed(good: Path, bad: Path, change: Callable[[str, bytes], bytes], *, more: bool = False) -> None:
-    """A sound zip file whose contents went through ``change``, and whose manifest agrees with them."""
-    with zipfile.ZipFile(good) as old:
-        contents = {name: old.read(name) for name in old.namelist()}
-    manifest = json.loads(contents.pop("manifest.json"))
-    contents = {name: change(name, content) for name, content in contents.items()}
-    contents |= {"../more.npz": b"more"} if more else {}
-    manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    with zipfile.ZipFile(bad, "w") as new:
-        new.writestr("manifest.json", json.dumps(manifest))
-        for name, content in contents.items():
-            new.writestr(name, content)
+def changed(good: Path, bad: Path, change: Callable[[str, bytes], bytes]) -> None:
+    """A sound zip file whose contents went through ``change``."""
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
 
 
 def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed: Path, tmp_path: Path) -> None:
     good, begun, bad = export(finished, tmp_path / "out"), export(killed, tmp_path / "out"), tmp_path / "bad.zip"
-    packs = {p.name: p.read_bytes() for p in (finished / "compact").iterdir()}
-    one = min(packs)
 
     def refused(words: str) -> None:
         with pytest.raises(LskdError, match=rf"bad\.zip: .*{words}"):
@@ -176,28 +165,13 @@ def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed
     with zipfile.ZipFile(bad, "w") as foreign:
         foreign.writestr("holiday.txt", "no run")
     refused("not an archive of a run")
-    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bad, "w") as new:  # sound, but not what was packed
-        for name in old.namelist():
-            new.writestr(name, b"else" if name == one else old.read(name))
-    refused(f"{one} is not what its manifest says")
     for source, file in ((good, "record.json"), (begun, "run.json")):
         changed(source, bad, lambda n, c, f=file: c.replace(b'"seed": 0', b'"seed": 7') if n == f else c)
-        refused(f"its {file} says it is run .* it was changed")
-    for key, words in (("weights_digest", "belongs to weights .* the record's"), ("dataset_digest", "other data")):
-        pack = evidence.load(finished / "compact" / one)
-        evidence.save(replace(pack, meta={**pack.meta, key: "another"}), tmp_path / "other.npz")
-        foreign_pack = (tmp_path / "other.npz").read_bytes()
-        changed(good, bad, lambda n, c, pack=foreign_pack: pack if n == one else c)
-        refused(words)
-    changed(good, bad, lambda n, c: b"no pack" if n in packs else c)
-    refused("cannot be read")
-    changed(good, bad, lambda n, c: c, more=True)
-    refused("of which its record knows nothing")
-    changed(begun, bad, lambda n, c: c[:-1] + b"\0" if n == "state.safetensors" else c)
-    refused("its checkpoint is not of its run")
-    changed(begun, bad, lambda n, c: b"[]" if n == "checkpoint.json" else c)
-    refused("its checkpoint is not of its run")
-    with pytest.raises(LskdError, match=r"none\.zip: no such archive"):
+        refused("its .* was changed after")
+    changed(begun, bad, lambda n, c: c[:-1] + b"\0" if n.endswith("state.safetensors") else c)
+    with pytest.warns(UserWarning, match="sha256 of state.safetensors differs"):
+        refused("no whole checkpoint of its run")
+    with pytest.raises(LskdError, match=r"none\.zip: damaged, or no archive .*No such file"):
         bring(tmp_path / "none.zip")
 
 
@@ -205,8 +179,8 @@ def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed
     ("place", "value", "words"),
     [
         ("config.name", "../../elsewhere", "nothing was imported"),
-        ("seed", "/../../../elsewhere", r"bad\.zip, run\.json: run: seed is .*expected int; take it away"),
-        ("config.members", None, r"bad\.zip, run\.json: run: config\.members is None .*expected table"),
+        ("seed", "/../../../elsewhere", r"bad\.zip/run\.json: run: seed is .*expected int; take it away"),
+        ("config.members", None, r"bad\.zip/run\.json: run: config\.members is None .*expected table"),
     ],
 )
 def test_a_forged_run_leaves_nothing(killed: Path, tmp_path: Path, place: str, value: object, words: str) -> None:
