@@ -283,7 +283,6 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
     result = measure(chosen.repeats, chosen.steps)
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(chosen.output, result)
     print(comparison(result), machine_text(result), sep="\n")
     print(f"written to {chosen.output}, {result['wall_seconds']:.0f} s")

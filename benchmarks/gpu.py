@@ -348,7 +348,6 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.rehearse:
         print("a rehearsal on a CPU: nothing is written, and rates mean nothing")
     else:
-        chosen.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(chosen.output, result)
         print(f"written to {chosen.output}, {result['wall_seconds']:.0f} s")
     if failed:

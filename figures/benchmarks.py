@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
-from paper.benchmarks import Row, field, gpu_checks, gpu_goals, gpu_rates, rows
+from paper.benchmarks import Row, gpu_goals, gpu_rates, rows
 from paper.members import label, order
 from paper.statistics import ENOUGH_SEEDS, summarize
 from paper.text import duration, signed
@@ -25,13 +25,13 @@ def comparison(result: Mapping[str, Any]) -> Table:
     """A row a comparison of ``cpu.json``."""
     out = [[f"{row.what}, {row.unit}/s", *_cells(row)] for row in rows(result)]
     headings = ["what", "ours", "baseline", "ratio", "goal", "verdict", "share of peak"]
-    repeats, steps = field(result, "repeats"), field(result, "steps")
-    networks = f"{field(result, 'cohort6', 'teacher')} teaches {field(result, 'cohort6', 'student')}"
+    repeats, steps = result["repeats"], result["steps"]
+    networks = f"{result['cohort6']['teacher']} teaches {result['cohort6']['student']}"
     caption = (
-        f'<b class="lskd-overview">Ours and a plain loop.</b> {networks}, batch {field(result, "cohort6", "batch")}. '
+        f'<b class="lskd-overview">Ours and a plain loop.</b> {networks}, batch {result["cohort6"]["batch"]}. '
         f"Medians of {repeats} repeats of {steps} steps or more, in turns with the baseline. "
         f"{machine_text(result)} Peak is the rate that the same machine reached at multiplying two large matrices: "
-        f"{field(result, 'multiply_adds_per_s') / 1e9:.0f} billion multiply-adds a second."
+        f"{result['multiply_adds_per_s'] / 1e9:.0f} billion multiply-adds a second."
     )
     return Table(headings, out, caption)
 
@@ -50,25 +50,25 @@ def _cells(row: Row) -> list[str]:
 
 def machine_text(result: Mapping[str, Any]) -> str:
     """Machine, versions, load and day of a measurement in one sentence."""
-    machine, versions = field(result, "machine"), field(result, "versions")
+    machine, versions = result["machine"], result["versions"]
     place = str(machine.get("name", "a machine"))
     if "threads" in machine:
         place += f", {machine['threads']} threads"
     if "load_before" in machine:
         place += f", load {machine['load_before']:.1f} at the start"
-    return f"{place}; PyTorch {versions['torch']}; {str(field(result, 'finished'))[:10]}."
+    return f"{place}; PyTorch {versions['torch']}; {str(result['finished'])[:10]}."
 
 
 def book_table(result: Mapping[str, Any]) -> Table:
     """Time and memory of ``make book`` from ``make_book.json``."""
     out = []
     for key, words in (("packages", "packages, once"), ("first", "make book, first"), ("second", "make book, again")):
-        seconds, peak = (field(result, key, k) for k in ("seconds", "peak_bytes"))
+        seconds, peak = (result[key][k] for k in ("seconds", "peak_bytes"))
         out.append([words, duration(seconds), f"{peak / 2**30:.1f} GiB"])
-    machine = field(result, "machine")
+    machine = result["machine"]
     caption = (
         f"A fresh clone on {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, no GPU; "
-        f"{field(result, 'date')}. Memory is the largest sum over all processes."
+        f"{result['date']}. Memory is the largest sum over all processes."
     )
     return Table(["step", "time", "peak memory"], out, caption)
 
@@ -77,8 +77,8 @@ def precision_table(result: Mapping[str, Any]) -> Table:
     """bf16 minus float32 by member, seed by seed, from ``precision.json``: accuracy and the logits' spread."""
     apart: dict[str, bool] = {}
     out, compared = [], 0
-    for name in order(field(result, "members")):
-        sides = field(result, "members", name)
+    for name in order(result["members"]):
+        sides = result["members"][name]
         seeds = sorted(sides["float32"].keys() & sides["bf16"].keys())
         told = [label(name), f"{len(seeds)}"]
         for key, digits in (("accuracy", 2), ("deviation", 3)):
@@ -90,9 +90,9 @@ def precision_table(result: Mapping[str, Any]) -> Table:
             apart |= {f"{label(name)}'s {key}": mean.mean > 0} if excludes else {}
             compared += mean.n >= ENOUGH_SEEDS
         out.append(told)
-    machine = next(iter(field(result, "machine").values()))
+    machine = next(iter(result["machine"].values()))
     caption = (
-        f'<b class="lskd-overview">bf16 minus float32.</b> Recipe {field(result, "recipe")}, the same seeds and '
+        f'<b class="lskd-overview">bf16 minus float32.</b> Recipe {result["recipe"]}, the same seeds and '
         "teacher: test accuracy at the last epoch in points, and the mean standard deviation of a row of test logits; "
         f"± 95 % t-interval over paired seeds. {machine['name']}, PyTorch {machine['torch']}. "
         + (f"* The interval excludes zero: {', '.join(apart)}. " if apart else "Every interval includes zero. ")
@@ -104,14 +104,14 @@ def precision_table(result: Mapping[str, Any]) -> Table:
 
 def losses_table(result: Mapping[str, Any]) -> Table:
     """A row a loss of ``losses.json``: its time with its gradient in times KD's, by classes; then memory."""
-    ratios, own = field(result, "ratios"), field(result, "kd_microseconds").values()
+    ratios, own = result["ratios"], result["kd_microseconds"].values()
     out = [[label(loss), *(f"{ratios[n][loss]:.1f}" for n in ratios)] for loss in order(next(iter(ratios.values())))]
-    headings = [f"{int(n):,} classes, {field(result, 'rows', n)} rows" for n in ratios]
+    headings = [f"{int(n):,} classes, {result['rows'][n]} rows" for n in ratios]
     caption = (
         '<b class="lskd-overview">A loss with its gradient, in times KD\'s.</b> '
-        f"Median of {field(result, 'turns')} turns, one thread; KD itself takes "
+        f"Median of {result['turns']} turns, one thread; KD itself takes "
         f"{', '.join(f'{value / 1000:,.1f}' for value in own)} milliseconds. "
-        f"{_memory_text(field(result, 'memory'))} {machine_text(result)}"
+        f"{_memory_text(result['memory'])} {machine_text(result)}"
     )
     return Table(["loss", *headings], out, caption)
 
@@ -119,14 +119,14 @@ def losses_table(result: Mapping[str, Any]) -> Table:
 def _memory_text(memory: Mapping[str, Any]) -> str:
     """The peak beyond the two inputs, in tensors of the inputs' size, of KD with LS as a whole and in pieces."""
     parts = []
-    for count, found in field(memory, "bytes_by_rows").items():
+    for count, found in memory["bytes_by_rows"].items():
         extra = {k: (found[k] - found["inputs"]) / found["tensor"] for k in ("plain", "chunked") if k in found}
         whole = f"{extra['plain']:.1f} as a whole, " if "plain" in extra else "not measured as a whole, "
         parts.append(f"{int(count):,} rows: {whole}{extra['chunked']:.1f} in pieces")
     return (
-        f"Peak memory of KD + LS beyond the logits, {field(memory, 'classes'):,} classes in {field(memory, 'dtype')}, "
+        f"Peak memory of KD + LS beyond the logits, {memory['classes']:,} classes in {memory['dtype']}, "
         "in times the logits of one side, of which the gradient is one: "
-        f"{'; '.join(parts)} of {field(memory, 'chunk')} rows."
+        f"{'; '.join(parts)} of {memory['chunk']} rows."
     )
 
 
@@ -135,12 +135,13 @@ def gpu_table(result: Mapping[str, Any]) -> Table:
     rows = [[name, _amount(reached), "", _amount(aim), verdict] for name, aim, reached, verdict in gpu_goals(result)]
     for name, rate, times in gpu_rates(result):
         rows.append([f"{name}, student-images/s", _amount(rate), f"{times:.1f}" if times else "–", "–", "–"])
-    passed, total, failed = gpu_checks(result)
-    networks = field(result, "networks")
+    checks, networks = result.get("checks", []), result["networks"]
+    failed = [check["check"] for check in checks if not check["passed"]]
     caption = (
         f'<b class="lskd-overview">On a GPU.</b> {networks["teacher"]} teaches {networks["student"]}, batch '
-        f"{field(result, 'batch')}. {machine_text(result)} {passed} of {total} checks of the fast path against "
-        "the plain one passed" + (f"; <b>failed: {html.escape('; '.join(failed))}</b>." if failed else ".")
+        f"{result['batch']}. {machine_text(result)} {len(checks) - len(failed)} of {len(checks)} checks of "
+        "the fast path against the plain one passed"
+        + (f"; <b>failed: {html.escape('; '.join(failed))}</b>." if failed else ".")
     )
     rows = [[cell or "–" for cell in row] for row in rows]
     return Table(["what", "ours", "times plain", "goal", "verdict"], rows, caption)
@@ -159,13 +160,13 @@ def growth_frame(result: Mapping[str, Any]) -> pd.DataFrame:
     ``members``: a step of a cohort; ``batch``: a step of one KD + LS student; ``classes``: the same, and the loss alone
     with its gradient.
     """
-    batch = int(field(result, "cohort6", "batch"))
+    batch = int(result["cohort6"]["batch"])
     out: list[tuple[str, str, int, float]] = []
     images = {"members": lambda size: size * batch, "batch": lambda size: size, "classes": lambda size: batch}
     for grows, of in images.items():  # of a step
-        rates = field(result, "growth", grows)
+        rates = result["growth"][grows]
         out += [(grows, "whole step", int(size), 1000 * of(int(size)) / rate) for size, rate in rates.items()]
-    for size, losses in field(result, "growth", "loss_microseconds_by_classes").items():
+    for size, losses in result["growth"]["loss_microseconds_by_classes"].items():
         out += [("classes", member, int(size), microseconds / 1000) for member, microseconds in losses.items()]
     return pd.DataFrame(out, columns=["grows", "series", "size", "milliseconds"])
 
@@ -199,8 +200,8 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
         "growth",
         folder=folder,
         alt="Milliseconds of a training step over what grows. " + "; ".join(sizes) + ".",
-        caption=f"<b>How cost grows.</b> {field(result, 'cohort6', 'teacher')} teaches "
-        f"{field(result, 'cohort6', 'student')}; milliseconds of one step, teacher and data included; right also of a "
+        caption=f"<b>How cost grows.</b> {result['cohort6']['teacher']} teaches "
+        f"{result['cohort6']['student']}; milliseconds of one step, teacher and data included; right also of a "
         "loss with its gradient alone. Dotted: in proportion to the first point. "
         f"{'; '.join(sizes)}. One process, median or one measurement each; {machine_text(result)}",
         inputs=files,

@@ -1,7 +1,6 @@
 """What ``benchmarks/results/*.json`` say: rows (ours, baseline, ratio, goal, what is missed), and hours of jobs.
 
-The files are written by ``benchmarks/cpu.py``, ``gpu.py`` and ``make_book.py``. Every field that a page shows is asked
-for by name here, so that a benchmark that no longer writes it is an error and not a gap.
+The files are written by ``benchmarks/cpu.py``, ``gpu.py`` and ``make_book.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lskd.errors import LskdError
 from lskd.files import read_json
 from lskd.models import model_info
 
@@ -58,71 +56,41 @@ def verdict(share: float) -> str:
 def read(folder: Path | str, name: str) -> dict[str, Any] | None:
     """The file of a benchmark; None when it was never run."""
     path = Path(folder) / f"{name}.json"
-    if not path.is_file():
-        return None
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise LskdError(f"{path}: expected an object; measure again: {COMMANDS[name]}")
-    return {**found, "file": path.name}
+    return dict(read_json(path)) if path.is_file() else None
 
 
-def field(result: Mapping[str, Any], *keys: str) -> Any:
-    """A nested value.
-
-    Raises:
-        LskdError: it is not there; names the file, the field and what there is.
-    """
-    value: Any = result
-    for i, key in enumerate(keys):
-        if not isinstance(value, Mapping) or key not in value:
-            there = (", ".join(map(str, value)) or "nothing") if isinstance(value, Mapping) else repr(value)
-            raise LskdError(
-                f"{result.get('file', 'benchmark')}: no field {'.'.join(keys[: i + 1])}; there is {there}. "
-                "Measure again, or teach paper/benchmarks.py the new name"
-            )
-        value = value[key]
-    return value
-
-
-def _baseline(result: Mapping[str, Any], *keys: str) -> float:
+def _plain(sides: Mapping[str, float]) -> float:
     """The faster of the baseline's ways: with loader processes ("workers 2") or without."""
-    sides = {k: v for k, v in field(result, *keys).items() if k == "baseline" or k.startswith("workers")}
-    if not sides:
-        raise LskdError(f"{result['file']}: {'.'.join(keys)} has no baseline (expected baseline or workers N)")
-    return float(max(sides.values()))
+    return max(value for name, value in sides.items() if name == "baseline" or name.startswith("workers"))
 
 
 def rows(result: Mapping[str, Any]) -> list[Row]:
     """All comparisons of ``cpu.json``."""
 
-    def row(
-        what: str, unit: str, ours: Any, baseline: float | None, share: float | None = None, goal: str | None = None
-    ) -> Row:
-        if goal is None:
-            return Row(what, unit, float(ours), baseline, share)
-        aim, reached = float(field(result, "goals", goal)), float(field(result, goal))
-        return Row(what, unit, float(ours), baseline, share, aim, verdict(reached / aim))
+    def row(what: str, unit: str, sides: Mapping[str, float], share: float | None = None, goal: str = "") -> Row:
+        ours = sides["ours"]
+        if not goal:
+            return Row(what, unit, ours, _plain(sides), share)
+        aim = result["goals"][goal]
+        return Row(what, unit, ours, _plain(sides), share, aim, verdict(result[goal] / aim))
 
-    out = []
-    for kind in ("weak", "strong"):
-        ours, plain = field(result, "pipelines", kind, "ours"), _baseline(result, "pipelines", kind)
-        out.append(row(f"{kind} views", "images", ours, plain, goal=f"{kind}_views_per_s"))
-    for name in field(result, "networks"):
-        ours = field(result, "networks", name, "ours")
+    out = [
+        row(f"{kind} views", "images", result["pipelines"][kind], goal=f"{kind}_views_per_s")
+        for kind in ("weak", "strong")
+    ]
+    for name, sides in result["networks"].items():
         work = (3 if "backward" in name else 1) * model_info(name.split()[0]).multiply_adds
-        share = float(ours) * work / float(field(result, "multiply_adds_per_s"))
-        out.append(row(name, "images", ours, _baseline(result, "networks", name), share))
-    words, plain = f"cohort of {len(field(result, 'cohort6', 'members'))} students", _baseline(result, "cohort6")
-    share = float(field(result, "cohort6_share_of_matrix_product_rate"))
-    out.append(row(words, "student-images", field(result, "cohort6", "ours"), plain, share, "cohort6_ratio"))
+        out.append(row(name, "images", sides, sides["ours"] * work / result["multiply_adds_per_s"]))
+    six, table = result["cohort6"], result["table"]
+    words, share = f"cohort of {len(six['members'])} students", result["cohort6_share_of_matrix_product_rate"]
+    out.append(row(words, "student-images", six, share, "cohort6_ratio"))
     if result.get("cohort6_ratio_bf16") is not None:  # the processor has units for it
-        ours = field(result, "cohort6", "ours, bf16")
-        out.append(row(f"{words}, bf16", "student-images", ours, plain, goal="cohort6_ratio_bf16"))
-        bf16, single = (float(field(result, "student", key)) for key in ("bf16", "float32"))
-        out.append(row("student alone, bf16 / float32", "images", bf16, single, goal="student_bf16_ratio"))
-    table, student = (float(field(result, "table", key)) for key in ("table", "student"))
-    what = "KD + LS by a logit table / alone"
-    return [*out, row(what, "images", table, student, goal="table_fraction_of_student")]
+        half, student = {**six, "ours": six["ours, bf16"]}, result["student"]
+        out.append(row(f"{words}, bf16", "student-images", half, goal="cohort6_ratio_bf16"))
+        sides = {"ours": student["bf16"], "baseline": student["float32"]}
+        out.append(row("student alone, bf16 / float32", "images", sides, goal="student_bf16_ratio"))
+    sides = {"ours": table["table"], "baseline": table["student"]}
+    return [*out, row("KD + LS by a logit table / alone", "images", sides, goal="table_fraction_of_student")]
 
 
 def sharing_alone(result: Mapping[str, Any]) -> float:
@@ -131,9 +99,9 @@ def sharing_alone(result: Mapping[str, Any]) -> float:
     n (T + S) / (T + n S), with the baseline's measured seconds of a teacher's forward T and of a student's forward
     and backward S.
     """
-    n = len(field(result, "cohort6", "members"))
+    n = len(result["cohort6"]["members"])
     teacher, student = (
-        1 / _baseline(result, "networks", f"{field(result, 'cohort6', role)} {work}")
+        1 / _plain(result["networks"][f"{result['cohort6'][role]} {work}"])
         for role, work in (("teacher", "forward"), ("student", "forward + backward"))
     )
     return n * (teacher + student) / (teacher + n * student)
@@ -142,7 +110,7 @@ def sharing_alone(result: Mapping[str, Any]) -> float:
 def gpu_goals(result: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
     """(name, goal, reached, verdict) of every goal of ``gpu.json``; empty when only its checks were run."""
     out = []
-    for name, aim in field(result, "goals").items():
+    for name, aim in result["goals"].items():
         if name not in result:
             continue
         reached, aim = float(result[name]), float(aim)
@@ -156,20 +124,13 @@ def gpu_rates(result: Mapping[str, Any]) -> list[tuple[str, float, float | None]
     """(what, student-images a second, times the same without any piece of the fast path); empty without speeds."""
     if "rates" not in result:
         return []
-    rates = field(result, "rates", "student_images_per_s")
+    rates = result["rates"]["student_images_per_s"]
     plain = {name.rpartition(", plain")[0]: rate for name, rate in rates.items() if name.endswith(", plain")}
     out = []
     for name, rate in rates.items():
         start = next((p for p in plain if name.startswith(f"{p}, ")), None)
         out.append((name, float(rate), rate / plain[start] if start else None))
     return out
-
-
-def gpu_checks(result: Mapping[str, Any]) -> tuple[int, int, list[str]]:
-    """How many of the fast path's checks against the plain path passed, of how many, and the names of the others."""
-    checks = result.get("checks", [])
-    failed = [str(field(check, "check")) for check in checks if not field(check, "passed")]
-    return len(checks) - len(failed), len(checks), failed
 
 
 # --- hours -----------------------------------------------------------------------------------------------------------
@@ -210,14 +171,14 @@ def training_rate(root: Path) -> Rate | None:
 
 def _of_cpu(result: Mapping[str, Any]) -> tuple[float, float, str]:
     """Student-images a second, multiply-adds of one with its share of the teacher, and the cohort in words."""
-    members, teacher, student = (field(result, "cohort6", key) for key in ("members", "teacher", "student"))
+    members, teacher, student = (result["cohort6"][key] for key in ("members", "teacher", "student"))
     work = model_info(teacher).multiply_adds / len(members) + 3 * model_info(student).multiply_adds
-    return field(result, "cohort6", "ours"), work, f"{len(members)} ({teacher} -> {student}, live teacher)"
+    return result["cohort6"]["ours"], work, f"{len(members)} ({teacher} -> {student}, live teacher)"
 
 
 def _of_gpu(result: Mapping[str, Any]) -> tuple[float, float, str]:
     """The same where the teacher's logits come from a table, in the precision that `lskd train` takes by itself."""
-    images = field(result, "rates", "student_images_per_s", "six from a table, tf32, all")
-    teacher, student = (field(result, "networks", key) for key in ("teacher", "student"))
-    words = f"{len(field(result, 'members'))} ({teacher} -> {student}, teacher's logits from a table)"
+    images = result["rates"]["student_images_per_s"]["six from a table, tf32, all"]
+    teacher, student = (result["networks"][key] for key in ("teacher", "student"))
+    words = f"{len(result['members'])} ({teacher} -> {student}, teacher's logits from a table)"
     return images, 3.0 * model_info(student).multiply_adds, words

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import importlib
 import json
-import operator
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
@@ -20,13 +18,11 @@ from synthetic import pack, put, record
 from figures.benchmarks import book_table, comparison, gpu_table, growth, growth_frame, losses_table, precision_table
 from figures.fingerprint import ROOT
 from lskd import losses
-from lskd.errors import LskdError
 from lskd.evidence import save
 from lskd.models import model_info
 from paper import benchmarks
 
 RESULT: dict[str, Any] = {
-    "file": "cpu.json",
     "cohort6_ratio": 1.5,
     "table_fraction_of_student": 0.96,
     "weak_views_per_s": 30000.0,
@@ -137,27 +133,6 @@ def test_growth_is_milliseconds_of_a_step(tmp_path: Path) -> None:
     assert "10 to 100 classes: 2.0 times the cost" in published.alt
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        (["cohort6_ratio"], r"cpu.json: no field cohort6_ratio; there is file, table_fraction"),
-        (["goals", "weak_views_per_s"], r"no field goals.weak_views_per_s"),
-        (["pipelines", "strong", "ours"], r"no field pipelines.strong.ours; there is workers 0, workers 2"),
-        (["networks", "resnet56 forward", "baseline"], r"networks.resnet56 forward has no baseline"),
-        (["cohort6", "members"], r"no field cohort6.members"),
-        (["multiply_adds_per_s"], r"no field multiply_adds_per_s"),
-        (["growth", "members"], r"no field growth.members"),
-        (["growth", "classes"], r"no field growth.classes"),
-        (["machine"], r"no field machine"),
-    ],
-)
-def test_a_field_that_is_gone_is_an_error_that_names_it(keys: list[str], message: str) -> None:
-    broken = copy.deepcopy(RESULT)
-    del functools.reduce(operator.getitem, keys[:-1], broken)[keys[-1]]
-    with pytest.raises(LskdError, match=message):
-        (comparison(broken), growth_frame(broken))
-
-
 def test_the_committed_measurements_can_be_shown(tmp_path: Path) -> None:
     cpu, book, gpu = (benchmarks.read(ROOT / "benchmarks" / "results", name) for name in ("cpu", "make_book", "gpu"))
     assert gpu is None or gpu_table(gpu).rows
@@ -171,14 +146,10 @@ def test_the_committed_measurements_can_be_shown(tmp_path: Path) -> None:
     assert not growth_frame(cpu).empty
     assert len(book_table(book).rows) == 3
     assert benchmarks.read(tmp_path, "gpu") is None  # it never ran
-    (tmp_path / "gpu.json").write_text("[]")
-    with pytest.raises(LskdError, match=r"expected an object; measure again: python benchmarks/gpu.py"):
-        benchmarks.read(tmp_path, "gpu")
 
 
 GPU: dict[str, Any] = {
     **{key: RESULT[key] for key in ("machine", "versions", "finished")},
-    "file": "gpu.json",
     "networks": {"teacher": "resnet32x4", "student": "resnet8x4"},
     "batch": 64,
     "goals": {"cohort6_student_images_per_s": 80000.0, "cohort6_240_epochs_minutes": 15.0},
@@ -204,7 +175,6 @@ def test_goals_and_pieces_of_a_gpu() -> None:
     # a run of its checks alone has no rates
     only = {key: value for key, value in GPU.items() if not key.startswith(("cohort6", "rates"))}
     assert gpu_table(only).rows == []
-    assert benchmarks.gpu_checks(only) == (1, 2, ["a < b"])
 
 
 def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +183,7 @@ def test_the_gpu_script_writes_what_the_page_reads(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gpu, "NETWORKS", dict(gpu.REHEARSED))
     monkeypatch.setattr(gpu, "seconds_a_step", lambda chosen, steps: 0.064)
     monkeypatch.setattr(gpu, "checks", lambda device, little: [{"check": "all", "passed": True}])
-    written = {**json.loads(json.dumps(gpu.measured(gpu.CPU, little=True))), "file": "gpu.json"}
+    written = json.loads(json.dumps(gpu.measured(gpu.CPU, little=True)))
     shown = gpu_table(written)
     rows = {row[0]: row[1] for row in shown.rows}
     assert rows["six from a table, tf32, all, student-images/s"] == "6,000"

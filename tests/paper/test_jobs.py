@@ -158,10 +158,6 @@ def test_hours_come_from_the_benchmark_of_a_gpu_or_say_that_they_do_not(paper: l
     teacher, student = (model_info(name).multiply_adds for name in ("resnet56", "resnet20"))
     assert fast.hours(50_000 * 18 * student) == pytest.approx(50_000 * 6 / 50_000 / 3600)
     assert slow.hours(50_000 * (teacher + 18 * student)) == pytest.approx(50_000 * 6 / 500 / 3600)
-    with pytest.raises(
-        LskdError, match=r"gpu\.json: no field rates\.student_images_per_s; there is nothing\. Measure again"
-    ):
-        bench("gpu", rates={})
 
 
 def test_the_cost_of_a_run_is_counted_from_its_networks(paper: list[plan.Job]) -> None:
