@@ -23,6 +23,7 @@ from paper.store import add
 
 LIMIT = 16_000_000  # bytes of an archive
 RECORD, RUN, SESSIONS, CHECKPOINTS = "record.json", "run.json", "sessions.jsonl", "checkpoints"
+ENTRY = "checkpoint.json"  # what is manifest.json in the folder of a checkpoint
 
 
 def export(run: Path | str, out: Path | str, *, limit: float = LIMIT) -> Path:
@@ -44,8 +45,8 @@ def export(run: Path | str, out: Path | str, *, limit: float = LIMIT) -> Path:
         newest = load_newest(run / CHECKPOINTS, identity=about["identity"])
         if newest is None:
             raise LskdError(f"{run}: no whole checkpoint there yet; the first comes a minute after the start")
-        end, place = f"-step{newest.step:08d}", f"{CHECKPOINTS}/step-{newest.step:08d}"
-        files = {name: run / name for name in (RUN, SESSIONS, f"{place}/{MANIFEST}", f"{place}/{STATE}")}
+        end, whole = f"-step{newest.step:08d}", run / CHECKPOINTS / f"step-{newest.step:08d}"
+        files = {RUN: run / RUN, SESSIONS: run / SESSIONS, ENTRY: whole / MANIFEST, STATE: whole / STATE}
     else:
         raise LskdError(f"{run}: no run there; `lskd train` makes folders with {RUN}")
     path = Path(out) / f"{_folder(about).replace('/', '.')}{end}.zip"
@@ -113,6 +114,10 @@ def _go_on(folder: Path, runs: Path) -> tuple[Path, str]:
     place = runs / _folder(about)
     if about["identity"] != identity(about) or not place.resolve().is_relative_to(runs.resolve()):
         raise LskdError(f"{folder.name}: its {RUN} was changed after the run was begun; nothing was imported")
+    brought = folder / CHECKPOINTS / "step-brought"
+    brought.mkdir(parents=True)
+    (folder / ENTRY).rename(brought / MANIFEST)
+    (folder / STATE).rename(brought / STATE)
     newest = load_newest(folder / CHECKPOINTS, identity=about["identity"])
     if newest is None:
         raise LskdError(f"{folder.name}: no whole checkpoint of its run is in it; nothing was imported")

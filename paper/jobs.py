@@ -91,8 +91,9 @@ def make(plan: Plan) -> list[Job]:
         for seed in runs.seeds
     ]
     for recipe, (members, tables) in _selected(plan).items():
+        changes = _changes(recipe, plan.settings)
         for seed in plan.seeds:
-            _add_run(jobs, plan, recipe, seed, members, _changes(recipe, plan.settings), tuple(tables))
+            _add_run(jobs, plan, recipe, seed, members, changes, tuple(tables))
     placed: dict[str, Job] = {}
     for name in first:
         placed |= _with_needs(jobs, name, placed)
@@ -252,8 +253,8 @@ def _add_table(jobs: dict[str, Job], plan: Plan, recipe: Recipe, cohort: Job) ->
 
 def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
     """A rehearsal's settings for a recipe: its teacher gets them too, and the students' data from the trainer."""
-    source = load_recipe(recipe, for_training=False).teacher
-    if not settings or source is None or source.recipe is None:
+    source = load_recipe(recipe, for_training=False).teacher if settings else None
+    if source is None or source.recipe is None:
         return settings
     teacher = {k: v for k, v in settings.items() if k.partition(".")[0] not in ("dataset", "data")}
     return {**settings, "teacher.settings": teacher}

@@ -110,20 +110,7 @@ def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
                     f"{record['name']!r} with another result; a run counts once. Train another seed, or keep this "
                     "record in another store"
                 )
-        stored = {**record, "store": {"address": address(record), "sha256": content_digest(record)}}
-        final.parent.mkdir(parents=True, exist_ok=True)
-        part = final.with_name(f".{final.name}.part")
-        try:
-            part.open("x").close()  # of several writers one succeeds, also where locks do not reach
-        except FileExistsError:
-            raise LskdError(f"{part}: another process is adding this record; if none is, delete the file") from None
-        try:
-            write_json(part, stored)
-            if final.exists():
-                raise LskdError(f"{final}: another process put it there meanwhile; nothing was changed")
-            part.replace(final)
-        finally:
-            part.unlink(missing_ok=True)
+        write_json(final, {**record, "store": {"address": address(record), "sha256": content_digest(record)}})
     return final, True
 
 

@@ -101,7 +101,7 @@ def test_the_picture_has_all_that_is_known(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "None of the 12 cells were run here" in figure.caption
     assert "with LS 78.43 to 78.76" in figure.alt
-    table_3 = tables.entries(3, tmp_path / "none")
+    table_3 = tables.entries(3, tmp_path)
     recipe_tables.dots(table_3, "imagenet", folder=tmp_path, about="Table 3")
     rows = list(csv.DictReader((tmp_path / "imagenet.csv").read_text(encoding="utf-8").splitlines()))
     assert len({row["line"] for row in rows}) == 8
@@ -111,18 +111,18 @@ def test_the_picture_has_all_that_is_known(tmp_path: Path) -> None:
 # --- what the pages say in words -------------------------------------------------------------------------------------
 
 
-def test_two_readers_are_further_apart_than_neighbouring_rows() -> None:
+def test_two_readers_are_further_apart_than_neighbouring_rows(tmp_path: Path) -> None:
     issues = published.find(dataset="imagenet", source="GitHub issue")
     assert len(issues) == 2
     low, high = sorted(n.value for n in issues)
-    printed = [e for e in tables.entries(3, "no such folder") if e.cell.student == "imagenet/ResNet18"]
+    printed = [e for e in tables.entries(3, tmp_path) if e.cell.student == "imagenet/ResNet18"]
     (ours,) = [e.published for e in printed if e.cell.member == "kd_ls"]
     assert low < ours < high
     assert all(abs(b.published - a.published) < high - low for a, b in itertools.pairwise(printed))
 
 
-def test_a_teacher_is_several_times_the_difference_between_ways_of_teaching() -> None:
-    entries = tables.entries_of(cells("vit"), "no such folder")
+def test_a_teacher_is_several_times_the_difference_between_ways_of_teaching(tmp_path: Path) -> None:
+    entries = tables.entries_of(cells("vit"), tmp_path)
     for student in ("DeiT-Tiny", "PVT-Tiny", "PiT-Tiny", "T2T-ViT-7"):
         value = {e.cell.member: e.published for e in entries if e.cell.student.removesuffix("-distilled") == student}
         gap = abs(value["kd_ls"] - value["locality"])

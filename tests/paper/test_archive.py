@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
+from figures.fingerprint import ROOT
 from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.files import read_json
@@ -100,6 +101,11 @@ def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
     assert "is as far already; nothing was changed" in told(*words)  # it is finished there: nothing goes back
     assert digests(folder) == digests(finished)
     assert not (tmp_path / "store").exists()
+
+
+def test_what_is_kept_of_the_full_length_goes_on(tmp_path: Path) -> None:
+    (kept,) = (ROOT / "results" / "unfinished").glob("*.zip")
+    assert bring(kept, runs=tmp_path)[1].startswith("goes on after step")
 
 
 def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path: Path) -> None:

@@ -146,8 +146,8 @@ def test_a_gain_replicates_at_full_length_over_seeds(
     assert all(row[1].startswith("+3.29 points (the paper's Table 4)") for row in rows)
 
 
-def test_a_table_counts_cells_whose_interval_holds_the_published_value() -> None:
-    first, second, third, *_ = tables.entries(2, ROOT / "results" / "none")
+def test_a_table_counts_cells_whose_interval_holds_the_published_value(tmp_path: Path) -> None:
+    first, second, third, *_ = tables.entries(2, tmp_path)
     ours = {"few": False, "best": {"low": first.published - 1, "high": first.published + 1}}
     far = {"few": False, "best": {"low": 1.0, "high": 2.0}}
     cells = [replace(first, ours=ours), replace(second, ours=far), third]

@@ -23,7 +23,7 @@ from book.verify import verify
 from figures.fingerprint import ROOT
 from lskd import cli
 from lskd.errors import LskdError
-from lskd.files import sha256_file, write_json
+from lskd.files import sha256_file
 from lskd.records import identity
 from lskd.trainer import run as trainer
 from paper import statistics
@@ -97,21 +97,6 @@ def test_the_address_depends_on_what_decides_a_result_alone() -> None:
     }
     for place, value in other.items():
         assert results.address(synthetic.change(record, place, value)) != results.address(record)
-
-
-def test_a_writer_beyond_the_reach_of_locks_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = run({"kd": (70.0, 71.0)})
-    final = results.place(record, tmp_path / "store")
-
-    def late(path: Path, stored: dict[str, Any]) -> None:
-        write_json(path, stored)
-        final.write_text("of another machine")
-
-    monkeypatch.setattr(results, "write_json", late)
-    with pytest.raises(LskdError, match="another process put it there meanwhile"):
-        results.add(put(tmp_path / "run", record), tmp_path / "store")
-    assert final.read_text() == "of another machine"
-    assert [p.name for p in final.parent.iterdir()] == [final.name]
 
 
 def test_where_files_lay_on_a_machine_makes_no_other_experiment(tmp_path: Path) -> None:

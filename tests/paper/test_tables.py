@@ -37,8 +37,10 @@ def line(number: int, name: str, folder: Path) -> dict[str, str]:
 # --- cells, published numbers, logs ----------------------------------------------------------------------------------
 
 
-def test_tables_have_the_printed_cells_once() -> None:
-    found = {n: tables.entries(n, "no such folder") for n in tables.TABLES}
+def test_tables_have_the_printed_cells_once(tmp_path: Path) -> None:
+    with pytest.raises(LskdError, match="no such folder of records; ours are in results"):
+        tables.entries(1, tmp_path / "resluts")
+    found = {n: tables.entries(n, tmp_path) for n in tables.TABLES}
     distilled = {n: [e for e in entries if e.cell.teacher] for n, entries in found.items()}
     assert {n: len(e) for n, e in distilled.items()} == {1: 7 * 8, 2: 7 * 8, 3: 2 * 8, 4: 7 * 4, 5: 6 * 4}
     for entries in found.values():
@@ -61,8 +63,8 @@ def test_tables_have_the_printed_cells_once() -> None:
         tables.entries(6)
 
 
-def test_every_released_log_is_in_its_cell() -> None:
-    found = [e for n in (1, 2) for e in tables.entries(n, "no such folder")]
+def test_every_released_log_is_in_its_cell(tmp_path: Path) -> None:
+    found = [e for n in (1, 2) for e in tables.entries(n, tmp_path)]
     for run_ in published.logs()["logs"]:
         if run_["dataset"] != "CIFAR-100":
             continue
@@ -76,12 +78,12 @@ def test_every_released_log_is_in_its_cell() -> None:
         assert run_["last_test_acc"] in entry.log_last
     assert sum(len(e.log_best) for e in found) == 57
     assert all(e.cell.standardize for e in found if e.log_best)
-    ablation = [e.cell.name for e in tables.entries(4, "no such folder") if e.log_best]
+    ablation = [e.cell.name for e in tables.entries(4, tmp_path) if e.log_best]
     assert ablation == ["resnet32x4 -> resnet8x4, kd, weight 9, z"]  # the one cell of Table 4 at a log's settings
 
 
 def test_top_five_of_ours_stands_where_a_run_measured_it(tmp_path: Path) -> None:
-    assert "ours, best, top five" not in table(3, tables.entries(3, "no such folder")).headings
+    assert "ours, best, top five" not in table(3, tables.entries(3, tmp_path)).headings
     record = run({"kd": (70.0, 71.0), "kd_ls": (71.0, 71.5)}, recipe="imagenet/ResNet34-ResNet18")
     record["dataset"] |= {"name": "imagenet", "classes": 1000, "train_size": 1_281_167, "test_size": 50_000}
     for epoch, value in (("last", 89.0), ("best", 90.25)):
@@ -97,7 +99,7 @@ def test_top_five_of_ours_stands_where_a_run_measured_it(tmp_path: Path) -> None
 
 
 def test_the_overview_has_the_paper_s_rows_columns_and_differences(tmp_path: Path) -> None:
-    def rows(number: int, folder: Path | str = "no such folder") -> dict[str, list[str]]:
+    def rows(number: int, folder: Path = tmp_path) -> dict[str, list[str]]:
         shown = overview(number, tables.entries(number, folder))
         assert all(len(row) == len(shown.headings) for row in shown.rows)
         return {name: cells for name, *cells in ([c.replace("\u00a0", " ") for c in row] for row in shown.rows)}
