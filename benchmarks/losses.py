@@ -14,10 +14,10 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,8 @@ def peak(kind: str, rows: int, classes: int) -> int:
 
 def memory(rows: int, classes: int, kinds: tuple[str, ...]) -> dict[str, int]:
     def run(kind: str) -> int:
-        command = [sys.executable, __file__, "--peak", kind, "--rows", str(rows), "--classes", str(classes)]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,)) as process:
+            return process.submit(peak, kind, rows, classes).result()
 
     return {"tensor": 2 * rows * classes} | {kind: run(kind) for kind in ("inputs", *kinds)}
 
@@ -98,17 +98,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "losses.json")
     parser.add_argument("--whole", type=int, default=1024, help="rows up to which the whole is measured: 8 MiB each")
     parser.add_argument("--rows", type=int, nargs="+", default=[256, 1024, 4096], help="of the vocabulary, for memory")
-    parser.add_argument("--classes", type=int, default=max(CLASSES), help=argparse.SUPPRESS)
     parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--peak", choices=("inputs", "chunked", "plain"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    if chosen.peak:
-        print(peak(chosen.peak, chosen.rows[0], chosen.classes))
-        return
-    load = os.getloadavg()[0]
+    load, classes = os.getloadavg()[0], max(CLASSES)
     by_rows = {
-        str(rows): memory(rows, chosen.classes, ("chunked", "plain") if rows <= chosen.whole else ("chunked",))
+        str(rows): memory(rows, classes, ("chunked", "plain") if rows <= chosen.whole else ("chunked",))
         for rows in chosen.rows
     }
     result = {
@@ -116,7 +111,7 @@ def main() -> None:
         "rows": {str(classes): rows for classes, rows in CLASSES.items()},
         "turns": chosen.turns,
         **times(chosen.turns),
-        "memory": {"classes": chosen.classes, "chunk": CHUNK, "dtype": "bfloat16", "bytes_by_rows": by_rows},
+        "memory": {"classes": classes, "chunk": CHUNK, "dtype": "bfloat16", "bytes_by_rows": by_rows},
         "machine": records.describe_device(torch.device("cpu")) | {"load_before": load},
         "versions": records.versions(),
         "finished": records.now(),

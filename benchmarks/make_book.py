@@ -3,7 +3,7 @@
     python benchmarks/make_book.py [--keep DIR] [--output benchmarks/results/make_book.json]
 
 Memory is the sum of proportional set sizes of all processes that the call started, read four times a second.
-Linux only, because it reads /proc.
+Linux only, because only there memory that processes share is counted once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 MACHINE = (
     "import json, torch; from lskd import records; "
@@ -26,22 +28,13 @@ MACHINE = (
 )
 
 
-def tree_memory(root: int) -> int:
+def tree_memory(root: psutil.Process) -> int:
     """Bytes in use by a process and all that descend from it; notebooks' kernels have sessions of their own."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # it has ended
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
-    total, waiting = 0, [root]
-    while waiting:
-        number = waiting.pop()
-        waiting += children.get(number, [])
-        with suppress(OSError):
-            for line in Path(f"/proc/{number}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
+    total = 0
+    with suppress(psutil.Error):  # it has ended
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
     return total
 
 
@@ -49,7 +42,7 @@ def measure(command: list[str], folder: Path) -> dict[str, float]:
     """Run a command in a session of its own; seconds and peak bytes."""
     peak, ended = 0, threading.Event()
 
-    def watch(root: int) -> None:
+    def watch(root: psutil.Process) -> None:
         nonlocal peak
         while not ended.wait(0.25):
             peak = max(peak, tree_memory(root))
@@ -57,7 +50,7 @@ def measure(command: list[str], folder: Path) -> dict[str, float]:
     start = time.perf_counter()
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "LSKD_CACHE")}
     with subprocess.Popen(command, cwd=folder, start_new_session=True, env=environment) as child:
-        watcher = threading.Thread(target=watch, args=(child.pid,))
+        watcher = threading.Thread(target=watch, args=(psutil.Process(child.pid),))
         watcher.start()
         status = child.wait()
         seconds = time.perf_counter() - start
