@@ -17,7 +17,7 @@ from lskd.errors import LskdError, nearest
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.members import LIKE, SUFFIX
-from paper.text import counted, written
+from paper.text import aligned, counted, written
 
 SCHEDULE = ("epochs", "batch_size", "learning_rate", "decay", "momentum", "weight_decay", "optimization")
 
@@ -164,14 +164,12 @@ def _listed(names: Iterable[str]) -> str:
 
 def table(rows: Sequence[Cell]) -> str:
     """A line a cell: name, published value, what is trained, marks for doubts and for what cannot be trained."""
-    width = max((len(c.name) for c in rows), default=0)
     lines = []
     for c in rows:
-        value = f"{c.published:6.2f}" if c.published is not None else "     –"
         marks = [counted(len(c.doubts), "doubt")] * bool(c.doubts) + ["cannot be run"] * bool(c.obstacles)
         note = f"  ({', '.join(marks)})" if marks else ""
-        lines.append(f"{c.name:{width}}  {value}  {c.recipe}/{c.member}{note}")
-    return "\n".join(lines)
+        lines.append([c.name, "–" if c.published is None else f"{c.published:.2f}", f"{c.recipe}/{c.member}{note}"])
+    return "\n".join(aligned(lines, right=1))
 
 
 def describe(cell: Cell) -> str:

@@ -12,7 +12,7 @@ from paper.gains import trainers
 from paper.members import members_of
 from paper.statistics import ENOUGH_SEEDS, compare, rows
 from paper.store import Group, find, groups
-from paper.text import counted, csv_table, latex_table, markdown_table
+from paper.text import aligned, counted, csv_table, latex_table, markdown_table
 
 
 def listing(store: Path | str, *, as_json: bool) -> str:
@@ -68,10 +68,10 @@ def shown(name: str, store: Path | str, *, style: str = "text") -> str:
         return f"{title}\n\n{markdown_table(headings, body)}\n\n{' '.join(notes)}"
     if style == "latex":
         return latex_table(headings, body, caption=f"{title} {' '.join(notes)}", align=f"lr{'rrl' * len(epochs)}")
-    widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (headings, *body)]
     places = [f"{path}: {r['device']['name']}" for path, r in group.runs]
-    return "\n".join([title, "", *lines, "", *notes, *places, "again: " + group.records[0]["command"]])
+    return "\n".join(
+        [title, "", *aligned([headings, *body]), "", *notes, *places, "again: " + group.records[0]["command"]]
+    )
 
 
 def _cells(found: Mapping[str, float | None], values: Sequence[float]) -> list[str]:

@@ -36,6 +36,15 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, a
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def aligned(lines: Sequence[Sequence[str]], *, right: int | None = None) -> list[str]:
+    """Lines of cells in columns, that of number ``right`` set at the right; a column without text is left out."""
+    columns = []
+    for i, cells in enumerate(zip(*lines, strict=True)):
+        width = max(map(len, cells))
+        columns += [[cell.rjust(width) if i == right else cell.ljust(width) for cell in cells]] * bool(width)
+    return ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+
+
 def csv_table(lines: Iterable[Iterable[object]]) -> str:
     """Lines of cells as CSV."""
     stream = io.StringIO()
