@@ -1,7 +1,6 @@
 """Check every piece of the fast path on a GPU against the plain one, then measure it. Under eight minutes.
 
     python benchmarks/gpu.py                  checks, then speed; writes benchmarks/results/gpu.json
-    python benchmarks/gpu.py --only checks    correctness alone
     python benchmarks/gpu.py --rehearse       the same calls on a CPU with little data, to see that they run
 
 The plain path is float32, kernel by kernel, one member after the other, an optimiser step in several kernels. A
@@ -275,27 +274,17 @@ def speeds(device: torch.device, *, little: bool) -> dict[str, Any]:
                 rate = len(members) * BATCH / seconds
                 out["student_images_per_s"][f"{label}, {name}"] = rate
                 print(f"{label}, {name:24} {rate:12,.0f} student-images/s", flush=True)
-        best = ways["tf32, all"]
-        start = time.perf_counter()
-        graphed = cohort(dataset, MEMBERS, device, best, teacher=teacher, table=table)
-        seconds_a_step(graphed, 8)
-        out["first_eight_steps_seconds"] = time.perf_counter() - start
+    best = ways["tf32, all"]
     live = seconds_a_step(cohort(dataset, MEMBERS, device, best, teacher=teacher), steps)
     out["student_images_per_s"]["six, live teacher, tf32, all"] = len(MEMBERS) * BATCH / live
     strong = seconds_a_step(cohort(dataset, MLKD, device, best, teacher=teacher), steps // 4)
     out["student_images_per_s"]["MLKD, live teacher, tf32, all"] = BATCH / strong
     images = dataset.train_images[: min(10_000, len(dataset.train_images))].to(device)
     labels = dataset.train_labels[: len(images)].to(device)
-    member = graphed.members[0].model
-    out["test_images_per_s"] = per_second(device, len(images), lambda: evaluate(member, images, labels, dataset))
-    draws, crops = epoch_strong(0, 1, len(images)), epoch_views(0, 1, len(images), 162).to(device)
-    weak = Views(images, pad=4, flip=True)(torch.arange(len(images), device=device), crops)
-    out["strong_views_per_s"] = per_second(device, 1024, lambda: strong_view(weak[:1024], draws[:1024]))
+    student = network(NETWORKS["student"], device)
+    out["test_images_per_s"] = per_second(device, len(images), lambda: evaluate(student, images, labels, dataset))
     with best.active():
-        size = 512 if little else 8192
-        out["multiply_adds_per_s"] = {"tf32": product_rate(device, size=size)}
-        if not little:
-            out["multiply_adds_per_s"]["bf16"] = product_rate(device, dtype=torch.bfloat16, size=size)
+        out["multiply_adds_per_s"] = {"tf32": product_rate(device, size=512 if little else 8192)}
     return out
 
 
@@ -310,29 +299,23 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
         "cohort6_student_images_per_s": six,
         "cohort6_240_epochs_minutes": (steps + tests) / 60,
         "cohort6_share_of_matrix_product_rate": whole * work / found["multiply_adds_per_s"]["tf32"],
-        "graph_and_streams_ratio": whole / rates["six from a table, tf32, fused"],
-        "cohort6_to_one_ratio": whole / rates["one from a table, tf32, all"],
     }
 
 
-def measured(device: torch.device, *, only: str | None = None, little: bool = False) -> dict[str, Any]:
-    """Everything that the file says, but for when it was written; ``only`` checks, or only speed."""
+def measured(device: torch.device, *, little: bool = False) -> dict[str, Any]:
+    """Everything that the file says, but for how long it took."""
     result = {"schema": 1, "networks": dict(NETWORKS), "batch": BATCH, "members": list(MEMBERS), "goals": GOALS}
     result |= {"machine": records.describe_device(device), "versions": records.versions()}
-    if only != "speed":
-        result["checks"] = checks(device, little=little)
-    if only != "checks":
-        found = speeds(device, little=little)
-        result |= {**summary(found), "rates": found}
-        for key in ("cohort6_student_images_per_s", "cohort6_240_epochs_minutes"):
-            print(f"{key}: {result[key]:,.1f} (goal {GOALS[key]:,.0f})")
-    return result | {"finished": records.now()}
+    result["checks"], found = checks(device, little=little), speeds(device, little=little)
+    result |= {**summary(found), "rates": found, "finished": records.now()}
+    for key, goal in GOALS.items():
+        print(f"{key}: {result[key]:,.1f} (goal {goal:,.0f})")
+    return result
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "gpu.json")
-    parser.add_argument("--only", choices=("checks", "speed"))
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, with little data; nothing is written")
     chosen = parser.parse_args(arguments)
     if not chosen.rehearse and not torch.cuda.is_available():
@@ -342,8 +325,8 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.rehearse:
         NETWORKS.update(REHEARSED)
     started = time.perf_counter()
-    result = measured(device, only=chosen.only, little=chosen.rehearse)
-    failed = [check["check"] for check in result.get("checks", []) if not check["passed"]]
+    result = measured(device, little=chosen.rehearse)
+    failed = [check["check"] for check in result["checks"] if not check["passed"]]
     result["wall_seconds"] = time.perf_counter() - started
     if chosen.rehearse:
         print("a rehearsal on a CPU: nothing is written, and rates mean nothing")

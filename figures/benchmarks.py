@@ -135,7 +135,7 @@ def gpu_table(result: Mapping[str, Any]) -> Table:
     rows = [[name, _amount(reached), "", _amount(aim), verdict] for name, aim, reached, verdict in gpu_goals(result)]
     for name, rate, times in gpu_rates(result):
         rows.append([f"{name}, student-images/s", _amount(rate), f"{times:.1f}" if times else "–", "–", "–"])
-    checks, networks = result.get("checks", []), result["networks"]
+    checks, networks = result["checks"], result["networks"]
     failed = [check["check"] for check in checks if not check["passed"]]
     caption = (
         f'<b class="lskd-overview">On a GPU.</b> {networks["teacher"]} teaches {networks["student"]}, batch '

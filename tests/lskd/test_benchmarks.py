@@ -115,4 +115,3 @@ def test_goals_of_the_gpu_are_computed_from_its_rates() -> None:
     assert found["cohort6_student_images_per_s"] == 60.0
     trained, tested = 240 * 782 * 6 * 64 / 60, 240 * 6 * 10_000 / 1000
     assert found["cohort6_240_epochs_minutes"] == pytest.approx((trained + tested) / 60)
-    assert found["cohort6_to_one_ratio"] == 3.0
