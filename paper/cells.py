@@ -208,20 +208,20 @@ def describe(cell: Cell) -> str:
     return "\n".join(lines)
 
 
+def numbers(cell: Cell, **more: str) -> list[published.Number]:
+    """Published numbers of a cell's networks and method, whatever their settings; ``more`` fields as in ``find``."""
+    same = {"dataset": cell.dataset, "method": cell.method, "standardize": cell.standardize}
+    networks = {"teacher": cell.teacher or "", "student": cell.student.removesuffix("-distilled")}  # its second head
+    return published.find(**same, **networks, **more)
+
+
 def _others(cell: Cell) -> list[str]:
     """Published numbers of the same networks and method, with their own settings where the source tells them."""
     if cell.published is None or "/" not in cell.recipe:
         return []
-    found = published.find(
-        dataset=cell.dataset,
-        teacher=cell.teacher or "",
-        student=cell.student.replace("-distilled", ""),
-        method=cell.method,
-        standardize=cell.standardize,
-    )
     out = []
     special = cell.member.startswith("weight_") or cell.member.endswith(LIKE)
-    for n in found:
+    for n in numbers(cell):
         if n.variant and (n.kd_weight, n.temperature) != (cell.kd_weight, cell.temperature):
             continue
         if special and (not n.variant or n.value != cell.published):

@@ -20,7 +20,7 @@ from lskd.models.registry import find
 from lskd.recipes import load_recipe
 from lskd.records import without_places
 from paper import published
-from paper.cells import Cell, cells
+from paper.cells import Cell, cells, numbers
 from paper.published import Number
 from paper.statistics import by_seed, rows, settings_of
 from paper.store import STORE, Group, groups
@@ -100,27 +100,18 @@ def printed(table: int) -> tuple[Cell, ...]:
     """
     if table not in TABLES:
         raise LskdError(f"there is no table {table!r}; there are {', '.join(map(str, TABLES))}")
-    numbers = [n for n in published.find(source=TABLES[table][1]) if n.metric in ("top1_test", "top1_val")]
-    numbers = [n for n in numbers if n.method in METHODS and (n.method != "plain" or n.dataset in TRAINED_ALONE)]
+    found = [n for n in published.find(source=TABLES[table][1]) if n.metric in ("top1_test", "top1_val")]
+    found = [n for n in found if n.method in METHODS and (n.method != "plain" or n.dataset in TRAINED_ALONE)]
     if table in (1, 2):  # printed together in the source; the first has teachers of another architecture
-        numbers = [n for n in numbers if (_family(n.teacher) == _family(n.student)) == (table == 2)]
-        numbers = [*_alone(numbers), *numbers]
+        found = [n for n in found if (find(n.teacher)[0].name == find(n.student)[0].name) == (table == 2)]
+        networks = dict.fromkeys([n.teacher for n in found] + [n.student for n in found])
+        alone = {n.student: n for n in published.find(source="paper Tables 1-2 ", method="plain")}
+        found = [*(alone[name] for name in networks if name in alone), *found]
     if table != 4:  # which lists weights and columns in order already
-        pairs = list(dict.fromkeys((n.teacher, n.student) for n in numbers))
-        numbers.sort(key=lambda n: (pairs.index((n.teacher, n.student)), METHODS.index(n.method), n.standardize))
-        numbers.sort(key=lambda n: n.method != "plain")
-    return tuple(map(_cell, numbers))
-
-
-def _family(network: str) -> str:
-    return find(network)[0].name
-
-
-def _alone(numbers: list[Number]) -> list[Number]:
-    """The numbers of a table's networks by themselves, teachers first."""
-    networks = dict.fromkeys([n.teacher for n in numbers] + [n.student for n in numbers])
-    known = {n.student: n for n in published.find(source="paper Tables 1-2 ", method="plain")}
-    return [known[name] for name in networks if name in known]
+        pairs = list(dict.fromkeys((n.teacher, n.student) for n in found))
+        found.sort(key=lambda n: (pairs.index((n.teacher, n.student)), METHODS.index(n.method), n.standardize))
+        found.sort(key=lambda n: n.method != "plain")
+    return tuple(map(_cell, found))
 
 
 def _cell(number: Number) -> Cell:
@@ -148,15 +139,7 @@ def _logged(cell: Cell, metric: str) -> tuple[float, ...]:
     """Values of the released logs at a cell's networks, method and settings, by run."""
     if cell.member.startswith("weight_") and not cell.member.endswith("_z"):
         return ()  # the logs are of the whole Z-score
-    found = published.find(
-        dataset=cell.dataset,
-        teacher=cell.teacher or "",
-        student=cell.student.removesuffix("-distilled"),  # logs do not tell a transformer's second head
-        method=cell.method,
-        standardize=cell.standardize,
-        metric=metric,
-        source="log file",
-    )
+    found = numbers(cell, metric=metric, source="log file")
     known = ((n, (n.temperature, cell.temperature), (n.kd_weight, cell.kd_weight)) for n in found)
     return tuple(n.value for n, *given in known if all(None in pair or pair[0] == pair[1] for pair in given))
 
@@ -287,10 +270,9 @@ def frame(table: list[Entry]) -> pd.DataFrame:
             "few": ours["few"] if ours else None,
             "seeds": "; ".join(map(str, ours["seeds"])) if ours else "",
         }
-        for epoch in ("best", "last"):
-            row |= {f"{epoch}_{k}": ours[epoch][k] if ours else None for k in ("mean", "sd", "low", "high")}
-            five = (ours or {}).get(f"{epoch}_top5", {})
-            row |= {f"{epoch}_top5_{k}": five.get(k) for k in ("mean", "sd", "low", "high")}
+        for part in ("best", "best_top5", "last", "last_top5"):
+            found = (ours or {}).get(part, {})
+            row |= {f"{part}_{k}": found.get(k) for k in ("mean", "sd", "low", "high")}
         for key in ("mean", "low", "high"):
             value = row[f"best_{key}"]
             row[f"difference_{key}"] = None if value is None else value - entry.published
