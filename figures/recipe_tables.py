@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,19 +18,9 @@ from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.cells import Cell, of_recipe
 from paper.tables import Entry
-from paper.text import OPTIMIZERS, csv_table, markdown_table, settings_text
+from paper.text import csv_table, markdown_table, protocol, settings_text
 
 METHODS = ("kd", "ctkd", "dkd", "mlkd")
-WORDS = {
-    "nesterov": "Nesterov momentum",
-    "warmup_epochs": "warm-up epochs",
-    "first_rate": "first learning rate",
-    "final_rate": "last learning rate",
-    "drop_last_batch": "last, smaller batch dropped",
-    "drop_path": "drop path, last block",
-    "exempt_from_decay": "not decayed",
-    "betas": "β of AdamW",
-}
 
 
 def recipes_in(folder: str) -> list[Recipe]:
@@ -44,7 +33,7 @@ def protocol_table(recipes: Iterable[Recipe]) -> Table:
     """A row a setting, a column for all recipes that have the same ones; networks and objectives are not settings."""
     columns: dict[tuple[tuple[str, str], ...], list[Recipe]] = {}
     for recipe in recipes:
-        columns.setdefault(tuple(_protocol(recipe).items()), []).append(recipe)
+        columns.setdefault(tuple(protocol(recipe).items()), []).append(recipe)
     keys = list(dict.fromkeys(key for settings in columns for key, _ in settings))
     rows = [[key, *(dict(settings).get(key, "–") for settings in columns)] for key in keys]
     return Table(["setting", *(_heading(group) for group in columns.values())], rows)
@@ -65,37 +54,6 @@ def _heading(group: list[Recipe]) -> str:
 
 def _plain(network: str) -> str:
     return network.removeprefix("imagenet/").removesuffix("-distilled")
-
-
-def _protocol(recipe: Recipe) -> dict[str, str]:
-    given = dict(recipe.optimization)
-    optimizer, schedule = str(given.pop("optimizer", "sgd")), given.pop("schedule", None)
-    out = {"optimiser": OPTIMIZERS[optimizer]}
-    if optimizer == "sgd":
-        out["momentum"] = _text(recipe.momentum)
-    out |= {"epochs": _text(recipe.epochs), "batch": _text(recipe.batch_size)}
-    out["learning rate"] = _text(recipe.learning_rate)
-    if recipe.milestones:
-        schedule = f"times {_text(recipe.decay)} after {_text(recipe.milestones)}"
-    if schedule:
-        out["schedule"] = str(schedule)
-    out["weight decay"] = _text(recipe.weight_decay)
-    out |= {WORDS.get(key, key.replace("_", " ")): _text(value) for key, value in given.items()}
-    out |= {f"data: {key.replace('_', ' ')}": _text(value) for key, value in recipe.data.items()}
-    if recipe.teacher:
-        own = "trained by " + recipe.teacher.recipe if recipe.teacher.recipe else str(recipe.teacher.checkpoint)
-        out["teacher's weights"] = own.replace("torchvision:", "torchvision, ")
-        if recipe.teacher.input_size:
-            out["teacher sees images of size"] = _text(recipe.teacher.input_size)
-    return out
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def members_table(cells: Iterable[Cell]) -> Table:

@@ -17,7 +17,7 @@ from lskd.errors import LskdError, nearest
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.members import LIKE, SUFFIX
-from paper.text import aligned, counted, written
+from paper.text import aligned, counted, protocol, written
 
 SCHEDULE = ("epochs", "batch_size", "learning_rate", "decay", "momentum", "weight_decay", "optimization")
 
@@ -53,6 +53,7 @@ class Cell:
     momentum: float
     weight_decay: float
     optimization: dict[str, Any]
+    protocol: dict[str, str]
     published: float | None
     published_top5: float | None
     sources: list[str]
@@ -93,6 +94,7 @@ def _cell(recipe: Recipe, member: str) -> Cell:
         standardize=bool(settings.get("standardize", False)),
         settings=settings,
         milestones=list(recipe.milestones),
+        protocol=protocol(recipe),
         published=about.published,
         published_top5=about.published_top5,
         sources=list(about.sources),
@@ -174,9 +176,6 @@ def table(rows: Sequence[Cell]) -> str:
 
 def describe(cell: Cell) -> str:
     """Everything about a cell, for reading: settings, published value, sources, doubts, command."""
-    schedule = f"{cell.epochs} epochs of batches of {cell.batch_size}, learning rate {cell.learning_rate:g}"
-    if cell.milestones:
-        schedule += f", times {cell.decay:g} after epochs {', '.join(map(str, cell.milestones))}"
     shown = "nothing at these settings"
     if cell.published is not None:
         five = f", top five {cell.published_top5:.2f} %" if cell.published_top5 is not None else ""
@@ -191,13 +190,10 @@ def describe(cell: Cell) -> str:
             for key, value in cell.settings.items()
             if key != "standardize"
         ),
-        ("schedule", schedule),
-        *([] if cell.optimization.get("betas") else [("momentum", f"{cell.momentum:g}")]),
-        ("weight_decay", f"{cell.weight_decay:g}"),
-        *((key, written(value)) for key, value in cell.optimization.items()),
+        *cell.protocol.items(),
         ("published", shown),
     ]
-    lines = [cell.name, *(f"  {key:16} {value}" for key, value in parts)]
+    lines = [cell.name, *(f"  {line}" for line in aligned(parts))]
     told = {"published numbers of this cell": _others(cell), "sources": cell.sources, "doubts": cell.doubts}
     for title, texts in told.items():
         lines += [f"\n{title}", *(f"  - {text}" for text in texts)] if texts else []

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from lskd.recipes import Recipe
 
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
+WORDS = {
+    "nesterov": "Nesterov momentum",
+    "warmup_epochs": "warm-up epochs",
+    "first_rate": "first learning rate",
+    "final_rate": "last learning rate",
+    "drop_last_batch": "last, smaller batch dropped",
+    "drop_path": "drop path, last block",
+    "exempt_from_decay": "not decayed",
+    "betas": "β of AdamW",
+}
 SYMBOLS = {
     "temperature": "T",
     "kd_weight": "weight",
@@ -101,23 +111,39 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{SYMBOLS.get(k, k.replace('_', ' '))} {_number(v)}" for k, v in shown.items()) or "–"
 
 
+def protocol(recipe: Recipe) -> dict[str, str]:
+    """How a recipe trains and on what, by what readers call each setting; networks and objectives are not settings."""
+
+    def told(value: Any) -> str:
+        return ("no", "yes")[value] if isinstance(value, bool) else written(value)
+
+    given = dict(recipe.optimization)
+    optimizer, schedule = str(given.pop("optimizer", "sgd")), given.pop("schedule", None)
+    out = {"optimiser": OPTIMIZERS[optimizer]}
+    if optimizer == "sgd":
+        out["momentum"] = told(recipe.momentum)
+    out |= {"epochs": told(recipe.epochs), "batch": told(recipe.batch_size)}
+    out["learning rate"] = told(recipe.learning_rate)
+    if recipe.milestones:
+        schedule = f"times {told(recipe.decay)} after {told(recipe.milestones)}"
+    if schedule:
+        out["schedule"] = str(schedule)
+    out["weight decay"] = told(recipe.weight_decay)
+    out |= {WORDS.get(key, key.replace("_", " ")): told(value) for key, value in given.items()}
+    out |= {f"data: {key.replace('_', ' ')}": told(value) for key, value in recipe.data.items()}
+    if recipe.teacher:
+        own = "trained by " + recipe.teacher.recipe if recipe.teacher.recipe else str(recipe.teacher.checkpoint)
+        out["teacher's weights"] = own.replace("torchvision:", "torchvision, ")
+        if recipe.teacher.input_size:
+            out["teacher sees images of size"] = told(recipe.teacher.input_size)
+    return out
+
+
 def recipe_text(recipe: Recipe) -> str:
     """What a recipe trains: one sentence, then one row a member."""
     teacher = f"Teacher **{recipe.teacher.network}**, student" if recipe.teacher else "Network"
-    data = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in recipe.data.items())
-    how, rate = recipe.optimizing, f"learning rate {_number(recipe.learning_rate)}"
-    if how.schedule == "cosine":
-        rate += " falling along a cosine"
-    elif recipe.milestones:
-        rate += f", multiplied by {_number(recipe.decay)} after the epochs {', '.join(map(str, recipe.milestones))}"
-    if how.warmup_epochs:
-        rate += f" after {counted(how.warmup_epochs, 'epoch')} of warm-up"
-    momentum = f"; {'Nesterov ' * how.nesterov}momentum {_number(recipe.momentum)}" if how.optimizer == "sgd" else ""
-    text = (
-        f"{teacher} **{recipe.student}**, data set **{recipe.dataset}**{f' ({data})' if data else ''}; "
-        f"{counted(recipe.epochs, 'epoch')} of {OPTIMIZERS[how.optimizer]}, batch {recipe.batch_size}, {rate}"
-        f"{momentum}, weight decay {_number(recipe.weight_decay)}."
-    )
+    how = "; ".join(f"{word} {value}" for word, value in protocol(recipe).items())
+    text = f"{teacher} **{recipe.student}**, data set **{recipe.dataset}**: {how}."
     rows = [
         (
             f"`{name}`",
@@ -180,7 +206,7 @@ def run_table(record: Mapping[str, Any]) -> str:
 
 def written(value: Any) -> str:
     """A setting as a recipe writes it, floats without zeros: "9", "150, 180, 210"."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(written, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
