@@ -82,7 +82,7 @@ def make(plan: Plan) -> list[Job]:
     """All jobs of a plan in the order in which one process does them, each after those that it waits for.
 
     Raises:
-        LskdError: pairs that no table has, a setting that a recipe refuses, or recipes that teach each other.
+        LskdError: pairs that no table has, or a setting that a recipe refuses.
     """
     jobs: dict[str, Job] = {}
     first = [
@@ -187,11 +187,8 @@ def _add_run(
     members: Iterable[str] | None,
     settings: dict[str, Any],
     serves: tuple[int | str, ...] = (),
-    below: tuple[str, ...] = (),
 ) -> str:
     """Put the run of a recipe, and all that it needs, among the jobs; returns its name."""
-    if name in below:
-        raise LskdError(f"recipes teach each other: {' -> '.join([*below, name])}; look at their [teacher]")
     recipe = load_recipe(name, settings=settings, members=members, for_training=False)
     obstacles, after, logits = tuple(recipe.obstacles()), [], None
     teacher = recipe.teacher
@@ -204,7 +201,7 @@ def _add_run(
             logits = choose(plan.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
         if teacher.recipe is not None and not published_teacher(recipe):
             by, before = teacher_training(recipe)
-            after.append(_add_run(jobs, plan, by, teacher.seed, None, before, serves, (*below, name)))
+            after.append(_add_run(jobs, plan, by, teacher.seed, None, before, serves))
             obstacles += tuple(o for o in jobs[after[0]].obstacles if o not in obstacles)
     dtype = plan.table_dtype if logits == "table" else "float32"
     key = key_of(

@@ -130,8 +130,6 @@ def carry_out(plan: Plan, name: str) -> str:
     if name not in jobs:
         raise LskdError(f"plan {plan.name}: no job is called {name!r}; did you mean {nearest(name, jobs)[0]!r}?")
     job = jobs[name]
-    if job.obstacles:
-        raise LskdError(f"job {name}: what is installed here cannot run it: {'; '.join(job.obstacles)}")
     hold_one_gpu(Path(plan.runs) / ".gpus")  # before torch looks for one
     from lskd.data import download_if_missing
     from lskd.trainer.run import Options, build_table, select_device, train_cached
