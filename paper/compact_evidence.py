@@ -67,8 +67,7 @@ def compact_run(run: Path | str, out: Path | str) -> list[Path]:
     picture is left out, and that is said.
 
     Raises:
-        LskdError: no record in ``run``, a pack of other weights than those of the record, or one with features in
-            ``out``.
+        LskdError: no record in ``run``, or a pack with features in ``out``.
     """
     run, out = Path(run), Path(out)
     made = []
@@ -78,12 +77,6 @@ def compact_run(run: Path | str, out: Path | str) -> list[Path]:
             continue
         file = member["evidence"]["file"]
         pack = evidence.load(run / file)
-        expected = (member.get("weights") or {}).get("digest")
-        if expected and pack.meta.get("weights_digest") != expected:
-            raise LskdError(
-                f"{run / file}: measured on weights {str(pack.meta.get('weights_digest'))[:12]}, the record's {name} "
-                f"has {expected[:12]}; the file does not belong to this run"
-            )
         if why := pack.flaw or obstacle(pack):
             tqdm.write(f"{name} is left out: {why}", file=sys.stderr)
             continue

@@ -91,7 +91,7 @@ def _stored(pack: Evidence, perplexity: float, seed: int) -> Embedding:
 
 
 def embed_all(
-    packs: Mapping[str, Evidence], *, perplexity: float = 30.0, seed: int = 0, jobs: int = 1, progress: bool = True
+    packs: Mapping[str, Evidence], *, perplexity: float = 30.0, seed: int = 0, jobs: int = 1
 ) -> dict[str, Embedding]:
     """:func:`embed` for several networks, ``jobs`` at a time, each in a process of its own; compact packs have it.
 
@@ -109,7 +109,7 @@ def embed_all(
     work = Parallel(n_jobs=min(jobs, len(packs)), return_as="generator")(
         delayed(embed)(pack, perplexity=perplexity, seed=seed) for pack in packs.values()
     )
-    bar = tqdm(zip(packs, work, strict=True), total=len(packs), desc="t-SNE", unit="network", disable=not progress)
+    bar = tqdm(zip(packs, work, strict=True), total=len(packs), desc="t-SNE", unit="network")
     done: dict[str, Embedding] = {}
     try:
         for name, made in bar:

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from lskd.errors import LskdError
 from lskd.files import read_json
 
 NUMBERS = Path(__file__).with_name("published.csv")
@@ -58,18 +57,10 @@ class Number(msgspec.Struct, frozen=True):
 
 @functools.cache
 def numbers() -> tuple[Number, ...]:
-    """All published numbers, in the file's order.
-
-    Raises:
-        LskdError: a row that cannot be read; names its line.
-    """
-    out = []
-    for line, row in enumerate(csv.DictReader(NUMBERS.read_text(encoding="utf-8").splitlines()), start=2):
-        try:
-            out.append(msgspec.convert({key: text for key, text in row.items() if text}, Number, strict=False))
-        except msgspec.ValidationError as error:
-            raise LskdError(f"{NUMBERS.name}, line {line}: {error}") from None
-    return tuple(out)
+    """All published numbers, in the file's order; a row that cannot be read is a ``msgspec.ValidationError``."""
+    rows = csv.DictReader(NUMBERS.read_text(encoding="utf-8").splitlines())
+    given = [{key: text for key, text in row.items() if text} for row in rows]
+    return msgspec.convert(given, tuple[Number, ...], strict=False)
 
 
 def find(*, source: str = "", **fields: Any) -> list[Number]:

@@ -157,7 +157,7 @@ def test_networks_that_do_not_belong_together_are_refused_and_failures_left_out(
 
 def test_embeddings_are_repeatable_and_counted_in_the_original_space(networks: inputs.Networks, tmp_path: Path) -> None:
     packs = {k: networks.packs[k] for k in ("teacher", "kd")}
-    first = embedding.embed_all(packs, perplexity=10, jobs=1, progress=False)
+    first = embedding.embed_all(packs, perplexity=10, jobs=1)
     again = embedding.embed(packs["kd"], perplexity=10)
     np.testing.assert_array_equal(first["kd"].points, again.points)
     assert 0 <= first["kd"].neighbors <= 100

@@ -103,7 +103,7 @@ def test_features_without_variance_have_no_picture_and_the_others_have(run: tupl
     with pytest.raises(ValueError, match="kd has no picture: all test images have equal features"):
         embedding.embed(packs["kd"], perplexity=10)
     networks = dataclasses.replace(found, packs=packs)
-    made = embedding.embed_all(packs, perplexity=10, progress=False)
+    made = embedding.embed_all(packs, perplexity=10)
     assert list(made) == ["teacher", "kd_ls"]
     assert tsne.panels(networks, made, folder=tmp_path, perplexity=10, seed=0).paths
     with pytest.raises(LskdError, match="no network has a picture; kd: all test images"):
