@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,11 +138,10 @@ def find(query: str) -> Cell:
     if len(found) == 1:
         return found[0]
     if found:
-        raise LskdError(
-            f"{query!r} may be any of {_listed(c.recipe + '/' + c.member for c in found)}; give one of these"
-        )
-    near = nearest(query, [c.name for c in cells()], n=3)
-    raise LskdError(f"no cell is called {query!r}; did you mean {_listed(near)}? `lskd recipe list` has all")
+        listed = " or ".join(f"'{c.recipe}/{c.member}'" for c in found)
+        raise LskdError(f"{query!r} may be any of {listed}; give one of these")
+    near = " or ".join(map(repr, nearest(query, [c.name for c in cells()], n=3)))
+    raise LskdError(f"no cell is called {query!r}; did you mean {near}? `lskd recipe list` has all")
 
 
 def select(query: str) -> list[Cell]:
@@ -154,11 +153,6 @@ def select(query: str) -> list[Cell]:
 
 def _key(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def _listed(names: Iterable[str]) -> str:
-    *most, last = [f"{name!r}" for name in names]
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -206,7 +200,7 @@ def describe(cell: Cell) -> str:
 
 def numbers(cell: Cell, **more: str) -> list[published.Number]:
     """Published numbers of a cell's networks and method, whatever their settings; ``more`` fields as in ``find``."""
-    same = {"dataset": cell.dataset, "method": cell.method, "standardize": cell.standardize}
+    same: dict[str, Any] = {"dataset": cell.dataset, "method": cell.method, "standardize": cell.standardize}
     networks = {"teacher": cell.teacher or "", "student": cell.student.removesuffix("-distilled")}  # its second head
     return published.find(**same, **networks, **more)
 

@@ -70,7 +70,7 @@ def listing(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[st
 
 def _line(rows: Sequence[Mapping[str, Any]], runs: Mapping[str, Run]) -> list[str]:
     """The seeds of one recipe that come one after the other: kind, networks, seeds, epochs, tables, hours, state."""
-    first, hours = rows[0], "" if rows[0]["hours"] is None else sum(row["hours"] for row in rows)
+    first, hours = rows[0], sum(row["hours"] or 0.0 for row in rows)
     done = sum(row["name"] in runs and runs[row["name"]].done for row in rows)
     state = [f"{done} of {len(rows)} done"] * bool(done)
     state += [
@@ -88,7 +88,7 @@ def _line(rows: Sequence[Mapping[str, Any]], runs: Mapping[str, Run]) -> list[st
         f"seed{'s' * (len(rows) > 1)} {seeds}" if first["kind"] != "logits" else "",
         counted(first["epochs"], "epoch") if first["epochs"] else "",
         f"table{'s' * (len(first['serves']) > 1)} {tables}" if tables else "",
-        hours and (f"{hours:,.1f} h" if hours >= 0.05 else f"{3600 * hours:.0f} s"),
+        "" if first["hours"] is None else f"{hours:,.1f} h" if hours >= 0.05 else f"{3600 * hours:.0f} s",
         "; ".join(state),
         members if first["kind"] == "cohort" else "",
     ]

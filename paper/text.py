@@ -108,34 +108,30 @@ def with_symbols(settings: str) -> str:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """An objective's settings as "T 2, weight 9, CE weight 0.1"."""
     shown = {k: v for k, v in settings.items() if k not in ("method", "standardize")}
-    return ", ".join(f"{SYMBOLS.get(k, k.replace('_', ' '))} {_number(v)}" for k, v in shown.items()) or "–"
+    return ", ".join(f"{SYMBOLS.get(k, k.replace('_', ' '))} {written(v)}" for k, v in shown.items()) or "–"
 
 
 def protocol(recipe: Recipe) -> dict[str, str]:
     """How a recipe trains and on what, by what readers call each setting; networks and objectives are not settings."""
-
-    def told(value: Any) -> str:
-        return ("no", "yes")[value] if isinstance(value, bool) else written(value)
-
     given = dict(recipe.optimization)
     optimizer, schedule = str(given.pop("optimizer", "sgd")), given.pop("schedule", None)
     out = {"optimiser": OPTIMIZERS[optimizer]}
     if optimizer == "sgd":
-        out["momentum"] = told(recipe.momentum)
-    out |= {"epochs": told(recipe.epochs), "batch": told(recipe.batch_size)}
-    out["learning rate"] = told(recipe.learning_rate)
+        out["momentum"] = written(recipe.momentum)
+    out |= {"epochs": written(recipe.epochs), "batch": written(recipe.batch_size)}
+    out["learning rate"] = written(recipe.learning_rate)
     if recipe.milestones:
-        schedule = f"times {told(recipe.decay)} after {told(recipe.milestones)}"
+        schedule = f"times {written(recipe.decay)} after {written(recipe.milestones)}"
     if schedule:
         out["schedule"] = str(schedule)
-    out["weight decay"] = told(recipe.weight_decay)
-    out |= {WORDS.get(key, key.replace("_", " ")): told(value) for key, value in given.items()}
-    out |= {f"data: {key.replace('_', ' ')}": told(value) for key, value in recipe.data.items()}
+    out["weight decay"] = written(recipe.weight_decay)
+    out |= {WORDS.get(key, key.replace("_", " ")): written(value) for key, value in given.items()}
+    out |= {f"data: {key.replace('_', ' ')}": written(value) for key, value in recipe.data.items()}
     if recipe.teacher:
         own = "trained by " + recipe.teacher.recipe if recipe.teacher.recipe else str(recipe.teacher.checkpoint)
         out["teacher's weights"] = own.replace("torchvision:", "torchvision, ")
         if recipe.teacher.input_size:
-            out["teacher sees images of size"] = told(recipe.teacher.input_size)
+            out["teacher sees images of size"] = written(recipe.teacher.input_size)
     return out
 
 
@@ -205,14 +201,12 @@ def run_table(record: Mapping[str, Any]) -> str:
 
 
 def written(value: Any) -> str:
-    """A setting as a recipe writes it, floats without zeros: "9", "150, 180, 210"."""
+    """A setting for readers, floats without zeros: "9", "150, 180, 210", "yes"."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(written, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def duration(seconds: float) -> str:
