@@ -263,23 +263,24 @@ def compare(first: Group, member: str, second: Group, other: str) -> dict[str, A
     Raises:
         LskdError: a member that a group does not have, or no common seed.
     """
-    sides = []
-    for group, name in ((first, member), (second, other)):
-        sides.append(by_seed(group.records, name))
-        if not sides[-1]:
+    sides = ((first, member), (second, other))
+    found = [by_seed(group.records, name) for group, name in sides]
+    for (group, name), values in zip(sides, found, strict=True):
+        if not values:
             near = "".join(f"; did you mean {n!r}?" for n in nearest(name, members_of(group.records)))
             raise LskdError(f"{group.name}: no results of a member {name!r}{near}")
-    a, b = sides
+    a, b = found
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         raise LskdError(f"{member!r} and {other!r} have no seed in common; paired differences need equal seeds")
     changes = _lists({e: b[s][e] - a[s][e] for e in (*EPOCHS, SELECTED) if e in a[s] and e in b[s]} for s in seeds)
-    made = [
-        {"trainers": sorted({trainer_of(r) for r in group.records if r["seed"] in seeds and name in r["members"]})}
-        for group, name in ((first, member), (second, other))
-    ]
-    differing = [*differences(first.key, second.key), *differences(made[0], made[1])]
-    differing += differences(_settings(first, member), _settings(second, other))
+    about = []
+    for group, name in sides:
+        used = [r for r in group.records if r["seed"] in seeds and name in r["members"]]
+        told = used[0]["members"][name]
+        own = {"method": told["method"], "standardize": told["standardize"], **settings_of(told)}
+        about.append({"trainers": sorted({trainer_of(r) for r in used}), **own})
+    differing = [*differences(first.key, second.key), *differences(about[0], about[1])]
     return {"seeds": seeds, **_statistics(changes), "differs": {k: [a, b] for k, a, b in differing}}
 
 
@@ -292,9 +293,3 @@ def _statistics(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         out |= {"n": found.n, "few": numbers["low"] != numbers["low"]}
         out[name] = {k: None if v != v else v for k, v in numbers.items()}
     return out
-
-
-def _settings(group: Group, member: str) -> dict[str, Any]:
-    """Method, standardisation and all settings, those left at their defaults too."""
-    found = _first(group.records, member)
-    return {"method": found["method"], "standardize": found["standardize"], **settings_of(found)}
