@@ -271,21 +271,15 @@ def measure(repeats: int, steps: int) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "cpu.json")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of a repeat")
     parser.add_argument("--threads", type=int, default=2)
-    chosen = parser.parse_args(arguments)
-    if arguments is None:
-        keep_memory()
-    torch.set_num_threads(chosen.threads)
+    keep_memory()
+    torch.set_num_threads(parser.parse_args().threads)
     torch.manual_seed(0)
-    result = measure(chosen.repeats, chosen.steps)
-    write_json(chosen.output, result)
-    print(comparison(result), machine_text(result), sep="\n")
-    print(f"written to {chosen.output}, {result['wall_seconds']:.0f} s")
+    result = measure(repeats=5, steps=4)
+    write_json(Path(__file__).parent / "results" / "cpu.json", result)
+    print(comparison(result), machine_text(result), f"{result['wall_seconds']:.0f} s", sep="\n")
 
 
 if __name__ == "__main__":

@@ -313,26 +313,23 @@ def measured(device: torch.device, *, little: bool = False) -> dict[str, Any]:
     return result
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "gpu.json")
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, with little data; nothing is written")
-    chosen = parser.parse_args(arguments)
-    if not chosen.rehearse and not torch.cuda.is_available():
+    rehearse = parser.parse_args().rehearse
+    if rehearse:
+        NETWORKS.update(REHEARSED)
+    elif not torch.cuda.is_available():
         print("no CUDA device here; --rehearse runs the same calls on a CPU", file=sys.stderr)
         return 2
-    device = CPU if chosen.rehearse else torch.device("cuda")
-    if chosen.rehearse:
-        NETWORKS.update(REHEARSED)
     started = time.perf_counter()
-    result = measured(device, little=chosen.rehearse)
-    failed = [check["check"] for check in result["checks"] if not check["passed"]]
+    result = measured(CPU if rehearse else torch.device("cuda"), little=rehearse)
     result["wall_seconds"] = time.perf_counter() - started
-    if chosen.rehearse:
+    if rehearse:
         print("a rehearsal on a CPU: nothing is written, and rates mean nothing")
     else:
-        write_json(chosen.output, result)
-        print(f"written to {chosen.output}, {result['wall_seconds']:.0f} s")
+        write_json(Path(__file__).parent / "results" / "gpu.json", result)
+    failed = [check["check"] for check in result["checks"] if not check["passed"]]
     if failed:
         print(f"{len(failed)} checks failed: {'; '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -29,7 +29,8 @@ from lskd.files import write_json
 from lskd.losses import kd_loss
 
 CLASSES = {100: 64, 1_000: 64, 151_936: 16}  # and rows; a data set's, ImageNet's, a vocabulary's
-CHUNK = 64
+ROWS, CHUNK = (256, 1024, 4096), 64  # of the vocabulary, for memory
+TURNS = 9
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 LOSSES: dict[str, Loss] = {  # by the names of members
@@ -95,28 +96,24 @@ def memory(rows: int, classes: int, kinds: tuple[str, ...]) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "losses.json")
     parser.add_argument("--whole", type=int, default=1024, help="rows up to which the whole is measured: 8 MiB each")
-    parser.add_argument("--rows", type=int, nargs="+", default=[256, 1024, 4096], help="of the vocabulary, for memory")
-    parser.add_argument("--turns", type=int, default=9)
-    chosen = parser.parse_args()
+    whole = parser.parse_args().whole
     torch.set_num_threads(1)
     load, classes = os.getloadavg()[0], max(CLASSES)
     by_rows = {
-        str(rows): memory(rows, classes, ("chunked", "plain") if rows <= chosen.whole else ("chunked",))
-        for rows in chosen.rows
+        str(rows): memory(rows, classes, ("chunked", "plain") if rows <= whole else ("chunked",)) for rows in ROWS
     }
     result = {
         "schema": 1,
         "rows": {str(classes): rows for classes, rows in CLASSES.items()},
-        "turns": chosen.turns,
-        **times(chosen.turns),
+        "turns": TURNS,
+        **times(TURNS),
         "memory": {"classes": classes, "chunk": CHUNK, "dtype": "bfloat16", "bytes_by_rows": by_rows},
         "machine": records.describe_device(torch.device("cpu")) | {"load_before": load},
         "versions": records.versions(),
         "finished": records.now(),
     }
-    write_json(chosen.output, result)
+    write_json(Path(__file__).parent / "results" / "losses.json", result)
     print(json.dumps({key: result[key] for key in ("ratios", "memory")}, indent=1))
 
 

@@ -1,6 +1,6 @@
 """Time and peak memory of `make book` in a fresh clone: first call (environment included) and second call.
 
-    python benchmarks/make_book.py [--keep DIR] [--output benchmarks/results/make_book.json]
+    python benchmarks/make_book.py [--keep DIR]
 
 Memory is the sum of proportional set sizes of all processes that the call started, read four times a second.
 Linux only, because only there memory that processes share is counted once.
@@ -64,7 +64,6 @@ def measure(command: list[str], folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--keep", type=Path, help="clone to here, and leave it")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "make_book.json")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lskd book ") as temporary:
         clone = given.keep or Path(temporary) / "clone"
@@ -88,8 +87,7 @@ def main() -> None:
         "commit": commit["commit"],
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (ROOT / "benchmarks" / "results" / "make_book.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 
