@@ -85,15 +85,9 @@ def make(plan: Plan) -> list[Job]:
         LskdError: pairs that no table has, or a setting that a recipe refuses.
     """
     jobs: dict[str, Job] = {}
-    first = [
-        _add_run(jobs, plan, runs.recipe, seed, runs.members, _changes(runs.recipe, plan.settings))
-        for runs in plan.first
-        for seed in runs.seeds
-    ]
+    first = [name for runs in plan.first for name in _add_runs(jobs, plan, runs.recipe, runs.members, runs.seeds)]
     for recipe, (members, tables) in _selected(plan).items():
-        changes = _changes(recipe, plan.settings)
-        for seed in plan.seeds:
-            _add_run(jobs, plan, recipe, seed, members, changes, tuple(tables))
+        _add_runs(jobs, plan, recipe, members, plan.seeds, tuple(tables))
     placed: dict[str, Job] = {}
     for name in first:
         placed |= _with_needs(jobs, name, placed)
@@ -179,17 +173,34 @@ def _pair(pair: str) -> tuple[str, ...]:
     return tuple(plain(word).lower() for word in re.split(r"\s*(?:->|→|,|\s)\s*", pair.strip()) if word)
 
 
+def _add_runs(
+    jobs: dict[str, Job],
+    plan: Plan,
+    name: str,
+    members: Iterable[str] | None,
+    seeds: Iterable[int],
+    serves: tuple[int | str, ...] = (),
+) -> list[str]:
+    """Put a recipe's runs, and all that they need, among the jobs; returns their names."""
+    settings = plan.settings
+    if settings and (source := load_recipe(name, for_training=False).teacher) and source.recipe:
+        # A rehearsal's settings are its teacher's too, which has the students' data from the trainer.
+        teacher = {k: v for k, v in settings.items() if k.partition(".")[0] not in ("dataset", "data")}
+        settings = {**settings, "teacher.settings": teacher}
+    recipe = load_recipe(name, settings=settings, members=members, for_training=False)
+    return [_add_run(jobs, plan, name, recipe, settings, seed, serves) for seed in seeds]
+
+
 def _add_run(
     jobs: dict[str, Job],
     plan: Plan,
     name: str,
-    seed: int,
-    members: Iterable[str] | None,
+    recipe: Recipe,
     settings: dict[str, Any],
-    serves: tuple[int | str, ...] = (),
+    seed: int,
+    serves: tuple[int | str, ...],
 ) -> str:
-    """Put the run of a recipe, and all that it needs, among the jobs; returns its name."""
-    recipe = load_recipe(name, settings=settings, members=members, for_training=False)
+    """One of them: ``recipe`` is that of this name with these settings."""
     obstacles, after, logits = tuple(recipe.obstacles()), [], None
     teacher = recipe.teacher
     if not any(METHODS[m["method"]].needs_teacher for m in recipe.members.values()):
@@ -201,7 +212,8 @@ def _add_run(
             logits = choose(plan.teacher_logits, epochs=recipe.epochs, train_size=train, views=views)[0]
         if teacher.recipe is not None and not published_teacher(recipe):
             by, before = teacher_training(recipe)
-            after.append(_add_run(jobs, plan, by, teacher.seed, None, before, serves))
+            trained = load_recipe(by, settings=before, for_training=False)
+            after.append(_add_run(jobs, plan, by, trained, before, teacher.seed, serves))
             obstacles += tuple(o for o in jobs[after[0]].obstacles if o not in obstacles)
     dtype = plan.table_dtype if logits == "table" else "float32"
     key = key_of(
@@ -246,15 +258,6 @@ def _add_table(jobs: dict[str, Job], plan: Plan, recipe: Recipe, cohort: Job) ->
     job = dataclasses.replace(cohort, **table, members=(), student=None, epochs=0, key="")
     parts = [config["teacher"], config["dataset"], config["data"], plan.table_dtype, plan.device, list(job.after)]
     return _put(jobs, job, f"{recipe.teacher.recipe or plain(network)}/seed-{seed}", parts)
-
-
-def _changes(recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """A rehearsal's settings for a recipe: its teacher gets them too, and the students' data from the trainer."""
-    source = load_recipe(recipe, for_training=False).teacher if settings else None
-    if source is None or source.recipe is None:
-        return settings
-    teacher = {k: v for k, v in settings.items() if k.partition(".")[0] not in ("dataset", "data")}
-    return {**settings, "teacher.settings": teacher}
 
 
 def _put(jobs: dict[str, Job], job: Job, name: str, parts: list[Any]) -> str:

@@ -158,9 +158,7 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
     Of the cells of all tables, and ``more``.
     """
     if not Path(store).is_dir():
-        raise LskdError(
-            f"{store}: no such folder of records; `lskd results add RUN_FOLDER` makes it, `results` has ours"
-        )
+        raise LskdError(f"{store}: no such folder of records; ours are in results, `lskd results add` begins one")
     every = [*(cell for table in TABLES for cell in printed(table)), *more]
     known = {(cell.recipe, cell.member) for cell in every}
     shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
