@@ -41,8 +41,6 @@ TABLES = {  # what each table is about, and where its numbers are printed
 METHODS = ("plain", "kd", "ctkd", "dkd", "mlkd")  # rows of other methods are not this project's
 TRAINED_ALONE = ("cifar100",)  # the networks of ImageNet come trained, with torchvision or with earlier work
 VARIANTS = {"raw logits": "raw", "logits minus mean": "minus_mean", "logits over std": "over_std", "z-score": "z"}
-SCHEDULE = ("dataset", "student", "epochs", "batch_size", "learning_rate", "milestones", "decay", "momentum",
-            "weight_decay")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
     if not Path(store).is_dir():
         raise LskdError(f"{store}: no such folder of records; ours are in results, `lskd results add` begins one")
     every = [*(cell for table in TABLES for cell in printed(table)), *more]
-    known = {(cell.recipe, cell.member) for cell in every}
+    known = {(cell.recipe, cell.member): _content(_config(cell.recipe), cell.member) for cell in every}
     shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
     out: list[LeftOut] = []
     for group in groups(store):
@@ -168,8 +166,8 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
             mine = {m: (group.name, m) for m in group.settings if (group.name, m) in known}
         else:  # another recipe may be a cell by content
             config = {**group.config, "members": group.settings}
-            same = {m: next((c for c in every if _same(c, config, m)), None) for m in group.settings}
-            mine = {m: (cell.recipe, cell.member) for m, cell in same.items() if cell}
+            found = {m: _content(config, m) for m in group.settings}
+            mine = {m: next(c for c in known if known[c] == found[m]) for m in found if found[m] in known.values()}
         for member, cell in sorted(mine.items()):
             kept = Group(group.name, group.key)
             for path, record in group.runs:
@@ -195,18 +193,27 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
 
 def _unlike(record: Mapping[str, Any], member: str) -> str:
     """Why a run of a table's recipe is not the cell of its name; empty when it is, whoever trained its teacher."""
-    recipe = load_recipe(record["name"], for_training=False).config()
-    found = list(differences(_deciding(recipe, member), _deciding(record["config"], member)))
+    recipe = _content(_config(record["name"]), member)
+    found = list(differences(recipe, _content(record["config"], member)))
     if found:
         return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
     return _part(record, member)
 
 
-def _deciding(config: Mapping[str, Any], member: str) -> dict[str, Any]:
-    """What makes a run of a recipe a cell: all but its name, its other members, and where its teacher comes from."""
-    config = without_places(config)
+@functools.cache
+def _config(recipe: str) -> dict[str, Any]:
+    return load_recipe(recipe, for_training=False).config()
+
+
+def _content(config: Mapping[str, Any], member: str) -> dict[str, Any]:
+    """What makes a run a cell: networks, method, settings, schedule, data; not names, nor who trained its teacher."""
+    config, settings = without_places(config), dict(config["members"][member])
     kept = {key: value for key, value in config.items() if key not in ("members", "name", "teacher")}
-    return kept | {member: config["members"][member], "teacher": (config.get("teacher") or {}).get("network")}
+    kept["data"] = {key: value for key, value in kept.get("data", {}).items() if key not in ("mean", "std")}
+    method, standardize = settings.pop("method"), settings.pop("standardize", False)
+    teacher = (config.get("teacher") or {}).get("network") if method != "plain" else None
+    own = settings_of({"method": method, "settings": settings})
+    return {**kept, "teacher": teacher, "method": method, "standardize": standardize, "settings": own}
 
 
 def _part(record: Mapping[str, Any], member: str) -> str:
@@ -222,22 +229,6 @@ def _part(record: Mapping[str, Any], member: str) -> str:
     if (last := record["members"][member]["last"]["epoch"]) != config["epochs"]:
         return f"it has {last} epochs of {config['epochs']}"
     return ""
-
-
-def _same(cell: Cell, config: Mapping[str, Any], member: str) -> bool:
-    """Whether a member of another recipe is a cell: networks, method, every setting and the schedule."""
-    schedule = all(config.get(key) == getattr(cell, key) for key in SCHEDULE)
-    if not schedule or config.get("optimization", {}) != cell.optimization:
-        return False
-    settings = config["members"][member]
-    method = settings["method"]
-    teacher = (config.get("teacher") or {}).get("network") if method != "plain" else None
-    mine, its = (
-        settings_of({"method": method, "settings": {k: v for k, v in given.items() if k != "method"}})
-        | {"standardize": bool(given.get("standardize", False))}
-        for given in (settings, cell.settings)
-    )
-    return (method, teacher, mine) == (cell.method, cell.teacher, its)
 
 
 # --- as data ---------------------------------------------------------------------------------------------------------

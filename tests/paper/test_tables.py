@@ -180,8 +180,8 @@ def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
     ("place", "value", "reason"),
     [
         ("config.epochs", 8, "epochs is 8, 240 in the recipe"),
-        ("config.members.kd_ls.temperature", 4.0, "kd_ls.temperature is 4.0, 2.0 in the recipe"),
-        ("config.members.kd_ls.standardize", False, "kd_ls.standardize is False, True in the recipe"),
+        ("config.members.kd_ls.temperature", 4.0, "settings.temperature is 4.0, 2.0 in the recipe"),
+        ("config.members.kd_ls.standardize", False, "standardize is False, True in the recipe"),
         ("config.teacher.network", "resnet110", "teacher is 'resnet110', 'resnet32x4' in the recipe"),
         ("config.data", {"train_size": 1000}, "data.train_size is 1000, None in the recipe"),
         ("config.student", "resnet20", "student is 'resnet20', 'resnet8x4' in the recipe"),
