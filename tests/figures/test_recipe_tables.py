@@ -101,7 +101,8 @@ def test_the_picture_has_all_that_is_known(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "None of the 12 cells were run here" in figure.caption
     assert "with LS 78.43 to 78.76" in figure.alt
-    table_3 = tables.entries(3, tmp_path)
+    (tmp_path / "none").mkdir()
+    table_3 = tables.entries(3, tmp_path / "none")
     recipe_tables.dots(table_3, "imagenet", folder=tmp_path, about="Table 3")
     rows = list(csv.DictReader((tmp_path / "imagenet.csv").read_text(encoding="utf-8").splitlines()))
     assert len({row["line"] for row in rows}) == 8
