@@ -99,7 +99,6 @@ def dots(
         f"{bars} Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike} {trainers(records)}".strip(),
         inputs=files,
         data=frame,
-        n=counts[0],
     )
 
 

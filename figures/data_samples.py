@@ -42,7 +42,6 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
         caption=f"<b>One image of each class</b>, the first in the training set "
         f"({len(dataset.train_labels):,} images of {_size(dataset)}).",
         data=rows,
-        n=dataset.classes,
     )
 
 
@@ -64,7 +63,6 @@ def views(dataset: Dataset, *, folder: Path | str) -> Published:
         caption=f"<b>All {gather.count} weak views of one image</b>: zero padding of {padded}, crops of "
         f"the original size{mirrored}. The number is the view's index.",
         data=pd.DataFrame({"view": range(gather.count), "top": [v // gather.side for v in range(gather.count)]}),
-        n=gather.count,
     )
 
 

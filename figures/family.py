@@ -91,7 +91,6 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         return fig
 
     told = [f"{row.label} {interval(row.gain, plus=True)}" for row in rows if row.gain is not None]
-    seeds = {len(row.difference) for row in rows if row.difference}
     data = [(row.label, seed, row.accuracy[seed], row.difference.get(seed)) for row in rows for seed in row.accuracy]
     return publish(
         draw,
@@ -103,5 +102,4 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         f"{ENOUGH_SEEDS} seeds on; filled with LS, hollow without. {state(every)}",
         inputs=files,
         data=pd.DataFrame(data, columns=["member", "seed", "accuracy", "difference"]),
-        n=min(seeds, default=0),
     )

@@ -77,7 +77,6 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
         f"earlier work. The axis is logarithmic beyond {LINEAR:g} points. {_mixed(measured)}".strip(),
         inputs=[*files, NUMBERS],
         data=frame(gains),
-        n=min(len(gain.seeds) for gain in measured),
     )
 
 
@@ -120,7 +119,6 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
         f"The axis is logarithmic beyond {LINEAR:g} points. {_mixed(drawn)}".strip(),
         inputs=sorted({path for gain in drawn for path in gain.paths}),
         data=frame(list(drawn)).assign(epochs=[gain.epochs for gain in drawn]),
-        n=min(len(gain.seeds) for gain in drawn),
     )
 
 

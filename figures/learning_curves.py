@@ -81,7 +81,6 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
         f"{tested:,} test images.",
         inputs=[source],
         data=data,
-        n=1,
     )
 
 

@@ -103,7 +103,6 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
         f"belongs to the two panels beside it. {missing}{networks.source}",
         inputs=networks.paths("teacher", *shown),
         data=data,
-        n=networks.n,
     )
 
 

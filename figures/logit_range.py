@@ -111,7 +111,6 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
         + networks.source.removeprefix("n = "),
         inputs=networks.paths("teacher", method, twin),
         data=data,
-        n=1,
     )
 
 
@@ -177,7 +176,6 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
         f"dotted line the teacher's mean. {networks.source}",
         inputs=networks.paths(),
         data=networks.by_image(packs, lambda p: {"logit_std": p.logit_std, "logit_range": p.logit_range}),
-        n=networks.n,
     )
 
 
@@ -233,7 +231,6 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
         f"network lies at mean 0 and √((K−1)/K) = {constant:.3f}, on the dotted line. {networks.source}",
         inputs=networks.paths(*shown),
         data=networks.by_image(shown, lambda p: {"logit_mean": p.logit_mean, "logit_std": p.logit_std}),
-        n=networks.n,
     )
 
 

@@ -25,7 +25,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lskd
-from figures import fingerprint
 from figures.theme import dark, narrow, settings
 from lskd.files import atomic_write, sha256_file, write_json
 
@@ -57,7 +56,6 @@ class Published:
     folder: Path
     alt: str
     caption: str
-    n: int | None
 
     @property
     def paths(self) -> list[Path]:
@@ -91,8 +89,6 @@ def publish(
     caption: str,
     data: pd.DataFrame,
     inputs: Iterable[Path | str] = (),
-    n: int | None = None,
-    module: str | None = None,
 ) -> Published:
     """Draw, and write ``NAME.svg``, ``NAME-narrow.svg`` for telephones, ``NAME.csv`` and the sidecar ``NAME.json``.
 
@@ -104,8 +100,6 @@ def publish(
         caption: HTML; says n and the source.
         inputs: files that the figure was drawn from; the sidecar has their SHA-256.
         data: what was drawn, for readers who want the numbers.
-        n: number of test images, or of runs, behind every mark.
-        module: whose sources drew it; by default those of ``draw``.
 
     Raises:
         FileNotFoundError: an input does not exist.
@@ -113,7 +107,7 @@ def publish(
     """
     if not alt.strip() or not caption.strip():
         raise ValueError(f"figure {name}: alt text and caption are both needed")
-    published = Published(name, Path(folder), " ".join(alt.split()), " ".join(caption.split()), n)
+    published = Published(name, Path(folder), " ".join(alt.split()), " ".join(caption.split()))
     origin = [{"file": _shown(path), "sha256": sha256_file(path)} for path in inputs]
     wide, csv, sidecar, slim = published.paths
     atomic_write(wide, _svg(draw))
@@ -126,10 +120,8 @@ def publish(
             "name": name,
             "alt": published.alt,
             "caption": published.caption,
-            "n": n,
             "inputs": origin,
             "files": {path.name: sha256_file(path) for path in (wide, slim, csv)},
-            "source_digest": fingerprint.digest(fingerprint.closure(module or draw.__module__)),
             "versions": {m.__name__: m.__version__ for m in (lskd, matplotlib, np, pd)},
         },
     )

@@ -179,7 +179,6 @@ def best_and_last(*, folder: Path | str) -> Published:
         f"rows have two. {SOURCE}",
         inputs=[published.CURVES, published.NUMBERS],
         data=data.round(3),
-        n=1,
     )
 
 
@@ -235,7 +234,6 @@ def curves(*, folder: Path | str, pair: str) -> Published:
         f"for 270 or 750 epochs at a thousandth of it. n = 1 run a line. {SOURCE}",
         inputs=[published.CURVES],
         data=chosen[columns],
-        n=1,
     )
 
 
@@ -305,7 +303,6 @@ def irregular(*, folder: Path | str) -> Published:
         f"{SOURCE}",
         inputs=[published.CURVES],
         data=found,
-        n=1,
     )
 
 

@@ -159,7 +159,6 @@ def over_effective_weight(
         + (f" {counted(len(below), 'student')} below {low:.1f} % left out of the picture." if len(below) else ""),
         inputs=files,
         data=long,
-        n=n,
     )
 
 
@@ -212,5 +211,4 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
         f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.{beyond}",
         inputs=files,
         data=frame,
-        n=n,
     )

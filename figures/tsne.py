@@ -82,7 +82,6 @@ def panels(
         f"Axes have no unit; sizes of and distances between clusters carry no meaning. {networks.source}",
         inputs=networks.paths(*embeddings),
         data=data,
-        n=networks.n,
     )
 
 

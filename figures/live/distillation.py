@@ -42,7 +42,6 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     picture = publish(
         draw, "distillation", folder=folder, inputs=networks.paths("teacher", *shown),
         data=pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(), "student": student[0, first].numpy()}),
-        n=1,
         alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
         "temperature, the more alike the bars.",
         caption="<b>Soft labels of one image</b>, dark: teacher, colour: student, at three temperatures.",
@@ -96,7 +95,7 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
     centred = student - student.mean() - teacher + teacher.mean()
     limit = float(centred.norm() / student.shape[-1])
     picture = rows.lines(
-        __name__, "factor", folder, pd.DataFrame(sizes, columns=["temperature", "with", "without"]),
+        "factor", folder, pd.DataFrame(sizes, columns=["temperature", "with", "without"]),
         {"with": (STUDENT, "-", "with T²"), "without": (PLAIN, "--", "without")},
         x="temperature", y="length of the gradient", log="xy", inputs=networks.paths("teacher", *shown),
         more=lambda ax: ax.axhline(limit, color=theme.MUTED, lw=1, ls=":", label="limit"),
@@ -149,7 +148,7 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
         data[f"student_at_{t:g}"] = [spread_losses(teacher, a, 2.0, t)[0] for a in data["spread"]]
         looks[f"student_at_{t:g}"] = (PLAIN, style, f"student's temperature {t:g}")
     picture = rows.lines(
-        __name__, "spread", folder, data, looks,
+        "spread", folder, data, looks,
         x="student's spread, in units of the teacher's", y="divergence", log="x", inputs=networks.paths("teacher"),
         more=lambda ax: ax.axhline(0, color=STANDARD, label="between Z-scores"),
         alt="Divergence over the student's spread. With equal temperatures it is zero only at the teacher's spread; "

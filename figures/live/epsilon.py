@@ -89,7 +89,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         return fig
 
     picture = publish(
-        draw, "epsilon", folder=folder, inputs=networks.paths("teacher", *shown), data=data, n=1,
+        draw, "epsilon", folder=folder, inputs=networks.paths("teacher", *shown), data=data,
         alt="Two curves over the deviation of a row of logits, from a ten-billionth to ten. The deviation of its "
         "Z-scores is one until the logits' deviation comes down to epsilon, where it is one half, and falls to zero "
         "below. The length of the gradient grows as one over the deviation and levels off at epsilon.",

@@ -98,7 +98,6 @@ def told_table(headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> st
 
 
 def lines(
-    module: str,
     name: str,
     folder: Path | str,
     data: pd.DataFrame,
@@ -117,7 +116,6 @@ def lines(
     """A still picture: columns of ``data`` over its first one.
 
     Args:
-        module: that asks for it, whose sources drew it.
         drawn: colour, line style and words of a column.
         y, x: labels of the axes; ``log`` names the logarithmic ones.
         more: draws what is no column.
@@ -135,4 +133,4 @@ def lines(
         ax.legend(**legend)
         return fig
 
-    return publish(draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data, n=1, module=module)
+    return publish(draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data)

@@ -49,7 +49,7 @@ def entropy(folder: Path | str) -> live.Live:
 
     picture = publish(
         draw, "entropy", folder=folder, inputs=[],
-        data=pd.DataFrame({"temperature": grid, "average_logit": average}), n=1,
+        data=pd.DataFrame({"temperature": grid, "average_logit": average}),
         alt="The softmax of four logits, and the average logit under it as the temperature rises: from the largest "
         "logit down to the plain mean.",
         caption="<b>Each average logit belongs to one temperature.</b>",
@@ -91,7 +91,7 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
         stretched = (center + a * (student - center) for a in scales.tolist())
         data[name] = [float(kd_loss(row, teacher, temperature=2.0, standardize=on)) for row in stretched]
     picture = rows.lines(
-        __name__, "invariance", folder, data,
+        "invariance", folder, data,
         {"plain": (PLAIN, "-", "plain"), "standardized": (STANDARD, "--", "standardised")},
         x="student's logits, times", y="loss at temperature 2", log="x", height=2.6,
         inputs=networks.paths("teacher", *shown),
@@ -143,7 +143,7 @@ def bound(folder: Path | str) -> live.Live:
     )
 
     picture = rows.lines(
-        __name__, "bound", folder, data,
+        "bound", folder, data,
         {"largest": (STUDENT, "-", "largest Z-score"), "apart": (PLAIN, "--", "largest difference")},
         x="classes K", y="bound", log="xy", height=2.6,
         alt="Bounds of a Z-score and of the difference of two, over the number of classes: both grow as its root.",
@@ -203,7 +203,7 @@ def two_classes(folder: Path | str) -> live.Live:
     data = pd.DataFrame({"margin": margins, "plain": losses(False), "standardized": losses(True)})
 
     picture = rows.lines(
-        __name__, "two_classes", folder, data,
+        "two_classes", folder, data,
         {"plain": (PLAIN, "-", "plain"), "standardized": (STANDARD, "--", "standardised")},
         x="student's first logit minus its second", y="loss at temperature 1", height=2.6,
         alt="Two classes: the plain loss is a smooth curve with its zero at the teacher's margin; the standardised "
@@ -251,7 +251,7 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
 
     looks = zip(FORMATS, (TEACHER, PLAIN, STANDARD), (":", "-", "--"), strict=True)
     picture = rows.lines(
-        __name__, "precision", folder, found, {name: (color, line, name) for name, color, line in looks},
+        "precision", folder, found, {name: (color, line, name) for name, color, line in looks},
         x="added to every logit", y="largest error of a Z-score", log="xy", inputs=networks.paths("teacher"),
         alt="Largest error of a Z-score over an offset common to all logits, for three number formats. The error "
         "grows with the offset; bfloat16 is worst, float16 eight times better, float32 thousands of times better.",
