@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from figures.theme import dark
 
@@ -13,116 +13,85 @@ RANGE = '<span>{text}</span> {field}<output for="{identity}"></output>'
 
 
 @dataclass(frozen=True)
-class Control(ABC):
+class Control:
     """A labelled form field. ``lskd-live.js`` finds it by ``data-control`` and reads its value.
 
     Attributes:
         name: of the value in the script.
         label: what a reader sees and a screen reader says.
+        tag, rest: the field's HTML, before and after what finds it.
+        inside: of the label.
         when: ``"CONTROL=VALUE"`` or ``"CONTROL!=VALUE"``: shown only while another control has this value, or another
             one (a checkbox: true or false).
         wide: takes a row of its own.
-        more: lies in a fold below the others.
+        hidden: leaves nothing to choose.
     """
 
     name: str
     label: str
-    when: str = field(default="", kw_only=True)
-    wide: bool = field(default=False, kw_only=True)
-    more: bool = field(default=False, kw_only=True)
-
-    inside = "{text} {field}"  # of the label
+    tag: str
+    rest: str
+    inside: str = "{text} {field}"
+    when: str = ""
+    wide: bool = False
+    hidden: bool = False
 
     def to_html(self, prefix: str) -> str:
         """The field inside its label; ``prefix`` makes identities unique on a page."""
         identity = f"{prefix}-{self.name}"
         shown = f' data-when="{html.escape(self.when)}"' if self.when else ""
-        shown += " data-wide" if self.wide else ""
-        shown += " hidden" if isinstance(self, Choice) and len(self.options) == 1 else ""
-        found = self._field(f'id="{identity}" data-control="{self.name}"')
-        inside = self.inside.format(text=html.escape(self.label), field=found, identity=identity)
+        shown += " data-wide" * self.wide + " hidden" * self.hidden
+        field = f'<{self.tag} id="{identity}" data-control="{self.name}"{self.rest}'
+        inside = self.inside.format(text=html.escape(self.label), field=field, identity=identity)
         return f'<label for="{identity}"{shown}>{inside}</label>'
 
-    @abstractmethod
-    def _field(self, attributes: str) -> str:
-        """The element that carries ``attributes``."""
 
-
-@dataclass(frozen=True)
-class Slider(Control):
+def slider(
+    name: str,
+    label: str,
+    low: float,
+    high: float,
+    step: float,
+    value: float,
+    *,
+    digits: int = 1,
+    log: bool = False,
+    **place: Any,
+) -> Control:
     """A range input. ``log`` says that the value is a power of ten of what the slider shows."""
-
-    low: float
-    high: float
-    step: float
-    value: float
-    digits: int = 1
-    log: bool = False
-
-    inside = RANGE
-
-    def _field(self, attributes: str) -> str:
-        return (
-            f'<input type="range" {attributes} data-digits="{self.digits}" min="{self.low:g}" max="{self.high:g}" '
-            f'step="{self.step:g}" value="{self.value:g}"{" data-log" * self.log}>'
-        )
+    rest = f' data-digits="{digits}" min="{low:g}" max="{high:g}" step="{step:g}" value="{value:g}"'
+    return Control(name, label, 'input type="range"', f"{rest}{' data-log' * log}>", RANGE, **place)
 
 
-@dataclass(frozen=True)
-class Steps(Control):
+def steps(name: str, label: str, values: Sequence[float], value: float, **place: Any) -> Control:
     """A range input that stops at given values alone, such as those that were published; starts at ``value``."""
-
-    values: Sequence[float]
-    value: float
-
-    inside = RANGE
-
-    def _field(self, attributes: str) -> str:
-        stops = " ".join(f"{value:g}" for value in self.values)
-        return (
-            f'<input type="range" {attributes} data-stops="{stops}" min="0" max="{len(self.values) - 1}" step="1" '
-            f'value="{self.values.index(self.value)}">'
-        )
+    rest = f' data-stops="{" ".join(f"{v:g}" for v in values)}" min="0" max="{len(values) - 1}" step="1"'
+    return Control(name, label, 'input type="range"', f'{rest} value="{values.index(value)}">', RANGE, **place)
 
 
-@dataclass(frozen=True)
-class Check(Control):
+def check(name: str, label: str, value: bool = False, **place: Any) -> Control:
     """A checkbox."""
-
-    value: bool = False
-
-    inside = "{field} <span>{text}</span>"
-
-    def _field(self, attributes: str) -> str:
-        return f'<input type="checkbox" {attributes}{" checked" * self.value}>'
+    return Control(
+        name, label, 'input type="checkbox"', " checked" * value + ">", "{field} <span>{text}</span>", **place
+    )
 
 
-@dataclass(frozen=True)
-class Choice(Control):
-    """A drop-down list of values, or (value, text); ``numbers`` makes values numbers, ``chosen`` is the first."""
-
-    options: Sequence[str | tuple[str, str]]
-    numbers: bool = False
-    chosen: str = ""
-
-    def _field(self, attributes: str) -> str:
-        pairs = [(option, option) if isinstance(option, str) else option for option in self.options]
-        options = "".join(
-            f'<option value="{html.escape(v)}"{" selected" * (v == self.chosen)}>{html.escape(t)}</option>'
-            for v, t in pairs
-        )
-        return f"<select {attributes}{' data-number' * self.numbers}>{options}</select>"
+def choice(
+    name: str, label: str, options: Mapping[str, str], *, numbers: bool = False, chosen: str = "", **place: Any
+) -> Control:
+    """A drop-down list, text by value; ``numbers`` makes values numbers, ``chosen`` is the first."""
+    lines = (
+        f'<option value="{html.escape(value)}"{" selected" * (value == chosen)}>{html.escape(text)}</option>'
+        for value, text in options.items()
+    )
+    rest = f"{' data-number' * numbers}>{''.join(lines)}</select>"
+    return Control(name, label, "select", rest, hidden=len(options) == 1, **place)
 
 
-@dataclass(frozen=True)
-class Entry(Control):
+def entry(name: str, label: str, value: str, **place: Any) -> Control:
     """A line of text, such as numbers that a reader brings."""
-
-    value: str
-
-    def _field(self, attributes: str) -> str:
-        value = html.escape(self.value)
-        return f'<input type="text" {attributes} value="{value}" spellcheck="false" autocomplete="off">'
+    rest = f' value="{html.escape(value)}" spellcheck="false" autocomplete="off">'
+    return Control(name, label, 'input type="text"', rest, **place)
 
 
 @dataclass(frozen=True)

@@ -56,14 +56,14 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     return live.Live(
         name="distillation",
         controls=[
-            rows.student_choice(networks, shown, ("own", "numbers of your own")),
+            rows.student_choice(networks, shown, own="numbers of your own"),
             rows.image_slider(images),
-            live.Entry("teacher", "teacher's logits", "0 3 2 1", when="network=own"),
-            live.Entry("student", "student's logits", "0 1.8 2 1", when="network=own"),
-            live.Slider("temperature", "temperature", 0.5, 20, 0.1, 2),
-            live.Check("shared", "one temperature for both", True),
-            live.Slider("student_temperature", "the student's temperature", 0.5, 20, 0.1, 2, when="shared=false"),
-            live.Check("factor", "times T²", True),
+            live.entry("teacher", "teacher's logits", "0 3 2 1", when="network=own"),
+            live.entry("student", "student's logits", "0 1.8 2 1", when="network=own"),
+            live.slider("temperature", "temperature", 0.5, 20, 0.1, 2),
+            live.check("shared", "one temperature for both", True),
+            live.slider("student_temperature", "the student's temperature", 0.5, 20, 0.1, 2, when="shared=false"),
+            live.check("factor", "times T²", True),
         ],
         plots={"probability": probability, "push": push},
         data=rows.logit_rows(networks, images, shown),
@@ -113,7 +113,7 @@ def factor(networks: Networks, folder: Path | str) -> live.Live:
         controls=[
             rows.student_choice(networks, shown),
             rows.image_slider(images),
-            live.Slider("temperature", "temperature", -0.3, 2, 0.02, 0.3, digits=2, log=True),
+            live.slider("temperature", "temperature", -0.3, 2, 0.02, 0.3, digits=2, log=True),
         ],
         plots={"size": made},
         data=rows.logit_rows(networks, images, shown),
@@ -164,9 +164,9 @@ def spread(networks: Networks, folder: Path | str) -> live.Live:
     return live.Live(
         name="spread",
         controls=[
-            live.Slider("spread", "the student's spread, times", -1, 1, 0.02, -0.7, digits=2, log=True),
-            live.Slider("temperature", "the teacher's temperature", 1, 8, 0.1, 2),
-            live.Slider("student_temperature", "the student's temperature", 1, 8, 0.1, 2),
+            live.slider("spread", "the student's spread, times", -1, 1, 0.02, -0.7, digits=2, log=True),
+            live.slider("temperature", "the teacher's temperature", 1, 8, 0.1, 2),
+            live.slider("student_temperature", "the student's temperature", 1, 8, 0.1, 2),
             rows.image_slider(images),
         ],
         plots={"loss": made},

@@ -30,7 +30,7 @@ from bokeh.models import (
 from bokeh.plotting import figure as bokeh_figure
 
 from figures.live.by_itself import loader
-from figures.live.controls import Check, Choice, Control, Entry, Several, Slider, Steps, key  # noqa: F401  # live.Slider
+from figures.live.controls import Control, Several, check, choice, entry, key, slider, steps  # noqa: F401  # live.slider
 from figures.publish import Published
 from figures.theme import MUTED, dark
 
@@ -53,6 +53,7 @@ class Live:
         sprites: the sheet of thumbnails, see :mod:`figures.live.thumbnails`.
         alt: what the plots show, for who cannot see them; what the picture shows by default.
         wide: plots that take a row of their own where others stand side by side.
+        more: controls in a fold below the others.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Live:
     sprites: str = ""
     alt: str = ""
     wide: Sequence[str] = ()
+    more: Sequence[Control] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -77,11 +79,7 @@ class Live:
         plots = {name: json_item(item) for name, item in self.plots.items()}
         content = {"kind": self.name, "plots": plots, "data": self.data}
         stored = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-        folded = [control for control in self.controls if isinstance(control, Control) and control.more]
-        controls, more = (
-            "".join(control.to_html(prefix) for control in self.controls if (control in folded) == fold)
-            for fold in (False, True)
-        )
+        controls, more = ("".join(control.to_html(prefix) for control in group) for group in (self.controls, self.more))
         if more:
             controls += f'<details class="lskd-more"><summary>More</summary><div>{more}</div></details>'
         places = "".join(f'<div data-plot="{name}"{" data-wide" * (name in self.wide)}></div>' for name in self.plots)

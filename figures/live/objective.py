@@ -217,20 +217,23 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     live.points(size, "here", [1, 1], TEACHER, size=9, marker="circle")
 
     start = settings["ls"]
-    options = [(name, f"{PUBLISHED[name][2]}: {setting.text}") for name, setting in settings.items()]
+    options = {name: f"{PUBLISHED[name][2]}: {setting.text}" for name, setting in settings.items()}
+    options["own"] = "none: the sliders decide"
     reference = settings["literature"]
     sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "objective")
     return live.Live(
         name="objective",
         controls=[
-            live.Choice("setting", "published setting", [*options, ("own", "none: the sliders decide")], wide=True),
-            live.Steps("kd_weight", "weight of the teacher", WEIGHTS, start.kd_weight),
-            live.Slider("ce_weight", "weight of the label", 0, 1, 0.1, start.ce_weight),
-            live.Check("standardize", "Z-scores (LS)", start.standardize),
-            live.Slider("temperature", "temperature", 0.5, 8, 0.5, start.temperature, more=True),
-            rows.student_choice(networks, shown, more=True),
-            rows.image_slider(images, begin, more=True),
-            live.Slider("scale", "student's logits, times", -1, 1, 0.02, 0, digits=2, log=True, more=True),
+            live.choice("setting", "published setting", options, wide=True),
+            live.steps("kd_weight", "weight of the teacher", WEIGHTS, start.kd_weight),
+            live.slider("ce_weight", "weight of the label", 0, 1, 0.1, start.ce_weight),
+            live.check("standardize", "Z-scores (LS)", start.standardize),
+        ],
+        more=[
+            live.slider("temperature", "temperature", 0.5, 8, 0.5, start.temperature),
+            rows.student_choice(networks, shown),
+            rows.image_slider(images, begin),
+            live.slider("scale", "student's logits, times", -1, 1, 0.02, 0, digits=2, log=True),
         ],
         plots={"push": push, "length": size},
         data={

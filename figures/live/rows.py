@@ -65,18 +65,15 @@ def source(networks: Networks, images: np.ndarray) -> str:
     )
 
 
-def image_slider(images: np.ndarray, start: int | None = None, *, more: bool = False) -> live.Slider:
+def image_slider(images: np.ndarray, start: int | None = None) -> live.Control:
     """Chooses one of ``images``; starts at ``start``, or where the teacher is neither sure nor lost."""
     last = len(images) - 1
-    begin = last // 2 if start is None else start
-    return live.Slider("image", "image, surest first", 0, last, 1, begin, digits=0, more=more)
+    return live.slider("image", "image, surest first", 0, last, 1, last // 2 if start is None else start, digits=0)
 
 
-def student_choice(
-    networks: Networks, members: Sequence[str], *others: tuple[str, str], more: bool = False
-) -> live.Choice:
-    """Chooses one of ``members``; ``others`` are further (value, text) pairs."""
-    return live.Choice("network", "student", [*((m, networks.look(m).label) for m in members), *others], more=more)
+def student_choice(networks: Networks, members: Sequence[str], **others: str) -> live.Control:
+    """Chooses one of ``members``; ``others`` are further texts by their value."""
+    return live.choice("network", "student", {m: networks.look(m).label for m in members} | others)
 
 
 def leading(networks: Networks, y_label: str, **options: Any) -> Any:

@@ -75,9 +75,9 @@ def toy(folder: Path | str) -> live.Live:
     return live.Live(
         name="toy",
         controls=[
-            live.Check("standardize", "standardise both (LS)"),
-            live.Slider("temperature", "temperature", 0.5, 8, 0.1, 1),
-            live.Slider("scale", "spread of student 2, times", -1, 1.5, 0.05, 0, digits=2, log=True),
+            live.check("standardize", "standardise both (LS)"),
+            live.slider("temperature", "temperature", 0.5, 8, 0.1, 1),
+            live.slider("scale", "spread of student 2, times", -1, 1.5, 0.05, 0, digits=2, log=True),
         ],
         plots={
             "input": panel("logit", [*ROWS]),

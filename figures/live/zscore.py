@@ -19,11 +19,21 @@ from figures.live.toy import CLASSES
 from figures.networks import Networks
 from figures.publish import publish
 from lskd.losses import kd_loss, standardize
-from paper.toy import TOY
+from paper.toy import TOY, gradient
 
 ASIDE = (1.0, 1.0, -1.0, -1.0)  # sums to zero, also weighted by the teacher's logits of the toy case
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DRAWS, MOST = 4, 1000
+SHAPES = {
+    "normal": "random, normal",
+    "heavy": "random, normal cubed",
+    "halves": "half high, half low",
+    "one": "one class apart",
+    "ends": "one up, one down",
+}
+TEMPERATURE = 2.0
+LITERAL = theme.look("mlkd").color
+DEVIATIONS = (-10, 1)  # powers of ten that the slider reaches
 
 
 def bounds(classes: int, *, correction: int = 1) -> tuple[float, float]:
@@ -63,9 +73,9 @@ def entropy(folder: Path | str) -> live.Live:
     return live.Live(
         name="entropy",
         controls=[
-            live.Slider("average", "average, in deviations", 0.05, 1.1, 0.05, 0.6, digits=2),
-            live.Slider("scale", "all logits, times", -1, 1, 0.05, 0, digits=2, log=True),
-            live.Slider("aside", "step aside", -1, 1, 0.05, 0, digits=2),
+            live.slider("average", "average, in deviations", 0.05, 1.1, 0.05, 0.6, digits=2),
+            live.slider("scale", "all logits, times", -1, 1, 0.05, 0, digits=2, log=True),
+            live.slider("aside", "step aside", -1, 1, 0.05, 0, digits=2),
         ],
         plots={"probability": probability, "temperature": temperature},
         data={"logits": list(TOY["teacher"]), "aside": list(ASIDE)},
@@ -112,9 +122,9 @@ def invariance(networks: Networks, folder: Path | str) -> live.Live:
     return live.Live(
         name="invariance",
         controls=[
-            live.Slider("shift", "add to the student's logits", -10, 10, 0.1, 0),
-            live.Slider("scale", "stretch them, times", -1, 1, 0.02, -0.3, digits=2, log=True),
-            live.Slider("temperature", "temperature", 0.5, 8, 0.1, 2),
+            live.slider("shift", "add to the student's logits", -10, 10, 0.1, 0),
+            live.slider("scale", "stretch them, times", -1, 1, 0.02, -0.3, digits=2, log=True),
+            live.slider("temperature", "temperature", 0.5, 8, 0.1, 2),
             rows.student_choice(networks, shown),
             rows.image_slider(images),
         ],
@@ -158,21 +168,11 @@ def bound(folder: Path | str) -> live.Live:
     return live.Live(
         name="bound",
         controls=[
-            live.Choice("classes", "classes", [(str(k), f"{k:,}") for k in (100, 2, 3, 10, 1000)], numbers=True),
-            live.Choice(
-                "shape",
-                "logits",
-                [
-                    ("normal", "random, normal"),
-                    ("heavy", "random, normal cubed"),
-                    ("halves", "half high, half low"),
-                    ("one", "one class apart"),
-                    ("ends", "one up, one down"),
-                ],
-            ),
-            live.Slider("draw", "draw number", 0, DRAWS - 1, 1, 0, digits=0),
-            live.Check("population", "divide by K, as the paper prints"),
-            live.Slider("temperature", "base temperature", 0.5, 8, 0.1, 2),
+            live.choice("classes", "classes", {str(k): f"{k:,}" for k in (100, 2, 3, 10, 1000)}, numbers=True),
+            live.choice("shape", "logits", SHAPES),
+            live.slider("draw", "draw number", 0, DRAWS - 1, 1, 0, digits=0),
+            live.check("population", "divide by K, as the paper prints"),
+            live.slider("temperature", "base temperature", 0.5, 8, 0.1, 2),
         ],
         plots={"scores": made},
         data={"noise": live.pack(noise), "most": MOST},
@@ -217,9 +217,9 @@ def two_classes(folder: Path | str) -> live.Live:
     return live.Live(
         name="two_classes",
         controls=[
-            live.Slider("student", "the student's margin", -8, 8, 0.1, -2),
-            live.Slider("teacher", "the teacher's margin", -8, 8, 0.1, 3),
-            live.Slider("temperature", "temperature", 0.5, 8, 0.1, 1),
+            live.slider("student", "the student's margin", -8, 8, 0.1, -2),
+            live.slider("teacher", "the teacher's margin", -8, 8, 0.1, 3),
+            live.slider("temperature", "temperature", 0.5, 8, 0.1, 1),
         ],
         plots={"loss": made},
         data={},
@@ -265,9 +265,9 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
     return live.Live(
         name="precision",
         controls=[
-            live.Choice("format", "logits are stored as", ("bfloat16", "float16", "float32")),
-            live.Slider("shift", "added to every logit", -1, 3, 0.05, 2, digits=1, log=True),
-            live.Slider("scale", "all logits, times", -2, 1, 0.05, 0, digits=2, log=True),
+            live.choice("format", "logits are stored as", {name: name for name in ("bfloat16", "float16", "float32")}),
+            live.slider("shift", "added to every logit", -1, 3, 0.05, 2, digits=1, log=True),
+            live.slider("scale", "all logits, times", -2, 1, 0.05, 0, digits=2, log=True),
             rows.image_slider(images),
         ],
         plots={"z": made},
@@ -279,5 +279,132 @@ def precision(networks: Networks, folder: Path | str) -> live.Live:
         ),
         caption="<b>Standardise before you round.</b> The teacher's logits of one image, shifted, stretched, stored "
         f"and standardised. {rows.source(networks, images)}",
+        picture=picture,
+    )
+
+
+# --- vanishing spread ------------------------------------------------------------------------------------------------
+
+
+def with_deviation(row: Tensor, deviation: float, offset: float = 0.0, format: str = "float64") -> Tensor:
+    """A row ``[1, classes]`` stretched to a deviation (K − 1), shifted, and stored in a format for a while."""
+    out = deviation * (row - row.mean()) / row.std() + offset
+    return out if format == "float64" else stored(out, format)
+
+
+def lengths(row: Tensor, teacher: Tensor, eps: float) -> tuple[float, float]:
+    """Length of the gradient of the standardised loss at one row ``[1, classes]``: as this package computes it, and by
+    (x − mean) / (deviation + ε) as it stands. Where the deviation is zero its slope is zero then, as in autograd.
+    """
+
+    def literal(x: Tensor) -> Tensor:
+        centred = x - x.mean()
+        deviation = (centred.square().sum() / (x.numel() - 1)).clamp_min(1e-300).sqrt()
+        return kd_loss(centred / (deviation + eps), standardize(teacher, eps=eps), temperature=TEMPERATURE)
+
+    def ours(x: Tensor) -> Tensor:
+        return kd_loss(x, teacher, temperature=TEMPERATURE, standardize=True, eps=eps)
+
+    return float(gradient(ours, row).norm()), float(gradient(literal, row).norm())
+
+
+def constant_text(networks: Networks) -> str:
+    """How flat the rows of this run's networks are, and what becomes of a row that is constant, Markdown."""
+    flattest = {name: float(pack.logit_std.min()) for name, pack in networks.packs.items()}
+    name = min(flattest, key=lambda member: flattest[member])
+    teacher = torch.tensor([TOY["teacher"]], dtype=torch.float64)
+    ours, literal = lengths(torch.zeros_like(teacher), teacher, 1e-7)
+    return (
+        f"How near do networks come? The flattest row that any network of this run has for one of {networks.n:,} test "
+        f"images is by {networks.look(name).label}: its deviation is {flattest[name]:.2f}. So $\\varepsilon$ "
+        f"changes no Z-score of this run by more than one part in {round(flattest[name] * 10):,.0f} million.\n\n"
+        "A row may be exactly constant all the same, such as one of a head that was initialised with zeros. Then the "
+        f"literal formula multiplies the gradient by {literal / ours:,.0f}, far more than "
+        f"float16 can hold (its largest number is {np.finfo(np.float16).max:,.0f}). A row without a spread has no "
+        "relations to standardise. This project centres it and does not scale it: its Z-score is zero, its gradient "
+        "has the size that unscaled logits would have."
+    )
+
+
+def epsilon(networks: Networks, folder: Path | str) -> live.Live:
+    """A real row of logits, pressed together until ε or the rounding of its storage decides what a Z-score is."""
+    shown, images = rows.members(networks), rows.of_all_kinds(networks)
+    student, teacher = rows.middle(networks, shown[0])
+    grid = np.geomspace(1e-10, 10, 56)
+    data = pd.DataFrame({"deviation": grid})
+    for power in (-3, -5, -7):
+        pressed = [with_deviation(student, s) for s in grid.tolist()]
+        data[f"z_eps_1e{power}"] = [float(standardize(x, eps=10.0**power).std()) for x in pressed]
+        data[f"gradient_eps_1e{power}"] = [lengths(x, teacher, 10.0**power)[0] for x in pressed]
+
+    def draw() -> Figure:
+        fig = theme.figure(2.7)
+        left, right = fig.subplots(1, 2)
+        for power, color, line in ((-7, STANDARD, "-"), (-5, STUDENT, "--"), (-3, PLAIN, ":")):
+            look = {"color": color, "ls": line, "label": f"ε = 1e{power}".replace("-", "−")}
+            left.semilogx(grid, data[f"z_eps_1e{power}"], **look)
+            right.loglog(grid, data[f"gradient_eps_1e{power}"], **look)
+        left.set(xlabel="deviation of the logits", ylabel="deviation of the Z-scores")
+        right.set(xlabel="deviation of the logits", ylabel="length of the gradient")
+        right.legend()
+        return fig
+
+    picture = publish(
+        draw, "epsilon", folder=folder, inputs=networks.paths("teacher", *shown), data=data,
+        alt="Two curves over the deviation of a row of logits, from a ten-billionth to ten. The deviation of its "
+        "Z-scores is one until the logits' deviation comes down to epsilon, where it is one half, and falls to zero "
+        "below. The length of the gradient grows as one over the deviation and levels off at epsilon.",
+        caption="<b>A row that is pressed together</b>, at three values of ε.",
+    )  # fmt: skip
+    classes = len(networks.teacher.class_names)
+    z = live.plot("class", "Z-score", height=230)
+    live.bars(z, "exact", range(classes), STUDENT, width=0.8)
+    live.points(z, "kept", range(classes), PLAIN, size=6, marker="circle")
+    live.zero(z)
+    spread = live.plot(
+        "deviation of the logits", "deviation of the Z-scores", x_axis_type="log", powers=True, y_range=(-0.05, 1.15)
+    )
+    live.curve(spread, "rule", STUDENT, line_dash="dashed")
+    live.curve(spread, "measured", PLAIN)
+    live.points(spread, "here", [1], TEACHER, size=9, marker="circle")
+    size = live.plot(
+        "deviation of the logits", "length of the gradient", x_axis_type="log", y_axis_type="log", powers=True
+    )
+    live.curve(size, "literal", LITERAL, line_dash="dashed")
+    live.curve(size, "length", STANDARD)
+    live.points(size, "here-length", [1], TEACHER, size=9, marker="circle")
+    return live.Live(
+        name="epsilon",
+        controls=[
+            live.slider("deviation", "deviation s", *DEVIATIONS, 0.1, -7, digits=2, log=True),
+            live.slider("epsilon", "ε", -12, 0, 0.5, -7, digits=2, log=True),
+            live.choice(
+                "format", "logits are stored as", {"float64": "float64 (exact)", **{name: name for name in FORMATS}}
+            ),
+            live.choice(
+                "offset",
+                "around",
+                {text: text for text in ("0", "0.1", "1", "10")},
+                numbers=True,
+                when="format!=float64",
+            ),
+            rows.student_choice(networks, shown),
+            rows.image_slider(images),
+        ],
+        plots={"z": z, "spread": spread, "size": size},
+        wide=("z",),
+        data=rows.logit_rows(networks, images, shown),
+        readout=(
+            f"{live.key(STUDENT, 'exact logits: without ε (bars), with (dashed)')}"
+            f"{live.key(PLAIN, 'stored logits, with ε (circles, line)')}"
+            f"{live.key(STANDARD, 'gradient (line)')}{live.key(LITERAL, 'by the literal formula (dashed)')}<br>"
+            "Deviation of the Z-scores [z]; s / (s + ε) is [rule]. Different values that are left for [classes] "
+            "classes: [distinct]. Largest error of a Z-score [error]. Length of the gradient [length], by the literal "
+            "formula [literal]."
+        ),
+        caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
+        "stored around a number and standardised. Below: the deviation of its Z-scores, and "
+        "s / (s + ε). Then: length of the gradient of the loss at base temperature "
+        f"{TEMPERATURE:g} with respect to the logits. {rows.source(networks, images)}",
         picture=picture,
     )

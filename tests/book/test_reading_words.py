@@ -14,7 +14,7 @@ from reading import fits, go, inside, pages, reader, violations
 
 from book import build
 from book.pages import live_words
-from figures.live.controls import Check, Choice, Entry, Slider, Steps
+from figures.live.controls import check, choice, entry, slider, steps
 from lskd.errors import LskdError
 
 pytestmark = pytest.mark.book
@@ -143,12 +143,12 @@ def test_the_address_of_a_word_opens_the_page_with_the_figure_set(page: Any, boo
 FIGURE = "".join(
     control.to_html("live-a")
     for control in (
-        Slider("t", "T", 0.5, 8, 0.1, 2),
-        Slider("s", "scale", -1, 1, 0.05, 0, log=True),
-        Check("on", "on"),
-        Choice("k", "kind", [("raw", "raw"), ("z", "Z")]),
-        Entry("own", "own", "0 1"),
-        Steps("n", "n", [1, 2, 5], 2),
+        slider("t", "T", 0.5, 8, 0.1, 2),
+        slider("s", "scale", -1, 1, 0.05, 0, log=True),
+        check("on", "on"),
+        choice("k", "kind", {"raw": "raw", "z": "Z"}),
+        entry("own", "own", "0 1"),
+        steps("n", "n", [1, 2, 5], 2),
     )
 )
 

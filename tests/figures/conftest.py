@@ -14,7 +14,7 @@ from live_pages import Show, opened, write_page
 from synthetic import record, write_run
 
 from figures import networks as inputs
-from figures.live import curves, distillation, epsilon, gap, objective, toy, zscore
+from figures.live import distillation, objective, toy, zscore
 from figures.live import networks as live_networks
 from figures.live.figure import Live
 from figures.networks import Networks
@@ -76,11 +76,11 @@ def path_of(
         "bound": lambda: zscore.bound(stills),
         "two_classes": lambda: zscore.two_classes(stills),
         "precision": lambda: zscore.precision(networks, stills),
-        "epsilon": lambda: epsilon.epsilon(networks, stills),
+        "epsilon": lambda: zscore.epsilon(networks, stills),
         "sample": lambda: live_networks.sample(networks, None),
         "features": lambda: live_networks.features(networks, {"kd": Embedding(places, 0, 0, 0)}, dataset),
-        "gap": lambda: gap.gap(networks),
-        "curves": lambda: curves.curves(records),
+        "gap": lambda: live_networks.gap(networks),
+        "curves": lambda: live_networks.curves(records),
     }
 
     def path(name: str) -> Path:

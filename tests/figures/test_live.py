@@ -16,7 +16,6 @@ from book.build import for_page
 from figures.live import distillation, toy
 from figures.live import figure as live
 from figures.live.by_itself import loader, without
-from figures.live.controls import Choice
 from figures.networks import Networks
 
 PAGES = {
@@ -73,7 +72,7 @@ def test_what_a_control_cannot_change_is_not_shown(show: Show) -> None:
         put(figure, format=name)
         assert around.is_visible() == changes
     for count, hidden in ((1, True), (2, False)):
-        field = Choice("record", "record", [(str(i), f"run {i}") for i in range(count)])
+        field = live.choice("record", "record", {str(i): f"run {i}" for i in range(count)})
         assert ("hidden" in field.to_html("curves").partition(">")[0]) == hidden
 
 

@@ -16,7 +16,8 @@ from live_pages import Show, drawn, draws, opened, put, said, tells, write_page
 from PIL import Image
 from synthetic import CLASSES
 
-from figures.live import curves, gap, thumbnails
+from figures.live import networks as live_networks
+from figures.live import thumbnails
 from figures.live.rows import of_all_kinds
 from figures.networks import Networks
 from lskd.evidence import Evidence
@@ -156,7 +157,7 @@ def test_a_class_without_test_images_is_left_empty(page: Any, networks: Networks
         return dataclasses.replace(pack, label=np.where(pack.label == 13, 12, pack.label), **means)
 
     few = dataclasses.replace(networks, packs={name: without(pack) for name, pack in networks.packs.items()})
-    figure = opened(page, write_page(tmp_path, gap.gap(few)))
+    figure = opened(page, write_page(tmp_path, live_networks.gap(few)))
     expected = gap_matrix(few.teacher, few.packs["kd_ls"], standardized=False)
     order = np.argsort(few.teacher.superclass, kind="stable")
     shown = drawn(figure, "cells", "value").reshape(CLASSES, CLASSES)
@@ -185,7 +186,7 @@ def test_long_names_of_superclasses_leave_room_for_the_map(
     names = np.array([f"large man-made outdoor things {i}" for i in range(len(networks.teacher.superclass_names))])
     packs = {name: dataclasses.replace(pack, superclass_names=names) for name, pack in networks.packs.items()}
     page.set_viewport_size({"width": width, "height": 900})
-    opened(page, write_page(tmp_path, gap.gap(dataclasses.replace(networks, packs=packs))))
+    opened(page, write_page(tmp_path, live_networks.gap(dataclasses.replace(networks, packs=packs))))
     page.wait_for_function("[...Bokeh.index.roots][0].frame?.bbox.width > 0")
     assert page.evaluate("[...Bokeh.index.roots][0].frame.bbox.width") > {390: 200, 1280: 350}[width]
     label = page.evaluate("Bokeh.documents[0].get_model_by_name('y').axis_label")
@@ -228,21 +229,16 @@ def test_a_network_is_missed_beside_one_whose_name_begins_alike(
 ) -> None:
     first = records[0][1]
     bare = first | {"members": {"kd_ls": first["members"]["kd_ls"]}}
-    figure = opened(page, write_page(tmp_path, curves.curves([("first", first), ("bare", bare)])))
+    figure = opened(page, write_page(tmp_path, live_networks.curves([("first", first), ("bare", bare)])))
     put(figure, record="1")
     tells(figure, missing="Not measured in this record: student alone, KD.")
 
 
-def test_curves_need_a_record() -> None:
-    with pytest.raises(ValueError, match="there is no record"):
-        curves.curves([])
-
-
 def test_series_and_titles_hold_what_was_measured(records: list[tuple[str, dict[str, Any]]]) -> None:
     member = records[1][1]["members"]["ctkd_ls"]
-    found = curves.series(member)
+    found = live_networks.series(member)
     assert found["temperature"] == [e.get("temperature") for e in member["epochs"]]
-    assert set(found) == set(curves.titles([("x", {"members": {"ctkd_ls": member}})]))
-    assert "temperature" not in curves.series(records[0][1]["members"]["kd"])
+    assert set(found) == set(live_networks.titles([("x", {"members": {"ctkd_ls": member}})]))
+    assert "temperature" not in live_networks.series(records[0][1]["members"]["kd"])
     assert found["term-kd"] == [e["terms"]["kd"] for e in member["epochs"]]
-    assert curves.titles(records)["term-kd"] == ("distillation term", 3)
+    assert live_networks.titles(records)["term-kd"] == ("distillation term", 3)

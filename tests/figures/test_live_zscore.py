@@ -12,9 +12,7 @@ import torch
 from live_pages import Show, drawn, draws, logits, put, said, tells, with_gradient
 from scipy.optimize import brentq
 
-from figures.live import epsilon as live_epsilon
 from figures.live import zscore
-from figures.live.epsilon import with_deviation
 from figures.networks import Networks
 from lskd.losses import kd_loss, standardize
 from paper import theory
@@ -157,9 +155,9 @@ def test_epsilon(
     put(figure, format=format)
     row, teacher = logits(networks, member, image), logits(networks, "teacher", image)
     epsilon, wanted = 10**eps, 10**power
-    kept = with_deviation(row, wanted, offset, format)
+    kept = zscore.with_deviation(row, wanted, offset, format)
     z, exact = standardize(kept, eps=epsilon), standardize(row, eps=0.0)
-    length, literal = live_epsilon.lengths(kept, teacher, epsilon)
+    length, literal = zscore.lengths(kept, teacher, epsilon)
     draws(figure, "exact", exact[0], atol=1e-8)
     draws(figure, "kept", z[0], atol=1e-6)
     tells(figure, z=z.std(), rule=wanted / (wanted + epsilon), distinct=str(len(set(kept[0].tolist()))))
@@ -167,9 +165,9 @@ def test_epsilon(
 
     x = drawn(figure, "measured", "x")
     draws(figure, "rule", x / (x + epsilon))
-    rows = [with_deviation(row, float(s), offset, format) for s in x]
+    rows = [zscore.with_deviation(row, float(s), offset, format) for s in x]
     draws(figure, "measured", [standardize(r, eps=epsilon).std() for r in rows], atol=1e-9)
-    found = np.array([live_epsilon.lengths(r, teacher, epsilon) for r in rows])
+    found = np.array([zscore.lengths(r, teacher, epsilon) for r in rows])
     draws(figure, "length", found[:, 0], rtol=1e-4)
     draws(figure, "literal", found[:, 1], rtol=1e-4)
     draws(figure, "here", z.std().item(), atol=1e-9)
@@ -193,14 +191,14 @@ def test_vanishing_spreads() -> None:
     generator = torch.Generator().manual_seed(0)
     shape, teacher = (torch.randn(1, 100, generator=generator, dtype=torch.float64) for _ in range(2))
     rows = (s * standardize(shape, eps=0.0) for s in (1.0, 1e-3, 1e-9, 0.0))
-    ours, literal = zip(*(live_epsilon.lengths(row, teacher, 1e-7) for row in rows), strict=True)
+    ours, literal = zip(*(zscore.lengths(row, teacher, 1e-7) for row in rows), strict=True)
     assert ours[1] == pytest.approx(1000 * ours[0], rel=1e-3)
     assert ours[2] == pytest.approx(literal[2], rel=1e-3)
     assert literal[3] == pytest.approx(1e7 * ours[3], rel=1e-6)
 
 
 def test_the_flattest_row_is_named(networks: Networks) -> None:
-    text = live_epsilon.constant_text(networks)
+    text = zscore.constant_text(networks)
     least = min(pack.logit_std.min() for pack in networks.packs.values())
     assert f"its deviation is {least:.2f}." in text
     assert "multiplies the gradient by 10,000,000" in text
