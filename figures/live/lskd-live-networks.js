@@ -16,10 +16,7 @@
     const says = x => data.names[m.argmax(x)];
     figure.say({ truth: data.names[truth], teacher: says(teacher), student: says(student) });
     figure.say({ spread_teacher: m.deviation(teacher, 0), spread_student: m.deviation(student, 0) }, 2);
-    figure.say({
-      plain: Math.abs(m.kdLoss(student, teacher, t)),
-      standardized: Math.abs(m.kdLoss(m.zscore(student), m.zscore(teacher), t)),
-    }, 3);
+    figure.say({ plain: m.kdLoss(student, teacher, t), standardized: m.kdLoss(student, teacher, t, true) }, 3);
     figure.picture(image);
   };
   kinds.features = (figure, at, data, m) => {

@@ -29,20 +29,17 @@
     const label = data.label[image], teacher = m.row(data, "teacher", image), raw = m.row(data, network, image);
     const center = m.mean(raw), stretched = a => raw.map(v => center + a * (v - center)), student = stretched(scale);
     const ceGradient = z => m.softmax(z, 1).map((v, k) => v - (k === label ? 1 : 0));
-    const see = x => (on ? m.zscore(x) : x);
-    const ce = -m.logSoftmax(student, 1)[label], kd = Math.abs(m.kdLoss(see(student), see(teacher), t));
+    const ce = -m.logSoftmax(student, 1)[label], kd = m.kdLoss(student, teacher, t, on);
     const gCe = ceGradient(student).map(v => wCe * v), gKd = m.kdGradient(student, teacher, t, on).map(v => wKd * v);
     const sum = gCe.map((v, k) => v + gKd[k]);
 
-    const [first, rest] = m.leading(teacher, student, label);
-    const pick = x => [...first.map(k => -x[k]), ...(rest.length ? [-rest.reduce((a, k) => a + x[k], 0)] : [])];
-    const names = [...first.map(k => data.names[k] + (k === label ? " ✓" : "")), ...(rest.length ? ["others"] : [])];
-    const places = shift => names.map((_, place) => place + shift), ends = pick(sum);
-    at("push").source("ce", { x: places(-0.3), y: pick(gCe) });
-    at("push").source("kd", { x: places(-0.05), y: pick(gKd) });
+    const { ticks, pick, places } = m.leading(teacher, [m.argmax(student), label], data.names, label);
+    const down = x => pick(x).map(v => -v), ends = down(sum);
+    at("push").source("ce", { x: places(-0.3), y: down(gCe) });
+    at("push").source("kd", { x: places(-0.05), y: down(gKd) });
     const marker = ends.map(v => (v < 0 ? "inverted_triangle" : "triangle"));
     at("push").source("sum", { x: places(0.27), y: ends, marker });
-    at("push").ticks(names);
+    at("push").ticks(ticks);
     at("push").color("kd", data.colors[on ? "standardized" : "plain"]);
 
     const s = m.deviation(raw, 0), grid = m.powers(0.1, 10, 49), x = grid.map(a => a * s);

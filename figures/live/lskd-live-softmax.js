@@ -12,14 +12,14 @@
       at("input").source(name, { y: seen(name) });
       at("probability").source(name, { y: m.softmax(seen(name), t) });
       if (name === "teacher") continue;
-      loss[name] = m.kdLoss(seen(name), seen("teacher"), t);
+      loss[name] = m.kdLoss(rows[name], rows.teacher, t, on);
       at("gradient").source(name, { y: m.kdGradient(rows[name], rows.teacher, t, on).map(v => -v) });
     }
     at("input").label(on ? "Z-score" : "logit");
     const equal = Math.abs(loss.s1 - loss.s2) < 5e-5;
     const better = loss.s1 < loss.s2 ? "student 1, which is wrong" : "student 2, which is right";
     const verdict = equal ? "This loss cannot tell them apart." : `This loss prefers ${better}.`;
-    figure.say({ s1: Math.abs(loss.s1), s2: Math.abs(loss.s2), verdict }, 4);
+    figure.say({ ...loss, verdict }, 4);
   };
 
   /* Numbers that a reader brings, separated by spaces or semicolons, and by commas: these are decimal commas where
@@ -50,18 +50,14 @@
     const p = m.softmax(teacher, t), q = m.softmax(student, ts);
     const factor = squared ? ts * ts : 1;
     const gradient = q.map((v, k) => (factor * (v - p[k])) / ts);
-    const [first, rest] = m.leading(teacher, student);
-    const sum = x => rest.reduce((a, k) => a + x[k], 0);
-    const pick = x => [...first.map(k => x[k]), ...(rest.length ? [sum(x)] : [])];
     const truth = own ? -1 : data.label[image];
-    const ticks = [...first.map(k => names[k] + (k === truth ? " ✓" : "")), ...(rest.length ? ["others"] : [])];
-    const places = shift => ticks.map((_, place) => place + shift);
+    const { ticks, pick, places } = m.leading(teacher, [m.argmax(student)], names, truth);
     at("probability").source("teacher", { x: places(-0.2), y: pick(p) });
     at("probability").source("student", { x: places(0.2), y: pick(q) });
     at("push").source("push", { x: places(0), y: pick(gradient).map(v => -v) });
     at("probability").ticks(ticks);
     at("push").ticks(ticks);
-    const kl = Math.abs(m.kdLoss(student.map(v => v / ts), teacher.map(v => v / t), 1)), top = m.argmax(teacher);
+    const kl = m.kdLoss(student.map(v => v / ts), teacher.map(v => v / t), 1), top = m.argmax(teacher);
     figure.say({ truth: own ? "unknown" : data.names[truth], top: names[top], answer: names[m.argmax(student)] });
     figure.say({ top_p: p[top], wrong_p: 1 - p[top] }, 3);
     figure.say({ kl, loss: factor * kl, length: Math.hypot(...gradient) }, 4);
@@ -87,9 +83,8 @@
   kinds.spread = (figure, at, data, m) => {
     const { image, temperature: t, student_temperature: ts, spread: a } = figure.values();
     const teacher = m.row(data, "teacher", image), sigma = m.deviation(teacher, 0);
-    const plain = s => Math.abs(m.kdLoss(teacher.map(v => (s * v) / ts), teacher.map(v => v / t), 1));
-    const z = m.zscore(teacher);
-    const standardized = s => Math.abs(m.kdLoss(m.zscore(teacher.map(v => s * v)), z, t)) / (t * t);
+    const plain = s => m.kdLoss(teacher.map(v => (s * v) / ts), teacher.map(v => v / t), 1);
+    const standardized = s => m.kdLoss(teacher.map(v => s * v), teacher, t, true) / (t * t);
     const x = m.powers(0.1, 10, 121);
     at("loss").source("plain", { x, y: x.map(plain) });
     at("loss").source("standardized", { x, y: x.map(standardized) });

@@ -37,9 +37,9 @@
     at("z").source("teacher-z", { y: m.zscore(teacher) });
     const mz = m.mean(student), ray = student.map(v => v - mz);
     for (const [name, on] of [["plain", false], ["standardized", true]]) {
-      const see = x => (on ? m.zscore(x) : x), g = m.kdGradient(student, teacher, t, on);
+      const g = m.kdGradient(student, teacher, t, on);
       figure.say({
-        [name]: Math.abs(m.kdLoss(see(student), see(teacher), t)),
+        [name]: m.kdLoss(student, teacher, t, on),
         [`${name}_length`]: Math.hypot(...g),
         [`${name}_shift`]: Math.abs(m.dot(g, g.map(() => 1))) / Math.sqrt(g.length),
         [`${name}_spread`]: Math.abs(m.dot(g, ray)) / Math.hypot(...ray),
@@ -80,10 +80,7 @@
   kinds.two_classes = (figure, at, data, m) => {
     const { temperature: t, teacher: v, student: d } = figure.values();
     const row = margin => [margin / 2, -margin / 2], teacher = row(v);
-    const loss = (margin, on) => {
-      const see = x => (on ? m.zscore(x) : x);
-      return Math.abs(m.kdLoss(see(row(margin)), see(teacher), t));
-    };
+    const loss = (margin, on) => m.kdLoss(row(margin), teacher, t, on);
     const x = Array.from({ length: 161 }, (_, i) => (i - 80) / 10);
     at("loss").source("plain", { x, y: x.map(margin => loss(margin, false)) });
     at("loss").source("standardized", { x, y: x.map(margin => (margin ? loss(margin, true) : NaN)) });
@@ -121,7 +118,7 @@
     at("z").source("rounded", { y: rounded });
     figure.say({ distinct: new Set(kept).size, classes: exact.length }, 0);
     figure.say({ error: Math.max(...z.map((v, k) => Math.abs(v - rounded[k]))) }, 4);
-    figure.say({ loss: Math.abs(m.kdLoss(rounded, z, 2)) }, 5);
+    figure.say({ loss: m.kdLoss(rounded, z, 2) }, 5);
   };
 
   /* Length of the gradient of the standardised loss by the formula as it stands: no row is an exception. */

@@ -25,10 +25,10 @@
     const log = Math.log(y.reduce((a, v) => a + Math.exp(v), 0));
     return y.map(v => v - log);
   };
-  /* T² KL(teacher || student), as lskd.losses.kd_loss */
-  const kdLoss = (student, teacher, t) => {
-    const p = logSoftmax(teacher, t), q = logSoftmax(student, t);
-    return t * t * p.reduce((a, v, k) => a + Math.exp(v) * (v - q[k]), 0);
+  /* T² KL(teacher || student), as lskd.losses.kd_loss; rounding may not make it negative */
+  const kdLoss = (student, teacher, t, standardize = false) => {
+    const [p, q] = [teacher, student].map(x => logSoftmax(standardize ? zscore(x) : x, t));
+    return Math.abs(t * t * p.reduce((a, v, k) => a + Math.exp(v) * (v - q[k]), 0));
   };
   /* its gradient with respect to the student's raw logits */
   const kdGradient = (student, teacher, t, standardize, eps = EPS) => {
@@ -45,14 +45,18 @@
   const argmax = x => x.indexOf(Math.max(...x));
   const dot = (x, y) => x.reduce((a, v, k) => a + v * y[k], 0);
   const SHOWN = 8; // classes
-  /* The teacher's largest, the student's choice and the true class among them; the indices of all others. */
-  const leading = (teacher, student, truth) => {
-    const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]);
-    if (order.length <= SHOWN + 1) return [order, []];
-    const wanted = [...new Set(truth === undefined ? [argmax(student)] : [argmax(student), truth])];
-    const more = order.filter(k => !wanted.includes(k)).slice(0, SHOWN - wanted.length);
-    const kept = order.filter(k => wanted.includes(k) || more.includes(k));
-    return [kept, order.filter(k => !kept.includes(k))];
+  /* A few classes and all others together: the teacher's largest, with those that are wanted among them. */
+  const leading = (teacher, wanted, names, truth) => {
+    const order = teacher.map((_, k) => k).sort((a, b) => teacher[b] - teacher[a]), all = order.length <= SHOWN + 1;
+    const more = order.filter(k => !wanted.includes(k)).slice(0, SHOWN - new Set(wanted).size);
+    const shown = order.filter(k => all || wanted.includes(k) || more.includes(k));
+    const rest = order.filter(k => !shown.includes(k));
+    const ticks = [...shown.map(k => names[k] + (k === truth ? " ✓" : "")), ...(rest.length ? ["others"] : [])];
+    return {
+      ticks,
+      pick: x => [...shown.map(k => x[k]), ...(rest.length ? [rest.reduce((a, k) => a + x[k], 0)] : [])],
+      places: shift => ticks.map((_, place) => place + shift),
+    };
   };
   const number = (x, digits) => x.toFixed(digits).replace("-", "−");
   /* Two digits and a power of ten, as it is read aloud: 3.2e−8 */
