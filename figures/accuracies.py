@@ -51,7 +51,7 @@ def dots(
         for place, group in enumerate(rows):
             for i, member in enumerate(group):
                 y = -place + (0.17 - 0.34 * i if len(group) > 1 else 0)
-                look = theme.look_of(member, frame[frame["member"] == member].iloc[0].to_dict())
+                look = theme.look(member, frame[frame["member"] == member].iloc[0].to_dict())
                 values = by_member[member].to_numpy()
                 _mark(left, values, y, look, error=binomial_error(float(values.mean()), tested))
             if len(group) == 2:

@@ -14,11 +14,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from figures import theme
 from figures.publish import Published, publish
-from figures.table import Table
+from figures.table import Table, interval
 from paper.benchmarks import Row, gpu_goals, gpu_rates, rows
 from paper.members import label, order
 from paper.statistics import ENOUGH_SEEDS, summarize
-from paper.text import duration, signed
+from paper.text import duration
 
 
 def comparison(result: Mapping[str, Any]) -> Table:
@@ -85,8 +85,7 @@ def precision_table(result: Mapping[str, Any]) -> Table:
             both = [(sides["bf16"][seed], sides["float32"][seed]) for seed in seeds]
             mean = summarize([a[key] - b[key] for a, b in both if key in a and key in b])
             excludes = not mean.low <= 0 <= mean.high and mean.n >= ENOUGH_SEEDS
-            width = f" ± {mean.half_width:.{digits}f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
-            told.append((signed(mean.mean, digits) + width + (" *" if excludes else "")) if mean.n else "–")
+            told.append(interval(mean, plus=True, digits=digits) + " *" * excludes if mean.n else "–")
             apart |= {f"{label(name)}'s {key}": mean.mean > 0} if excludes else {}
             compared += mean.n >= ENOUGH_SEEDS
         out.append(told)

@@ -73,7 +73,7 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         fig = theme.figure(0.3 * len(rows) + 0.8)
         ax = fig.subplots()
         for place, row in enumerate(rows):
-            look = theme.look(row.member, method=row.method)
+            look = theme.look(row.member, {"method": row.method})
             values, y = list(row.difference.values()), -place
             if (gain := row.gain) is not None and gain.n >= ENOUGH_SEEDS:
                 ax.plot([gain.low, gain.high], [y, y], color=look.color, lw=6, alpha=0.35, solid_capstyle="butt")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from figures import theme
-from figures.live.toy import CLASSES, COLORS, losses, seen
+from figures.live.softmax import CLASSES, COLORS, losses, seen
 from figures.publish import Published, publish
 
 HEIGHTS = {"s1": 2.0, "teacher": 1.0, "s2": 0.0}  # the teacher between its students, so that lines run to both

@@ -34,7 +34,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     shown = [[m for m in group if m in members] for group in twins] or [[m] for m in members]
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
     taught = (record.get("teacher") or {}).get("test_accuracy")  # by a teacher of this accuracy
-    looks = {m: theme.look_of(m, record["members"][m]) for m in members}
+    looks = {m: theme.look(m, record["members"][m]) for m in members}
 
     def draw() -> Figure:
         count = len(shown) + bool(heated)

@@ -62,7 +62,7 @@ class Networks:
         return pd.concat([pd.DataFrame({"member": m, "image": images, **of(self.packs[m])}) for m in members])
 
     def look(self, member: str) -> theme.Look:
-        return theme.look_of(member, self.packs[member].meta)
+        return theme.look(member, self.packs[member].meta)
 
     @property
     def source(self) -> str:

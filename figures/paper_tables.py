@@ -135,8 +135,7 @@ def _caption(number: int | str, entries: list[Entry]) -> str:
 def _ours(row: dict[Any, Any], part: str, marks: str) -> str:
     if not row["n"] or not _value(row[f"{part}_mean"]):
         return ""
-    given = row | {f"{part}_n": row["n"]}
-    return Measured(mean_text(given, part, signed=part == "difference") + marks)
+    return Measured(mean_text(row | {f"{part}_n": row["n"]}, part) + marks)
 
 
 def _value(value: float | None) -> str:

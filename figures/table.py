@@ -79,27 +79,26 @@ class Table:
         return self.to_markdown()
 
 
-def interval(mean: Mean, *, plus: bool = False) -> str:
+def interval(mean: Mean, *, plus: bool = False, digits: int = 2) -> str:
     """``90.12 ± 0.31``, half a 95 % t-interval; fewer than three seeds have none: ``90.12 (n = 1)``."""
-    width = f" ± {mean.half_width:.2f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
-    return (signed(mean.mean) if plus else f"{mean.mean:.2f}") + width
+    width = f" ± {mean.half_width:.{digits}f}" if mean.n >= ENOUGH_SEEDS else f" (n = {mean.n})"
+    return (signed(mean.mean, digits) if plus else f"{mean.mean:.{digits}f}") + width
 
 
-def mean_text(row: Mapping[Any, Any], part: str, *, signed: bool = False) -> str:
+def mean_text(row: Mapping[Any, Any], part: str, *, counts: bool = True) -> str:
     """``90.12 ± 0.31 (n = 5)``; fewer than three seeds have no interval: ``90.12 (n = 1)``; no run: an en dash.
 
     Args:
         row: of :func:`paper.statistics.results`.
-        part: "without", "with" or "difference".
+        part: "without", "with" or "difference", which has its sign.
+        counts: say n.
     """
-    n, mean = int(row[f"{part}_n"]), float(row[f"{part}_mean"])
+    n, mean, low, high = (row[f"{part}_{key}"] for key in ("n", "mean", "low", "high"))
     if n == 0 or math.isnan(mean):
         return "–"
-    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-    if n >= ENOUGH_SEEDS:
-        half = (row[f"{part}_high"] - row[f"{part}_low"]) / 2
-        text += f" ± {half:.2f}"
-    return f"{text.replace('-', '−')} (n = {n})".replace(" ", "\u00a0")
+    found = interval(Mean(n, mean, math.nan, low, high), plus=part == "difference")
+    text = found.partition(" (")[0] + f" (n = {n})" * counts
+    return text.replace(" ", "\u00a0")
 
 
 def results_table(
@@ -125,19 +124,15 @@ def results_table(
     seeds = {int(row[f"{part}_n"]) for row in results.to_dict("records") for part in PARTS if row[f"{part}_n"]}
     same = len(seeds) == 1 and not counts
 
-    def text(row: Mapping[Any, Any], part: str) -> str:
-        found = mean_text(row, part, signed=part == "difference")
-        return found.partition("\u00a0(")[0] if same else found
-
     chosen = {} if selected is None else {row["member"]: row for row in selected.to_dict("records")}
     rows = []
     for row in results.to_dict("records"):
-        cells = [str(row["label"]), *(text(row, part) for part in PARTS)]
+        cells = [str(row["label"]), *(mean_text(row, part, counts=not same) for part in PARTS)]
         if paired is not None:
             cells.append(f"{paired[str(row['member'])]:.2f}" if row["member"] in paired else "–")
         if chosen:
             found = chosen.get(row["member"])
-            cells += [text(found, part) if found else "–" for part in PARTS]
+            cells += [mean_text(found, part, counts=not same) if found else "–" for part in PARTS]
         settings = with_symbols(str(row["settings"]))
         rows.append([*cells, settings or ("none" if row["difference_n"] else "–")])
     few = bool(results["few"].any())

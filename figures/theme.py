@@ -102,11 +102,13 @@ class Look:
         return {"marker": self.marker, "markeredgecolor": self.color, "markerfacecolor": face}
 
 
-def look(member: str, *, method: str = "", standardize: bool | None = None) -> Look:
-    """How a member is drawn; names as in :func:`paper.members.label`.
+def look(member: str, about: Mapping[str, Any] | None = None) -> Look:
+    """How a member is drawn; ``about`` is what a record or evidence says of it, see :func:`paper.members.label`.
 
     Lines are full with LS, dashed without; the literature's settings have a dash and a dot, a student alone has dots.
     """
+    about = about or {}
+    method, standardize = about.get("method", ""), about.get("standardize")
     ls = member.endswith(SUFFIX) if standardize is None else standardize
     family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
     family = "plain" if family == "alone" else family
@@ -121,11 +123,6 @@ def look(member: str, *, method: str = "", standardize: bool | None = None) -> L
         linestyle="-" if ls or family == "teacher" else ":" if family == "plain" else dashes,
         filled=filled,
     )
-
-
-def look_of(name: str, member: Mapping[str, Any]) -> Look:
-    """How a member is drawn, by what a record or evidence says of it."""
-    return look(name, method=member.get("method", ""), standardize=member.get("standardize"))
 
 
 def settings() -> Any:

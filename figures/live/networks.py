@@ -255,7 +255,7 @@ def curves(records: Sequence[tuple[str, Mapping[str, Any]]]) -> live.Live:
     """
     described = {name: member for _, record in reversed(records) for name, member in record["members"].items()}
     names = members.order(described)
-    looks = {name: theme.look_of(name, described[name]) for name in names}
+    looks = {name: theme.look(name, described[name]) for name in names}
     quantities = titles(records)
     made = live.plot("epoch", next(iter(quantities.values()))[0], height=340)
     made.xaxis.ticker.min_interval = 1

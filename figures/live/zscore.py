@@ -15,7 +15,7 @@ from figures import theme
 from figures.live import figure as live
 from figures.live import rows
 from figures.live.rows import PLAIN, STANDARD, STUDENT, TEACHER
-from figures.live.toy import CLASSES
+from figures.live.softmax import CLASSES
 from figures.networks import Networks
 from figures.publish import publish
 from lskd.losses import kd_loss, standardize

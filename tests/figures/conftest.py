@@ -14,8 +14,8 @@ from live_pages import Show, opened, write_page
 from synthetic import record, write_run
 
 from figures import networks as inputs
-from figures.live import distillation, objective, toy, zscore
 from figures.live import networks as live_networks
+from figures.live import objective, softmax, zscore
 from figures.live.figure import Live
 from figures.networks import Networks
 from paper.embedding import Embedding
@@ -66,10 +66,10 @@ def path_of(
     site = tmp_path_factory.mktemp("site")
     stills = site / "stills"
     make: dict[str, Callable[[], Live]] = {
-        "toy": lambda: toy.toy(stills),
-        "distillation": lambda: distillation.distillation(networks, stills, dataset),
-        "factor": lambda: distillation.factor(networks, stills),
-        "spread": lambda: distillation.spread(networks, stills),
+        "toy": lambda: softmax.toy(stills),
+        "distillation": lambda: softmax.distillation(networks, stills, dataset),
+        "factor": lambda: softmax.factor(networks, stills),
+        "spread": lambda: softmax.spread(networks, stills),
         "objective": lambda: objective.objective(networks, stills, dataset),
         "entropy": lambda: zscore.entropy(stills),
         "invariance": lambda: zscore.invariance(networks, stills),

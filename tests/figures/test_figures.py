@@ -21,7 +21,7 @@ from PIL import Image
 from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, scales, theme, tsne
 from figures import networks as inputs
 from figures.live import networks as live_networks
-from figures.live import toy
+from figures.live import softmax
 from figures.publish import Published, publish
 from figures.published_logs import PAIRS
 from figures.theme import FONT, NARROW, WIDTH, figure, is_narrow, narrow, own_font
@@ -190,7 +190,7 @@ def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
     assert data_samples.classes(dataset, folder=tmp_path).paths[0].is_file()
     assert len(pd.read_csv(data_samples.views(dataset, folder=tmp_path).paths[1])) == 9
     assert dataset.digest in data_samples.facts(dataset)
-    data = toy.toy(tmp_path).files[1]
+    data = softmax.toy(tmp_path).files[1]
     assert len(data.read_text().splitlines()) == 1 + 3 * 4  # three networks, four classes
 
 

@@ -13,8 +13,8 @@ import pytest
 from live_pages import Show, opened, put, tells
 
 from book.build import for_page
-from figures.live import distillation, toy
 from figures.live import figure as live
+from figures.live import softmax
 from figures.live.by_itself import loader, without
 from figures.networks import Networks
 
@@ -91,7 +91,7 @@ def test_on_a_phone_the_panel_that_is_meant_is_pinned(chromium: Any, path_of: Ca
 def test_a_figure_s_sidecar_names_all_that_it_shows(networks: Networks, path_of: Callable[[str], Path]) -> None:
     for name in ("objective", "epsilon", "distillation"):
         sidecar = json.loads((path_of(name).parent / "stills" / f"{name}.json").read_text())
-        shown = networks.paths("teacher", *distillation.rows.members(networks))
+        shown = networks.paths("teacher", *softmax.rows.members(networks))
         assert {Path(item["file"]).name for item in sidecar["inputs"]} == {path.name for path in shown}
 
 
@@ -121,7 +121,7 @@ SHOW = """html => {
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return toy.toy(tmp_path_factory.mktemp("toy"))._repr_mimebundle_()["text/html"]
+    return softmax.toy(tmp_path_factory.mktemp("toy"))._repr_mimebundle_()["text/html"]
 
 
 def shown(figure: Any) -> list[str]:

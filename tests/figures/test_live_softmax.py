@@ -10,7 +10,7 @@ import pytest
 import torch
 from live_pages import Show, drawn, draws, logits, put, said, tells, with_gradient
 
-from figures.live import distillation, objective
+from figures.live import objective, softmax
 from figures.live.objective import PUBLISHED, Setting, published, pushes
 from figures.live.rows import of_all_kinds
 from figures.networks import Networks
@@ -95,10 +95,10 @@ def test_the_factor(show: Show, networks: Networks, image: int, power: float) ->
     figure = show("factor")
     put(figure, image=image, network="kd", temperature=power)
     student, teacher = logits(networks, "kd", image), logits(networks, "teacher", image)
-    here = distillation.push_sizes(student, teacher, 10**power)
+    here = softmax.push_sizes(student, teacher, 10**power)
     tells(figure, **{"with": here[0], "without": here[1]})
     draws(figure, "here", here)
-    sizes = np.array([distillation.push_sizes(student, teacher, t) for t in drawn(figure, "with", "x")])
+    sizes = np.array([softmax.push_sizes(student, teacher, t) for t in drawn(figure, "with", "x")])
     draws(figure, "with", sizes[:, 0])
     draws(figure, "without", sizes[:, 1])
     assert sizes[-1, 0] == pytest.approx(float(said(figure, "limit")), rel=0.05)  # what the limit is a limit of
@@ -109,13 +109,13 @@ def test_one_temperature_for_two(show: Show, networks: Networks, power: float, t
     figure = show("spread")
     put(figure, spread=power, temperature=t, student_temperature=ts, image=9)
     teacher = logits(networks, "teacher", 9)
-    plain, standardized = distillation.spread_losses(teacher, 10**power, t, ts)
+    plain, standardized = softmax.spread_losses(teacher, 10**power, t, ts)
     tells(figure, plain=plain, standardized=standardized, sigma_student=10**power * teacher.std(correction=0))
-    expected = [distillation.spread_losses(teacher, a, t, ts) for a in drawn(figure, "plain", "x")]
+    expected = [softmax.spread_losses(teacher, a, t, ts) for a in drawn(figure, "plain", "x")]
     draws(figure, "plain", [p for p, _ in expected])
     draws(figure, "standardized", [z for _, z in expected])
     assert drawn(figure, "best", "x") == pytest.approx([ts / t])
-    assert distillation.spread_losses(teacher, ts / t, t, ts)[0] == pytest.approx(0, abs=1e-12)
+    assert softmax.spread_losses(teacher, ts / t, t, ts)[0] == pytest.approx(0, abs=1e-12)
 
 
 # --- the whole objective ---------------------------------------------------------------------------------------------
