@@ -13,7 +13,6 @@ from matplotlib.patheffects import withStroke
 from figures import theme
 from figures.publish import Published, publish
 from figures.published_logs import PAIRS
-from lskd.files import atomic_write
 from lskd.models import list_models, model_info
 from paper import published
 from paper.text import markdown_table
@@ -118,10 +117,3 @@ def by_data(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
         named = f" Their names begin with `{prefix.pop()}/`." if prefix else ""
         takes = f"{size} × {size} pixels, {classes:,} classes.{named}"
         yield title, f"{takes}\n\n{markdown_table(header, cells, align='lrrrr')}"
-
-
-def write_csv(table: pd.DataFrame, folder: Path | str) -> Path:
-    """The table as ``networks.csv``."""
-    path = Path(folder) / "networks.csv"
-    atomic_write(path, table.to_csv(index=False))
-    return path

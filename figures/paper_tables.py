@@ -5,11 +5,9 @@ from __future__ import annotations
 import html
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 from figures.table import Measured, Table, mean_text
-from lskd.files import atomic_write
 from paper.statistics import ENOUGH_SEEDS
 from paper.tables import TABLES, Entry, LeftOut, frame
 from paper.text import signed
@@ -146,10 +144,3 @@ def left_out_table(found: list[LeftOut]) -> Table:
     """Runs of the tables' recipes that are not shown, with the reason."""
     rows = [[out.path.name, f"{out.recipe}/{out.member}", out.reason] for out in found]
     return Table(["record", "recipe and member", "why it is not in a table"], rows, "Records that no table shows.")
-
-
-def write_csv(number: int, entries: list[Entry], folder: Path | str) -> Path:
-    """All that is known of a table's cells (:func:`paper.tables.frame`), whole commands too."""
-    path = Path(folder) / f"table_{number}.csv"
-    atomic_write(path, frame(entries).to_csv(index=False, lineterminator="\n"))
-    return path

@@ -13,12 +13,11 @@ from figures import theme
 from figures.publish import Published, publish
 from figures.table import Table
 from lskd.errors import LskdError
-from lskd.files import atomic_write
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.cells import Cell, of_recipe
 from paper.tables import Entry
-from paper.text import csv_table, markdown_table, protocol, settings_text
+from paper.text import markdown_table, protocol, settings_text
 
 METHODS = ("kd", "ctkd", "dkd", "mlkd")
 
@@ -105,12 +104,10 @@ def doubts_in(section: str) -> str:
     return "\n".join(f"- {_CITED.sub('', text)}" for text in found)
 
 
-def write_doubts(folder: Path | str) -> Path:
-    """Every doubt with its name and its sections, as ``doubts.csv``."""
+def doubts_frame() -> pd.DataFrame:
+    """Every doubt: name, sections of the protocol, text."""
     rows = [(name, " ".join(cited(text)), _CITED.sub("", text)) for name, text in doubts().items()]
-    path = Path(folder) / "doubts.csv"
-    atomic_write(path, csv_table([("name", "sections", "text"), *rows]) + "\n")
-    return path
+    return pd.DataFrame(rows, columns=["name", "sections", "text"])
 
 
 def _where(cells: list[Cell]) -> str:

@@ -7,10 +7,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lskd.files import atomic_write
 from paper.statistics import ENOUGH_SEEDS, Mean
 from paper.text import counted, signed, with_symbols
 
@@ -77,6 +79,12 @@ class Table:
 
     def __repr__(self) -> str:
         return self.to_markdown()
+
+
+def write_csv(frame: pd.DataFrame, path: Path | str) -> Path:
+    """What a table holds, for readers who want the numbers."""
+    atomic_write(path, frame.to_csv(index=False, lineterminator="\n"))
+    return Path(path)
 
 
 def interval(mean: Mean, *, plus: bool = False, digits: int = 2) -> str:

@@ -50,7 +50,7 @@ class Live:
         readout: HTML; the function writes its results in place of ``[NAME]``.
         caption: HTML; says n and source.
         picture: stands in where scripts do not run.
-        sprites: the sheet of thumbnails, see :mod:`figures.live.thumbnails`.
+        sprites: the sheet of thumbnails, see :mod:`figures.live.rows.thumbnail`.
         alt: what the plots show, for who cannot see them; what the picture shows by default.
         wide: plots that take a row of their own where others stand side by side.
         more: controls in a fold below the others.

@@ -13,7 +13,6 @@ from matplotlib.colors import to_hex
 from figures import scales, theme
 from figures.live import figure as live
 from figures.live import rows
-from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
 from lskd.data import Dataset
 from paper import members
@@ -60,7 +59,7 @@ def sample(networks: Networks, dataset: Dataset | None) -> live.Live:
     live.points(made, "teacher", range(classes), theme.look("teacher").color, size=5)
     live.points(made, "truth", [0, 0], theme.look("teacher").color, size=11, marker="inverted_triangle")
     live.zero(made)
-    sprites, thumb = thumbnail(dataset, index, "sample")
+    sprites, thumb = rows.thumbnail(dataset, index, "sample")
     return live.Live(
         name="sample",
         controls=[
@@ -115,7 +114,7 @@ def features(networks: Networks, embeddings: Mapping[str, Embedding], dataset: D
     points.nonselection_glyph = None
     made.add_tools(HoverTool(renderers=[points], tooltips=tooltips, attachment="vertical"))
     live.points(made, "here", [], theme.look("teacher").color, size=13, marker="circle", fill_alpha=0, line_width=2)
-    sprites, thumb = thumbnail(dataset, np.arange(len(teacher.label)), "features", COLUMNS)
+    sprites, thumb = rows.thumbnail(dataset, np.arange(len(teacher.label)), "features", COLUMNS)
 
     def network(name: str) -> dict[str, Any]:
         return {

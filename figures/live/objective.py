@@ -15,7 +15,6 @@ from figures import theme
 from figures.live import figure as live
 from figures.live import rows
 from figures.live.rows import PLAIN, STANDARD, TEACHER
-from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
 from figures.table import Table
 from lskd.data import Dataset
@@ -220,7 +219,7 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
     options = {name: f"{PUBLISHED[name][2]}: {setting.text}" for name, setting in settings.items()}
     options["own"] = "none: the sliders decide"
     reference = settings["literature"]
-    sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "objective")
+    sprites, thumb = rows.thumbnail(dataset, networks.teacher.logits_index[images], "objective")
     return live.Live(
         name="objective",
         controls=[

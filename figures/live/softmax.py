@@ -17,7 +17,6 @@ from figures import theme
 from figures.live import figure as live
 from figures.live import rows
 from figures.live.rows import PLAIN, SHOWN, STANDARD, STUDENT, TEACHER
-from figures.live.thumbnails import thumbnail
 from figures.networks import Networks
 from figures.publish import publish
 from lskd.data import Dataset
@@ -137,7 +136,7 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     push = rows.leading(networks, "push on the student's logit", height=280)
     live.bars(push, "push", [], PLAIN, width=0.6)
     live.zero(push)
-    sprites, thumb = thumbnail(dataset, networks.teacher.logits_index[images], "distillation")
+    sprites, thumb = rows.thumbnail(dataset, networks.teacher.logits_index[images], "distillation")
     return live.Live(
         name="distillation",
         controls=[

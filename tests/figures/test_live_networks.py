@@ -17,7 +17,7 @@ from PIL import Image
 from synthetic import CLASSES
 
 from figures.live import networks as live_networks
-from figures.live import thumbnails
+from figures.live import rows
 from figures.live.rows import of_all_kinds
 from figures.networks import Networks
 from lskd.evidence import Evidence
@@ -73,13 +73,13 @@ def test_any_image_shows_the_logits_of_the_evidence(show: Show, networks: Networ
 
 def test_thumbnails_are_the_images_of_the_logits(networks: Networks, dataset: Any) -> None:
     index = networks.teacher.logits_index[of_all_kinds(networks)]
-    sprites, place = thumbnails.thumbnail(dataset, index, "x")
+    sprites, place = rows.thumbnail(dataset, index, "x")
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(sprites.partition(",")[2]))))
     assert sheet.shape == (len(index) * 8, 8, 3)
     np.testing.assert_allclose(sheet.reshape(len(index), 8, 8, 3).mean(axis=(1, 2, 3)), index, atol=2)
     assert "width:32px;height:32px" in place
     assert "var(--lskd-sprite-x)" in place
-    assert thumbnails.thumbnail(None, index, "x") == ("", "")
+    assert rows.thumbnail(None, index, "x") == ("", "")
 
 
 # --- the feature space -----------------------------------------------------------------------------------------------

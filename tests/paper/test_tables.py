@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from synthetic import RECIPE, change, run, store
 
-from figures.paper_tables import FEW, left_out_table, overview, table, write_csv
+from figures.paper_tables import FEW, left_out_table, overview, table
+from figures.table import write_csv
 from lskd.errors import LskdError
 from paper import published, tables
 from paper import store as results
@@ -93,7 +94,7 @@ def test_top_five_of_ours_stands_where_a_run_measured_it(tmp_path: Path) -> None
     assert told["ours, best, top five"].replace("\u00a0", " ") == f"90.25 (n = 1){FEW}".replace("\u00a0", " ")
     assert told["published, top five"] == "90.05"
     assert line(3, "ResNet34 -> ResNet18, kd, ls", folder)["ours, best, top five"] == ""
-    rows = {row["cell"]: row for row in read(write_csv(3, tables.entries(3, folder), tmp_path))}
+    rows = {row["cell"]: row for row in read(write_csv(tables.frame(tables.entries(3, folder)), tmp_path / "3.csv"))}
     assert rows["ResNet34 -> ResNet18, kd"]["last_top5_mean"] == "89.0"
     assert rows["ResNet34 -> ResNet18, kd, ls"]["last_top5_mean"] == ""
 
@@ -134,7 +135,7 @@ def test_without_records_ours_is_empty_and_has_a_command(tmp_path: Path) -> None
         assert not set(shown.headings) & set(SHOWN)
         assert "–" not in {cell for row in (*shown.rows, *overview(number, entries).rows) for cell in row}
         assert f"0 of {len(entries)} cells run here" in shown.caption
-        rows = read(write_csv(number, entries, tmp_path / "out"))
+        rows = read(write_csv(tables.frame(entries), tmp_path / "out" / "table.csv"))
         assert {row["n"] for row in rows} == {"0"}
         assert {row["best_mean"] + row["last_mean"] + row["difference_mean"] + row["few"] for row in rows} == {""}
         assert all(row["command"].startswith("lskd train --recipe ") != bool(row["obstacles"]) for row in rows)
@@ -153,7 +154,7 @@ def test_three_seeds_show_mean_interval_and_difference(tmp_path: Path) -> None:
     assert row["ours − published"] == f"−0.02 ± {half:.2f} (n = 3)".replace(" ", "\u00a0")
     entries = tables.entries(2, folder)
     assert "†" not in table(2, entries).caption
-    (data,) = [r for r in read(write_csv(2, entries, tmp_path)) if r["n"] != "0"]
+    (data,) = [r for r in read(write_csv(tables.frame(entries), tmp_path / "2.csv")) if r["n"] != "0"]
     assert (data["cell"], data["n"], data["seeds"], data["few"]) == (NAME, "3", "0; 1; 2", "False")
     assert float(data["difference_high"]) - float(data["difference_low"]) == pytest.approx(2 * half, abs=1e-4)
 
