@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import pandas as pd
 import torch
 
 from figures.networks import Networks
@@ -12,57 +11,45 @@ from lskd.losses import kd_loss
 from paper.theory import best_spread, largest_probability
 
 
-class SizeShare(NamedTuple):
-    """How far a student is from its teacher, and how much of that is the size of its logits; means over rows."""
+def size_shares(networks: Networks, *, temperature: float) -> pd.DataFrame:
+    """How far each student is from its teacher, and how much of that is the size of its logits.
 
-    plain: float  # the loss without LS, as it is
-    best: float  # the same when every row is stretched by the factor that is best for it
-    factor: float  # the median of those factors
-    standardised: float  # the loss between Z-scores, which no stretching changes
-
-    @property
-    def share(self) -> float:
-        """The part of the plain loss that stretching removes, 0 to 1."""
-        return 1 - self.best / self.plain if self.plain else 0.0
-
-
-def size_shares(networks: Networks, *, temperature: float) -> dict[str, SizeShare]:
-    """By student, over the rows whose logits are kept whole."""
+    Means over the rows whose logits are kept whole, by member: plain, the loss without LS; best, the same when every
+    row is stretched by the factor that is best for it; factor, the median of those; standardised, the loss between
+    Z-scores, which no stretching changes; share, the percentage of the plain loss that stretching removes; label.
+    """
     teacher, found = torch.from_numpy(networks.teacher.logits), {}
     for name, pack in networks.students.items():
         student = torch.from_numpy(pack.logits)
         plain, best, factor = best_spread(student, teacher, temperature=temperature)
         z = kd_loss(student.double(), teacher.double(), temperature=temperature, standardize=True)
-        found[name] = SizeShare(float(plain.mean()), float(best.mean()), float(factor.median()), float(z))
-    return found
+        means = {"plain": float(plain.mean()), "best": float(best.mean()), "standardised": float(z)}
+        found[name] = {"label": networks.look(name).label, **means, "factor": float(factor.median())}
+    frame = pd.DataFrame.from_dict(found, orient="index")
+    return frame.assign(share=(100 - 100 * frame["best"] / frame["plain"]).fillna(0))
 
 
 def spread_table(networks: Networks, *, temperature: float) -> Table:
     """Each student's plain loss as it is, at its best spread, and between Z-scores."""
-    rows = [
-        [
-            networks.look(name).label,
-            *(f"{found.plain:.3f}", f"{found.best:.3f}", _percent(found.share)),
-            *(f"{found.factor:.2f}", f"{found.standardised:.3f}"),
-        ]
-        for name, found in size_shares(networks, temperature=temperature).items()
-    ]
-    return Table(
-        ["student", "plain loss", "at its best spread", "due to size", "median factor", "loss between Z-scores"], rows
-    )
+    columns = {
+        "student": "{label}", "plain loss": "{plain:.3f}", "at its best spread": "{best:.3f}",
+        "due to size": "{share:.0f} %", "median factor": "{factor:.2f}",
+        "loss between Z-scores": "{standardised:.3f}",
+    }  # fmt: skip
+    return Table.of(size_shares(networks, temperature=temperature), columns)
 
 
 def spread_text(networks: Networks, *, temperature: float) -> str:
     """What :func:`spread_table` shows in this run, Markdown; it says so when a run does not show what is expected."""
     shares = size_shares(networks, temperature=temperature)
-    lowest, highest = (_percent(pick(found.share for found in shares.values())) for pick in (min, max))
+    lowest, highest = (f"{share:.0f} %" for share in (shares["share"].min(), shares["share"].max()))
     lines = []
     if pairs := sorted(networks.methods, key=lambda pair: pair[0] != "kd")[:1]:
-        (without, with_ls) = (shares[name] for name in pairs[0])
-        a, b = (networks.look(name).label for name in pairs[0])
+        without, with_ls = (shares.loc[name] for name in pairs[0])
+        a, b = without.label, with_ls.label
         lines.append(
-            f"Compare *{a}* with *{b}*. Of what separates the {a} student from its teacher, {_percent(without.share)} "
-            f"is size; for the {b} student it is {_percent(with_ls.share)}."
+            f"Compare *{a}* with *{b}*. Of what separates the {a} student from its teacher, {without.share:.0f} % "
+            f"is size; for the {b} student it is {with_ls.share:.0f} %."
         )
         lines.append(
             "Only the first has been asked for the teacher's spread; the second was free to have another."
@@ -78,10 +65,6 @@ def spread_text(networks: Networks, *, temperature: float) -> str:
         "in the size, too. (Each row may choose its own factor, so a part of each share is chance.)"
     )
     return " ".join(lines)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def confidence_table() -> Table:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from lskd.files import atomic_write
 from paper.statistics import ENOUGH_SEEDS, Mean
-from paper.text import counted, signed, with_symbols
+from paper.text import counted, markdown_table, signed, with_symbols
 
 PARTS = ("without", "with", "difference")
 SHORT = 18  # characters that a row's name may have to stay on one line
@@ -70,9 +70,9 @@ class Table:
 
     def to_markdown(self) -> str:
         """A GitHub-style table, without the caption."""
-        marks = ["---", *("--:" if side == "right" else "---" for side in self._sides)]
-        lines = [list(self.headings), marks, *map(list, self.rows)]
-        return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+        return markdown_table(
+            self.headings, self.rows, align="-" + "".join("r" if s == "right" else "-" for s in self._sides)
+        )
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -33,24 +33,22 @@ _DARK = {PAPER: "#14181e", INK: "#dfe4ea", MUTED: "#98a2ae", GRID: "#323a45"}
 _WRITTEN = {(True, True): "#14181e", (True, False): "#14181f", (False, True): "#fffffe", (False, False): "#fefefe"}
 _DARK |= {color: "#14181e" if on_dark else "#ffffff" for (_, on_dark), color in _WRITTEN.items()}
 
-_HUES = {  # (light page, dark page)
-    "teacher": ("#2b3440", "#e3e7ec"),
-    "plain": ("#8a8f98", "#8d96a3"),
-    "kd": ("#0072b2", "#56b4e9"),
-    "ctkd": ("#009e73", "#3ccf9f"),
-    "dkd": ("#d55e00", "#ff8f45"),
-    "mlkd": ("#a8488c", "#e79fcb"),
-    "normkd": ("#5b3fa8", "#b39bf0"),
-    "luminet": ("#9a6700", "#f0c05a"),
-    "dist": ("#007f8c", "#5fd0dc"),
-    "ttm": ("#8c4a2f", "#d59a7f"),
-    "wttm": ("#c2185b", "#ff7fae"),
-    "rld": ("#4f6b1f", "#a9c26e"),
-    "gdkd": ("#3d5a80", "#9fb8dd"),
+_HUES = {  # (light page, dark page, marker)
+    "teacher": ("#2b3440", "#e3e7ec", "*"),
+    "plain": ("#8a8f98", "#8d96a3", "X"),
+    "kd": ("#0072b2", "#56b4e9", "o"),
+    "ctkd": ("#009e73", "#3ccf9f", "^"),
+    "dkd": ("#d55e00", "#ff8f45", "s"),
+    "mlkd": ("#a8488c", "#e79fcb", "D"),
+    "normkd": ("#5b3fa8", "#b39bf0", "v"),
+    "luminet": ("#9a6700", "#f0c05a", "p"),
+    "dist": ("#007f8c", "#5fd0dc", "h"),
+    "ttm": ("#8c4a2f", "#d59a7f", "<"),
+    "wttm": ("#c2185b", "#ff7fae", ">"),
+    "rld": ("#4f6b1f", "#a9c26e", "8"),
+    "gdkd": ("#3d5a80", "#9fb8dd", "d"),
 }
-_OTHER = ("#7a6a00", "#e0c94a")
-_MARKERS = {"teacher": "*", "plain": "X", "kd": "o", "ctkd": "^", "dkd": "s", "mlkd": "D"}
-_MARKERS |= {"normkd": "v", "luminet": "p", "dist": "h", "ttm": "<", "wttm": ">", "rld": "8", "gdkd": "d"}
+_OTHER = ("#7a6a00", "#e0c94a", "P")
 
 
 def mix(color: str, ground: str, share: float) -> str:
@@ -59,7 +57,7 @@ def mix(color: str, ground: str, share: float) -> str:
     return to_hex((r, g, b))
 
 
-for _light, _dark in (*_HUES.values(), _OTHER):
+for _light, _dark, _ in (*_HUES.values(), _OTHER):
     _DARK |= {_light: _dark, mix(_light, PAPER, 0.3): mix(_dark, _DARK[PAPER], 0.3)}
 
 
@@ -112,14 +110,14 @@ def look(member: str, about: Mapping[str, Any] | None = None) -> Look:
     ls = member.endswith(SUFFIX) if standardize is None else standardize
     family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
     family = "plain" if family == "alone" else family
-    color = _HUES.get(family, _OTHER)[0]
+    color, _, marker = _HUES.get(family, _OTHER)
     filled = ls or family in ("teacher", "plain")
     dashes = (0, (4, 1.4, 1, 1.4)) if member.endswith(LITERATURE) else (0, (4, 1.6))
     return Look(
         label=label(member, method=method, standardize=standardize),
         color=color,
         fill=color if filled else mix(color, PAPER, 0.3),
-        marker=_MARKERS.get(family, "P"),
+        marker=marker,
         linestyle="-" if ls or family == "teacher" else ":" if family == "plain" else dashes,
         filled=filled,
     )

@@ -37,9 +37,9 @@ SYMBOLS = {
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]], *, align: str = "") -> str:
-    """A Markdown table; ``align`` has one letter a column, l or r."""
+    """A Markdown table; ``align`` has one letter a column: l, r, or - for the reader's usual."""
     header = list(header)
-    marks = {"l": ":--", "r": "--:"}
+    marks = {"l": ":--", "r": "--:", "-": "---"}
     align = align or "l" * len(header)
     lines = [" | ".join(_cell(h) for h in header), " | ".join(marks[a] for a in align)]
     lines += [" | ".join(_cell(cell) for cell in row) for row in rows]

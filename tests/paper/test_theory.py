@@ -61,17 +61,17 @@ def test_the_words_below_the_table_are_those_of_the_run(tmp_path: Path, scale: f
     networks = Networks(packs, record({"kd": (50.0, 50.0), "kd_ls": (50.0, 50.0)}), dict.fromkeys(packs, tmp_path))
     shares = spread_tables.size_shares(networks, temperature=2.0)
     text = spread_tables.spread_text(networks, temperature=2.0)
-    for found in shares.values():
-        assert f"{100 * found.share:.0f} %" in text
+    for found in shares.itertuples():
+        assert f"{found.share:.0f} %" in text
         assert f"{found.standardised:.3f}" in text
     size = replace(packs["teacher"], logits=packs["teacher"].logits / 4, meta=packs["kd"].meta)  # lacks nothing else
     alone = Networks({"teacher": packs["teacher"], "kd": size}, networks.record, networks.files)
-    (only,) = spread_tables.size_shares(alone, temperature=2.0).values()
-    assert only.share > 0.999
+    (only,) = spread_tables.size_shares(alone, temperature=2.0).itertuples()
+    assert only.share > 99.9
     assert only.factor == pytest.approx(4, rel=0.02)
     assert only.standardised == pytest.approx(0, abs=1e-6)
     assert "this run the part lies between 100 % and 100 %" in spread_tables.spread_text(alone, temperature=2.0)
-    assert ("this run does not show it" in text) == (shares["kd_ls"].share <= shares["kd"].share)
-    assert ("nearer to the teacher" in text) == (shares["kd_ls"].standardised < shares["kd"].standardised)
+    assert ("this run does not show it" in text) == (shares.share["kd_ls"] <= shares.share["kd"])
+    assert ("nearer to the teacher" in text) == (shares.standardised["kd_ls"] < shares.standardised["kd"])
     rows = spread_tables.spread_table(networks, temperature=2.0).rows
-    assert [row[3] for row in rows] == [f"{100 * found.share:.0f} %" for found in shares.values()]
+    assert [row[3] for row in rows] == [f"{share:.0f} %" for share in shares.share]
