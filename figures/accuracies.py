@@ -45,8 +45,7 @@ def dots(
     teacher = (records[0].get("teacher") or {}).get("test_accuracy")
     single = all(len(v) == 1 for v in by_member.values())
 
-    def draw() -> Figure:
-        fig = theme.figure(0.62 * len(rows) + 0.95)
+    def draw(fig: Figure) -> None:
         left, right = fig.subplots(1, 2, sharey=True, width_ratios=[3, 2])
         for place, group in enumerate(rows):
             for i, member in enumerate(group):
@@ -70,7 +69,6 @@ def dots(
         for ax, title in ((left, "hollow without LS, filled with LS"), (right, "difference made by LS")):
             ax.set_title(title, fontsize=8.5, fontweight="normal")
             theme.rows(ax)
-        return fig
 
     found = results(records).to_dict("records")
     described = "; ".join(
@@ -93,6 +91,7 @@ def dots(
     return publish(
         draw,
         name,
+        height=0.62 * len(rows) + 0.95,
         folder=folder,
         alt=f"Test accuracy at the last epoch, {n}. {described}.",
         caption=f"<b>Test accuracy at the last epoch</b>, one mark a seed; {n} a member. "

@@ -180,8 +180,7 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
         times = cost.iloc[-1] / cost.iloc[0]
         sizes.append(f"{cost.index[0]} to {cost.index[-1]} {words}: {times:.1f} times the cost")
 
-    def draw() -> Figure:
-        fig = theme.figure(2.9)
+    def draw(fig: Figure) -> None:
         axes = fig.subplots(1, 3)
         titles = {"members": "students in a cohort", "batch": "images in a batch", "classes": "classes"}
         for ax, (key, title) in zip(axes, titles.items(), strict=True):
@@ -192,11 +191,11 @@ def growth(result: Mapping[str, Any], *, folder: Path | str, files: list[Path | 
             ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
             ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         axes[0].set_ylabel("milliseconds")
-        return fig
 
     return publish(
         draw,
         "growth",
+        height=2.9,
         folder=folder,
         alt="Milliseconds of a training step over what grows. " + "; ".join(sizes) + ".",
         caption=f"<b>How cost grows.</b> {result['cohort6']['teacher']} teaches "

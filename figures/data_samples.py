@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from figures.publish import Published, publish
-from figures.theme import MUTED, NARROW, WIDTH, figure, is_narrow
+from figures.theme import MUTED, is_narrow
 from lskd.data import Dataset
 from lskd.data.views import Views
 from paper.text import counted, markdown_table
@@ -24,14 +24,14 @@ def classes(dataset: Dataset, *, folder: Path | str) -> Published:
     labels = dataset.train_labels.numpy()
     first = {k: int(np.flatnonzero(labels == k)[0]) for k in range(dataset.classes)}
 
-    def draw() -> Figure:
+    def draw(fig: Figure) -> None:
         width = max(len(g) for g in groups)
         columns = -(-width // 2) if is_narrow() and width > 5 else width
         lines = -(-width // columns)  # of a superclass
         places = {
             int(k): (lines * g + i // columns, i % columns) for g, own in enumerate(groups) for i, k in enumerate(own)
         }
-        return _sheet({(dataset.class_names[k], at): dataset.train_images[first[k]] for k, at in places.items()})
+        _sheet(fig, {(dataset.class_names[k], at): dataset.train_images[first[k]] for k, at in places.items()})
 
     rows = pd.DataFrame({"class": dataset.class_names, "training_image": [first[k] for k in range(dataset.classes)]})
     return publish(
@@ -50,9 +50,9 @@ def views(dataset: Dataset, *, folder: Path | str) -> Published:
     gather = Views(dataset.train_images[:1], pad=dataset.pad, flip=dataset.flip)
     every = gather(torch.zeros(gather.count, dtype=torch.int64), torch.arange(gather.count))
 
-    def draw() -> Figure:
+    def draw(fig: Figure) -> None:
         columns = min(gather.count, 9 if is_narrow() else 18)
-        return _sheet({(str(i), divmod(i, columns)): every[i] for i in range(gather.count)})
+        _sheet(fig, {(str(i), divmod(i, columns)): every[i] for i in range(gather.count)})
 
     mirrored, padded = " and mirrored" if dataset.flip else "", counted(dataset.pad, "pixel")
     return publish(
@@ -80,12 +80,12 @@ def facts(dataset: Dataset) -> str:
     return markdown_table(("of this data set", "value"), rows)
 
 
-def _sheet(pictures: Mapping[tuple[str, tuple[int, int]], torch.Tensor]) -> Figure:
+def _sheet(fig: Figure, pictures: Mapping[tuple[str, tuple[int, int]], torch.Tensor]) -> None:
     """Pictures by (title, (line, column)) in one panel; a panel each would take seconds to lay out."""
     lines, columns = (1 + max(places) for places in zip(*(at for _, at in pictures), strict=True))
-    side = 0.64 * (NARROW if is_narrow() else WIDTH) / columns  # inches, of a picture
+    side = 0.64 * fig.get_figwidth() / columns  # inches, of a picture
     height = side + 0.16
-    fig = figure(height * lines)
+    fig.set_figheight(height * lines)
     ax = fig.subplots()
     ax.axis("off")
     for (title, (line, column)), image in pictures.items():
@@ -95,7 +95,6 @@ def _sheet(pictures: Mapping[tuple[str, tuple[int, int]], torch.Tensor]) -> Figu
         ax.add_patch(Rectangle((column + 0.18, top), 0.64, side / height, fill=False, ec=MUTED, lw=0.4))
         ax.text(column + 0.5, top, title, fontsize=7, ha="center", va="bottom")
     ax.set(xlim=(0, columns), ylim=(lines, 0))
-    return fig
 
 
 def _size(dataset: Dataset) -> str:

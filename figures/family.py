@@ -69,8 +69,7 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
     reference = label(REFERENCE)
     every, rows = rows, [row for row in rows if row.member != REFERENCE]  # which is the line at zero
 
-    def draw() -> Figure:
-        fig = theme.figure(0.3 * len(rows) + 0.8)
+    def draw(fig: Figure) -> None:
         ax = fig.subplots()
         for place, row in enumerate(rows):
             look = theme.look(row.member, {"method": row.method})
@@ -88,13 +87,13 @@ def dots(rows: Sequence[Row], *, folder: Path | str, files: Sequence[Path | str]
         reach = max(0.5, *map(abs, ax.get_xlim()))
         ax.set_xlim(-reach, reach)
         theme.rows(ax)
-        return fig
 
     told = [f"{row.label} {interval(row.gain, plus=True)}" for row in rows if row.gain is not None]
     data = [(row.label, seed, row.accuracy[seed], row.difference.get(seed)) for row in rows for seed in row.accuracy]
     return publish(
         draw,
         name,
+        height=0.3 * len(rows) + 0.8,
         folder=folder,
         alt=f"Differences from {reference} by member of the family. {'; '.join(told) or 'No pair was run yet'}. "
         f"{state(every)}",

@@ -40,10 +40,9 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
     gains = [*measured, *printed]
     if not measured:
         raise ValueError("forest: no run compares KD without and with LS")
+    heads = list(dict.fromkeys(gain.experiment for gain in gains))
 
-    def draw() -> Figure:
-        heads = list(dict.fromkeys(gain.experiment for gain in gains))
-        fig = theme.figure(0.235 * (len(gains) + (1 + APART) * len(heads)) + 0.75)
+    def draw(fig: Figure) -> None:
         ax = fig.subplots()
         ticks, place = {}, 0.0
         for head in heads:
@@ -62,13 +61,13 @@ def forest(measured: Sequence[Gain], printed: Sequence[Gain], *, folder: Path | 
         ax.axvline(0, color=theme.INK, lw=1.0)
         ax.set(ylim=(-place + APART + 0.4, 0.6), xlabel="KD + LS minus KD without LS, test accuracy [points]")
         theme.rows(ax)
-        return fig
 
     files = sorted({path for gain in measured for path in gain.paths})
     said = "; ".join(f"{g.experiment}, over {BASELINES[g.baseline]}: {signed(_centre(g))}" for g in gains)
     return publish(
         draw,
         "gain",
+        height=0.235 * (len(gains) + (1 + APART) * len(heads)) + 0.75,
         folder=folder,
         alt=f"KD with LS minus KD without, in points. {said}.",
         caption="<b>What LS adds to KD</b>, by the KD it is compared with. Above: run here, last epoch, a dot a seed; "
@@ -84,8 +83,7 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
     """The gain over each baseline against the epochs of training, for runs of one data set."""
     drawn = [gain for gain in gains if gain.baseline != "best"]
 
-    def draw() -> Figure:
-        fig = theme.figure(3.0)
+    def draw(fig: Figure) -> None:
         ax = fig.subplots()
         for baseline, (hue, style) in LINES.items():
             line = sorted((gain for gain in drawn if gain.baseline == baseline), key=lambda gain: gain.epochs)
@@ -105,13 +103,13 @@ def by_length(gains: Sequence[Gain], *, folder: Path | str) -> Published:
         ax.axhline(0, color=theme.INK, lw=1.0)
         ax.grid(axis="y")
         ax.set(xlabel="epochs of training", ylabel="KD + LS minus KD [points]")
-        return fig
 
     said = "; ".join(f"{counted(g.epochs, 'epoch')}, over {BASELINES[g.baseline]}: {g.text}" for g in drawn)
     lengths = len({gain.epochs for gain in drawn})
     return publish(
         draw,
         "gain_by_length",
+        height=3.0,
         folder=folder,
         alt=f"Gain of LS over KD by length of training. {said}.",
         caption=f"<b>The gain of LS as a function of training length</b>, {counted(lengths, 'length')} so far, last "

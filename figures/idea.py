@@ -22,11 +22,9 @@ SIZE = 11  # points; the picture is narrow, so that it can be read on a telephon
 def picture(folder: Path | str) -> Published:
     """Two panels, one above the other: logits, and Z-scores; with the loss of each student."""
 
-    def draw() -> Figure:
-        fig = theme.figure(5.0, 5.8)
+    def draw(fig: Figure) -> None:
         for ax, on in zip(fig.subplots(2, 1), (False, True), strict=True):
             panel(ax, standardized=on)
-        return fig
 
     data = [
         {"values": "Z-score" if on else "logit", "network": NAMES[name].split("\n")[0], "class": label, "value": value}
@@ -37,6 +35,8 @@ def picture(folder: Path | str) -> Published:
     return publish(
         draw,
         "idea",
+        height=5.0,
+        width=5.8,
         folder=folder,
         alt="Dots on three lines, joined class by class: student 1 above, the teacher in the middle, student 2 below. "
         "Logits: student 1 is as wide as the teacher and has dog and bird exchanged; student 2 has the teacher's order "

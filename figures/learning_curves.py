@@ -35,11 +35,10 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     heated = [m for m in members if data.loc[data["member"] == m, "temperature"].notna().any()]
     taught = (record.get("teacher") or {}).get("test_accuracy")  # by a teacher of this accuracy
     looks = {m: theme.look(m, record["members"][m]) for m in members}
+    count = len(shown) + bool(heated)
+    lines = -(-count // 2)
 
-    def draw() -> Figure:
-        count = len(shown) + bool(heated)
-        lines = -(-count // 2)
-        fig = theme.figure(2.8 * lines + 0.1 if count > 1 else 3.2)
+    def draw(fig: Figure) -> None:
         axes = fig.subplots(lines, min(count, 2), squeeze=False).ravel()
         for ax in axes[len(shown) + 1 :]:
             ax.set_axis_off()
@@ -64,7 +63,6 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
             _finish(ax)
         for ax in axes[: len(shown) + bool(heated)][-2:]:
             ax.set_xlabel("epoch")
-        return fig
 
     final = accuracies([record]).set_index("member")
     described = "; ".join(f"{label(m)} {final.loc[m, 'last']:.1f} %" for m in members if m in final.index)
@@ -72,6 +70,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
     return publish(
         draw,
         "learning_curves",
+        height=2.8 * lines + 0.1 if count > 1 else 3.2,
         folder=folder,
         alt=f"Test accuracy over {data['epoch'].max()} epochs. At the last epoch: {described}.",
         caption="<b>Test accuracy after each epoch.</b> A dot marks the last epoch, a ring the best one; the best is "

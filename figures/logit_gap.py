@@ -50,11 +50,11 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
     # Long names of superclasses stand at the left alone, and each method has two lines of panels.
     long = max(map(len, teacher.superclass_names)) > SHORT
 
-    def draw() -> Figure:
+    def draw(fig: Figure) -> None:
         # Panels of one range stay neighbours, also where they stand below one another.
         lines, columns = (4, 1) if long and theme.is_narrow() else (2, 2) if long else (1, 4)
         height, letters = (2.12 if not long else 2.8 if theme.is_narrow() else 3.15), 7.5 if columns == 2 else 6.5
-        fig = theme.figure(height * (lines if long else 1) * len(methods) + 0.3)
+        fig.set_figheight(height * (lines if long else 1) * len(methods) + 0.3)
         axes = fig.subplots(len(methods) * lines, columns, squeeze=False)
         for line, pair in zip(axes.reshape(len(methods), 4), methods, strict=True):
             for side, kind in enumerate(KINDS):
@@ -79,7 +79,6 @@ def heatmaps(networks: Networks, *, folder: Path | str) -> Published:
             ax.tick_params(axis="y", labelleft=False, which="both")
         for ax in axes.flat if long else axes[:-1].flat:
             ax.tick_params(axis="x", labelbottom=False, which="both")
-        return fig
 
     means = "; ".join(
         f"{label(m)} raw {numbers[m, 'raw'][0]:.3f}, standardised {numbers[m, 'standardised'][0]:.3f}" for m in shown

@@ -65,8 +65,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     ]
     order = np.argsort(teacher.superclass, kind="stable")
 
-    def draw() -> Figure:
-        fig = theme.figure(5.6)
+    def draw(fig: Figure) -> None:
         axes = fig.subplots(len(panels), 1, sharex=True)
         raw = [v for _, kind, *values in panels if kind == "raw logits" for v in values]
         for ax, (member, kind, of_teacher, of_student) in zip(axes, panels, strict=True):
@@ -84,7 +83,6 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
             ax.legend(loc=corner, bbox_to_anchor=(1.0, height), ncols=2, handlelength=1.2).set_in_layout(False)
         superclass_ticks(axes[-1], teacher, "x")
         axes[-1].set_xlabel(f"class, grouped by superclass (▾ true class {teacher.class_names[target]!s})")
-        return fig
 
     names = label(method), label(twin)
     data = pd.DataFrame(
@@ -102,6 +100,7 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     return publish(
         draw,
         f"logit_bars_{method}",
+        height=5.6,
         folder=folder,
         alt=f"Bars of {len(data)} logits of one test image. Standard deviation: teacher {deviation['teacher']:.2f}, "
         f"{names[0]} student {deviation[method]:.2f}, {names[1]} student {deviation[twin]:.2f} before "
@@ -145,8 +144,7 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
     columns = [("logit_std", "standard deviation of logits"), ("logit_range", "range of logits (largest − smallest)")]
     packs = networks.packs
 
-    def draw() -> Figure:
-        fig = theme.figure(0.47 * len(packs) + 0.95)
+    def draw(fig: Figure) -> None:
         axes = fig.subplots(1, 2, sharey=True)
         for ax, (field, name) in zip(axes, columns, strict=True):
             ends = max(float(np.quantile(getattr(p, field), 0.999)) for p in packs.values()) * 1.02
@@ -163,12 +161,12 @@ def spread(networks: Networks, *, folder: Path | str) -> Published:
             ax.text(1.0, 1.0, "mean", transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color=theme.MUTED)
         labels = [networks.look(m).label for m in packs]
         axes[0].set_yticks([-i + 0.22 for i in range(len(packs))], labels=labels, fontsize=9)
-        return fig
 
     described = "; ".join(f"{networks.packs[m].logit_std.mean():.2f} for {label(m)}" for m in networks.packs)
     return publish(
         draw,
         "logit_spread",
+        height=0.47 * len(packs) + 0.95,
         folder=folder,
         alt=f"Distributions over test images, one row a network. Mean standard deviation of logits: {described}.",
         caption="<b>How far logits spread.</b> Standard deviation (divided by K) and range over the classes of each "
@@ -205,8 +203,7 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
     shown = ["teacher", *(m for pair in pairs for m in pair)]
     constant = math.sqrt(1 - 1 / len(networks.teacher.class_names))
 
-    def draw() -> Figure:
-        fig = theme.figure(3.35)
+    def draw(fig: Figure) -> None:
         axes = np.atleast_1d(fig.subplots(1, len(pairs), sharex=True, sharey=True))
         grid = _Grid([networks.packs[m] for m in shown])
         for ax, pair in zip(axes, pairs, strict=True):
@@ -216,13 +213,13 @@ def mean_and_deviation(networks: Networks, *, folder: Path | str) -> Published:
             ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.5, columnspacing=1.2)
             ax.set_xlabel("mean of logits")
         axes[0].set(xlim=grid.x[[0, -1]], ylim=(0, grid.y[-1]), ylabel="standard deviation of logits")
-        return fig
 
     means = {m: networks.packs[m].logit_mean for m in shown}
     widths = ", ".join(f"{label(m)} {mean.mean():.3f} ± {mean.std():.3f}" for m, mean in means.items())
     return publish(
         draw,
         "logit_mean_std",
+        height=3.35,
         folder=folder,
         alt="Regions that hold most test images: mean of an image's logits against their standard deviation. Mean and "
         f"standard deviation, over images, of the logits' mean: {widths}.",

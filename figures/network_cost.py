@@ -46,8 +46,7 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
     at = {row["name"]: row for row in shown.to_dict("records")}
     joined = [pair for pair in PAIRS if set(pair) <= set(at)]
 
-    def draw() -> Figure:
-        fig = theme.figure(4.6)
+    def draw(fig: Figure) -> None:
         ax = fig.subplots()
         for teacher, student in joined:
             ends = ([at[name][key] for name in (teacher, student)] for key in ("multiply_adds", "accuracy"))
@@ -64,7 +63,6 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
         ax.set(xscale="log", xlabel="multiply-adds of one image", ylabel="test accuracy [%], trained alone (published)")
         ax.set_xlim(shown["multiply_adds"].min() / 1.6, shown["multiply_adds"].max() * 1.8)
         ax.grid(axis="y")
-        return fig
 
     smaller = [t for t in joined if all(at[t[0]][key] > at[t[1]][key] for key in ("multiply_adds", "accuracy"))]
     rule = "every" if len(smaller) == len(joined) else f"in {len(smaller)} of them the"
@@ -72,6 +70,7 @@ def costs(table: pd.DataFrame, folder: Path | str) -> Published:
     return publish(
         draw,
         "network_cost",
+        height=4.6,
         folder=folder,
         alt=f"Published test accuracy over multiply-adds for {len(at)} networks, from {cheapest} "
         f"({at[cheapest]['accuracy']:.1f} %) to {best} ({at[best]['accuracy']:.1f} %). Lines join the teachers and "

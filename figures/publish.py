@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lskd
-from figures.theme import dark, narrow, settings
+from figures.theme import WIDTH, dark, figure, narrow, settings
 from lskd.files import atomic_write, sha256_file, write_json
 
 EMBEDDED_DATA = 60_000  # bytes of CSV that a page may carry for download
@@ -81,9 +81,11 @@ class Published:
 
 
 def publish(
-    draw: Callable[[], Figure],
+    draw: Callable[[Figure], None],
     name: str,
     *,
+    height: float = 3.0,
+    width: float = WIDTH,
     folder: Path | str,
     alt: str,
     caption: str,
@@ -93,8 +95,9 @@ def publish(
     """Draw, and write ``NAME.svg``, ``NAME-narrow.svg`` for telephones, ``NAME.csv`` and the sidecar ``NAME.json``.
 
     Args:
-        draw: makes the figure, in colours of :mod:`figures.theme`.
+        draw: fills an empty figure, in colours of :mod:`figures.theme`; it may change its height.
         name: of the files, and the figure's anchor on a page.
+        height, width: of the figure, inches.
         folder: where they go; made when missing.
         alt: what a reader who cannot see the picture needs to know, plain text.
         caption: HTML; says n and the source.
@@ -110,9 +113,9 @@ def publish(
     published = Published(name, Path(folder), " ".join(alt.split()), " ".join(caption.split()))
     origin = [{"file": _shown(path), "sha256": sha256_file(path)} for path in inputs]
     wide, csv, sidecar, slim = published.paths
-    atomic_write(wide, _svg(draw))
+    atomic_write(wide, _svg(draw, height, width))
     with narrow():
-        atomic_write(slim, _svg(draw))
+        atomic_write(slim, _svg(draw, height, width))
     atomic_write(csv, data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_json(
         sidecar,
@@ -128,11 +131,13 @@ def publish(
     return published
 
 
-def _svg(draw: Callable[[], Figure]) -> str:
+def _svg(draw: Callable[[Figure], None], height: float, width: float) -> str:
+    buffer = io.BytesIO()
     with settings():
-        buffer = io.BytesIO()
+        fig = figure(height, width)
+        draw(fig)
         # "tight" so that no title is cut at the picture's edge
-        draw().savefig(
+        fig.savefig(
             buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.05
         )
     return _for_both(_compact(buffer.getvalue().decode("utf-8")))

@@ -136,8 +136,7 @@ def best_and_last(*, folder: Path | str) -> Published:
     """A row a pair and a panel a method: last, best and reported accuracy, from the mean of the last ten epochs."""
     data = runs()
 
-    def draw() -> Figure:
-        fig = theme.figure(5.0)
+    def draw(fig: Figure) -> None:
         axes = fig.subplots(1, len(METHODS), sharey=True, sharex=True)
         for ax, method in zip(axes, METHODS, strict=True):
             look = theme.look(f"{method}_ls")
@@ -164,12 +163,12 @@ def best_and_last(*, folder: Path | str) -> Published:
         ]
         fig.legend(handles=marks, loc="outside upper right", ncols=4, handletextpad=0.4, columnspacing=1.5)
         fig.supxlabel("test accuracy minus its mean over the last ten epochs [points]", fontsize=9)
-        return fig
 
     gain = data["best"] - data["last"]
     return publish(
         draw,
         "published_best_last",
+        height=5.0,
         folder=folder,
         alt=f"Last, best and reported test accuracy of {len(data)} released runs, relative to the mean of the last ten "
         f"epochs. Best minus last is {gain.mean():.2f} points on average and {gain.max():.2f} at most.",
@@ -197,8 +196,7 @@ def curves(*, folder: Path | str, pair: str) -> Published:
         raise LskdError(f"no released log of {pair!r}; did you mean {nearest(pair, data['pair'].unique())[0]!r}?")
     chosen = data[data["pair"] == pair]
 
-    def draw() -> Figure:
-        fig = theme.figure(5.0)
+    def draw(fig: Figure) -> None:
         for ax, method in zip(fig.subplots(2, 2, sharey=True).ravel(), METHODS, strict=True):
             look = theme.look(f"{method}_ls")
             mine = data[data["method"] == method]
@@ -220,12 +218,12 @@ def curves(*, folder: Path | str, pair: str) -> Published:
                 ax.set_ylabel("test accuracy [%]")
             if ax.get_subplotspec().is_last_row():
                 ax.set_xlabel("epoch")
-        return fig
 
     columns = ["method", "pair", "run", "epoch", "test_acc", "train_acc", "train_loss", "test_loss"]
     return publish(
         draw,
         "published_curves",
+        height=5.0,
         folder=folder,
         alt=f"Test accuracy over epochs of {len(runs())} released runs in four panels; {pair} is drawn strong. All "
         "rise in steps at epochs 150, 180 and 210, where the learning rate falls, and are flat afterwards.",
@@ -244,8 +242,7 @@ def irregular(*, folder: Path | str) -> Published:
     low, high = f"{learned.min():.1f}", f"{learned.max():.1f}"
     settled = f"{float(low):g}" if low == high else f"{low} to {high}"
 
-    def draw() -> Figure:
-        fig = theme.figure(5.4)
+    def draw(fig: Figure) -> None:
         (a, b), (c, d) = fig.subplots(2, 2)
         kd, mlkd, ctkd = (theme.look(f"{m}_ls").color for m in ("kd", "mlkd", "ctkd"))
         _loss(a, "kd", ("wrn_40_2", "resnet8x4"), color=theme.MUTED, lw=1.0)
@@ -281,7 +278,6 @@ def irregular(*, folder: Path | str) -> Published:
         d.minorticks_off()
         for ax in (a, b, c, d):
             ax.grid(axis="y")
-        return fig
 
     found = jumps()
     described = "; ".join(f"{r['method'].upper()} {r['pair']} at epoch {r['epoch']}" for r in found.to_dict("records"))
@@ -292,6 +288,7 @@ def irregular(*, folder: Path | str) -> Published:
     return publish(
         draw,
         "published_irregular",
+        height=5.4,
         folder=folder,
         alt=f"Training losses of irregular released runs beside regular ones. The loss jumps in {described}. The KD "
         "run of resnet32x4 to ShuffleV2 has a loss as small as the run of weight 1. CTKD's temperatures settle at "

@@ -148,8 +148,7 @@ def dots(entries: list[Entry], name: str, *, folder: Path | str, about: str) -> 
     lines = list(dict.fromkeys(_line(entry, entries) for entry in entries))
     kinds = list(dict.fromkeys(frame["kind"]))
 
-    def draw() -> Figure:
-        fig = theme.figure(0.9 + 0.3 * len(lines))
+    def draw(fig: Figure) -> None:
         ax = fig.subplots()
         for kind in kinds:
             part = frame[frame["kind"] == kind]
@@ -162,7 +161,6 @@ def dots(entries: list[Entry], name: str, *, folder: Path | str, about: str) -> 
         ax.grid(axis="x")
         ax.set_xlabel("test accuracy, percent")
         fig.legend(loc="outside upper left", ncols=len(kinds), columnspacing=1.2, handletextpad=0.2)
-        return fig
 
     spans = [
         f"{kind} {p['value'].min():.2f} to {p['value'].max():.2f}" for kind, p in frame.groupby("kind", sort=False)
@@ -171,6 +169,7 @@ def dots(entries: list[Entry], name: str, *, folder: Path | str, about: str) -> 
     return publish(
         draw,
         name,
+        height=0.9 + 0.3 * len(lines),
         folder=folder,
         alt=f"{about}: test accuracies in percent, {len(lines)} lines. {'; '.join(spans)}.",
         caption=f"<b>{about}.</b> Published: best epochs, one value a cell, no spread given; a log is n = 1 run. "

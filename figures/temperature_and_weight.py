@@ -127,9 +127,8 @@ def over_effective_weight(
     low, high = _usual(long["accuracy"])
     below = long[long["accuracy"] < low]
 
-    def draw() -> Figure:
+    def draw(fig: Figure) -> None:
         temperatures = sorted(set(long["temperature"]))
-        fig = theme.figure(2.6)
         axes = fig.subplots(1, len(temperatures), sharey=True, squeeze=False)[0]
         for ax, temperature in zip(axes, temperatures, strict=True):
             for side in sides:
@@ -143,12 +142,12 @@ def over_effective_weight(
             ax.grid(axis="y")
         axes[0].set(ylabel="accuracy, last epoch [%]", ylim=(low - 0.07 * (high - low), high + 0.07 * (high - low)))
         axes[-1].legend()
-        return fig
 
     apart, n = at_equal_pull(frame, student * teacher), int(frame["n"].iloc[0])
     return publish(
         draw,
         "effective_weight",
+        height=2.6,
         folder=folder,
         alt="Accuracy of KD without and with LS over the effective weight, one panel a temperature. LS minus without, "
         f"where both were tried: {', '.join(map(signed, apart)) or 'nowhere'}.",
@@ -171,8 +170,7 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
     reach = max(_usual(frame["difference"].abs())[1], 1e-6)
     beyond = "" if low == accuracy.min() else f" Below {low:.1f} % there is one colour."
 
-    def draw() -> Figure:
-        fig = theme.figure(2.7)
+    def draw(fig: Figure) -> None:
         axes = fig.subplots(1, 3, sharey=True)
         for ax, key, title in zip(axes, TITLES, TITLES.values(), strict=True):
             grid = frame.pivot(index="temperature", columns="weight", values=key)
@@ -195,12 +193,12 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
             ax.set(title=title, xlabel="weight of the KD term", ylabel="temperature" if first else "")
             ax.tick_params(length=0)
             ax.tick_params(axis="y", rotation=0, labelleft=first)
-        return fig
 
     found = summary(frame)
     return publish(
         draw,
         "surface",
+        height=2.7,
         folder=folder,
         alt=f"Test accuracy of KD over {found['settings']} settings of temperature and weight. Without LS the best is "
         f"{found['without_best']:.1f} % at temperature {found['without_temperature']:g} and weight "

@@ -36,11 +36,11 @@ def panels(
     groups = networks.teacher.superclass[networks.teacher.label]
     names = [str(s).replace("_", " ") for s in networks.teacher.superclass_names]
 
-    def draw() -> Figure:
+    def draw(fig: Figure) -> None:
         places = _places(list(networks.packs), networks.methods)
         lines, columns = (1 + max(numbers) for numbers in zip(*places.values(), strict=True))
-        width = theme.NARROW if theme.is_narrow() else theme.WIDTH
-        fig = theme.figure(width / columns * 1.2 * lines + (0.08 * len(names) if theme.is_narrow() else 0.3))
+        height = fig.get_figwidth() / columns * 1.2 * lines
+        fig.set_figheight(height + (0.08 * len(names) if theme.is_narrow() else 0.3))
         axes = fig.add_gridspec(lines, columns).subplots(squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
@@ -64,7 +64,6 @@ def panels(
         ]
         per_line = 10 if max(map(len, names)) <= 4 else 4
         fig.legend(handles=marks, loc="outside lower center", ncols=per_line, handletextpad=0.0, columnspacing=1.0)
-        return fig
 
     known = networks.teacher.class_names
     data = networks.by_image(embeddings, lambda p: {"class": known[p.label], "prediction": known[p.prediction]})

@@ -188,7 +188,8 @@ def objective(networks: Networks, folder: Path | str, dataset: Dataset | None = 
         looks[name] = (*look, f"{short(name)} ({settings[name].at})")
     picture = rows.lines(
         "objective", folder, data, looks, inputs=networks.paths("teacher", *shown), log="xy", height=3.0,
-        x="deviation of the student's logits", y="length of the gradient", loc="center left", bbox_to_anchor=(1, 0.5),
+        x="deviation of the student's logits", y="length of the gradient",
+        legend={"loc": "center left", "bbox_to_anchor": (1, 0.5)},
         more=lambda ax: ax.axvline(deviation, color=theme.MUTED, lw=1),
         alt="Length of the gradient over the deviation of the student's logits, both on logarithmic scales. Plain "
         "distillation at the weight of LS pushes far harder than at the literature's; with LS the same weight "

@@ -108,13 +108,11 @@ def lines(
     *,
     y: str,
     x: str,
-    alt: str,
-    caption: str,
-    inputs: Sequence[Path] = (),
     log: str = "",
     height: float = 2.8,
     more: Callable[[Axes], object] = lambda ax: None,
-    **legend: Any,
+    legend: Mapping[str, Any] | None = None,
+    **published: Any,
 ) -> Published:
     """A still picture: columns of ``data`` over its first one.
 
@@ -123,20 +121,19 @@ def lines(
         y, x: labels of the axes; ``log`` names the logarithmic ones.
         more: draws what is no column.
         legend: where it stands.
+        published: for :func:`figures.publish.publish`.
     """
 
-    def draw() -> Figure:
-        fig = theme.figure(height)
+    def draw(fig: Figure) -> None:
         ax = fig.subplots()
         for column, (color, style, words) in drawn.items():
             shown = data[column].clip(lower=1e-9) if "y" in log else data[column]
             ax.plot(data.iloc[:, 0], shown, color=color, ls=style, label=words)
         more(ax)
         ax.set(xlabel=x, ylabel=y, **{f"{axis}scale": "log" for axis in log})
-        ax.legend(**legend)
-        return fig
+        ax.legend(**(legend or {}))
 
-    return publish(draw, name, folder=folder, alt=alt, caption=caption, inputs=inputs, data=data)
+    return publish(draw, name, folder=folder, height=height, data=data, **published)
 
 
 def photographs(networks: Networks) -> Dataset | None:

@@ -46,8 +46,7 @@ def losses(*, standardized: bool) -> dict[str, float]:
 def toy(folder: Path | str) -> live.Live:
     """Sliders for temperature and for student 2's spread, a box for standardisation."""
 
-    def draw() -> Figure:
-        fig = theme.figure(2.6)
+    def draw(fig: Figure) -> None:
         for ax, on in zip(fig.subplots(1, 2), (False, True), strict=True):
             for name, values in seen(standardized=on).items():
                 ax.bar(np.arange(4) + PLACES[name], values, width=0.25, color=COLORS[name], label=NAMES[name])
@@ -57,12 +56,12 @@ def toy(folder: Path | str) -> live.Live:
             ax.set_ylabel("Z-score" if on else "logit")
             ax.set_title(f"loss: student 1 {found['s1']:.4f}, student 2 {abs(found['s2']):.4f}", fontsize=9)
         fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        return fig
 
     data = [{"network": n, "class": c, "logit": v} for n, row in TOY.items() for c, v in zip(CLASSES, row, strict=True)]
     picture = publish(
         draw,
         "toy",
+        height=2.6,
         folder=folder,
         alt="Logits and Z-scores of a teacher and two students over four classes. Student 1 has the right spread and "
         "the wrong order, student 2 the right order and a tenth of the spread. The plain loss prefers student 1, the "
@@ -113,18 +112,16 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
     first = torch.argsort(teacher[0], descending=True)[:SHOWN]
     names = [str(networks.teacher.class_names[k]) for k in first.tolist()]
 
-    def draw() -> Figure:
-        fig = theme.figure(2.5)
+    def draw(fig: Figure) -> None:
         for ax, t in zip(fig.subplots(1, 3, sharey=True), (1, 2, 6), strict=True):
             for values, color, shift in ((teacher, TEACHER, -0.2), (student, STUDENT, 0.2)):
                 p = torch.softmax(values[0] / t, dim=-1)[first].numpy()
                 ax.bar(np.arange(len(first)) + shift, p, width=0.4, color=color)
             ax.set_title(f"temperature {t}")
             ax.set_xticks(range(len(first)), labels=names, rotation=90)
-        return fig
 
     picture = publish(
-        draw, "distillation", folder=folder, inputs=networks.paths("teacher", *shown),
+        draw, "distillation", height=2.5, folder=folder, inputs=networks.paths("teacher", *shown),
         data=pd.DataFrame({"class": names, "teacher": teacher[0, first].numpy(), "student": student[0, first].numpy()}),
         alt="Bars: probabilities of teacher and student for eight classes at three temperatures. The higher the "
         "temperature, the more alike the bars.",

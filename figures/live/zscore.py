@@ -48,17 +48,15 @@ def entropy(folder: Path | str) -> live.Live:
     grid = np.geomspace(0.05, 200, 80)
     average = [float(torch.softmax(logits / t, -1) @ logits) for t in grid]
 
-    def draw() -> Figure:
-        fig = theme.figure(2.5)
+    def draw(fig: Figure) -> None:
         left, right = fig.subplots(1, 2)
         left.bar(CLASSES, torch.softmax(logits, -1).numpy(), color=TEACHER)
         left.set(ylabel="probability", title="temperature 1")
         right.semilogx(grid, average, color=TEACHER)
         right.set(xlabel="temperature", ylabel="average logit")
-        return fig
 
     picture = publish(
-        draw, "entropy", folder=folder, inputs=[],
+        draw, "entropy", height=2.5, folder=folder, inputs=[],
         data=pd.DataFrame({"temperature": grid, "average_logit": average}),
         alt="The softmax of four logits, and the average logit under it as the temperature rises: from the largest "
         "logit down to the plain mean.",
@@ -337,8 +335,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         data[f"z_eps_1e{power}"] = [float(standardize(x, eps=10.0**power).std()) for x in pressed]
         data[f"gradient_eps_1e{power}"] = [lengths(x, teacher, 10.0**power)[0] for x in pressed]
 
-    def draw() -> Figure:
-        fig = theme.figure(2.7)
+    def draw(fig: Figure) -> None:
         left, right = fig.subplots(1, 2)
         for power, color, line in ((-7, STANDARD, "-"), (-5, STUDENT, "--"), (-3, PLAIN, ":")):
             look = {"color": color, "ls": line, "label": f"ε = 1e{power}".replace("-", "−")}
@@ -347,10 +344,9 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
         left.set(xlabel="deviation of the logits", ylabel="deviation of the Z-scores")
         right.set(xlabel="deviation of the logits", ylabel="length of the gradient")
         right.legend()
-        return fig
 
     picture = publish(
-        draw, "epsilon", folder=folder, inputs=networks.paths("teacher", *shown), data=data,
+        draw, "epsilon", height=2.7, folder=folder, inputs=networks.paths("teacher", *shown), data=data,
         alt="Two curves over the deviation of a row of logits, from a ten-billionth to ten. The deviation of its "
         "Z-scores is one until the logits' deviation comes down to epsilon, where it is one half, and falls to zero "
         "below. The length of the gradient grows as one over the deviation and levels off at epsilon.",

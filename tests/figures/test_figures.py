@@ -84,10 +84,8 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin_in_the_same_bytes(
 def test_a_figure_without_words_or_with_a_colour_that_has_no_twin_is_refused(
     tmp_path: Path, alt: str, message: str
 ) -> None:
-    def draw() -> Any:
-        fig = figure(1.0)
+    def draw(fig: Any) -> None:
         fig.subplots().plot([0, 1], color="#123456")
-        return fig
 
     with pytest.raises(ValueError, match=message):
         publish(draw, "x", folder=tmp_path, alt=alt, caption="c", data=pd.DataFrame())
@@ -97,17 +95,15 @@ def test_a_figure_without_words_or_with_a_colour_that_has_no_twin_is_refused(
 def test_one_file_is_light_or_dark_as_the_page_asks(page: Any, tmp_path: Path) -> None:
     """Lines and cells of a scale alike, as a file and as a notebook embeds it."""
 
-    def draw() -> Any:
-        fig = figure(1.0)
+    def draw(fig: Any) -> None:
         left, right = fig.subplots(1, 2)
         left.bar([0], [1], width=1, color=theme.INK)
         right.imshow([[0.5]], cmap=scales.HEAT, vmin=0, vmax=1, interpolation="none", aspect="auto")
         for ax in (left, right):
             ax.axis("off")
-        return fig
 
     data = pd.DataFrame({"x": [1]})
-    drawn = publish(draw, "both", folder=tmp_path, alt="a", caption="c", data=data)
+    drawn = publish(draw, "both", height=1.0, folder=tmp_path, alt="a", caption="c", data=data)
     (tmp_path / "page.html").write_text(
         f'<body data-jp-theme-light="false"><img src="both.svg"><img src="both.svg#dark">{drawn.to_html()}</body>'
     )
