@@ -6,9 +6,8 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +17,13 @@ from lskd.models.pickles import CheckpointError, some
 from lskd.models.weight_files import read_weights
 from lskd.torchvision import import_torchvision
 
-# Parts of names that wrappers put in: data parallel, torch.compile, fully sharded, activation checkpoints.
-WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# What wrappers put into names: data parallel, torch.compile, fully sharded, activation checkpoints.
+WRAPPED = re.compile(r"((?<=[.\0])|^)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+LEVEL = "\0"  # between the keys of a nesting
 COUNTER = "num_batches_tracked"  # of steps, in BatchNorm
-COUNTED = ("total_ops", "total_params")  # what profilers leave in every layer
+COUNTED = ("total_ops", "total_params", "n_averaged")  # what profilers leave in every layer, and averaging at the top
 AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged?|avg|shadow)(?![a-z])", re.IGNORECASE)  # in the place of a copy
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Tensors of a file by the network's names, and where they lie."""
-
-    place: str
-    state: dict[str, Tensor]
+T = TypeVar("T")
 
 
 def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
@@ -53,16 +46,17 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
     if not file.exists() and "#" in file.name:
         name, _, chosen = file.name.partition("#")
         file = file.with_name(name)
-    content = read_weights(file)
-    expected = model.state_dict()
-    found = _choose([f for place, state in _states(content) for f in _fits(place, state, expected)], chosen, file)
-    if found is None:
-        raise CheckpointError(f"{file}: {_what_it_is(content, expected, type(model).__name__)}")
-    _check_values(found.state, model, file)
+    content, expected = read_weights(file), model.state_dict()
+    tensors, names = _unwrapped(dict(_tensors(content))), _unwrapped({name: name for name in expected})
+    found = _fitting(tensors, names)
+    place = _choose(found, chosen, file)
+    if place is None:
+        raise CheckpointError(f"{file}: {_what_it_is(content, tensors, names, type(model).__name__)}")
+    _check_values(found[place], expected, type(model).__name__, file)
     # BatchNorm's step counters do not exist in files of early PyTorch, and are not used at a fixed momentum.
-    missing = {name: torch.zeros_like(expected[name]) for name in expected if name not in found.state}
-    model.load_state_dict({**found.state, **missing})
-    return found.place
+    missing = {name: torch.zeros_like(expected[name]) for name in expected if name not in found[place]}
+    model.load_state_dict({**found[place], **missing})
+    return place
 
 
 def load_torchvision(network: nn.Module, name: str, weights: str) -> None:
@@ -93,111 +87,98 @@ def load_torchvision(network: nn.Module, name: str, weights: str) -> None:
         ) from None
 
 
-def _states(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Every dictionary of tensors, and every network that was saved as an object, with its place; outer ones first."""
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a nesting, outer ones first; its name is all keys that lead to it."""
+    waiting = [("", content)]
     seen = set()  # what lies in two places, or in itself, is one thing
-    for place, value in waiting:
-        if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
-            continue
-        seen.add(id(value))
-        inside = value if isinstance(value, Mapping) else dict(enumerate(value))
-        if tensors := {k: v for k, v in inside.items() if isinstance(k, str) and isinstance(v, Tensor)}:
-            yield place, tensors
-        if "_modules" in inside:
-            yield place, dict(_object_state(inside, "", 0))
-        else:
-            waiting += [((*place, str(key)), part) for key, part in inside.items()]
+    for name, value in waiting:
+        if isinstance(value, Tensor) and name:
+            yield name, value
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            inside, mark = value if isinstance(value, Mapping) else dict(enumerate(value)), LEVEL
+            if "_modules" in inside:  # a network that was saved as an object; its parts may have two names
+                parts = (inside.get(part) or {} for part in ("_parameters", "_buffers", "_modules"))
+                inside, mark = {key: part for members in parts for key, part in members.items()}, "."
+            else:
+                seen.add(id(value))
+            waiting += [(f"{name}{mark if name else ''}{key}", part) for key, part in inside.items()]
 
 
-def _object_state(module: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    """The state dict of a network that was saved as an object."""
-    part = {key: module.get(key) or {} for key in ("_parameters", "_buffers", "_modules")}
-    for name, value in {**part["_parameters"], **part["_buffers"]}.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{name}", value
-    for name, child in part["_modules"].items():
-        if isinstance(child, Mapping) and depth < 50:
-            yield from _object_state(child, f"{prefix}{name}.", depth + 1)
+def _unwrapped(state: Mapping[str, T]) -> dict[str, T]:
+    """With names without wrappers' marks, unless two of them would be one."""
+    bare = {WRAPPED.sub("", name): value for name, value in state.items()}
+    return bare if len(bare) == len(state) else dict(state)
 
 
-def _bare(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
-
-
-def _fits(place: tuple[str, ...], state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[_Found]:
-    """Ways to give exactly the network's names to tensors of ``state`` by leaving out a prefix and wrappers' marks."""
-    seen = set()
-    for plain in (str, _bare):
-        names = {plain(name): name for name in expected}
-        keys = {plain(key): key for key in state if key in expected or key.rpartition(".")[2] not in COUNTED}
-        if len(names) < len(expected) or len(keys) < sum(plain(k) in keys for k in state):
-            continue
-        for prefix in _prefixes(keys, names):
-            own = {key.removeprefix(prefix): old for key, old in keys.items() if key.startswith(prefix)}
-            counted = any(name.endswith(COUNTER) for name in own)  # a file has all step counters or none
-            needed = {name for name in names if counted or not name.endswith(COUNTER)}
-            if own.keys() == needed and (chosen := frozenset(own.values())) not in seen:
-                seen.add(chosen)
-                label = ".".join(part for part in (*place, prefix.strip("./:_")) if part)
-                yield _Found(label, {names[name]: state[old] for name, old in own.items()})
-
-
-def _prefixes(keys: Iterable[str], names: Iterable[str]) -> list[str]:
+def _prefixes(tensors: Iterable[str], names: Iterable[str]) -> list[str]:
     """What may stand before the network's names: nothing, or something that ends in a mark between words."""
     longest = max((name for name in names if not name.endswith(COUNTER)), key=len, default="")
-    before = {key.removesuffix(longest) for key in keys if key.endswith(longest)}
-    return sorted(prefix for prefix in before if not prefix or not prefix[-1].isalnum())
+    before = [key.removesuffix(longest) for key in tensors if key.endswith(longest)]
+    return [prefix for prefix in before if not prefix[-1:].isalnum()]
 
 
-def _choose(found: list[_Found], chosen: str | None, file: Path) -> _Found | None:
-    """The one that is meant."""
-    listed = some([f"{file}#{f.place}" for f in found if f.place], 12)
+def _below(tensors: Mapping[str, Tensor], prefix: str, names: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of one level whose names begin with a prefix, by the rest of their names."""
+    rests = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    kept = (key for key in rests if LEVEL not in key and (key in names or key.rpartition(".")[2] not in COUNTED))
+    return {key: rests[key] for key in kept}
+
+
+def _fitting(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, dict[str, Tensor]]:
+    """Tensors under exactly the network's names, by the place where they lie."""
+    found = {}
+    for prefix in _prefixes(tensors, names):
+        below = _below(tensors, prefix, names)
+        counted = any(name.endswith(COUNTER) for name in below)  # a file has all step counters or none
+        if below.keys() == {name for name in names if counted or not name.endswith(COUNTER)}:
+            place = prefix.replace(LEVEL, ".").rstrip("./:_")
+            found[place] = {names[name]: value for name, value in below.items()}
+    return found
+
+
+def _choose(found: Mapping[str, dict[str, Tensor]], chosen: str | None, file: Path) -> str | None:
+    """The place that is meant."""
+    listed = some([f"{file}#{place}" for place in found if place], 12)
     if chosen is not None:
-        if not (named := [f for f in found if f.place == chosen]):
+        chosen = chosen if chosen in found else WRAPPED.sub("", f"{chosen}.").rstrip(".")
+        if chosen not in found:
             raise CheckpointError(f"{file}: no weights of this network under {chosen!r}; there are {listed or 'none'}")
-        return named[0]
-    averaged = [f for f in found if AVERAGED.search(f.place)]
-    plain = [f for f in found if f not in averaged]
-    first = [f for f in plain if "teacher" not in f.place] or plain or averaged
-    if any(not torch.equal(f.state[key], first[0].state[key]) for f in first[1:] for key in f.state):
+        return chosen
+    averaged = [place for place in found if AVERAGED.search(place)]
+    plain = [place for place in found if place not in averaged]
+    if not found:
+        return None
+    first, *others = [place for place in plain if "teacher" not in place] or plain or averaged
+    if any(not torch.equal(found[other][key], value) for other in others for key, value in found[first].items()):
         raise CheckpointError(f"{file}: has weights of this network more than once; choose one: {listed}")
     if plain and averaged:
-        others = some([f"{file}#{f.place}" for f in averaged])
-        warnings.warn(
-            f"{file}: took {first[0].place or 'what is at the top'}; averaged ones are {others}", stacklevel=3
-        )
-    return first[0] if first else None
+        copies = some([f"{file}#{place}" for place in averaged])
+        warnings.warn(f"{file}: took {first or 'what is at the top'}; averaged ones are {copies}", stacklevel=3)
+    return first
 
 
-def _check_values(state: Mapping[str, Tensor], model: nn.Module, file: Path) -> None:
+def _check_values(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], network: str, file: Path) -> None:
     """Shapes and types are the network's, and parameters are numbers."""
-    expected = model.state_dict()
-    shapes = {n: (list(t.shape), list(expected[n].shape)) for n, t in state.items() if t.shape != expected[n].shape}
-    heads = {(a[0], b[0]) if a and b and a[1:] == b[1:] else None for a, b in shapes.values()}
-    described = some([f"{name} is {a}, expected {b}" for name, (a, b) in shapes.items()])
-    if len(heads) == 1 and (head := heads.pop()) is not None:
-        theirs, ours = head
+    pairs = {name: (tensor, expected[name]) for name, tensor in state.items()}
+    other = {
+        name: (a, b)
+        for name, (a, b) in pairs.items()
+        if a.shape != b.shape or (b.is_floating_point() and not a.is_floating_point())
+    }
+    described = some([f"{name} is {_form(a)}, expected {_form(b)}" for name, (a, b) in other.items()])
+    heads = {(*a.shape[:1], *b.shape[:1]) if a.shape[1:] == b.shape[1:] else () for a, b in other.values()}
+    if len(heads) == 1 and len(head := heads.pop()) == 2 and head[0] != head[1]:
         raise CheckpointError(
-            f"{file}: its network tells {theirs} classes apart, this one {ours} ({described}). In a recipe the classes "
-            "are the data's, and a teacher has to know the same ones: set teacher.recipe to the recipe that trains it, "
-            f"in place of teacher.checkpoint. In Python, give create_model num_classes={theirs}"
+            f"{file}: its network tells {head[0]} classes apart, this one {head[1]} ({described}). In a recipe the "
+            "classes are the data's, and a teacher has to know the same ones: set teacher.recipe to the recipe that "
+            f"trains it, in place of teacher.checkpoint. In Python, give create_model num_classes={head[0]}"
         )
-    if shapes:
+    if other:
         raise CheckpointError(
-            f"{file}: not weights of this {type(model).__name__}: {len(shapes)} of {len(state)} have another shape "
+            f"{file}: not weights of this {network}: {len(other)} of {len(state)} have another shape or type "
             f"({described}); create the network that the file was saved from"
         )
-    kinds = [
-        f"{name} is {tensor.dtype}, expected {expected[name].dtype}".replace("torch.", "")
-        for name, tensor in state.items()
-        if expected[name].is_complex() != tensor.is_complex()
-        or (expected[name].is_floating_point() and not tensor.is_floating_point())
-    ]
-    if kinds:
-        raise CheckpointError(f"{file}: not numbers of the right kind ({some(kinds)}); save them as they were trained")
-    finite = {n: torch.isfinite(t.to(expected[n])).all() for n, t in state.items()}  # as it will be used
-    spoilt = [n for n in finite if not finite[n] and torch.isfinite(expected[n]).all()]
+    spoilt = [n for n, (a, b) in pairs.items() if not a.to(b).isfinite().all() and b.isfinite().all()]  # as it is used
     if spoilt:
         raise CheckpointError(
             f"{file}: values that are not finite (NaN or infinite) in {len(spoilt)} of {len(state)} "
@@ -205,25 +186,28 @@ def _check_values(state: Mapping[str, Tensor], model: nn.Module, file: Path) -> 
         )
 
 
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
 def _kind(value: Any) -> str:
     return getattr(type(value), "path", type(value).__name__)
 
 
-def _what_it_is(content: Any, expected: Mapping[str, Tensor], network: str) -> str:
+def _what_it_is(content: Any, tensors: Mapping[str, Tensor], names: Mapping[str, str], network: str) -> str:
     """Why no weights of the network were found, in words."""
     top = content if isinstance(content, Mapping) else {}
     beside = [f"{k} ({_kind(v)})" for k, v in top.items() if not isinstance(v, Tensor) and k != "_metadata"]
     listed = f"; found {some(beside, 8)}" if beside else ""
-    states = [{_bare(k): v for k, v in state.items()} for _, state in _states(content)]
-    if not states:
+    if not tensors:
         advice = "save a network's state_dict(); of arrays torch.from_numpy() makes tensors"
         return f"holds {_kind(content)}, expected a dictionary of tensors{listed}; {advice}"
-    ways = [(state, prefix) for state in states for prefix in {"", *_prefixes(state, expected)}]
-    state, prefix = max(ways, key=lambda way: len({k.removeprefix(way[1]) for k in way[0]} & expected.keys()))
-    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    parts = {"missing": [n for n in expected if n not in own], "unexpected": [n for n in own if n not in expected]}
+    places = [*(key[: key.rfind(LEVEL) + 1] for key in tensors), *_prefixes(tensors, names)]
+    ways = [_below(tensors, place, names) for place in dict.fromkeys(places)]
+    own = max(ways, key=lambda way: len(way.keys() & names.keys()))
+    parts = {"missing": [n for n in names if n not in own], "unexpected": [n for n in own if n not in names]}
     told = ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in parts.items() if names)
     return (
-        f"not weights of this {network} with {len(expected)} entries: {told}; create the network that the file was "
+        f"not weights of this {network} with {len(names)} entries: {told}; create the network that the file was "
         f"saved from{listed}"
     )

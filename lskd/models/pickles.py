@@ -23,7 +23,6 @@ from torch import Tensor
 
 from lskd.errors import LskdError
 
-SAVE = "save the network's state dict"
 # What pickles call to make plain values, beside classes of packages. Any other call is something to be run.
 MAKERS = re.compile(
     r"argparse\.Namespace|_codecs\.encode|copyreg\.\w+|collections\.\w+|datetime\.\w+|decimal\.\w+|functools\.partial"
@@ -59,7 +58,12 @@ def read_pickle(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged pickle fails in many ways: UnpicklingError, EOFError, KeyError, ...
         reason = " ".join(f"{type(error).__name__} {error}".split())[:160]
-        raise CheckpointError(f"{path}: damaged or truncated, or no PyTorch file ({reason}); get it again") from None
+        with path.open("rb") as stream:
+            beginning = stream.read(60)
+        raise CheckpointError(
+            f"{path}: damaged, or no file of torch.save or safetensors: it begins with {beginning!r} ({reason}). Get "
+            "it again: the file itself, no page about it, no Git LFS pointer; unpack an archive, and name a file in it"
+        ) from None
 
 
 class _Maker(type):
@@ -75,7 +79,9 @@ class _Maker(type):
         return cls.__new__(cls)  # type: ignore[call-overload]
 
     def refuse(cls, *args: Any) -> None:
-        given = ", ".join(_shown(a) for a in args)
+        given = ", ".join(
+            ascii(a) if isinstance(a, str | bytes | int | float | None) else type(a).__name__ for a in args
+        )
         raise CheckpointError(
             f"refused: to open it is to run {ascii(cls.path)[1:-1]}({given[:120]}). Nothing was run; weights need "
             "nothing run, so take them from somebody you trust, as a state dict alone or as safetensors"
@@ -106,14 +112,8 @@ class Inert(dict[Any, Any], metaclass=_Maker):
     __eq__ = object.__eq__
 
 
-def _inert(path: str) -> type[Inert]:
-    made = _Maker(path.rpartition(".")[2], (Inert,), {})
-    made.path = path
-    return made  # type: ignore[return-value]
-
-
-def _shown(value: Any) -> str:
-    return ascii(value) if isinstance(value, str | bytes | int | float | None) else type(value).__name__
+def _inert(path: str) -> _Maker:
+    return _Maker(path.rpartition(".")[2], (Inert,), {"path": path})
 
 
 class Unpickler(pickle.Unpickler):
@@ -136,13 +136,8 @@ def _read(stream: IO[bytes]) -> Any:
     """A plain pickle, or a file of :func:`torch.load`, to which this module is Python's ``pickle``."""
     if zipfile.is_zipfile(stream):
         with zipfile.ZipFile(stream) as archive:
-            names = archive.namelist()
-            if not any(name.endswith("/data.pkl") for name in names):
-                raise CheckpointError(
-                    f"no weights but a zip archive without PyTorch's data.pkl ({some(names)}); {SAVE}"
-                )
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise CheckpointError(f"no weights but a TorchScript program ({some(names)}); {SAVE}")
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise CheckpointError("a TorchScript program, expected weights alone; save the network's state dict")
             if damaged := archive.testzip():
                 raise EOFError(f"{damaged} has another checksum")
     else:

@@ -10,9 +10,7 @@ import hashlib
 import json
 import os
 import re
-import tarfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +21,6 @@ from lskd.files import atomic_path
 from lskd.models.pickles import CheckpointError, read_pickle, some
 
 DIGEST = "lskd_sha256"
-OTHERS = {  # how files begin that are not weights, what they are, and what to do
-    b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch that with `git lfs pull`",
-    b"<": "a web page; its address gives a page, perhaps to log in or to agree; download the file itself",
-    b"\x1f\x8b": "compressed (gzip); unpack it and name the file inside",
-    b"BZh": "compressed (bzip2); unpack it and name the file inside",
-    b"\xfd7zXZ": "compressed (xz); unpack it and name the file inside",
-    b"7z\xbc\xaf": "a 7z archive; unpack it and name the file inside",
-    b"Rar!": "a RAR archive; unpack it and name the file inside",
-    b"\x89HDF": "HDF5, as Keras writes it; weights are wanted as PyTorch or safetensors files",
-    b"\x93NUMPY": "a NumPy array; weights are wanted as PyTorch or safetensors files",
-}
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
@@ -58,18 +45,14 @@ def plain_tensors(state: Mapping[str, Any], *, of: str = "weights") -> dict[str,
 
     out = {}
     for name, value in state.items():
-        found = type(value).__name__
-        if isinstance(value, Tensor):
-            found = f"a tensor of {value.dtype}, {value.layout} on {value.device.type}".replace("torch.", "")
-            if value.layout == torch.strided and not value.is_quantized and not value.is_meta:
-                out[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                with suppress(KeyError):
-                    save({name: out[name].flatten()[:0]})
-                    continue
-        raise CheckpointError(
-            f"{of}: {name} is {found}, which a file of weights cannot hold; make it a buffer of real numbers, or leave "
-            "it out of the state dict"
-        )
+        try:
+            out[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            save({name: out[name].flatten()[:0]})
+        except (AttributeError, KeyError, RuntimeError) as error:  # each kind of thing fails in its own way
+            raise CheckpointError(
+                f"{of}: {name} is {type(value).__name__}, which a file of weights cannot hold ({error}); make it a "
+                "buffer of real numbers, or leave it out of the state dict"
+            ) from None
     return out
 
 
@@ -105,32 +88,8 @@ def read_weights(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights")
     with path.open("rb") as stream:
-        head = stream.read(512)
-    if head[4:9] == b"\0\0\0\0{":  # a header's length, and the header
-        return _safetensors(path)
-    if other := _other(path, head):
-        raise CheckpointError(f"{path}: no weights but {other}")
-    if path.suffix == ".safetensors" and head[:1] not in b"P\x80":
-        return _safetensors(path)
-    return read_pickle(path)
-
-
-def _other(path: Path, head: bytes) -> str:
-    """What a file is that holds no weights, and what to do; empty where it may hold some."""
-    if not head:
-        return "an empty file; get it again"
-    if head[257:262] == b"ustar":
-        inside: list[str] = []
-        with suppress(tarfile.TarError, OSError), tarfile.open(path) as archive:
-            inside = [member.name for member in archive if member.isfile()]
-        return f"a tar archive ({some(inside)}); unpack it and name a file inside, or the folder as --teachers"
-    for beginning, described in OTHERS.items():
-        if head.lstrip().startswith(beginning):
-            return described
-    text = head[:60].decode("latin-1")
-    if len(text) >= 16 and text.isascii() and all(c.isprintable() or c.isspace() for c in text):
-        return f"text, which begins {text!r}; get the file itself"
-    return ""
+        is_safetensors = stream.read(9)[4:] == b"\0\0\0\0{"  # the end of a header's length, and the header
+    return _safetensors(path) if is_safetensors else read_pickle(path)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

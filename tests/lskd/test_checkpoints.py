@@ -80,14 +80,14 @@ DISTILLER = {
     [
         (STATE, ""),
         ({"epoch": 3, **STATE}, ""),
-        ({"model": DISTILLER, "best_acc": 70.0}, "model.module.student"),
+        ({"model": DISTILLER, "best_acc": 70.0}, "model.student"),
         ({"student": STATE, "teacher": small(2).state_dict()}, "student"),
-        ({"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in STATE.items()}}, "module"),
+        ({"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in STATE.items()}}, ""),
         ({"model_ema": STATE}, "model_ema"),
         ({"a": STATE, "b": dict(STATE)}, "a"),
         ({"net": small(1), "acc": 70.0}, "net"),
         (small(1), ""),
-        (nn.DataParallel(small(1)), "module"),
+        (nn.DataParallel(small(1)), ""),
         ({"model.criterion.weight": torch.ones(2), **{f"model.{k}": v for k, v in STATE.items()}} | {}, None),
         ({"criterion.weight": torch.ones(2), **{f"model.{k}": v for k, v in STATE.items()}}, "model"),
         ({f"1{k}": v for k, v in STATE.items()}, None),
@@ -102,7 +102,7 @@ def test_there_is_one_way_to_mean_it(tmp_path: Path, content: Any, place: str | 
             load_checkpoint(model, path)
         assert equal(model, small(0))
     else:
-        assert load_checkpoint(model, path) == place
+        assert load_checkpoint(model, path) == load_checkpoint(model, f"{path}#module.{place}") == place
         assert equal(model, small(1))
 
 
@@ -170,7 +170,12 @@ def test_step_counters_may_be_absent_altogether_only(tmp_path: Path) -> None:
         ("resnet14", 10, 3, r"36 unexpected \("),
         ("resnet8x4", 10, 3, r"tells 10 classes apart, this one 100 \(fc\.bias.*num_classes=10"),
         ("resnet8x4", 10, 3, r"set teacher\.recipe"),
-        ("resnet8x4", 100, 4, r"1 of 62 have another shape \(conv1\.weight is \[32, 3, 3, 3\], expected"),
+        (
+            "resnet8x4",
+            100,
+            4,
+            r"1 of 62 have another shape or type \(conv1\.weight is float32 \[32, 3, 3, 3\], expected",
+        ),
     ],
 )
 def test_weights_of_another_network_are_described(
@@ -191,8 +196,8 @@ def test_weights_of_another_network_are_described(
         (lambda v: torch.full_like(v, math.nan), r"not finite \(NaN or infinite\) in 1 of 7 \(0\.weight\)"),
         (lambda v: torch.full_like(v, 1e300, dtype=torch.float64), r"not finite .* in 1 of 7"),
         (lambda v: torch.full_like(v, math.nan).to(torch.float8_e4m3fn), r"not finite .* in 1 of 7"),
-        (lambda v: v.to(torch.int8), r"0\.weight is int8, expected float32"),
-        (lambda v: v.to(torch.complex64), r"0\.weight is complex64, expected float32"),
+        (lambda v: v.to(torch.int8), r"0\.weight is int8 .*, expected float32"),
+        (lambda v: v.to(torch.complex64), r"0\.weight is complex64 .*, expected float32"),
     ],
 )
 def test_values_that_cannot_be_weights_are_refused(tmp_path: Path, change: Any, message: str) -> None:
@@ -213,7 +218,7 @@ def test_values_that_cannot_be_weights_are_refused(tmp_path: Path, change: Any, 
         ({"epoch": 3, "wrong": torch.zeros(3)}, r"7 missing .*1 unexpected \(wrong\).*found epoch \(int\)"),
         ({"epoch": 3, "model": [1]}, r"found epoch \(int\); model \(list\)"),
         ({"weights": {"0.weight": np.zeros(3)}}, r"found weights \(dict\); .*arrays torch.from_numpy\(\) makes"),
-        ({1: torch.zeros(3)}, "holds dict"),
+        ({1: torch.zeros(3)}, r"7 missing .*1 unexpected \(1\)"),
     ],
 )
 def test_other_content_is_described(tmp_path: Path, content: object, message: str) -> None:

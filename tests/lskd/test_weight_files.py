@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -90,15 +91,15 @@ def test_half_precision_loads_rounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        (torch.zeros(2, dtype=torch.complex128), "a tensor of complex128"),
-        (torch.zeros(2).to_sparse(), "sparse_coo"),
-        (torch.empty(2, device="meta"), "on meta"),
-        ({"step": 3}, "a is dict"),
-        (None, "a is NoneType"),
+        (torch.zeros(2, dtype=torch.complex128), "Tensor.*complex128"),
+        (torch.zeros(2).to_sparse(), "Tensor.*memory format"),
+        (torch.empty(2, device="meta"), "Tensor.*meta"),
+        ({"step": 3}, "dict"),
+        (None, "NoneType"),
     ],
 )
 def test_saving_refuses_what_it_cannot_keep(tmp_path: Path, value: Any, found: str) -> None:
-    with pytest.raises(CheckpointError, match=rf"a\.safetensors: a is .*{found.removeprefix('a is ')}.*cannot hold"):
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors: a is (?=.*cannot hold){found}"):
         save_checkpoint({"a": value}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"weights\.pth: weights are written as \.safetensors"):
         save_checkpoint(small(), tmp_path / "weights.pth")
@@ -134,13 +135,13 @@ def test_damaged_files_are_errors(tmp_path: Path, form: str) -> None:
     load_checkpoint(model, path)
     for kept in (0, 1, 7, 8, 20, len(whole) // 3, len(whole) // 2, len(whole) - 30, len(whole) - 1):
         path.write_bytes(whole[:kept])
-        with pytest.raises(CheckpointError, match=rf"{path.name}: .*(damaged|truncated|an empty file)"):
+        with pytest.raises(CheckpointError, match=rf"{path.name}: .*damaged"):
             load_checkpoint(model, path)
     if form != "legacy":  # which has no checksum
         weight = small(1).state_dict()["0.weight"].numpy().tobytes()
         path.write_bytes(whole.replace(weight, weight[::-1]))
         with pytest.raises(
-            LskdError, match=rf"{path.name}: (its sha256 differs .*\(file damaged\)|damaged or .*checksum)"
+            LskdError, match=rf"{path.name}: (its sha256 differs .*\(file damaged\)|damaged.*checksum)"
         ):
             load_checkpoint(model, path)
 
@@ -162,26 +163,20 @@ def archive(path: Path) -> None:
         tar.add(__file__, "cifar_teachers/resnet56_vanilla/ckpt_epoch_240.pth")
 
 
-OTHER_FILES: dict[str, tuple[Any, str]] = {
-    "empty": (b"", "an empty file"),
-    "pointer": (
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
-        "Git LFS pointer.*git lfs pull",
-    ),
-    "page": (b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>", "a web page"),
-    "text": (b"Not Found: the file is not here\n", "text, which begins 'Not Found"),
-    "json": (b'{"error": "rate limit exceeded"}', "text, which begins"),
-    "gz": (gzip.compress(b"x" * 99), "compressed .gzip.; unpack"),
-    "tar": (archive, r"a tar archive \(cifar_teachers/resnet56_vanilla/ckpt_epoch_240\.pth\); unpack it.*--teachers"),
-    "zip": (
-        lambda path: zipfile.ZipFile(path, "w").writestr("readme.txt", "x"),
-        r"without PyTorch's data\.pkl \(readme",
-    ),
-    "npy": (b"\x93NUMPY\x01\x00v\x00{}", "a NumPy array"),
-    "script": (lambda path: torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path), "a TorchScript program"),
-    "folder": (lambda path: path.mkdir(), "a folder; name a file"),
-    "noise": (bytes(range(1, 200)), "damaged or truncated"),
+OTHER_FILES: dict[str, Any] = {
+    "page": b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>",
+    "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+    "text": b"Not Found: the file is not here\n",
+    "json": b'{"error": "rate limit exceeded"}',
+    "gz": gzip.compress(b"x" * 99),
+    "tar": archive,
+    "zip": lambda path: zipfile.ZipFile(path, "w").writestr("readme.txt", "x"),
+    "npy": b"\x93NUMPY\x01\x00v\x00{}",
+    "noise": bytes(range(1, 200)),
+    "script": lambda path: torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path),
+    "folder": lambda path: path.mkdir(),
 }
+NAMED = {"script": "a TorchScript program", "folder": "a folder; name a file"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -189,9 +184,11 @@ OTHER_FILES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", OTHER_FILES)
 def test_other_files_are_called_what_they_are(tmp_path: Path, kind: str, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
-    content, message = OTHER_FILES[kind]
+    content = OTHER_FILES[kind]
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
-    with pytest.raises(CheckpointError, match=rf"a\.{ending}: .*{message}"):
+    beginning = re.escape(repr(path.read_bytes()[:60])) if kind not in NAMED else ""
+    message = NAMED.get(kind, f"damaged, or no file of .*it begins with {beginning}.*; unpack an archive")
+    with pytest.raises(CheckpointError, match=rf"a\.{ending}: {message}"):
         load_checkpoint(small(), path)
 
 
