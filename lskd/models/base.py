@@ -112,6 +112,14 @@ def only(name: str, family: str, make: Callable[[int], Network], **more: int) ->
     return Family(family, re.escape(name), name, (name,), make, **more)
 
 
+def convolution(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """A convolution without bias, padded to keep the size at stride 1, and the BatchNorm after it."""
+    made = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return made, nn.BatchNorm2d(outputs)
+
+
 def after_each(x: Tensor, layers: Iterable[nn.Module]) -> list[Tensor]:
     """What every layer gives for the output of the one before it."""
     return list(accumulate(layers, lambda x, layer: layer(x), initial=x))[1:]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lskd.models.base import Network, after_each, init_convolutions, init_linear, only
+from lskd.models.base import Network, after_each, convolution, init_convolutions, init_linear, only
 
 # Expansion, channels, repeats, stride of the first.
 V2_GROUPS = ((1, 8, 1, 1), (6, 12, 2, 1), (6, 16, 3, 2), (6, 32, 4, 2), (6, 48, 3, 1), (6, 80, 3, 2), (6, 160, 1, 1))
@@ -22,11 +22,7 @@ V1_STAGES = (3, 5, 11, 13)
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
+    return [*convolution(inputs, outputs, kernel, stride, groups), nn.ReLU(inplace=True)]
 
 
 class InvertedResidual(nn.Module):

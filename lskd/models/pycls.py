@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family, Network, after_each, init_convolutions, init_linear, six_n_plus
+from lskd.models.base import Family, Network, after_each, convolution, init_convolutions, init_linear, six_n_plus
 
 WIDTHS = (16, 32, 64)
 LINEAR_STD = 0.01
@@ -19,10 +19,8 @@ class Branch(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.a = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.a_bn = nn.BatchNorm2d(outputs)
-        self.b = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.b_bn = nn.BatchNorm2d(outputs)
+        self.a, self.a_bn = convolution(inputs, outputs, 3, stride)
+        self.b, self.b_bn = convolution(outputs, outputs, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b_bn(self.b(F.relu(self.a_bn(self.a(x)), inplace=True)))
@@ -35,8 +33,7 @@ class Block(nn.Module):
         super().__init__()
         self.projects = stride != 1 or inputs != outputs
         if self.projects:
-            self.proj = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.bn = nn.BatchNorm2d(outputs)
+            self.proj, self.bn = convolution(inputs, outputs, 1, stride)
         self.f = Branch(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,8 +55,7 @@ class PyclsResNet(Network):
     def __init__(self, blocks: int, num_classes: int) -> None:
         super().__init__()
         self.stem = nn.Module()
-        self.stem.conv = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
-        self.stem.bn = nn.BatchNorm2d(WIDTHS[0])
+        self.stem.conv, self.stem.bn = convolution(3, WIDTHS[0], 3)
         channels = WIDTHS[0]
         for i, width in enumerate(WIDTHS, start=1):
             stage = nn.Sequential()

@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Family, Network, after_each, init_convolutions, six_n_plus
+from lskd.models.base import Family, Network, after_each, convolution, init_convolutions, six_n_plus
 
 # Blocks of each stage, and whether they are bottlenecks.
 LAYOUTS = {
@@ -40,13 +40,13 @@ class Block(nn.Module):
         for i, kernel in enumerate(kernels, start=1):
             following = self.outputs if i == self.depth else width
             step = stride if i == kernels.index(3) + 1 else 1
-            self.add_module(f"conv{i}", nn.Conv2d(channels, following, kernel, step, kernel // 2, bias=False))
-            self.add_module(f"bn{i}", nn.BatchNorm2d(following))
+            conv, bn = convolution(channels, following, kernel, step)
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", bn)
             channels = following
         self.shortcut_name = shortcut
         if stride != 1 or inputs != self.outputs:
-            projection = nn.Conv2d(inputs, self.outputs, 1, stride, bias=False)
-            self.add_module(shortcut, nn.Sequential(projection, nn.BatchNorm2d(self.outputs)))
+            self.add_module(shortcut, nn.Sequential(*convolution(inputs, self.outputs, 1, stride)))
         else:
             self.add_module(shortcut, nn.Identity())
 
@@ -87,8 +87,7 @@ class ResNet(Network):
         shortcut, self.head_name = names
         self.large_images = large_images
         kernel, stride = (7, 2) if large_images else (3, 1)
-        self.conv1 = nn.Conv2d(3, stem, kernel, stride, kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(stem)
+        self.conv1, self.bn1 = convolution(3, stem, kernel, stride)
         self.stage_names = [f"layer{i}" for i in range(1, len(widths) + 1)]
         channels = stem
         for name, width, depth in zip(self.stage_names, widths, depths, strict=True):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lskd.models.base import Network, after_each, only
+from lskd.models.base import Network, after_each, convolution, only
 
 STEM = 24
 V1_GROUPS = 3
@@ -34,12 +34,9 @@ class V1Unit(nn.Module):
         produced = outputs - inputs if stride == 2 else outputs
         middle = produced // 4
         self.first_groups = 1 if inputs == STEM else V1_GROUPS
-        self.conv1 = nn.Conv2d(inputs, middle, 1, groups=self.first_groups, bias=False)
-        self.bn1 = nn.BatchNorm2d(middle)
-        self.conv2 = nn.Conv2d(middle, middle, 3, stride, 1, groups=middle, bias=False)
-        self.bn2 = nn.BatchNorm2d(middle)
-        self.conv3 = nn.Conv2d(middle, produced, 1, groups=V1_GROUPS, bias=False)
-        self.bn3 = nn.BatchNorm2d(produced)
+        self.conv1, self.bn1 = convolution(inputs, middle, groups=self.first_groups)
+        self.conv2, self.bn2 = convolution(middle, middle, 3, stride, groups=middle)
+        self.conv3, self.bn3 = convolution(middle, produced, groups=V1_GROUPS)
 
     def forward(self, x: Tensor) -> Tensor:
         y = shuffle(F.relu(self.bn1(self.conv1(x)), inplace=True), self.first_groups)
@@ -55,12 +52,9 @@ class V2Unit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.conv1 = nn.Conv2d(half, half, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(half)
-        self.conv2 = nn.Conv2d(half, half, 3, 1, 1, groups=half, bias=False)
-        self.bn2 = nn.BatchNorm2d(half)
-        self.conv3 = nn.Conv2d(half, half, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(half)
+        self.conv1, self.bn1 = convolution(half, half)
+        self.conv2, self.bn2 = convolution(half, half, 3, 1, groups=half)
+        self.conv3, self.bn3 = convolution(half, half)
 
     def forward(self, x: Tensor) -> Tensor:
         kept, y = x.chunk(2, 1)
@@ -75,16 +69,11 @@ class V2Down(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         half = outputs // 2
-        self.conv1 = nn.Conv2d(inputs, inputs, 3, 2, 1, groups=inputs, bias=False)
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv2 = nn.Conv2d(inputs, half, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(half)
-        self.conv3 = nn.Conv2d(inputs, half, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(half)
-        self.conv4 = nn.Conv2d(half, half, 3, 2, 1, groups=half, bias=False)
-        self.bn4 = nn.BatchNorm2d(half)
-        self.conv5 = nn.Conv2d(half, half, 1, bias=False)
-        self.bn5 = nn.BatchNorm2d(half)
+        self.conv1, self.bn1 = convolution(inputs, inputs, 3, 2, groups=inputs)
+        self.conv2, self.bn2 = convolution(inputs, half)
+        self.conv3, self.bn3 = convolution(inputs, half)
+        self.conv4, self.bn4 = convolution(half, half, 3, 2, groups=half)
+        self.conv5, self.bn5 = convolution(half, half)
 
     def forward(self, x: Tensor) -> Tensor:
         left = F.relu(self.bn2(self.conv2(self.bn1(self.conv1(x)))), inplace=True)
@@ -100,8 +89,7 @@ class ShuffleNet(Network):
 
     def __init__(self, stages: list[nn.Sequential]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
+        self.conv1, self.bn1 = convolution(3, STEM)
         self.layer1, self.layer2, self.layer3 = stages
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
@@ -131,8 +119,7 @@ class ShuffleV2(ShuffleNet):
             stages.append(nn.Sequential(V2Down(channels, outputs), *(V2Unit(outputs) for _ in range(units - 1))))
             channels = outputs
         super().__init__(stages)
-        self.conv2 = nn.Conv2d(channels, V2_LAST, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(V2_LAST)
+        self.conv2, self.bn2 = convolution(channels, V2_LAST)
         self.linear = nn.Linear(V2_LAST, num_classes)
 
     def neck(self, x: Tensor) -> Tensor:
