@@ -102,7 +102,8 @@ def cifar100(
     names = tuple(str(n) for n in arrays["class_names"])
     group_of = {fine: i for i, members in enumerate(SUPERCLASSES.values()) for fine in members.split()}
 
-    tensors, lines = {}, []
+    tensors: dict[str, Any] = {}
+    lines = []
     for split, size in (("train", train_size), ("test", test_size)):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         if size is not None:

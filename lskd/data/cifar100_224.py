@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from dataclasses import replace
 from random import Random
 
 import torch
@@ -13,7 +13,7 @@ from lskd.checked import Count
 from lskd.data import cifar100
 from lskd.data.dataset import Dataset, DataSource, Mean, Side, Std
 from lskd.data.imagenet import MEAN, STD, to_tensor
-from lskd.data.lazy_images import PictureDataset, pictures, random_box
+from lskd.data.lazy_images import pictures, random_box
 
 
 def cifar100_224(
@@ -65,15 +65,18 @@ def enlarged(base: Dataset, *, size: Side, mean: Mean = MEAN, std: Std = STD) ->
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return erase((to_tensor(randaugment(image, draw)).float() / 255 - shift) / scale, draw)
 
-    changed = {
-        "name": f"{base.name}_{size}",
-        "train_images": pictures(lambda i: plain(base.train_images, i), len(base.train_images), size),
-        "test_images": pictures(lambda i: plain(base.test_images, i), len(base.test_images), size),
-        **{"mean": mean, "std": std, "pad": 0, "flip": True},
-        "view": view,
-        "fingerprint": hashlib.sha256(repr((base.digest, size, mean, std)).encode()).hexdigest(),
-    }
-    return PictureDataset(**{field.name: getattr(base, field.name) for field in fields(base)} | changed)
+    return replace(
+        base,
+        name=f"{base.name}_{size}",
+        train_images=pictures(lambda i: plain(base.train_images, i), len(base.train_images), size),
+        test_images=pictures(lambda i: plain(base.test_images, i), len(base.test_images), size),
+        mean=mean,
+        std=std,
+        pad=0,
+        flip=True,
+        view=view,
+        fingerprint=hashlib.sha256(repr((base.digest, size, mean, std)).encode()).hexdigest(),
+    )
 
 
 SOURCE = DataSource(

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 import torch
 from torch import Tensor
 
+from lskd.checked import convert
+from lskd.data.lazy_images import PictureViews
 from lskd.data.views import Views, view_count
-
-if TYPE_CHECKING:
-    from lskd.data.lazy_images import PictureViews
 
 # Types of options that several data sets have; means and deviations are of images scaled to [0, 1].
 Side = Annotated[int, msgspec.Meta(ge=8)]
@@ -33,7 +32,7 @@ PIECE = 1 << 22  # values that statistics and digests are computed from at once
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of a classification problem, whole, in memory.
+    """Images and labels of a classification problem.
 
     Attributes:
         name: as in recipes.
@@ -47,6 +46,9 @@ class Dataset:
         held_images, held_labels: a part of the training set that is not trained on, or None
             (:mod:`lskd.data.held_out`).
         inventory: what was found and what was left out, a line a part, where that is not known beforehand.
+        view: where images are made when they are needed, from an image's position and the number of a view to uint8
+            ``[3, H, W]``, or to float32 that is normalised already; ``train_images`` and ``test_images``, without
+            chance, are :func:`lskd.data.lazy_images.pictures` then, and ``fingerprint`` stands for them in the digest.
     """
 
     name: str
@@ -64,6 +66,8 @@ class Dataset:
     held_images: Tensor | None = field(default=None, kw_only=True)
     held_labels: Tensor | None = field(default=None, kw_only=True)
     inventory: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
+    view: Callable[[int, int], Tensor] | None = field(default=None, kw_only=True)
+    fingerprint: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -80,19 +84,8 @@ class Dataset:
             if not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
                 found = f"{int(labels.min())}..{int(labels.max())}" if len(labels) else "no images"
                 raise ValueError(f"{self.name}: {split} labels are {found}; expected 0..{self.classes - 1}")
-        if len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError(f"{self.name}: mean {self.mean}, std {self.std}; expected three numbers each")
-        for channel, deviation in zip(("red", "green", "blue"), self.std, strict=True):
-            if not deviation > 0:
-                raise ValueError(
-                    f"{self.name}: {channel} has deviation {deviation}: all pixels equal, if it was measured; look at "
-                    "how the images are stored"
-                )
-        if not all(0 <= number <= 1 for number in (*self.mean, *self.std)):
-            raise ValueError(
-                f"{self.name}: mean {self.mean}, std {self.std}; expected 0 to 1, of images that are scaled to [0, 1]: "
-                "divide by 255"
-            )
+        convert(self.mean, Mean, f"{self.name}: of images scaled to [0, 1], mean")
+        convert(self.std, Std, f"{self.name}: of images scaled to [0, 1], std")
         sides = [tuple(images.shape[2:]) for images in (self.train_images, self.test_images)]
         if sides[0] != sides[1]:
             raise ValueError(f"{self.name}: training images are {sides[0]}, test images {sides[1]}; expected one size")
@@ -104,10 +97,12 @@ class Dataset:
     @property
     def view_count(self) -> int | None:
         """Number of weak views of an image; None when there are too many for a table."""
-        return view_count(pad=self.pad, flip=self.flip)
+        return view_count(pad=self.pad, flip=self.flip) if self.view is None else None
 
     def views(self, device: torch.device) -> Views | PictureViews:
         """What makes batches of views of the training images, on a device."""
+        if self.view is not None:
+            return PictureViews(self.view, device)
         return Views(self.train_images.to(device), pad=self.pad, flip=self.flip)
 
     @property
@@ -118,6 +113,8 @@ class Dataset:
     @functools.cached_property
     def digest(self) -> str:
         """sha256 over images, labels, class names and normalisation: what a result depends on."""
+        if self.fingerprint is not None:
+            return self.fingerprint
         sha = hashlib.sha256()
         for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             sha.update(str((part.dtype, tuple(part.shape))).encode())

@@ -30,7 +30,7 @@ def hold_out(dataset: Dataset, count: int) -> Dataset:
     """
     if count == 0:
         return dataset
-    if type(dataset) is not Dataset:
+    if dataset.view is not None:
         raise ValueError(
             f"{dataset.name}: holdout is {count}; images must be in memory, and these are made when needed"
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from lskd.data.dataset import Bits, Dataset, DataSource, Mean, Side, Std
 from lskd.data.download import data_root
 from lskd.data.inventory import ImageFiles, find_images
-from lskd.data.lazy_images import PictureDataset, pictures, random_box
+from lskd.data.lazy_images import pictures, random_box
 from lskd.errors import LskdError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def imagenet(
         image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
         return to_tensor(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < 0.5 else image)
 
-    return PictureDataset(
+    return Dataset(
         name="imagenet",
         train_images=pictures(lambda i: plain(trained.paths[i]), len(trained.paths), size),
         train_labels=torch.tensor(trained.labels),

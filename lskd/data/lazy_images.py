@@ -12,14 +12,11 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from random import Random
 from typing import cast
 
 import torch
 from torch import Tensor
-
-from lskd.data.dataset import Dataset
 
 VIEWS = 1 << 62
 SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of random parts: area, width to height, tries
@@ -59,31 +56,6 @@ class Pictures:
 def pictures(make: Callable[[int], Tensor], count: int, side: int) -> Tensor:
     """:class:`Pictures`, in the place of a data set's tensor."""
     return cast(Tensor, Pictures(make, count, side))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureDataset(Dataset):
-    """A data set whose images are made when they are needed; ``train_images`` and ``test_images`` without chance.
-
-    Attributes:
-        view: from an image's position and the number of a view to uint8 ``[3, H, W]``, or to float32 that is
-            normalised already.
-        fingerprint: stands for the content in the digest.
-    """
-
-    view: Callable[[int, int], Tensor]
-    fingerprint: str
-
-    @property
-    def view_count(self) -> int | None:
-        return None
-
-    def views(self, device: torch.device) -> PictureViews:
-        return PictureViews(self.view, device)
-
-    @functools.cached_property
-    def digest(self) -> str:
-        return self.fingerprint
 
 
 class PictureViews:
