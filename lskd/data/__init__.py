@@ -71,13 +71,10 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     held = chosen.pop("holdout")
     try:
         dataset = own(name, **chosen) if is_external(name) else data_source(name).load(**chosen)
-    except ModuleNotFoundError as error:
-        package = DATASETS[name].packages.get((error.name or "").partition(".")[0]) if name in DATASETS else None
-        if package is None:
+    except ModuleNotFoundError:
+        if is_external(name) or not (missing := data_source(name).missing()):
             raise
-        raise LskdError(f"data set {name!r} needs {package}, which is not installed; pip install {package}") from None
-    except MemoryError as error:
-        raise LskdError(f"data set {name!r} does not fit into memory ({error}); take fewer or smaller images") from None
+        raise LskdError(f"data set {name!r} needs {missing[0]}, which is not installed; pip install it") from None
     for line in dataset.inventory:
         _say(line)
     return hold_out(dataset, held)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lskd.errors import LskdError, hint
@@ -29,8 +28,7 @@ class ImageFiles:
     Attributes:
         place: the part's folder.
         paths, labels, sizes: of every image its file, the number of its class, its bytes.
-        images: device and number of each file to the name of the class, whatever paths lead there.
-        folders: device and number of each that was read to the name of the class; "" for those above the classes.
+        keys: device and number of each file to its class, whatever paths lead there.
         left_out: reason to paths.
     """
 
@@ -38,40 +36,34 @@ class ImageFiles:
     paths: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    images: dict[tuple[int, int], str] = field(default_factory=dict)
-    folders: dict[tuple[int, int], str] = field(default_factory=dict)
+    keys: dict[tuple[int, int], str] = field(default_factory=dict)
     left_out: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def classes(self) -> list[str]:
         """Names of the folders in the part's folder, in order."""
         if not self.place.is_dir():
-            above = self.place.parent
-            there = ", ".join(sorted(p.name for p in above.glob("*/"))[:SHOWN])
+            there = ", ".join(sorted(p.name for p in self.place.parent.glob("*/"))[:SHOWN])
             raise FileNotFoundError(
                 f"{self.place}: no such folder; expected one folder a class in it (data.path, data.train and data.test "
-                f"say where){f'; {above} holds {there}' if there else ''}"
+                f"say where); {self.place.parent} holds {there or 'none'}"
             )
-        here = self.place.resolve()
-        self.folders.update({_key(folder): "" for folder in (here, *here.parents)})
-        found = []
-        for entry, is_folder in self._entries(self.place):
-            if is_folder:
-                found.append(entry.name)
-            else:
+        entries = list(self._entries(self.place))
+        for entry in entries:
+            if entry.is_file():
                 self._leave_out("beside the classes", entry.path)
-        return found
+        return [entry.name for entry in entries if entry.is_dir()]
 
     def read(self, name: str, number: int) -> int:
         """Add the images of a class; how many there are."""
-        before = len(self.paths)
-        for entry in self._images(self.place / name, name):
+        before, place = len(self.paths), self.place.resolve()
+        for entry in self._images(self.place / name, {_key(folder) for folder in (place, *place.parents)}):
+            if not (size := entry.stat().st_size):
+                raise LskdError(f"{entry.path}: the file is empty; bring it again or remove it")
+            if (known := self.keys.setdefault(_key(entry), name)) != name:
+                raise LskdError(f"{entry.path}: leads to an image of class {known!r}; an image has one label")
             self.paths.append(entry.path)
             self.labels.append(number)
-            self.sizes.append(entry.stat().st_size)
-            if not self.sizes[-1]:
-                raise LskdError(f"{entry.path}: the file is empty; bring it again or remove it")
-            if (known := self.images.setdefault(_key(entry), name)) != name:
-                raise LskdError(f"{entry.path}: is a link to an image of class {known!r}; an image has one label")
+            self.sizes.append(size)
         return len(self.paths) - before
 
     def omissions(self) -> str:
@@ -82,41 +74,34 @@ class ImageFiles:
         ]
         return f"; left out: {', '.join(listed)}" if listed else ""
 
-    def _images(self, folder: Path | str, name: str) -> Iterator[os.DirEntry[str]]:
-        key = _key(Path(folder))
-        if (known := self.folders.get(key)) is not None:
-            if known not in ("", name):
-                raise LskdError(f"{folder}: its images are in class {known!r} too; an image has one label")
-            return self._leave_out("leading back to a folder that is read anyway", folder)
-        self.folders[key] = name
-        for entry, is_folder in self._entries(folder):
+    def _images(self, folder: Path | str, known: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+        """The images in a folder and in those below it that are not ``known`` yet."""
+        known.add(_key(Path(folder)))
+        for entry in self._entries(folder):
             ending = Path(entry.name).suffix.lower()
-            if is_folder:
-                yield from self._images(entry.path, name)
-            elif ending in ENDINGS:
-                yield entry
+            if entry.is_file():
+                if ending in ENDINGS:
+                    yield entry
+                else:
+                    self._leave_out(f"ending in {ending}" if ending else "without an ending", entry.path)
+            elif _key(entry) in known:
+                self._leave_out("leading back to a folder that is read anyway", entry.path)
             else:
-                self._leave_out(f"ending in {ending}" if ending else "without an ending", entry.path)
+                yield from self._images(entry.path, known)
 
-    def _entries(self, folder: Path | str) -> Iterator[tuple[os.DirEntry[str], bool]]:
-        """What is in a folder by name, and whether it is a folder."""
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            raise LskdError(f"{folder}: cannot be read ({error.strerror})") from None
+    def _entries(self, folder: Path | str) -> Iterator[os.DirEntry[str]]:
+        """Files and folders in a folder, by name."""
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
         for entry in entries:
-            is_folder = is_file = False
-            with suppress(OSError):  # a link to itself
-                is_folder, is_file = entry.is_dir(), entry.is_file()
             if entry.name.startswith(".") or entry.name in LEFTOVERS:
                 self._leave_out("hidden", entry.path)
-            elif is_folder or is_file:
-                yield entry, is_folder
-            else:
+            elif entry.is_symlink() and not Path(entry.path).exists():
                 self._leave_out("leading nowhere", entry.path)
+            else:
+                yield entry
 
-    def _leave_out(self, reason: str, path: Path | str) -> None:
+    def _leave_out(self, reason: str, path: str) -> None:
         self.left_out[reason].append(os.path.relpath(path, self.place))
 
 
@@ -158,7 +143,7 @@ def find_images(root: Path, train: str, test: str) -> tuple[tuple[str, ...], Ima
     if not parts[1].paths:
         raise LskdError(f"{root / test}: no images in it{parts[1].omissions()}")
     lines = [summary(str(part.place), part.labels, names) + part.omissions() for part in parts]
-    if both := len(parts[0].images.keys() & parts[1].images.keys()):
+    if both := len(parts[0].keys.keys() & parts[1].keys.keys()):
         lines[1] += f"; {both:,} of them are files of {train} too"
     if all(map(str.isdecimal, names)) and names != sorted(names, key=int):
         lines[0] += f"; classes are in the order of words, {', '.join(names[:SHOWN])}, ...: 01 would come before 10"
@@ -184,12 +169,14 @@ def class_number(label: Any) -> int:
     Raises:
         ValueError: it is none, in a few words: a vector, a float, text, a negative number.
     """
-    values = label.detach().cpu().numpy() if isinstance(label, torch.Tensor) else np.asarray(label)
-    if values.size > 1:
-        raise ValueError(f"its label has {values.size} numbers; expected a class number (argmax of a one-hot)")
-    if values.size == 0 or values.dtype.kind not in "biu" or values.item() < 0:
+    try:
+        value: Any = label.item() if isinstance(label, Tensor | np.ndarray) else label
+        number = int(operator.index(value))
+    except (TypeError, ValueError, RuntimeError):
+        number = -1
+    if number < 0:
         raise ValueError(f"its label is {label!r} ({type(label).__name__}); expected a class number, an int from 0")
-    return int(values.item())
+    return number
 
 
 def check_labels(name: str, train: Tensor, test: Tensor, class_names: Sequence[str] | None) -> Sequence[str]:

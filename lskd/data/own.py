@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lskd.checked import Natural, arguments
 from lskd.data.dataset import Bits, Dataset, Mean, Side, Std, channel_statistics
@@ -130,33 +129,14 @@ def from_items(
         if one != other:
             raise LskdError(f"{name}: class {k} is {one!r} in training and {other!r} in test data; number both alike")
     names = check_labels(name, tensors[0][1], tensors[1][1], class_names if class_names is not None else first or None)
-    return assemble(name, *tensors, class_names=names, pad=pad, flip=flip, mean=mean, std=std, inventory=inventory)
-
-
-def assemble(
-    name: str,
-    train: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    *,
-    class_names: Sequence[str],
-    pad: int,
-    flip: bool,
-    mean: Mean | None = None,
-    std: Std | None = None,
-    inventory: tuple[str, ...] = (),
-) -> Dataset:
-    """A data set of (uint8 images [n, 3, H, W], int64 labels [n]); statistics of the training images by default."""
-    measured = channel_statistics(train[0])
-    few = len(class_names) <= MANY_CLASSES
+    measured, few = channel_statistics(tensors[0][0]), len(names) <= MANY_CLASSES
     return Dataset(
-        name=name,
-        train_images=train[0],
-        train_labels=train[1],
-        test_images=test[0],
-        test_labels=test[1],
-        class_names=tuple(str(n) for n in class_names),
-        superclass=torch.arange(len(class_names)) if few else torch.zeros(len(class_names), dtype=torch.int64),
-        superclass_names=tuple(str(n) for n in class_names) if few else ("all classes",),
+        name,
+        *tensors[0],
+        *tensors[1],
+        class_names=tuple(map(str, names)),
+        superclass=torch.arange(len(names)) if few else torch.zeros(len(names), dtype=torch.int64),
+        superclass_names=tuple(map(str, names)) if few else ("all classes",),
         mean=mean or measured[0],
         std=std or measured[1],
         pad=pad,

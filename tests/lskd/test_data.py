@@ -20,7 +20,7 @@ from lskd.data.cifar100 import MEAN, STD, SUPERCLASSES
 from lskd.data.dataset import channel_statistics
 from lskd.data.digit_pairs import generate
 from lskd.data.draws import epoch_drops, epoch_order, epoch_strong, epoch_views, seed_for
-from lskd.data.own import assemble
+from lskd.data.own import from_items
 from lskd.data.views import Normalize, Views, view_count, weak_view
 from lskd.errors import LskdError
 from lskd.recipes import load_recipe
@@ -218,10 +218,8 @@ def test_a_new_data_set_is_a_module_and_a_line(monkeypatch: pytest.MonkeyPatch) 
     from paper.text import data_name
 
     def load(*, train_size: Count = 60) -> Dataset:
-        images = torch.arange(60 * 3 * 64).reshape(60, 3, 8, 8).to(torch.uint8)
-        return assemble(
-            "toy", (images, torch.arange(60) % 2), (images, torch.arange(60) % 2), class_names="ab", pad=1, flip=True
-        )
+        items = [(image, i % 2) for i, image in enumerate(torch.arange(60 * 192).reshape(60, 3, 8, 8).to(torch.uint8))]
+        return from_items("toy", items, items, pad=1)
 
     source = DataSource(load, "Toy", 60, 60, 2, views=18, packages={"no_such_module": "no-such-package"})
     monkeypatch.setitem(DATASETS, "toy", source)
@@ -235,8 +233,8 @@ def test_a_new_data_set_is_a_module_and_a_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_digest_needs_no_copy_of_the_images() -> None:
-    images, labels = torch.randint(0, 256, (30, 3, 240, 300), dtype=torch.uint8), torch.arange(30) % 2
-    data = assemble("big", (images, labels), (images, labels), class_names="ab", pad=0, flip=False)
+    images = torch.randint(0, 256, (30, 3, 240, 300), dtype=torch.uint8)
+    data = from_items("big", *[[(image, i % 2) for i, image in enumerate(images)]] * 2)
     tracemalloc.start()
     assert data.digest
     assert tracemalloc.get_traced_memory()[1] < images.numel() / 10
