@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +13,10 @@ from torch.nn import functional as F
 
 from lskd.models.base import Network
 
-EPSILON = 1e-6
+layer_norm = partial(nn.LayerNorm, eps=1e-6)
 TOKEN_STD = 0.02
 DROP_PATH = 0.1
 IMAGE_SIZE = 224
-
-
-def layer_norm(width: int) -> nn.LayerNorm:
-    """LayerNorm with the epsilon of all four networks."""
-    return nn.LayerNorm(width, eps=EPSILON)
 
 
 def truncated_normal(*shape: int) -> nn.Parameter:

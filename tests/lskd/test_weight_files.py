@@ -140,9 +140,7 @@ def test_damaged_files_are_errors(tmp_path: Path, form: str) -> None:
     if form != "legacy":  # which has no checksum
         weight = small(1).state_dict()["0.weight"].numpy().tobytes()
         path.write_bytes(whole.replace(weight, weight[::-1]))
-        with pytest.raises(
-            LskdError, match=rf"{path.name}: (its sha256 differs .*\(file damaged\)|damaged.*checksum)"
-        ):
+        with pytest.raises(LskdError, match=rf"{path.name}: (its sha256 differs .*\(file damaged\)|damaged.*checksum)"):
             load_checkpoint(model, path)
 
 
