@@ -119,12 +119,9 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
     """An empty page that fails its test on any message of the console."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(60_000)
-    opened = context.new_page()
-    wrong: list[str] = []
-    opened.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    yield opened
-    context.close()
+    from reading import complaints, reader
+
+    with reader(chromium, viewport={"width": 1280, "height": 1000}) as opened:
+        wrong = complaints(opened)
+        yield opened
     assert wrong == []

@@ -118,4 +118,4 @@ def with_gradient(student: Row, teacher: Row, temperature: float, on: bool, **op
     return loss.item(), z.grad[0]
 
 
-Show = Callable[[str], Any]
+Show = Callable[..., Any]

@@ -177,6 +177,15 @@ def run(values: dict[str, tuple[float, float]], *, recipe: str = RECIPE, seed: i
     return made
 
 
+def longer(record: dict[str, Any], epochs: int, seed: int, **accuracies: float) -> dict[str, Any]:
+    """A made-up run of another length, in bf16, whose members end with these accuracies."""
+    made = copy.deepcopy(record) | {"seed": seed, "execution": {"device": "cpu", "precision": "bf16"}}
+    made["config"]["epochs"] = epochs
+    for name, accuracy in accuracies.items():
+        made["members"][name]["last"] = {"epoch": epochs, "test_accuracy": accuracy}
+    return made
+
+
 def change(made: dict[str, Any], place: str, value: object) -> dict[str, Any]:
     """A copy of a record with another value at a dotted place."""
     made = copy.deepcopy(made)

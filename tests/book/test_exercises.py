@@ -81,9 +81,7 @@ def posed(answers: dict[str, dict[str, Answer | None]]) -> dict[str, Posed]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_exercise_answers_every_mistake_and_has_a_form_and_a_folded_solution(
-    posed: dict[str, Posed], name: str
-) -> None:
+def test_every_exercise_answers_every_mistake_and_has_a_form_and_a_solution(posed: dict[str, Posed], name: str) -> None:
     one = posed[name]
     exercise = one.exercise
     assert len(exercise.solution) > 150, "a solution explains"
@@ -300,9 +298,7 @@ def test_words_and_answer_have_to_fit(exercise: Exercise, change: dict[str, Any]
         ("", "one is there twice"),
     ],
 )
-def test_a_file_of_exercises_is_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, message: str
-) -> None:
+def test_exercise_files_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, message: str) -> None:
     key = change.partition(" ")[0]
     lines = {"name": '"one"', "title": '"t"', "kind": '"paper"', "question": '"q"', "solution": '"s"'}
     block = "\n".join(["[[exercise]]", *(f"{k} = {v}" for k, v in lines.items() if k != key), change])

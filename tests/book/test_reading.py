@@ -1,17 +1,23 @@
-"""Reading: machinery is out of sight until asked for, asides stand in the margin, cards say what is at a link."""
+"""Reading: machinery is out of sight, asides stand in the margin, cards and live words come to what is read."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
+from live_pages import said
 from reading import LOOKS, fits, go, inside, pages, reader, violations
 
-from book.pages import hover_cards
+from book import build
+from book.pages import hover_cards, live_words
+from figures.live.controls import check, choice, entry, slider, steps
+from lskd.errors import LskdError
 
 pytestmark = pytest.mark.book
 
@@ -21,12 +27,16 @@ PARAMETERS = "article .tag_parameters, article .tag_injected-parameters"
 
 
 @pytest.mark.browser
-def test_a_page_begins_as_text_and_figures_and_shows_its_code_on_request(page: Any, book: Path) -> None:
+def test_a_page_begins_as_text_and_shows_a_cell_by_its_link_and_all_its_code_on_request(page: Any, book: Path) -> None:
     go(page, book, "notebooks/temperature")
     assert page.locator(BARS).count() >= 4
     assert page.evaluate(SEEN, BARS) == page.evaluate(SEEN, PARAMETERS) == 0
     assert page.evaluate(SEEN, "article figure.lskd-live") == 3
     button = page.get_by_role("button", name="Code", exact=True)
+    page.evaluate("document.querySelectorAll('article details.hide.above-input span.n')[9].id = 'inside'")
+    page.evaluate("location.hash = '#inside'")
+    page.wait_for_selector("#inside")
+    assert page.evaluate(SEEN, BARS) == 1
     assert button.get_attribute("aria-pressed") == "false"
     button.focus()
     page.keyboard.press("Enter")
@@ -37,21 +47,6 @@ def test_a_page_begins_as_text_and_figures_and_shows_its_code_on_request(page: A
     assert page.evaluate(SEEN, BARS) == page.locator(BARS).count()
     page.get_by_role("button", name="Code", exact=True).click()
     assert page.evaluate(SEEN, BARS) == 0
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("name", ["toy", "temperature", "zscore", "logit_statistics"])
-def test_what_is_out_of_sight_leaves_no_hole(page: Any, book: Path, name: str) -> None:
-    go(page, book, f"notebooks/{name}")
-    gaps = page.evaluate(
-        """() => [...document.querySelectorAll('article section')].flatMap(section => {
-            const seen = [...section.children].filter(e => e.getClientRects().length);
-            return seen.slice(1).map((e, i) => ({
-                at: e.textContent.trim().slice(0, 50),
-                gap: e.getBoundingClientRect().top - seen[i].getBoundingClientRect().bottom}));
-        })"""
-    )
-    assert [gap for gap in gaps if gap["gap"] > 64] == []
 
 
 @pytest.mark.browser
@@ -68,24 +63,21 @@ def test_the_place_in_the_text_stays_when_code_comes_and_goes(page: Any, book: P
 
 
 @pytest.mark.browser
-def test_code_that_the_text_speaks_about_stays(page: Any, book: Path) -> None:
+def test_code_that_the_text_speaks_about_stays_and_print_is_the_same_in_both_modes(page: Any, book: Path) -> None:
     go(page, book, "notebooks/audit")
     shown = "article .cell:has(> .cell_output table) > .cell_input"
     assert page.evaluate(SEEN, shown) == page.locator(shown).count() >= 12
     assert page.evaluate(SEEN, PARAMETERS) == 0
+    page.emulate_media(media="print")
+    seen = "() => [...document.querySelectorAll('article .cell *')].map(e => e.getClientRects().length > 0)"
+    folded = page.evaluate(seen)
+    page.evaluate("document.documentElement.dataset.lskdCode = 'shown'")
+    assert any(folded)
+    assert page.evaluate(seen) == folded
+    page.emulate_media(media="screen")
     go(page, book, "notebooks/train_students")
     assert page.evaluate(SEEN, "article .tag_parameters") == 1
     assert page.evaluate(SEEN, "article .tag_injected-parameters") == page.evaluate(SEEN, BARS) == 0
-
-
-@pytest.mark.browser
-def test_a_link_into_a_folded_cell_opens_that_cell_alone(page: Any, book: Path) -> None:
-    go(page, book, "notebooks/temperature")
-    page.evaluate("document.querySelectorAll('article details.hide.above-input span.n')[9].id = 'inside'")
-    page.evaluate("location.hash = '#inside'")
-    page.wait_for_selector("#inside")
-    assert page.evaluate(SEEN, BARS) == 1
-    assert page.get_by_role("button", name="Code", exact=True).get_attribute("aria-pressed") == "false"
 
 
 @pytest.mark.browser
@@ -113,24 +105,13 @@ def test_without_scripts_nothing_is_hidden_and_words_are_words(chromium: Any, bo
         assert len(bars) >= 4
         assert all(found.is_visible() for found in [*bars, *parameters, *words])
         assert page.locator(".lskd-code-button").count() == 0
+        assert page.locator(".lskd-still img").first.is_visible()
+        assert page.locator(".lskd-stage:visible").count() == 0
         assert [word for word in words if word.get_attribute("role")] == []
 
 
 @pytest.mark.browser
-def test_print_is_the_same_in_both_modes(page: Any, book: Path) -> None:
-    go(page, book, "notebooks/audit")
-    page.emulate_media(media="print")
-    seen = "() => [...document.querySelectorAll('article .cell *')].map(e => e.getClientRects().length > 0)"
-    folded = page.evaluate(seen)
-    page.evaluate("document.documentElement.dataset.lskdCode = 'shown'")
-    assert any(folded)
-    assert page.evaluate(seen) == folded
-
-
-@pytest.mark.browser
-def test_notes_stand_in_the_margin_where_there_is_one_and_in_the_text_where_there_is_none(
-    page: Any, book: Path
-) -> None:
+def test_notes_stand_in_the_margin_where_there_is_one_and_in_the_text_elsewhere(page: Any, book: Path) -> None:
     go(page, book, "notebooks/logit_statistics")
     note, text = page.locator("article .admonition.margin").first, page.locator("article section section > p").first
     for width, aside in ((1280, True), (1000, False), (390, False)):
@@ -248,7 +229,8 @@ def test_cards_and_words_are_accessible_and_stay_inside_the_window(chromium: Any
             page.locator(".lskd-card").wait_for()
             page.wait_for_timeout(400)  # it has faded in
             assert inside(page, page.locator(".lskd-card").bounding_box())
-            wrong += [f"{target}: {found}" for found in violations(page, least="moderate", look=look)]
+            where = "article" if "term" in target else ".lskd-card"  # with the words once
+            wrong += [f"{target}: {found}" for found in violations(page, where, least="moderate", look=look)]
             page.keyboard.press("Escape")
         assert wrong == []
         assert fits(page)
@@ -258,3 +240,176 @@ def test_cards_and_words_are_accessible_and_stay_inside_the_window(chromium: Any
             page.locator(".lskd-card").wait_for()
             link.tap()
             page.wait_for_url("**/glossary.html#term-*")
+
+
+@pytest.fixture
+def calm(chromium: Any) -> Iterator[Any]:
+    """A page for a reader who wants nothing to move."""
+    with reader(chromium, viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as page:
+        yield page
+
+
+@pytest.mark.browser
+def test_a_word_moves_by_steps_and_takes_its_move_back(page: Any, book: Path) -> None:
+    go(page, book, "notebooks/toy", live=True)
+    figure, word = page.locator("#live-toy"), page.locator("a.lskd-word[href*='temperature=8']")
+    page.evaluate(  # pictures of the film come when this test says so
+        """() => {
+            const waiting = [];
+            window.requestAnimationFrame = act => waiting.push(act);
+            window.tick = now => {
+                for (const act of waiting.splice(0)) act(now);
+                return Number(document.querySelector('#live-toy-temperature').value);
+            };
+        }"""
+    )
+    assert word.get_attribute("aria-controls") == "live-toy"
+    assert word.get_attribute("role") == "button"
+    before = said(figure, "s1")
+    busy = figure.locator(".lskd-readout[aria-busy='true']")
+    for start, end in ((1.0, 8.0), (8.0, 1.0)):
+        word.evaluate("e => e.click()")
+        seen = [page.evaluate(f"tick({now})") for now in (0, 175, 350, 525)]
+        assert seen == pytest.approx([start + (end - start) * part for part in (0, 0.125, 0.5, 0.875)], abs=0.06)
+        assert busy.count() == 1
+        assert page.evaluate("tick(700)") == end
+        assert busy.count() == 0
+        assert word.get_attribute("aria-pressed") == str(end == 8.0).lower()
+        assert (said(figure, "s1") == before) is (end == 1.0)
+
+
+@pytest.mark.browser
+def test_every_word_of_the_book_can_be_pressed(calm: Any, book: Path) -> None:
+    """By keyboard; with reduced motion a word acts at once."""
+    wrong, pages = [], 0
+    calm.on("pageerror", lambda error: wrong.append(str(error)))
+    for path in sorted(book.rglob("*.html")):
+        if "lskd-word" not in path.read_text(encoding="utf-8"):
+            continue
+        go(calm, book, path.relative_to(book).as_posix().removesuffix(".html"), live=True)
+        pages += 1
+        for number, word in enumerate(calm.locator("a.lskd-word").all()):
+            if word.get_attribute("aria-pressed") == "false":
+                word.press("Space" if number % 2 else "Enter")
+            if word.get_attribute("aria-pressed") != "true":
+                wrong.append(f"{path.name}: {word.inner_text()}: {word.get_attribute('href')}")
+    assert wrong == []
+    assert pages >= 5
+
+
+def far(page: Any, book: Path, height: int, width: int = 1280) -> Any:
+    """A word of the toy case at the top of a window that its figure does not fit into as well; pressed."""
+    page.set_viewport_size({"width": width, "height": height})
+    go(page, book, "notebooks/toy", live=True)
+    word = page.locator("a.lskd-word").nth(2)
+    word.evaluate("e => scrollTo({ top: e.getBoundingClientRect().top + scrollY - 100, behavior: 'instant' })")
+    word.evaluate("e => e.click()")
+    return word
+
+
+PLOTS = "document.querySelector('#live-toy .lskd-plots').getBoundingClientRect()"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_figure_that_is_far_away_comes_to_the_words_and_goes_back(calm: Any, book: Path, width: int) -> None:
+    word = far(calm, book, 800, width)
+    pinned = calm.locator(".lskd-pinned")
+    assert pinned.count() == 1
+    height = calm.evaluate("document.documentElement.scrollHeight")
+    panel, at = pinned.bounding_box(), word.bounding_box()
+    assert inside(calm, panel)
+    assert panel["y"] + panel["height"] <= at["y"] <= 800 - at["height"]  # the word is below it, in the window
+    assert fits(calm)
+    assert width > 390 or violations(calm, least="moderate") == []
+    assert said(calm.locator("#live-toy"), "s2") == "0.0000"
+    calm.get_by_role("button", name="Put the figure back").click()
+    assert pinned.count() == 0
+    assert calm.evaluate("document.documentElement.scrollHeight") == height  # the text has not moved
+    word.evaluate("e => { e.click(); e.click() }")
+    assert pinned.count() == 1
+    calm.keyboard.press("Escape")
+    assert pinned.count() == 0
+    word.evaluate("e => e.click()")
+    calm.mouse.move(width / 2, 700)
+    calm.mouse.wheel(0, -4000)  # back to its own place
+    pinned.wait_for(state="detached")
+    assert calm.locator("#live-toy .lskd-controls").is_visible()
+
+
+@pytest.mark.browser
+def test_a_figure_that_is_not_pinned_is_scrolled_to_and_the_words_are_found_again(calm: Any, book: Path) -> None:
+    word = far(calm, book, 1400)  # the figure fits into the window with the words
+    assert calm.locator(".lskd-pinned").count() == 0
+    assert calm.evaluate(f"{PLOTS}.top") >= 0
+    assert 0 < word.bounding_box()["y"] < 1400
+    word = far(calm, book, 420)  # it cannot be pinned
+    assert calm.locator(".lskd-pinned").count() == 0
+    assert 0 <= calm.evaluate(f"{PLOTS}.top") < 120
+    back = calm.get_by_role("button", name="Back to the text")
+    back.click()
+    assert 0 < word.bounding_box()["y"] < 420
+    assert word.evaluate("e => document.activeElement === e")
+    back.wait_for(state="detached")
+
+
+@pytest.mark.browser
+def test_the_address_of_a_word_opens_the_page_with_the_figure_set(page: Any, book: Path) -> None:
+    page.goto((book / "notebooks" / "toy.html").as_uri() + "?standardize=true;temperature=4;scale=10#live-toy")
+    page.wait_for_selector("#live-toy.lskd-on")
+    figure = page.locator("#live-toy")
+    assert figure.locator("output").all_inner_texts()[:2] == ["4.0", "10.00"]
+    assert said(figure, "s2") == "0.0000"  # standardised, it has the teacher's order
+
+
+FIGURE = "".join(
+    control.to_html("live-a")
+    for control in (
+        slider("t", "T", 0.5, 8, 0.1, 2),
+        slider("s", "scale", -1, 1, 0.05, 0, log=True),
+        check("on", "on"),
+        choice("k", "kind", {"raw": "raw", "z": "Z"}),
+        entry("own", "own", "0 1"),
+        steps("n", "n", [1, 2, 5], 2),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("?t=2.5;on=true;k=z;own=0,1;n=5;s=0.1#live-a", ""),
+        ("?t=first;s=last#live-a", ""),
+        ("?t=2#live-b", "names the figure 'b'; live figures here: a"),
+        ("?x=2#live-a", "sets 'x=2'; expected NAME=VALUE with one of: t, s, on, k, own, n"),
+        ("?#live-a", "sets ''; expected NAME=VALUE"),
+        ("?t=9#live-a", "sets t to '9'; expected 0.5 to 8 in steps of 0.1"),
+        ("?t=2.05#live-a", "sets t to '2.05'; expected 0.5 to 8 in steps of 0.1"),
+        ("?t=hot#live-a", "sets t to 'hot'; expected 0.5 to 8"),
+        ("?s=20#live-a", "sets s to '20'; expected 0.1 to 10"),
+        ("?s=0#live-a", "sets s to '0'; expected 0.1 to 10"),
+        ("?on=yes#live-a", "sets on to 'yes'; expected true or false"),
+        ("?k=cooked#live-a", "sets k to 'cooked'; expected one of: raw, z"),
+        ("?n=3#live-a", "sets n to '3'; expected one of: 1, 2, 5"),
+    ],
+)
+def test_a_word_that_can_do_nothing_is_found(tmp_path: Path, address: str, complaint: str) -> None:
+    figure = f'<figure class="lskd-live" id="live-a">{FIGURE}</figure>'
+    built = pages(tmp_path, {"page": f'{figure}<p><a class="lskd-word" href="{address}">some words</a></p>'})
+    expected = f"page.html: the live word 'some words' {complaint}"
+    with pytest.raises(LskdError, match=re.escape(expected)) if complaint else nullcontext():
+        live_words.check(built)
+
+
+def test_a_book_with_such_a_word_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretend(sources: Path, output: Path, settings: Path, *options: str) -> tuple[int, str]:
+        pages(output / "_build" / "html", {"page": '<a class="lskd-word" href="?t=2#live-b">w</a>', "index": ""})
+        return 0, ""
+
+    monkeypatch.setattr(build, "run_jupyter_book", pretend)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: page\nparts: []\n", encoding="utf-8")
+    (tmp_path / "_config.yml").write_text("{}\n", encoding="utf-8")
+    names = {name: tmp_path / name for name in ("book", "notebooks", "figures", "output")}
+    with pytest.raises(LskdError, match="the live word 'w' names the figure 'b'; live figures here: none"):
+        build.build(**names, config=tmp_path / "_config.yml")

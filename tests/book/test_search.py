@@ -1,7 +1,4 @@
-"""The book's search: which words of a page it has, what it finds, and the list that a reader types into.
-
-A book of five small pages is built once as the real one is; the words of the real book are looked at where it is built.
-"""
+"""The search: which words of a page it has, what it finds, the list that a reader types into, what people ask."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import LOOKS, cell, fits, inside, pages, reader, violations, write_notebook
+from reading import LOOKS, cell, in_every_look, inside, pages, reader, write_notebook
 
 from book import build as books
 from book.search import index
@@ -315,17 +312,17 @@ class TestDialog:
         dialog.get_by_role("button", name="Close the search").click()
         assert not dialog.is_visible()
 
-    @pytest.mark.parametrize("look", LOOKS)
-    def test_is_accessible_and_fits(self, chromium: Any, html: Path, look: str) -> None:
-        with reader(chromium, **LOOKS[look]) as page:
+    def test_is_accessible_and_fits(self, chromium: Any, html: Path) -> None:
+        with reader(chromium, **LOOKS["narrow"]) as page:
             dialog = opened(page, html, query="hats")
             page.keyboard.press("ArrowDown")
-            wrong = violations(page, "#pst-search-dialog", look=look)
             assert inside(page, dialog.bounding_box())
+            wrong = in_every_look(page, "#pst-search-dialog")
+            assert inside(page, dialog.bounding_box())  # on a desk
+            page.set_viewport_size(LOOKS["narrow"]["viewport"])
             page.goto((html / "search.html").as_uri() + "?q=hats")
             page.wait_for_selector("#search-results li a")
-            assert wrong + violations(page, ".bd-search-container", look=look) == []
-            assert fits(page)
+            assert wrong + in_every_look(page, ".bd-search-container") == []
 
 
 @pytest.mark.browser
@@ -381,3 +378,47 @@ def test_the_book_s_words_lead_to_its_pages(book: Path) -> None:
     ]
     assert len(lines) > 5
     assert [line for name, line in lines if line in texts[f"notebooks/{name}.html"]] == []
+
+
+# By the page that answers, or the two that do equally well.
+QUERIES = {
+    "notebooks/does_it_help": "does it help",
+    "notebooks/temperature": "temperature",
+    "notebooks/zscore": "what is z-score; two classes; related work",
+    "notebooks/losses glossary": "mlkd; ctkd; what is dkd; multi-level distillation",
+    "experiment": "confidence interval",
+    "notebooks/surface": "best temperature and weight; effective weight",
+    "notebooks/logit_statistics": "logit range; variance of logits",
+    "notebooks/cifar100": "cifar 100; results on cifar",
+    "notebooks/audit": "paper mistakes; errors in the paper; paper vs code differences",
+    "notebooks/paper_tables reproduce": "table 4; reproduce table 2; resnet56 resnet20",
+    "reproduce run": "install; download teacher checkpoint",
+    "use notebooks/questions": "pytorch lightning; huggingface trainer; segmentation; language model; gpt",
+    "notebooks/questions": "NaN loss fp16; how many seeds do I need; number of seeds; multiple teachers; "
+    "pretrained teacher",
+    "notebooks/questions use": "calibration; label smoothing; accuracy drops with ls",
+    "run": "own network; how to use with my own dataset; cite; bibtex; license; colab; jupyter; records",
+    "cluster": "slurm; kubernetes; docker",
+    "notebooks/networks": "parameters of networks",
+    "notebooks/tsne": "t-sne",
+    "notebooks/imagenet": "imagenet results",
+    "notebooks/vit": "deit",
+    "notebooks/exercises": "exercises",
+    "notebooks/benchmarks": "speed",
+    "api": "kd_loss",
+    "notebooks/toy": "beginner introduction",
+}
+
+
+@pytest.mark.book
+@pytest.mark.browser
+def test_the_first_hit_is_on_the_page_that_answers(chromium: Any, book: Path) -> None:
+    page = chromium.new_page()
+    page.goto((book / "search.html").as_uri() + "?q=temperature")
+    page.wait_for_selector("#search-results li a[href^='notebooks/temperature.html']", timeout=60_000)
+    first = "q => lskdSearch.find(q).found[0]?.section.page.path.replace('.html', '')"
+    asked = [(query, pages.split()) for pages, queries in QUERIES.items() for query in queries.split("; ")]
+    wrong = {query: found for query, pages in asked if (found := page.evaluate(first, query)) not in pages}
+    page.close()
+    assert len(asked) >= 50
+    assert wrong == {}

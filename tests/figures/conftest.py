@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from live_pages import Show, opened, write_page
+from live_pages import Show, opened, put, write_page
+from reading import complaints
 from synthetic import record, write_run
 
 from figures import networks as inputs
@@ -90,7 +92,46 @@ def path_of(
     return path
 
 
+BEGIN = """root => {
+    document.documentElement.dataset.theme = "light";
+    const controls = root.querySelectorAll("[data-control], [data-group]");
+    for (const e of controls) {
+        if (e.type === "checkbox") e.checked = e.defaultChecked;
+        else if (e.options) e.selectedIndex = Math.max(0, [...e.options].findIndex(o => o.defaultSelected));
+        else e.value = e.defaultValue;
+    }
+    for (const fold of root.querySelectorAll("details")) fold.open = false;
+    controls[0].dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+
+
+@pytest.fixture(scope="session")
+def tabs(chromium: Any, path_of: Callable[[str], Path]) -> Iterator[Callable[[str], tuple[Any, list[str]]]]:
+    """Opens a live figure once; it, and what its page complains of."""
+    with chromium.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        context.set_default_timeout(60_000)
+
+        @functools.cache
+        def tab(name: str) -> tuple[Any, list[str]]:
+            page = context.new_page()
+            wrong = complaints(page)
+            return opened(page, path_of(name)), wrong
+
+        yield tab
+
+
 @pytest.fixture
-def show(page: Any, path_of: Callable[[str], Path]) -> Show:
-    """Opens a live figure."""
-    return lambda name: opened(page, path_of(name))
+def show(tabs: Callable[[str], tuple[Any, list[str]]]) -> Iterator[Show]:
+    """A live figure as it begins, with some controls set; its page has stayed open since the test before."""
+    heard: list[list[str]] = []
+
+    def shown(name: str, **controls: float | str | bool) -> Any:
+        figure, wrong = tabs(name)
+        heard.append(wrong)
+        figure.page.bring_to_front()
+        figure.evaluate(BEGIN)
+        put(figure, **controls)
+        return figure
+
+    yield shown
+    assert not any(heard)

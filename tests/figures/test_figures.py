@@ -1,4 +1,4 @@
-"""Figures from networks that were never trained: what is drawn, said and written beside it."""
+"""Figures from networks that were never trained, and the first one of the book; which sources a figure depends on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,20 @@ from matplotlib import font_manager
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from figures import accuracies, data_samples, learning_curves, logit_gap, logit_range, network_cost, scales, theme, tsne
+from figures import (
+    accuracies,
+    data_samples,
+    idea,
+    learning_curves,
+    logit_gap,
+    logit_range,
+    network_cost,
+    scales,
+    theme,
+    tsne,
+)
 from figures import networks as inputs
-from figures.live import networks as live_networks
+from figures.fingerprint import PACKAGES, ROOT, closure, digest, notebook_modules
 from figures.live import softmax
 from figures.publish import Published, publish
 from figures.published_logs import PAIRS
@@ -28,7 +43,9 @@ from figures.theme import FONT, NARROW, WIDTH, figure, is_narrow, narrow, own_fo
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file
+from lskd.losses import kd_loss
 from paper import embedding
+from paper.toy import TOY
 
 Draw = Callable[[inputs.Networks, Path], Published]
 DRAWINGS: dict[str, Draw] = {
@@ -44,9 +61,9 @@ DRAWINGS: dict[str, Draw] = {
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_a_figure_brings_both_looks_its_data_and_its_origin_in_the_same_bytes(
-    networks: inputs.Networks, tmp_path: Path, name: str
-) -> None:
+def test_figures_bring_looks_data_origin_in_equal_bytes(networks: inputs.Networks, tmp_path: Path, name: str) -> None:
+    if name == "heatmaps":  # a panel a network takes its time
+        networks = replace(networks, packs={k: networks.packs[k] for k in ("teacher", "kd", "kd_ls")})
     drawn, again = (DRAWINGS[name](networks, tmp_path / place) for place in ("a", "b"))
     assert [p.read_bytes() for p in drawn.paths[:2]] == [p.read_bytes() for p in again.paths[:2]]
     wide, data, sidecar, slim = drawn.paths
@@ -81,7 +98,7 @@ def test_a_figure_brings_both_looks_its_data_and_its_origin_in_the_same_bytes(
     ("alt", "message"),
     [(" ", "alt text and caption are both needed"), ("a", "#123456 is no colour of")],
 )
-def test_a_figure_without_words_or_with_a_colour_that_has_no_twin_is_refused(
+def test_a_figure_without_words_or_with_a_colour_without_twin_is_refused(
     tmp_path: Path, alt: str, message: str
 ) -> None:
     def draw(fig: Any) -> None:
@@ -131,9 +148,7 @@ def test_what_is_written_on_a_cell_is_legible_on_both_kinds_of_pages() -> None:
                 assert max(contrast, 1 / contrast) > 4.1
 
 
-def test_networks_that_do_not_belong_together_are_refused_and_failures_left_out(
-    run: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_networks_of_another_teacher_are_refused_and_failures_left_out(run: tuple[Path, Path], tmp_path: Path) -> None:
     students = tmp_path / "students"
     shutil.copytree(run[1], students)
     record = read_json(students / "record.json")
@@ -163,22 +178,9 @@ def test_embeddings_are_repeatable_and_counted_in_the_original_space(networks: i
     assert drawn.paths[0].is_file()
     with pytest.raises(ValueError, match="below the 120 images"):
         embedding.embed(packs["kd"], perplexity=200)
-
-
-def test_neighbors_by_hand() -> None:
-    features = np.array([[0.0], [0.1], [0.25], [5.0], [5.1], [5.25]])
+    features = np.array([[0.0], [0.1], [0.25], [5.0], [5.1], [5.25]])  # neighbours by hand
     assert embedding.neighbor_accuracy(features, np.array([0, 0, 0, 1, 1, 1]), k=2) == 100
     assert embedding.neighbor_accuracy(features, np.array([0, 0, 1, 1, 1, 0]), k=1) == pytest.approx(100 * 4 / 6)
-
-
-def test_live_figures_hold_every_network_and_no_address(networks: inputs.Networks) -> None:
-    points = {k: embedding.Embedding(np.zeros((120, 2), np.float32), 0, 0, 0) for k in networks.packs}
-    for shown in (live_networks.sample(networks, None), live_networks.features(networks, points, None)):
-        assert set(shown.data["networks"]) == set(networks.packs)
-        html = shown.to_html()
-        assert "https://" not in html
-        json.loads(html.partition('type="application/json">')[2].partition("</script>")[0])
-        assert html.count("<label") == len(shown.controls)
 
 
 def test_data_and_networks_are_drawn_from_code(tmp_path: Path) -> None:
@@ -245,3 +247,131 @@ def test_panels_stand_below_one_another_where_the_column_is_narrow() -> None:
     assert spots == [[(0, 0), (0, 1), (2, 0), (2, 1)], [(1, 0), (1, 1), (3, 0), (3, 1)]]  # above stays above
     assert [ax.get_subplotspec().rowspan.start for ax in three] == [0, 1, 2]
     assert fig.legends[0]._ncols == 2
+
+
+@pytest.mark.parametrize(("standardized", "preferred"), [(False, "s1"), (True, "s2")])
+def test_the_loss_prefers_the_wrong_student_until_rows_are_standardised(standardized: bool, preferred: str) -> None:
+    import torch
+
+    fig = figure(3, 6)
+    ax = fig.subplots()
+    idea.panel(ax, standardized=standardized)
+    shown = {text.get_position()[1]: text.get_text() for text in ax.texts if text.get_text().startswith("loss")}
+    row = {name: torch.tensor([values], dtype=torch.float64) for name, values in TOY.items()}
+    for name in ("s1", "s2"):
+        value = kd_loss(row[name], row["teacher"], temperature=1.0, standardize=standardized).item()
+        expected = f"loss {abs(value):.2f}" + ("\npreferred" if name == preferred else "")
+        assert shown[idea.HEIGHTS[name]] == expected
+    said = [text.get_text() for text in ax.texts if text.get_text().startswith("“")]
+    assert said == ["“bird”", "“dog”"]
+
+
+def test_a_right_student_lies_below_the_teacher_once_rows_are_standardised(tmp_path: Path) -> None:
+    data = pd.read_csv(idea.picture(tmp_path).paths[1])
+    wide = data.pivot(index=["values", "class"], columns="network", values="value")
+    z = wide.loc["Z-score"]
+    np.testing.assert_allclose(z["student 2"], z["teacher"], atol=1e-5)
+    assert abs(z["student 1"] - z["teacher"]).max() > 0.1
+    np.testing.assert_allclose(wide.loc["logit"]["student 2"] * 10, wide.loc["logit"]["teacher"])
+
+
+FILES = {
+    "pkg/__init__.py": "",
+    "pkg/a.py": "import numpy\nfrom pkg.sub import b\n",
+    "pkg/alone.py": "import os\n",
+    "pkg/late.py": "def f():\n    from . import alone\n    return alone\n",
+    "pkg/lazy.py": "if TYPE_CHECKING:\n    from pkg import alone\nelse:\n    import pkg.cycle_one\n",
+    "pkg/cycle_one.py": "from pkg import cycle_two\n",
+    "pkg/cycle_two.py": "from pkg.cycle_one import something\n",
+    "pkg/plain.py": "import pkg.sub.deep.c as c\n",
+    "pkg/sub/__init__.py": "from .helper import h\n",
+    "pkg/sub/b.py": "from ..alone import x\n",
+    "pkg/sub/helper.py": "h = 1\n",
+    "pkg/sub/deep/__init__.py": "",
+    "pkg/sub/deep/c.py": "from ...late import f\n",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ("pkg", "__init__"),
+        ("pkg.alone", "__init__ alone"),
+        ("pkg.a", "__init__ a alone sub/__init__ sub/b sub/helper"),
+        ("pkg.late", "__init__ alone late"),
+        ("pkg.lazy", "__init__ cycle_one cycle_two lazy"),
+        ("pkg.plain", "__init__ alone late plain sub/__init__ sub/deep/__init__ sub/deep/c sub/helper"),
+        ("pkg.alone pkg.cycle_one", "__init__ alone cycle_one cycle_two"),
+    ],
+)
+def test_closure(root: Path, modules: str, expected: str) -> None:
+    assert closure(*modules.split(), root=root) == tuple(root / "pkg" / f"{name}.py" for name in expected.split())
+
+
+def test_training_does_not_depend_on_pages() -> None:
+    paths = closure("lskd.trainer.run")
+    reached = {path.name for path in paths}
+    assert "own_code.py" in reached
+    assert {path.parent.name for path in paths} == {"lskd", "data", "models", "trainer"}  # no figures
+    assert not reached & {"cli.py", "fingerprint.py", "run_jobs.py", "build.py"}
+
+
+def test_unknown_module_and_broken_file_are_named(root: Path) -> None:
+    with pytest.raises(LskdError, match=r"pkg\.nothing: no such source file"):
+        closure("pkg.nothing", root=root)
+    (root / "pkg" / "alone.py").write_text("x = (\n")
+    with pytest.raises(LskdError, match=r"alone\.py: line 1 is not valid Python"):
+        closure("pkg.a", root=root)
+
+
+def test_digest_follows_content_and_name_only(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    before = digest(closure("pkg.a", root=root), root)
+    root = root.rename(tmp_path_factory.mktemp("else where") / "moved")
+    paths, alone, copy = closure("pkg.a", root=root), root / "pkg" / "alone.py", root / "pkg" / "copy.py"
+    assert digest(reversed(paths), root) == before
+    alone.touch()
+    assert digest(paths, root) == before
+    alone.write_text("import os  # changed\n")
+    assert digest(paths, root) != before
+    copy.write_bytes(alone.read_bytes())
+    assert digest([copy], root) != digest([alone], root)
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    code = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["import pkg.alone"]}, *code]}))
+    return path
+
+
+def test_notebook_modules_and_the_cell_that_is_wrong(root: Path) -> None:
+    path = notebook(
+        root / "n.ipynb",
+        "%matplotlib inline\nimport numpy as np\nfrom pkg import alone",
+        "%%bash\nnot python at all (",
+        "if True:\n    !ls\nfrom pkg.sub import b, deep\n",
+    )
+    assert notebook_modules(path, root) == ["pkg", "pkg.alone", "pkg.sub", "pkg.sub.b", "pkg.sub.deep"]
+    with pytest.raises(LskdError, match=r"cell 3: line 1 is not valid Python"):
+        notebook_modules(notebook(path, "x = 1", "x = ("), root)
+    path.write_text("{}")
+    with pytest.raises(LskdError, match="not a notebook"):
+        notebook_modules(path, root)
+
+
+def test_the_package_itself_is_read_quickly_and_not_imported() -> None:
+    paths = [path.relative_to(ROOT).with_suffix("") for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    modules = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    start = time.process_time()  # whatever else the machine does
+    assert len(closure(*modules)) == len(modules)
+    assert time.process_time() - start < 3
+    code = "import sys, figures.fingerprint; assert not {'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

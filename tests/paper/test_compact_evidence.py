@@ -1,28 +1,39 @@
-"""Compact evidence: small, the same bytes twice, and every figure comes out of it as out of a full pack."""
+"""Evidence: compact packs draw as full ones do; what is not finite or without variance is named and left out."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from papermill import execute
 from synthetic import measured, pack, record, write_run
 
+from book import exercises, notebook
+from book.exercises import logit_gap as gap_answers
+from book.exercises import tsne as tsne_answers
 from figures import logit_gap, tsne
 from figures import logit_range as drawing
 from figures import networks as inputs
+from figures.fingerprint import ROOT
 from figures.live import networks as live_networks
 from lskd import evidence
+from lskd.cli import main
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.evidence import HALF, Evidence
 from lskd.models import create_model, save_checkpoint, state_digest
 from paper import embedding
 from paper.compact_evidence import collect_checkpoint, compact, compact_run
-from paper.logits import gap_statistics, logit_statistics
+from paper.logits import gap_matrix, gap_statistics, logit_statistics
 
 MEMBERS = ["kd", "kd_ls"]
 
@@ -82,35 +93,24 @@ def test_equal_packs_are_equal_bytes_and_come_back_whole(tmp_path: Path) -> None
     assert compact(found) is found
 
 
-def test_figures_and_numbers_are_those_of_the_full_packs(
-    both: tuple[inputs.Networks, inputs.Networks], tmp_path: Path
-) -> None:
+def test_what_is_drawn_is_that_of_full_packs(both: tuple[inputs.Networks, inputs.Networks], tmp_path: Path) -> None:
     full, small = both
     assert list(small.packs) == list(full.packs) == ["teacher", *MEMBERS]
     assert all(p.compact for p in small.packs.values())
     views = [embedding.embed_all(n.packs) for n in both]
     assert tsne.table(small, views[1]).equals(tsne.table(full, views[0]))
-    drawn = []
-    for name, networks, view in (("full", full, views[0]), ("small", small, views[1])):
-        folder = tmp_path / name
-        drawn.append(tsne.panels(networks, view, folder=folder, perplexity=30, seed=0))
-        drawing.bars(networks, folder=folder)
-        drawing.spread(networks, folder=folder)
-        drawing.mean_and_deviation(networks, folder=folder)
-        logit_gap.heatmaps(networks, folder=folder)
-        live = live_networks.features(networks, view, None), live_networks.sample(networks, None)
-        assert all(set(figure.data["networks"]) == set(networks.packs) for figure in live)
-    files = [sorted(p.name for p in (tmp_path / name).iterdir()) for name in ("full", "small")]
-    assert files[0] == files[1]
+    for n, view, name in zip(both, views, ("full", "small"), strict=True):
+        tsne.panels(n, view, folder=tmp_path / name, perplexity=30, seed=0)
     assert (tmp_path / "full" / "tsne.csv").read_bytes() == (tmp_path / "small" / "tsne.csv").read_bytes()
+    with pytest.raises(ValueError, match="its only view has perplexity 30 and seed 0; asked for 10 and 0"):
+        embedding.embed(small.packs["kd"], perplexity=10)
+    for draw in (drawing.bars, drawing.spread, drawing.mean_and_deviation, logit_gap.heatmaps):
+        assert all(path.is_file() for path in draw(small, folder=tmp_path).paths)
+    for live in (live_networks.features(small, views[1], None), live_networks.sample(small, None)):
+        assert set(live.data["networks"]) == set(small.packs)
     for table in (lambda n: logit_statistics(n.packs), lambda n: gap_statistics(n.teacher, n.students)):
         a, b = (table(n).select_dtypes("number").to_numpy(dtype=float) for n in both)
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
-
-
-def test_a_compact_pack_has_one_view(both: tuple[inputs.Networks, inputs.Networks]) -> None:
-    with pytest.raises(ValueError, match="its only view has perplexity 30 and seed 0; asked for 10 and 0"):
-        embedding.embed(both[1].packs["kd"], perplexity=10)
 
 
 def test_what_is_there_is_not_made_again_and_foreign_packs_are_refused(
@@ -193,3 +193,117 @@ def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
         f"{tmp_path / 'teacher.evidence.npz'}: measured on weights weights of a; the record beside it has weights of t",
     ):
         assert any(words in problem for problem in found), (words, found)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> tuple[Path, Path]:
+    return write_run(tmp_path / "runs", MEMBERS)
+
+
+def change(path: Path, **values: Any) -> None:
+    evidence.save(dataclasses.replace(evidence.load(path), **values), path)
+
+
+def dead(found: Evidence) -> Evidence:
+    return dataclasses.replace(found, features=np.full_like(found.features, 0.1))
+
+
+def without_class(found: Evidence, missing: int) -> Evidence:
+    means = {name: getattr(found, name).copy() for name in ("class_mean_logits", "class_mean_z")}
+    for values in means.values():
+        values[missing] = np.nan
+    label = np.where(found.label == missing, missing + 1, found.label).astype(np.int16)
+    return dataclasses.replace(found, label=label, **means)
+
+
+def test_a_class_without_images_has_no_mean_and_no_agreement(fresh: tuple[Path, Path], tmp_path: Path) -> None:
+    means = evidence._class_means(torch.ones(4, 3), torch.tensor([0, 0, 1, 1]), 3)
+    assert np.isnan(means[2]).all()
+    assert (means[:2] == 1).all()
+    whole = inputs.load(*fresh)
+    some = dataclasses.replace(whole, packs={name: without_class(found, 2) for name, found in whole.packs.items()})
+    full = gap_matrix(whole.teacher, whole.packs["kd"], standardized=False)
+    rows = [k for k in range(len(full)) if k != 2]
+    (raw,) = gap_statistics(some.teacher, {"kd": some.packs["kd"]}).query("kind == 'raw'").to_dict("records")
+    assert raw["mean"] == pytest.approx(full[rows].mean())
+    assert raw["max"] == full[rows].max()
+    drawn = logit_gap.heatmaps(some, folder=tmp_path)
+    (table,) = (path for path in drawn.paths if path.suffix == ".csv")
+    kept = {row["true_class"] for row in csv.DictReader(io.StringIO(table.read_text())) if row["kd_raw"]}
+    assert kept == {str(name) for k, name in enumerate(whole.teacher.class_names) if k != 2}
+    assert exercises.pose("logit_gap", gap_answers.answers(some)).exercises[0].answer.right == "raw"
+    live = live_networks.gap(some)
+    assert live.data["unseen"] == [2]
+    truth = next(c for c in live.controls if c.name == "truth").rest
+    assert [f'<option value="{k}"' in truth for k in (1, 2, 3)] == [True, False, True]
+
+
+def test_an_exercise_whose_answer_is_no_number_is_left_out(fresh: tuple[Path, Path]) -> None:
+    found = inputs.load(*fresh)
+    two = {name: dataclasses.replace(one, label=one.label % 2) for name, one in found.packs.items()}
+    views = {m: embedding.Embedding(one.features[:, :2], 50.0, 0.0, 0.0) for m, one in two.items()}
+    sheet = exercises.pose("tsne", tsne_answers.answers(dataclasses.replace(found, packs=two), views))
+    assert [one.exercise.name for one in sheet.exercises] == ["votes", "vote"]  # one distance correlates with nothing
+
+
+def test_a_network_whose_logits_are_not_finite_is_named_and_left_out(fresh: tuple[Path, Path]) -> None:
+    means = pack("kd").logit_mean
+    means[:3] = np.nan
+    change(fresh[1] / "kd.evidence.npz", logit_mean=means)
+    found = inputs.load(*fresh)
+    assert list(found.packs) == ["teacher", "kd_ls"]
+    assert "is not shown: logits of 3 of 120 test images are not finite" in found.source
+    change(fresh[0] / "teacher.evidence.npz", logit_mean=means)
+    with pytest.raises(LskdError, match=r"nothing can be drawn \(teacher: logits of 3"):
+        inputs.load(*fresh)
+
+
+def test_features_without_variance_have_no_picture_and_others_have(fresh: tuple[Path, Path], tmp_path: Path) -> None:
+    found = inputs.load(*fresh)
+    packs = found.packs | {"kd": dead(found.packs["kd"])}
+    with pytest.raises(ValueError, match="kd has no picture: all test images have equal features"):
+        embedding.embed(packs["kd"], perplexity=10)
+    networks = dataclasses.replace(found, packs=packs)
+    made = embedding.embed_all(packs, perplexity=10)
+    assert list(made) == ["teacher", "kd_ls"]
+    assert tsne.panels(networks, made, folder=tmp_path, perplexity=10, seed=0).paths
+    with pytest.raises(LskdError, match="no network has a picture; kd: all test images"):
+        embedding.embed_all({"kd": packs["kd"]}, jobs=2)
+    beyond = pack("kd")
+    beyond.features[5, 0] = np.inf
+    assert embedding.obstacle(beyond) == "features of 1 of 120 test images are not finite in float16"
+
+
+@pytest.mark.parametrize(("n", "why"), [(12, "perplexity is 30; .* below the 12"), (40, "images of 40 classes")])
+def test_too_few_images_have_no_picture(n: int, why: str) -> None:
+    found = pack("kd")
+    few = dataclasses.replace(found, features=found.features[:n], label=np.arange(n, dtype="int16"))
+    assert re.search(why, embedding.obstacle(few) or "")
+    with pytest.raises(LskdError, match=f"no network has a picture; kd: .*{why}"):
+        embedding.embed_all({"kd": few})
+
+
+def test_compact_packs_are_made_of_the_others(
+    fresh: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(fresh[1] / "kd.evidence.npz", features=dead(pack("kd")).features)
+    assert main(["evidence", "compact", str(fresh[1]), "--out", str(tmp_path / "out")]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kd_ls.evidence.npz"]
+    assert "kd is left out: all test images have equal features" in capsys.readouterr().err
+
+
+def test_a_kernel_that_never_began_is_started_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def die(*given: Any, **options: Any) -> None:
+        calls.append(1)
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(execute, "execute_notebook", die)
+    with pytest.raises(LskdError, match=r"execution stopped: Kernel died before replying to kernel_info$"):
+        notebook.run(ROOT / "notebooks" / "toy.ipynb", output=tmp_path / "out.ipynb")
+    assert len(calls) == 3
+    counts = iter((0, 0, 0, 1))  # at the start of each attempt, and after the last
+    monkeypatch.setattr(notebook, "_killed_for_memory", lambda: next(counts))
+    with pytest.raises(LskdError, match="because memory ran out"):
+        notebook.run(ROOT / "notebooks" / "toy.ipynb", output=tmp_path / "out.ipynb")

@@ -42,7 +42,7 @@ def test_every_printed_cell_is_trained_with_three_seeds(paper: list[plan.Job]) -
         assert set(trained.values()) == {1}  # once
 
 
-def test_a_cohort_shares_its_teacher_and_the_table_of_its_logits(paper: list[plan.Job]) -> None:
+def test_a_cohort_shares_its_teacher_and_the_table_of_its_logits_and_comes_after_them(paper: list[plan.Job]) -> None:
     known = {job.name: job for job in paper}
     cohorts = [job for job in paper if job.kind == "cohort" and job.dataset == "cifar100"]
     tables_of: dict[str, set[str]] = {}
@@ -56,9 +56,6 @@ def test_a_cohort_shares_its_teacher_and_the_table_of_its_logits(paper: list[pla
     six = next(job for job in cohorts if job.recipe == "cifar100/resnet32x4-resnet8x4")
     assert six.members == ("kd", "kd_ls", "ctkd", "ctkd_ls", "dkd", "dkd_ls")
     assert set(known[six.after[0]].serves) == {1, 2, 4}
-
-
-def test_jobs_come_after_what_they_wait_for(paper: list[plan.Job]) -> None:
     place = {job.name: i for i, job in enumerate(paper)}
     assert all(place[before] < place[job.name] for job in paper for before in job.after)
 

@@ -14,13 +14,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import wait_for
 
 from figures.fingerprint import PACKAGES, ROOT
 from paper.run_jobs import gpus, hold_one_gpu
@@ -168,10 +168,7 @@ def test_an_interrupted_call_ends_its_job_and_the_next_goes_on(
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = subprocess.Popen(command(*where, *chosen), cwd=project, env=environment(project), **silent)
     try:
-        end = time.monotonic() + 200
-        while not (project / "asleep").exists():
-            assert time.monotonic() < end, "waited too long"
-            time.sleep(0.1)
+        wait_for((project / "asleep").exists, 200)
         if stop == signal.SIGKILL:  # of Snakemake, as when the machine's memory is full: its jobs see it and end
             children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
             os.kill(int(children[0]), stop)

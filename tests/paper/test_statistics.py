@@ -1,8 +1,12 @@
-"""Statistics and tables: against numbers worked out by hand, scipy, and facts of the specification."""
+"""Statistics, gains and what the chapters compute: against numbers by hand, scipy, and facts of the specification."""
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +14,16 @@ import pytest
 import synthetic
 import torch
 from scipy import stats
+from synthetic import longer, pack, record
 
-from figures import table as tables
-from paper import logits, members, statistics, text
+from figures import spread_tables
+from figures.fingerprint import ROOT
+from figures.networks import Networks
+from figures.table import Table, results_table
+from lskd.losses import kd_loss, standardize
+from lskd.records import load_record
+from paper import gains, logits, members, published, statistics, tables, text
+from paper.theory import best_spread, largest_probability, opposite_signs_loss
 
 
 @pytest.mark.parametrize(
@@ -129,31 +140,31 @@ def test_members_without_a_result_have_no_row() -> None:
 
 
 def test_the_table_marks_single_runs_wherever_a_number_stands() -> None:
-    single = tables.results_table(statistics.results(_runs(1)), epoch="last", paired={"kd": 0.4321})
+    single = results_table(statistics.results(_runs(1)), epoch="last", paired={"kd": 0.4321})
     assert [cell.replace("\u00a0", " ") for cell in single.rows[1]] == ["KD", "80.00", "80.50", "+0.50", "0.43", "none"]
     assert "n = 1 seed. <b>Fewer than 3 seeds" in single.caption
-    several = tables.results_table(statistics.results(_runs(3)), epoch="last")
+    several = results_table(statistics.results(_runs(3)), epoch="last")
     assert several.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79"
     assert several.rows[1][3].replace("\u00a0", " ") == "+0.50 ± 1.24"
     assert "n = 3 seeds. ± is" in several.caption
-    counts = tables.results_table(statistics.results(_runs(3)), epoch="last", counts=True)
+    counts = results_table(statistics.results(_runs(3)), epoch="last", counts=True)
     assert counts.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
     assert "n = 3" not in counts.caption
-    mixed = tables.results_table(statistics.results(_runs(3)).assign(with_n=2), epoch="last")
+    mixed = results_table(statistics.results(_runs(3)).assign(with_n=2), epoch="last")
     assert mixed.rows[1][1].replace("\u00a0", " ") == "81.33 ± 3.79 (n = 3)"
     assert "Fewer" not in several.caption
     assert several.rows[0][2] == "–"
     markdown = several.to_markdown().splitlines()
     assert markdown[0].startswith("| method | without LS |")
     assert len({line.count("|") for line in markdown}) == 1
-    assert "<script" not in tables.Table(["a"], [["<script>"]]).to_html()
+    assert "<script" not in Table(["a"], [["<script>"]]).to_html()
 
 
 def test_numbers_stand_at_the_right_text_at_the_left_and_a_table_may_be_empty() -> None:
-    made = tables.Table(["name", "value", "words"], [["a", "1.0", "x" * 40], ["b", "2.0", "–"]])
+    made = Table(["name", "value", "words"], [["a", "1.0", "x" * 40], ["b", "2.0", "–"]])
     assert made.to_markdown().splitlines()[1] == "| --- | --: | --- |"
     assert '<td style="text-align:left">–</td>' in made.to_html()
-    assert "<tbody></tbody>" in tables.Table(["name", "value"], []).to_html()
+    assert "<tbody></tbody>" in Table(["name", "value"], []).to_html()
 
 
 def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere() -> None:
@@ -161,15 +172,15 @@ def test_a_held_out_choice_has_columns_where_a_record_has_it_and_none_elsewhere(
     usual = statistics.results(runs, epoch="selected")
     assert usual.empty
     assert "selected" not in statistics.accuracies(runs)
-    without = tables.results_table(statistics.results(runs), epoch="last", selected=usual)
-    assert without == tables.results_table(statistics.results(runs), epoch="last")
+    without = results_table(statistics.results(runs), epoch="last", selected=usual)
+    assert without == results_table(statistics.results(runs), epoch="last")
     assert "held-out" not in text.run_table(runs[0])
     for run in runs:
         for name, change in (("kd", -1.0), ("kd_ls", 2.0)):
             member = run["members"][name]
             chosen = {"epoch": 2, "test_accuracy": member["last"]["test_accuracy"] + change, "held_accuracy": 70.0}
             member["selected"] = chosen
-    table = tables.results_table(
+    table = results_table(
         statistics.results(runs), epoch="last", selected=statistics.results(runs, epoch="selected"), paired={"kd": 0.4}
     )
     assert list(table.headings[5:8]) == ["selected, without LS", "selected, with LS", "selected, LS − without"]
@@ -242,3 +253,202 @@ def test_class_mean_of_the_last_layer_decays_as_predicted_whatever_is_learned() 
     dropped = statistics.mean_decay({**config, "optimization": {"drop_last_batch": True}}, train_size=95)
     assert dropped == statistics.mean_decay(config, train_size=90)
     torch.testing.assert_close(layer.weight.detach().mean(dim=0), factor * start, rtol=1e-9, atol=1e-12)
+
+
+STORE = ROOT / "results"
+SHORT = next(p for p in (STORE / "cifar100").rglob("seed-0*.json") if load_record(p)["config"]["epochs"] == 8)
+PRINTED = gains.printed()
+
+
+@pytest.fixture
+def lengths(tmp_path: Path) -> Path:
+    """The committed short run of CIFAR-100, and made-up ones of 30 epochs and 3 seeds and of 240 epochs and 1."""
+    shutil.copy(SHORT, tmp_path / SHORT.name)
+    for epochs, accuracies in ((30, (66.0, 66.5, 67.0)), (240, (70.0,))):
+        for seed, kd in enumerate(accuracies):
+            last = {"kd": kd, "kd_literature": kd + 0.5, "kd_ls": kd + 1 + seed}
+            made = longer(load_record(SHORT), epochs, seed, **last) | {"name": f"made-up-{epochs}", "store": {}}
+            made["config"]["name"] = made["name"]
+            (tmp_path / f"{epochs}-{seed}.json").write_text(json.dumps(made))
+    return tmp_path
+
+
+def of(found: list[gains.Gain], epochs: int, baseline: str) -> gains.Gain:
+    (gain,) = (gain for gain in found if (gain.epochs, gain.baseline) == (epochs, baseline))
+    return gain
+
+
+def test_a_gain_is_taken_seed_by_seed_over_the_baseline_of_its_name(lengths: Path) -> None:
+    found = gains.measured(lengths)
+    assert [(gain.epochs, gain.baseline) for gain in found] == [
+        (epochs, baseline) for epochs in (8, 30, 240) for baseline in ("same", "literature")
+    ]
+    assert of(found, 30, "same").values == pytest.approx((1.0, 2.0, 3.0))
+    assert of(found, 30, "literature").values == pytest.approx((0.5, 1.5, 2.5))
+    assert of(found, 30, "same").decided is False  # 2 ± 2.48
+    assert of(found, 240, "same").text == "+1.00 points (n = 1 seed, no interval)"
+    assert of(found, 240, "same").experiment.endswith("240 epochs, bf16")
+
+
+def test_the_third_arm_is_a_baseline_of_its_own(tmp_path: Path) -> None:
+    record = load_record(SHORT)
+    record["members"]["kd_effective"] = json.loads(json.dumps(record["members"]["kd"]))
+    record["config"]["members"]["kd_effective"] = record["config"]["members"]["kd"]
+    record["members"]["kd_effective"]["settings"]["effective_weight"] = True
+    record["members"]["kd_effective"]["last"]["test_accuracy"] = 54.0
+    del record["store"]
+    (tmp_path / "seed-0.json").write_text(json.dumps(record))
+    last = record["members"]["kd_ls"]["last"]["test_accuracy"]
+    assert of(gains.measured(tmp_path), 8, "effective").values == pytest.approx((last - 54.0,))
+    assert len(gains.measured(tmp_path)) == 3
+    (tmp_path / "again.json").write_text(json.dumps(record | {"name": "the same students in another cohort"}))
+    assert len(gains.measured(tmp_path)) == 3
+
+
+def test_a_sweep_compares_each_side_at_its_best(tmp_path: Path) -> None:
+    (place,) = (STORE / "digit_pairs" / "wrn_16_2-resnet8-surface").glob("seed-0*.json")
+    shutil.copy(place, tmp_path)
+    (gain,) = gains.measured(tmp_path)
+    members = load_record(place)["members"].values()
+    best = {ls: max(m["last"]["test_accuracy"] for m in members if m["standardize"] == ls) for ls in (False, True)}
+    assert (gain.baseline, gain.values) == ("best", pytest.approx((best[True] - best[False],)))
+
+
+def test_seeds_of_several_trainers_are_said() -> None:
+    made = [{"seed": seed, "source_digest": "a" * 64} for seed in (0, 1)]
+    assert gains.trainers(made) == ""
+    assert gains.trainers([*made, {"seed": 5, "trainer": 1}]).startswith(
+        "3 seeds of 2 trainers (trainer 1: 5; trainer before 1 (aaaaaaaa): 0, 1)"
+    )
+
+
+def test_table_4_at_equal_weight_and_at_each_side_s_best() -> None:
+    found = gains.table_4()
+    at = {(n.variant, n.kd_weight): n.value for n in published.find(source="paper Table 4")}
+    assert found["same"] == pytest.approx(at["KD, z-score", 9.0] - at["KD, raw logits", 9.0]) == pytest.approx(3.29)
+    assert found["best"] == pytest.approx(1.80)
+    assert found["best"] < found["same"]
+
+
+def test_published_gains_have_a_value_a_pair() -> None:
+    tables, logs, *_ = PRINTED
+    assert len(tables.values) == len(logs.values) == 14
+    assert min(tables.values) > 0
+    assert not any(gain.decided for gain in PRINTED)
+
+
+def test_the_sentences_follow_the_records(lengths: Path) -> None:
+    (lengths / "one").mkdir()
+    shutil.copy(SHORT, lengths / "one")
+    short = " ".join(gains.sentences(gains.measured(lengths / "one"), PRINTED))
+    shutil.rmtree(lengths / "one")
+    assert "8 epochs" in short
+    assert "which was not run" in short
+    grown = " ".join(gains.sentences(gains.measured(lengths), PRINTED))
+    assert "240 epochs, bf16" in grown  # the longest runs are spoken of
+    assert "+1.00 points (n = 1 seed, no interval)" in grown
+
+
+def test_a_verdict_needs_an_interval_without_zero() -> None:
+    def said(*values: float) -> str:
+        gain: Any = gains.Gain("e", "same", values, tuple(range(len(values))))
+        return gains.sentences([gain], PRINTED)[0]
+
+    assert "LS helps" in said(1.0, 1.1, 0.9)
+    assert "LS costs accuracy" in said(-1.0, -1.1, -0.9)
+    assert "includes zero" in said(-1.0, 1.1, 0.9)
+    assert "too few to say what another seed would do" in said(1.0, 1.1)
+
+
+# --- replicated or not: by rule, never by what one would like --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs", "dataset", "verdict"),
+    [
+        ((1.0, 1.1, 1.2), 240, "cifar100", "yes"),
+        ((-1.0, -1.1, -1.2), 240, "cifar100", "no, the contrary"),
+        ((1.0, -1.1, 0.2), 240, "cifar100", "open: zero is inside"),
+        ((1.0, 1.1), 240, "cifar100", "open: 2 seeds, 240 of 240 epochs"),
+        ((1.0, 1.1, 1.2), 30, "cifar100", "yes, 30 of 240 epochs"),
+        ((1.0, 1.1, 1.2), 240, "digit_pairs", "yes, on other data"),
+    ],
+)
+def test_a_gain_replicates_at_full_length(values: tuple[float, ...], epochs: int, dataset: str, verdict: str) -> None:
+    gain = gains.Gain("a pair", "same", values, tuple(range(len(values))), dataset=dataset, epochs=epochs)
+    rows = [row for row in gains.replicated([gain, replace(gain, epochs=2)], PRINTED, {}) if "same settings" in row[0]]
+    assert rows[-1][3] == verdict  # of the longest
+    assert rows[0][3] == ("not run" if dataset != "cifar100" else verdict)
+    assert all(row[1].startswith("+3.29 points (the paper's Table 4)") for row in rows)
+
+
+def test_a_table_counts_cells_whose_interval_holds_the_published_value(tmp_path: Path) -> None:
+    first, second, third, *_ = tables.entries(2, tmp_path)
+    ours = {"few": False, "best": {"low": first.published - 1, "high": first.published + 1}}
+    far = {"few": False, "best": {"low": 1.0, "high": 2.0}}
+    cells = [replace(first, ours=ours), replace(second, ours=far), third]
+    few = [replace(first, ours=ours | {"few": True})]
+
+    def told(found: list[tables.Entry]) -> tuple[str, ...]:
+        return gains.replicated([], PRINTED, {2: found})[-1]
+
+    assert told(cells) == ("Table 2", "3 cells", "2 cells", "1 of 2 within our interval")
+    assert told(few)[-1] == "open: too few seeds"
+    assert told([third])[-1] == "not run"
+    assert len(gains.HEADINGS) == len(told(cells))
+
+
+def test_a_stretched_copy_of_the_teacher_owes_its_whole_loss_to_size() -> None:
+    teacher = torch.randn(6, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scale = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0, 8.0], dtype=torch.float64)[:, None]
+    plain, best, factor = best_spread(scale * teacher, teacher, temperature=2.0, steps=2001)
+    assert plain.mean().item() == pytest.approx(kd_loss(scale * teacher, teacher, temperature=2.0).item())
+    torch.testing.assert_close(best, torch.zeros(6, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(factor, 1 / scale[:, 0], atol=0, rtol=0.002)
+    student, teacher = torch.randn(2, 50, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    plain, best, _ = best_spread(student, teacher, temperature=1.0)
+    assert (best <= plain + 1e-12).all()  # never worse than none
+    assert (best < 0.9 * plain).any()
+
+
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize("classes", [3, 10, 100])
+def test_no_row_is_surer_than_the_bound(classes: int, correction: int) -> None:
+    most = largest_probability(classes, 2.0, correction=correction)
+    apart = torch.eye(classes, dtype=torch.float64)[:1]
+    reached = torch.softmax(standardize(apart, correction=correction) / 2.0, -1).max().item()
+    assert reached == pytest.approx(most, rel=1e-5)
+    rows = torch.randn(500, classes, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 5
+    assert torch.softmax(standardize(rows, correction=correction) / 2.0, -1).max().item() <= most
+    shown = spread_tables.confidence_table().rows
+    assert shown[2][::2] == ["K = 100", *(f"{largest_probability(100, t):.3f}" for t in (2.0, 4.0))]
+
+
+@pytest.mark.filterwarnings("ignore:logit standardization with two classes")
+def test_two_classes_that_disagree() -> None:
+    one, other = torch.tensor([[4.0, -1.0]]).double(), torch.tensor([[0.1, 0.2]]).double()
+    loss = kd_loss(one, other, temperature=2.5, standardize=True).item()
+    assert loss == pytest.approx(opposite_signs_loss(2.5), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0])
+def test_the_words_below_the_table_are_those_of_the_run(tmp_path: Path, scale: float) -> None:
+    """A student that lacks only size is told from one that lacks relations, also when LS has it the other way round."""
+    packs = {"teacher": pack("teacher"), "kd": pack("kd"), "kd_ls": pack("kd_ls", scale=4.0 * scale)}
+    networks = Networks(packs, record({"kd": (50.0, 50.0), "kd_ls": (50.0, 50.0)}), dict.fromkeys(packs, tmp_path))
+    shares = spread_tables.size_shares(networks, temperature=2.0)
+    text = spread_tables.spread_text(networks, temperature=2.0)
+    for found in shares.itertuples():
+        assert f"{found.share:.0f} %" in text
+        assert f"{found.standardised:.3f}" in text
+    size = replace(packs["teacher"], logits=packs["teacher"].logits / 4, meta=packs["kd"].meta)  # lacks nothing else
+    alone = Networks({"teacher": packs["teacher"], "kd": size}, networks.record, networks.files)
+    (only,) = spread_tables.size_shares(alone, temperature=2.0).itertuples()
+    assert only.share > 99.9
+    assert only.factor == pytest.approx(4, rel=0.02)
+    assert only.standardised == pytest.approx(0, abs=1e-6)
+    assert "this run the part lies between 100 % and 100 %" in spread_tables.spread_text(alone, temperature=2.0)
+    assert ("this run does not show it" in text) == (shares.share["kd_ls"] <= shares.share["kd"])
+    assert ("nearer to the teacher" in text) == (shares.standardised["kd_ls"] < shares.standardised["kd"])
+    rows = spread_tables.spread_table(networks, temperature=2.0).rows
+    assert [row[3] for row in rows] == [f"{share:.0f} %" for share in shares.share]

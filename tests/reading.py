@@ -1,4 +1,4 @@
-"""What the tests of the book share: ways to look at a page, pages that are up, small pages and notebooks, processes."""
+"""What tests of pages share: ways to look at a page, pages that are up, small pages and notebooks, processes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def reader(chromium: Any, **options: Any) -> Iterator[Any]:
     with chromium.new_context(**options) as context:
         context.set_default_timeout(60_000)
         yield context.new_page()
+
+
+def complaints(page: Any) -> list[str]:
+    """What a page says of mistakes in the console, from now on."""
+    heard: list[str] = []
+    page.on("console", lambda m: m.type in ("error", "warning") and heard.append(m.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    return heard
 
 
 def go(page: Any, book: Path, name: str, *, live: bool = False) -> Any:
@@ -63,6 +71,22 @@ def violations(page: Any, context: str = "article", *, least: str = "serious", l
         for found in Axe().run(page, context=context, options=options).response["violations"]
         if found["impact"] in impacts[impacts.index(least) :]
     ]
+
+
+def in_every_look(page: Any, context: str = "article") -> list[str]:
+    """What axe-core finds there on a phone, on a desk and in the dark, and where the page does not fit.
+
+    On a phone first, with which the page has to be loaded: a script finds then what has to be scrolled.
+    """
+    wrong = []
+    for look in ("narrow", "light", "dark"):
+        options = LOOKS[look]
+        page.set_viewport_size(options["viewport"])
+        page.emulate_media(color_scheme=options["color_scheme"])
+        page.wait_for_selector(f"html[data-theme={options['color_scheme']}]")
+        found = violations(page, context, look=look) + ([] if fits(page) else ["sideways scrolling"])
+        wrong += [f"{look}: {said}" for said in found]
+    return wrong
 
 
 def fits(page: Any) -> bool:
