@@ -55,6 +55,13 @@ def images(classes: int, n: int = 12, side: int = 8) -> Dataset:
     return Dataset("noise", pixels, labels, pixels, labels, names, group, ("all",), half, half, 1, True)
 
 
+def flip(file: Path) -> None:
+    """Damage a file: one bit in its middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 def killed(dying: Callable[..., None], *given: Any) -> None:
     """Call a function, which kills itself, in a process of its own."""
     process = multiprocessing.get_context("spawn").Process(target=dying, args=given)

@@ -1,4 +1,4 @@
-"""CIFAR-100 for a user, against a server on this machine and a small archive of the official layout."""
+"""Data and teachers for a user: brought to this machine from a server, used in place of training, and doubted aloud."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ import io
 import itertools
 import pickle
 import re
+import shutil
 import socket
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from small_runs import flip
 
-from lskd.cli import main
 from lskd.data import cifar100 as reading
 from lskd.data import load_dataset
+from lskd.data.cifar100 import SUPERCLASSES
 from lskd.data.cifar100 import get as get_cifar100
 from lskd.data.download import fetch
 from lskd.errors import LskdError
+from lskd.models import create_model, load_checkpoint, state_digest
+from lskd.recipes import load_recipe
 from lskd.torchvision import import_torchvision
+from lskd.trainer import run
+from lskd.trainer.published_teachers import ARCHIVE, LAST, UNPACKED, get_teachers, published_teacher
+from lskd.trainer.teacher import _doubt
 
 NAME = "cifar-100-python.tar.gz"
 NAMES = sorted(" ".join(reading.SUPERCLASSES.values()).split())
@@ -111,15 +120,14 @@ def address(server: Server) -> str:
 
 
 def test_one_command_downloads_and_both_layouts_are_the_same_data(
-    server: Server, parts: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    server: Server, parts: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., str]
+) -> None:
     """The one file is written from the archive's arrays, and has test images in the order of classes."""
     root = tmp_path / "a b"
     monkeypatch.setenv("LSKD_DATA", f'"{root}"\r')  # as .env files leave it
     for _ in range(2):
-        assert main(["data", "get", "cifar100", "--mirror", address(server)]) == 0
-        assert f"CIFAR-100 is in {root / reading.EXTRACTED}" in capsys.readouterr().out
+        said = told("data", "get", "cifar100", "--mirror", address(server))
+        assert f"CIFAR-100 is in {root / reading.EXTRACTED}" in said
     assert server.asked == [None]  # the second call found a copy
     assert sorted(p.name for p in root.iterdir()) == [".lock", reading.EXTRACTED]
     first, arrays = load_dataset("cifar100"), {}
@@ -143,18 +151,15 @@ def test_a_transfer_that_breaks_off_goes_on(server: Server, tmp_path: Path, rang
     assert server.asked == [None, f"bytes={third}-", f"bytes={2 * third if ranges else third}-"]
 
 
-@pytest.mark.parametrize("kept", [1000, None])
-def test_a_killed_download_is_taken_up_again(server: Server, tmp_path: Path, kept: int | None) -> None:
-    (tmp_path / f"{NAME}.part").write_bytes(server.content[:kept])  # or is whole already
+@pytest.mark.parametrize("kept", ["a part", "the whole", "another file"])
+def test_a_killed_download_is_taken_up_again_or_costs_one_more_transfer(
+    server: Server, tmp_path: Path, kept: str
+) -> None:
+    there = {"a part": server.content[:1000], "the whole": server.content, "another file": b"x" * 1000}[kept]
+    (tmp_path / f"{NAME}.part").write_bytes(there)
     fetch(f"{address(server)}/{NAME}", tmp_path / NAME, md5=md5(server.content))
-    assert server.asked == [f"bytes={kept or len(server.content)}-"]
+    assert server.asked == [f"bytes={len(there)}-", *([None] if kept == "another file" else [])]
     assert (tmp_path / NAME).read_bytes() == server.content
-
-
-def test_a_beginning_of_another_file_costs_one_more_transfer(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.part").write_bytes(b"x" * 1000)
-    get_cifar100(tmp_path, mirror=address(server))
-    assert server.asked == ["bytes=1000-", None]
 
 
 def test_what_the_server_refuses_or_has_not_is_said_and_nothing_is_left_of_it(server: Server, tmp_path: Path) -> None:
@@ -169,38 +174,34 @@ def test_what_the_server_refuses_or_has_not_is_said_and_nothing_is_left_of_it(se
 
 def test_a_transfer_that_brings_nothing_more_ends_with_what_there_is(server: Server, tmp_path: Path) -> None:
     server.breaks = [500, *[0] * 20]
-    with pytest.raises(
-        LskdError,
-        match=r"keeps breaking off \(closed by the server\), 500 bytes are in .*part; the same command goes on",
-    ):
+    with pytest.raises(LskdError, match=r"keeps breaking off \(closed by .*\), 500 bytes are in .*; the same command"):
         get_cifar100(tmp_path, mirror=address(server))
     server.breaks.clear()
     assert get_cifar100(tmp_path, mirror=address(server)).is_dir()
 
 
 def test_offline_says_what_to_do(
-    archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., str]
 ) -> None:
     with socket.socket() as closed:  # bound and not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("LSKD_MIRROR", f"http://127.0.0.1:{closed.getsockname()[1]}/{NAME}")
         monkeypatch.setenv("LSKD_DATA", str(tmp_path))
         for call in (["data", "get", "cifar100"], ["train", "--recipe", "cifar100/alone/resnet20"]):
-            assert main(call) == 2
-            said = capsys.readouterr().err
+            said = told(*call, status=2)
             assert re.search(r"cannot be reached \(.*refused\); try a mirror .*--mirror URL.* or put .*LSKD_DATA", said)
     (tmp_path / NAME).write_bytes(archive[:-1])  # a file in the way is named
-    assert main(["data", "get", "cifar100"]) == 2
-    assert re.search(rf"the {NAME} in {tmp_path} is another file or damaged \(md5", capsys.readouterr().err)
+    said = told("data", "get", "cifar100", status=2)
+    assert f"the {NAME} in {tmp_path} is another file or damaged (md5" in said
     (tmp_path / NAME).write_bytes(archive)  # as the advice says
     with pytest.raises(FileNotFoundError, match=f"`lskd data get cifar100`, which extracts the {NAME} that is there"):
         load_dataset("cifar100")
-    assert main(["data", "get", "cifar100"]) == 0
+    told("data", "get", "cifar100")
 
 
-def test_what_cannot_be_downloaded_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "get", "imagenet"]) == 2
-    assert "no data set 'imagenet' can be downloaded; there are cifar100, cifar100_224" in capsys.readouterr().err
+def test_what_cannot_be_downloaded_is_named(tmp_path: Path, told: Callable[..., str]) -> None:
+    said = told("data", "get", "imagenet", status=2)
+    assert "no data set 'imagenet' can be downloaded; there are cifar100, cifar100_224" in said
     (tmp_path / NAME).mkdir()
     (tmp_path / "file").write_text("")
     for folder, message in ((tmp_path, "a folder, where a file"), (tmp_path / "file" / "x", "no folder can be made")):
@@ -217,7 +218,7 @@ def test_of_several_processes_one_downloads_and_the_others_wait(server: Server, 
 
 
 def test_reading_never_downloads_and_names_damage(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, parts: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LSKD_MIRROR", address(server))
     monkeypatch.setenv("LSKD_DATA", str(tmp_path))
@@ -226,16 +227,16 @@ def test_reading_never_downloads_and_names_damage(
     assert server.asked == []
     get_cifar100()
     damaged = tmp_path / reading.EXTRACTED / "test"
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    for broken, call in itertools.product((content, b""), (lambda: load_dataset("cifar100"), get_cifar100)):
-        damaged.write_bytes(broken)
+    reads = (lambda: load_dataset("cifar100"), get_cifar100)
+    for damage, read in itertools.product((flip, lambda file: file.write_bytes(b"")), reads):
+        damage(damaged)
         with pytest.raises(ValueError, match=r"cifar-100-python/test: md5 is .* \(file damaged, or another one\)"):
-            call()
+            read()
+        damaged.write_bytes(parts["test"])
     (tmp_path / "cifar100.npz").write_bytes(b"half a file")
-    for call in (lambda: load_dataset("cifar100"), get_cifar100):
+    for read in reads:
         with pytest.raises(ValueError, match=r"cifar100\.npz: cannot be read"):
-            call()
+            read()
 
 
 def test_checksums_are_those_of_torchvision() -> None:
@@ -246,3 +247,186 @@ def test_checksums_are_those_of_torchvision() -> None:
     assert official == reading.MD5
     assert (CIFAR100.base_folder, CIFAR100.filename) == (reading.EXTRACTED, reading.ARCHIVE)
     assert (CIFAR100.url, CIFAR100.tgz_md5) == (f"{reading.ADDRESS}/{reading.ARCHIVE}", reading.ARCHIVE_MD5)
+
+
+# --- published teachers ----------------------------------------------------------------------------------------------
+
+
+RECIPE = "cifar100/resnet56-resnet20"
+
+
+@pytest.fixture(autouse=True)
+def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LSKD_TEACHERS", raising=False)
+
+
+def files(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    root.mkdir(exist_ok=True)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names", "found"),
+    [
+        (RECIPE, ["cifar_teachers/resnet56_vanilla/ckpt_epoch_240.pth", "resnet56.pth"], 0),
+        (RECIPE, ["resnet56_vanilla/ckpt_epoch_240.pth", "resnet56_vanilla/ckpt_epoch_150.pth"], 0),
+        (RECIPE, ["cifar100_resnet56.pth", "cifar10_resnet56.pth", "cifar100_resnet20.pth"], 0),
+        (RECIPE, ["resnet56.pth", "._resnet56.pth", ".trash/resnet56.pth", "__MACOSX/._resnet56.pth"], 0),
+        (RECIPE, ["a/resnet56-best.safetensors", "cifar100_resnet560.pth", "xresnet56.pth"], 0),
+        ("cifar100/resnet110-resnet32", ["cifar100_resnet32x4.pth", "resnet110.pt"], 1),
+        ("cifar100/resnet32x4-resnet8x4", [f"resnet32{end}_vanilla/ckpt_epoch_240.pth" for end in ("", "x4")], 1),
+        ("cifar100/ResNet50-MobileNetV2", ["resnet50.pth", "ResNet50_vanilla/ckpt_epoch_240.pth"], 1),
+        ("cifar100/wrn_40_2-wrn_40_1", ["wrn_40_1.pth", "wrn_40_2.pth", "notes_wrn_40_2.txt"], 1),
+    ],
+)
+def test_a_network_finds_its_file(tmp_path: Path, recipe: str, names: list[str], found: int) -> None:
+    files(tmp_path, *names)
+    assert published_teacher(load_recipe(recipe, for_training=False), tmp_path) == (tmp_path, names[found])
+
+
+def test_what_the_folder_does_not_have_is_said_and_trained(tmp_path: Path) -> None:
+    said: list[str] = []
+    files(tmp_path, "cifar100_resnet20.pth")
+    recipe = load_recipe(RECIPE)
+    assert published_teacher(recipe, tmp_path, said.append) is None
+    assert "no weights of resnet56 (resnet56_vanilla/ckpt_epoch_240.pth" in said[0]
+    assert "there are cifar100_resnet20.pth" in said[0]
+    with pytest.raises(LskdError, match=r"2 files of resnet56 \(a/resnet56\.pth, b/resnet56\.pth\); expected one"):
+        published_teacher(recipe, files(tmp_path, "a/resnet56.pth", "b/resnet56.pth"))
+    for empty in (tmp_path / "none", files(tmp_path / "empty", "readme.txt")):
+        with pytest.raises(LskdError, match="no files of weights; expected one, resnet56_vanilla"):
+            published_teacher(recipe, empty)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"teacher.settings": {"epochs": 1}},
+        {"teacher.checkpoint": "x.pth"},
+        {"teacher.recipe": "cifar100/alone/resnet110"},
+        {"dataset": "digit_pairs"},
+    ],
+)
+def test_another_teacher_than_the_published_one_is_left_alone(tmp_path: Path, settings: dict[str, Any]) -> None:
+    files(tmp_path, "cifar100_resnet56.pth")
+    assert published_teacher(load_recipe(RECIPE, settings=settings), tmp_path) is None
+    assert published_teacher(load_recipe(RECIPE), None) is None
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As RepDistiller wrote them, in the form of PyTorch before 1.6."""
+    path = tmp_path_factory.mktemp("weights") / LAST
+    torch.manual_seed(0)
+    state = create_model("resnet56").state_dict()
+    content = {"epoch": 240, "model": state, "accuracy": torch.tensor(72.3), "optimizer": {"state": {}}}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def teachers_archive(path: Path, weights: Path, *extra: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        tar.add(weights, f"{UNPACKED}/resnet56_vanilla/{LAST}")
+        for name in extra:
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return path
+
+
+def test_the_archive_is_fetched_checked_and_unpacked(tmp_path: Path, weights: Path, told: Callable[..., str]) -> None:
+    teachers_archive(
+        tmp_path / "mirror" / ARCHIVE, weights, f"{UNPACKED}/readme_vanilla/../../../outside.txt", "notes.txt"
+    )
+    out = tmp_path / "download_ckpts"
+    said = told("data", "get", "cifar100-teachers", "--out", out, "--mirror", (tmp_path / "mirror").as_uri())
+    assert f"lskd train --teachers {out / UNPACKED}" in said
+    assert sorted(p.name for p in out.rglob("*") if p.is_file() and p.suffix) == [LAST]
+    assert not (tmp_path / "outside.txt").exists()
+    found = out / UNPACKED / "resnet56_vanilla" / LAST
+    assert get_teachers(out, mirror="http://nowhere.invalid") == {"resnet56": found}
+    assert published_teacher(load_recipe(RECIPE), out) == (out, f"{UNPACKED}/resnet56_vanilla/{LAST}")
+    teachers_archive(tmp_path / "evil" / ARCHIVE, weights, "../outside_vanilla/a.pth")
+    (tmp_path / "evil" / UNPACKED).mkdir()  # as an interrupted call leaves it
+    assert list(get_teachers(tmp_path / "evil")) == ["resnet56"]
+    assert not (tmp_path / "outside_vanilla").exists()
+
+
+def test_an_archive_from_elsewhere_serves_what_is_none_and_weights_of_another_network_are_named(
+    tmp_path: Path, weights: Path
+) -> None:
+    with pytest.raises(LskdError, match=rf"put {ARCHIVE} from elsewhere into .*or unpack it anywhere.*--teachers DIR"):
+        get_teachers(tmp_path, mirror="http://nowhere.invalid")
+    teachers_archive(tmp_path / ARCHIVE, weights)
+    assert list(get_teachers(tmp_path, mirror="http://nowhere.invalid")) == ["resnet56"]
+    shutil.rmtree(tmp_path / UNPACKED)
+    for content in (b"<html>sign in</html>", b""):
+        (tmp_path / ARCHIVE).write_bytes(content)
+        with pytest.raises(LskdError, match=rf"{ARCHIVE}: cannot be unpacked .*delete it and try a mirror"):
+            get_teachers(tmp_path)
+    (tmp_path / ARCHIVE).unlink()
+    path = files(tmp_path, f"{UNPACKED}/resnet110_vanilla/{LAST}") / UNPACKED / "resnet110_vanilla" / LAST
+    path.write_bytes(weights.read_bytes())
+    with pytest.raises(LskdError, match=r"resnet110_vanilla.*not weights of this ResNet"):
+        get_teachers(tmp_path)
+
+
+@pytest.fixture
+def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {"class_names": np.array(sorted(" ".join(SUPERCLASSES.values()).split()))}
+    for split, size in (("train", 16), ("test", 400)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(size) % 100
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "cifar100.npz", **arrays)
+    monkeypatch.setenv("LSKD_DATA", str(tmp_path / "data"))
+
+
+@pytest.mark.usefixtures("small_cifar")
+def test_a_run_with_a_published_teacher_is_the_recipes_own(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teachers_archive(tmp_path / "dl" / ARCHIVE, weights)
+    get_teachers(tmp_path / "dl")
+    monkeypatch.setenv("LSKD_TEACHERS", f"{tmp_path / 'dl'} ")
+    settings = {"epochs": 1, "milestones": [], "batch_size": 16}
+    record = run.train(RECIPE, tmp_path / "out", members=["kd_ls"], settings=settings, device="cpu")
+    assert "--teachers" not in record["command"]
+    monkeypatch.delenv("LSKD_TEACHERS")
+    assert published_teacher(load_recipe(RECIPE), tmp_path / "dl") is not None
+    assert run.Options(teachers=tmp_path / "dl").words() == ["--teachers", "DIR"]
+    said = capsys.readouterr().err
+    assert f"teacher resnet56: test accuracy {record['teacher']['test_accuracy']:.2f} %, published 72.34 % (" in said
+    assert "warning: the teacher resnet56 has" in said
+    assert "which is chance" in said
+    assert said.index("teacher resnet56") < said.index("img/s")
+    assert record["teacher"]["checkpoint"] == f"{UNPACKED}/resnet56_vanilla/{LAST}"
+    model = create_model("resnet56")
+    load_checkpoint(model, weights)
+    assert record["teacher"]["digest"] == state_digest(model.state_dict())
+    assert record["config"]["teacher"] == load_recipe(RECIPE).config()["teacher"]  # so it counts as the cell
+
+
+@pytest.mark.usefixtures("small_cifar")
+@pytest.mark.parametrize(
+    ("accuracy", "published", "found"),
+    [
+        (72.6, 72.34, ""),
+        (72.6, None, ""),
+        (1.0, None, "has 1.00 % on 400 test images, which is chance"),
+        (1.9, None, "which is chance"),  # of 400 answers, two standard deviations
+        (2.1, None, ""),
+        (71.2, 72.34, "has 71.20 % on 400 test images, and 72.34 % are published"),
+        (73.4, 72.34, "and 72.34 % are published"),
+    ],
+)
+def test_a_doubtful_teacher_is_doubted(accuracy: float, published: float | None, found: str) -> None:
+    text = _doubt(accuracy, published, load_dataset("cifar100"))
+    assert found in text
+    assert bool(text) == bool(found)
+    if found:
+        assert "order of classes (here apple, aquarium_fish, baby, ...)" in text
+        assert "data.mean, data.std" in text

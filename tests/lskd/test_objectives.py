@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from loss_table import NEEDED
 from torch import Tensor
 
 from lskd import losses
 from lskd.objective_base import Distilled, Weight
-from lskd.objectives import METHODS, Logits, Objective, create_objective
+from lskd.objectives import METHODS, LocalityGuidance, Logits, Objective, create_objective
+
+# What an objective of this method has no default for.
+NEEDED: dict[str, dict[str, Any]] = {
+    "kd": {"temperature": 2.0, "kd_weight": 9.0},
+    "mlkd": {"temperature": 2.0, "kd_weight": 9.0},
+    "ctkd": {"kd_weight": 9.0},
+    "ttm": {"gamma": 0.1, "kd_weight": 45.0},
+    "wttm": {"gamma": 0.1, "kd_weight": 45.0},
+}
 
 
 def declared() -> list[tuple[str, str, Any]]:
@@ -51,11 +59,8 @@ def test_the_terms_are_the_weights_times_the_loss(method: str) -> None:
     student, teacher, target = torch.randn(6, 10), torch.randn(6, 10), torch.arange(6)
     settings = NEEDED.get(method, {}) | {"kd_weight": 3.0, "ce_weight": 0.5}
     objective = create_objective(method, **settings)
-    own = {
-        k: v
-        for k, v in objective.settings().items()
-        if k not in ("kd_weight", "ce_weight", "warmup", "effective_weight")
-    }
+    weighting = ("kd_weight", "ce_weight", "warmup", "effective_weight")
+    own = {k: v for k, v in objective.settings().items() if k not in weighting}
     if method == "ctkd":
         own = {"temperature": objective.temperature(-1.0), "standardize": False}
     labels = (target,) if method == "rld" else ()
@@ -135,3 +140,37 @@ def test_a_new_method_is_a_class_with_a_title_and_its_settings() -> None:
         Cosine(kd_weight=-1)
     with pytest.raises(NotImplementedError, match="computes no terms"):
         Objective()(Logits(x, torch.arange(4), x))
+
+
+@pytest.mark.parametrize("method", ["plain", "dkd", "ctkd", "mlkd", "luminet"])  # the losses alone: test_losses
+def test_compiles_without_graph_breaks_and_runs_under_autocast(method: str) -> None:
+    extra = {"standardize": True} if method in ("dkd", "ctkd", "mlkd") else {}
+    objective = create_objective(method, **NEEDED.get(method, {}), **extra)
+    objective.start_epoch(1)
+    x = [torch.randn(6, 10, dtype=torch.float64) for _ in range(4)]
+    x[0].requires_grad_()
+    batch = Logits(x[0], torch.arange(6), x[1], x[2], x[3])
+    expected = sum(objective(batch).values())
+    compiled = torch.compile(lambda: sum(objective(batch).values()), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(), expected)
+    (gradient,) = torch.autograd.grad(expected, x[0])
+    torch.testing.assert_close(torch.autograd.grad(compiled(), x[0])[0], gradient)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(sum(objective(batch).values()), expected)
+
+
+def test_locality_guidance_adds_its_maps_and_learns_its_projections() -> None:
+    module = LocalityGuidance([6, 5], [4, 3])
+    student = [torch.randn(2, 6, 7, 7), torch.randn(2, 5, 3, 4)]
+    teacher = [torch.randn(2, 4, 8, 8), torch.randn(2, 3, 3, 4)]
+    loss, triples = module(student, teacher), zip(module.projections, student, teacher, strict=True)
+    expected = sum(losses.locality_guidance_loss(project(s), t) for project, s, t in triples)
+    torch.testing.assert_close(loss, 2.5 * expected)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def test_plain_objective_is_cross_entropy() -> None:
+    x, y = torch.randn(4, 10), torch.arange(4)
+    terms = create_objective("plain")(Logits(x, y))
+    assert torch.equal(terms["ce"], torch.nn.functional.cross_entropy(x, y))

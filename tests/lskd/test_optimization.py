@@ -219,23 +219,21 @@ def test_given_numbers_decide_what_is_dropped() -> None:
 
 def test_the_rate_is_the_recipes() -> None:
     model = create_model("DeiT-Tiny", 10)
-    set_drop_path(model, 0.2, name="DeiT-Tiny")
-    assert [path.rate for path in model.modules() if isinstance(path, DropPath)] == pytest.approx(
-        [0.2 * i / 11 for i in range(12)]
-    )
+    for rate in (None, 0.2):
+        if rate is not None:
+            set_drop_path(model, rate, name="DeiT-Tiny")
+        found = [path.rate for path in model.modules() if isinstance(path, DropPath)]
+        assert found == pytest.approx([(rate or 0.1) * i / 11 for i in range(12)])
     set_drop_path(model, 0.0, name="DeiT-Tiny")
     assert drop_path_columns(model) == 0
     with pytest.raises(LskdError, match=r"resnet8: optimization.drop_path is 0.1; this network has no drop path"):
         set_drop_path(create_model("resnet8"), 0.1, name="resnet8")
 
 
-def test_fewer_images_than_a_batch_that_may_not_be_smaller() -> None:
+def test_fewer_images_than_a_batch_and_more_warm_up_than_epochs_are_refused(tmp_path: Path) -> None:
     found = structs.replace(recipe("vit/PiT-Tiny", members={"alone": {"method": "plain"}}), batch_size=16)
     with pytest.raises(LskdError, match="batch_size is 16 and there are 8 training images: no whole batch"):
         Cohort(found, small(), seed=0, teacher=None, device=CPU)
-
-
-def test_more_warm_up_than_epochs_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(LskdError, match="20 epochs of warm-up and 2 in all; lower the first too"):
         train("vit/PiT-Tiny", tmp_path / "run", settings={"epochs": 2}, progress=False, device="cpu")
     assert not (tmp_path / "run").exists()

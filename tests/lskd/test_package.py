@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import lskd
 from figures.fingerprint import ROOT
 
 
@@ -37,15 +38,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the package lies as the wheel has it, without the rest of the checkout."""
-    folder = tmp_path_factory.mktemp("installed")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
-
-
 def test_wheel_holds_the_package_its_types_and_its_recipes(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -61,7 +53,9 @@ def test_wheel_holds_the_package_its_types_and_its_recipes(wheel: Path) -> None:
     assert required == {"torch", "numpy", "safetensors", "tqdm", "msgspec", "filelock"}
 
 
-def test_losses_and_networks_work_with_torch_alone(installed: Path, tmp_path: Path) -> None:
+def test_losses_and_networks_work_with_torch_alone(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")  # without the rest of the checkout
     code = """
 import sys, warnings
 warnings.simplefilter("error")
@@ -97,27 +91,22 @@ load_checkpoint(fresh, "published.pth")
 assert torch.equal(fresh.fc.weight, student.fc.weight)
 print(lskd.__file__)
 """
-    place = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).strip()
-    assert place.startswith(str(installed)), f"imported from {place}, not from the wheel"
+    place = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path / "installed")).strip()
+    assert place.startswith(str(tmp_path / "installed")), f"imported from {place}, not from the wheel"
 
 
-def test_import_pulls_in_nothing_but_torch() -> None:
+def test_import_lskd_loads_nothing_and_losses_and_networks_nothing_but_torch() -> None:
     """Module lists, not milliseconds: what an import costs is what it loads."""
     code = (
-        "import sys, torch; before = set(sys.modules); import lskd.losses, lskd.objectives, lskd.models; "
+        "import sys, lskd; print('torch' in sys.modules); import torch; before = set(sys.modules); "
+        "import lskd.losses, lskd.objectives, lskd.models; "
         "new = {name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names); "
         "print(*sorted(new))"
     )
-    assert run(sys.executable, "-c", code, cwd=ROOT).split() == ["lskd"]
-
-
-def test_import_lskd_does_not_load_torch() -> None:
-    assert run(sys.executable, "-c", "import sys, lskd; print('torch' in sys.modules)", cwd=ROOT).strip() == "False"
+    assert run(sys.executable, "-c", code, cwd=ROOT).split() == ["False", "lskd"]
 
 
 def test_what_lskd_offers_by_name_is_there() -> None:
-    import lskd
-
     assert dir(lskd) == sorted(lskd.__all__)
     for name in lskd.__all__:
         assert getattr(lskd, name) is not None

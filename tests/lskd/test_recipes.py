@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import words
 
 from figures.fingerprint import ROOT
-from lskd import cli
 from lskd.checked import parse_settings
 from lskd.errors import LskdError
 from lskd.recipes import alone_recipe, list_recipes, load_recipe, recipe_and_members, teacher_training
@@ -57,6 +58,7 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
     [
         ({"epoch": 2}, "recipe digit-pairs has no 'epoch'; did you mean 'epochs'"),
         ({"epochs": 0}, "epochs is 0 .* expected int >= 1"),
+        ({"threads": 0}, r"threads is 0 \(int\); expected int >= 1"),
         ({"milestones": [3, 2]}, "increasing"),
         ({"members.kdd.temperature": 2.0}, "no member 'kdd'; did you mean 'kd'"),
         ({"members.kd.temprature": 2.0}, "member kd: method 'kd' has no setting 'temprature'"),
@@ -80,6 +82,7 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
         ({"optimization": {"exempt_from_decay": ["bias"]}}, r"exempt_from_decay\[0\] is 'bias'; did you mean 'biases'"),
         ({"optimization": {"betas": [0.9]}}, "expected list of length 2"),
         ({"optimization": {"drop_path": 1.0}}, "expected float < 1.0"),
+        ({"momentum": -1}, r"momentum is -1 \(int\); expected float >= 0"),
         ({"teacher.input_size": 2}, "teacher.input_size is 2"),
         ({"members.kd.method": "locality"}, "method 'locality' has no setting 'temperature'"),
         ({"members.kd.published": "high"}, r"published is 'high' \(str\); expected float"),
@@ -96,13 +99,10 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> Non
         load_recipe("digit-pairs", settings=settings)
 
 
-@pytest.mark.parametrize(("name", "found"), [("digit-pairs", "is itself"), ("playground", "trains . networks")])
-def test_a_teacher_comes_from_a_recipe_of_one_network(name: str, found: str) -> None:
-    with pytest.raises(LskdError, match=f"the recipe of its teacher, {name}, {found}; expected one"):
-        teacher_training(load_recipe("digit-pairs", settings={"teacher.recipe": name}))
-
-
-def test_a_table_that_a_recipe_lacks_can_be_set() -> None:
+def test_what_a_recipe_lacks_can_be_set() -> None:
+    recipe = load_recipe("digit-pairs")
+    assert (recipe.threads, "threads" in recipe.config()) == (1, False)
+    assert load_recipe("digit-pairs", settings={"threads": 2}).config()["threads"] == 2
     recipe = load_recipe("digit-pairs", settings={"optimization.nesterov": True})
     assert recipe.optimizing.nesterov
     assert recipe.optimizing.betas == (0.9, 0.999)
@@ -127,15 +127,25 @@ def test_a_recipe_may_be_any_file_and_has_all_keys_and_members_that_are_asked_fo
         load_recipe(str(file))
     with pytest.raises(LskdError, match="no member 'kdls'; did you mean 'kd_ls'"):
         load_recipe("digit-pairs", members=["kdls"])
+    file = ROOT / "recipes" / "cifar100" / "resnet56-resnet20.toml"
+    assert load_recipe(str(file)).name == "cifar100/resnet56-resnet20"  # one of the project's keeps its name
 
 
-def test_a_teacher_has_one_origin_and_naming_another_replaces_it() -> None:
-    recipe = load_recipe("digit-pairs", settings={"teacher.checkpoint": "a.pth"})
-    assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("a.pth", None)
-    with pytest.raises(LskdError, match=r"comes as a checkpoint, a\.pth; nothing has to be trained"):
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("digit-pairs", {"teacher.recipe": "digit-pairs"}, "of its teacher, digit-pairs, is itself; expected one"),
+        ("digit-pairs", {"teacher.recipe": "playground"}, "teacher, playground, trains . networks; expected one"),
+        ("digit-pairs", {"teacher.checkpoint": "a.pth"}, r"comes as a checkpoint, a\.pth; nothing has to be trained"),
+        ("digit-pairs-teacher", {}, "recipe digit-pairs-teacher has no teacher"),
+    ],
+)
+def test_a_teacher_comes_from_a_recipe_of_one_network(name: str, settings: dict[str, str], message: str) -> None:
+    recipe = load_recipe(name, settings=settings)
+    if "teacher.checkpoint" in settings:  # one origin replaces the other
+        assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("a.pth", None)
+    with pytest.raises(LskdError, match=message):
         teacher_training(recipe)
-    with pytest.raises(LskdError, match="recipe digit-pairs-teacher has no teacher"):
-        teacher_training(load_recipe("digit-pairs-teacher"))
 
 
 def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
@@ -151,11 +161,6 @@ def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:
     assert teacher_training(small) == ("vit/alone/pycls-ResNet-56", {})
     wide = load_recipe("vit/DeiT-Tiny", settings={"teacher.input_size": 64}, for_training=False)
     assert teacher_training(wide)[1] == {"data": {"size": 64}}
-
-
-def test_a_recipe_keeps_its_name_when_given_as_a_path() -> None:
-    file = Path(__file__).parents[2] / "recipes" / "cifar100" / "resnet56-resnet20.toml"
-    assert load_recipe(str(file)).name == "cifar100/resnet56-resnet20"
 
 
 # --- what `lskd train` takes -----------------------------------------------------------------------------------------
@@ -183,21 +188,19 @@ def test_a_teacher_is_trained_by_name() -> None:
         alone_recipe("ShufleV2")
 
 
-def test_train_takes_a_network_for_a_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_takes_a_network_for_a_teacher(tmp_path: Path, told: Callable[..., str]) -> None:
     out = tmp_path / "run"
-    call = ["train", "--teacher", "resnet8", "--dataset", "digit_pairs", "--out", str(out), "--device", "cpu"]
-    small = ["epochs=1", "milestones=[]", "data.train_size=128", "data.test_size=100"]
-    assert cli.main([*call, *(word for item in small for word in ("--set", item))]) == 0
-    assert "test accuracy" in capsys.readouterr().out
-    record = json.loads((out / "record.json").read_text())
-    assert record["config"]["student"] == "resnet8"
-    assert record["config"]["batch_size"] == 64
+    small = words({"epochs": 1, "milestones": [], "data": {"train_size": 128, "test_size": 100}})
+    call = ("train", "--out", out, "--device", "cpu", *small)
+    assert "test accuracy" in told(*call, "--teacher", "resnet8", "--dataset", "digit_pairs")
+    record = load_record(out)
+    assert (record["config"]["student"], record["config"]["batch_size"]) == ("resnet8", 64)
     assert record["dataset"]["name"] == "digit_pairs"
     assert (out / "alone.safetensors").is_file()
-    assert cli.main(["train", "--teacher", "resnet8", "--dataset", "digit_pears", "--out", str(out)]) == 2
-    assert "did you mean 'digit_pairs'" in capsys.readouterr().err
-    assert cli.main(["train", "--recipe", "digit-pairs", "--dataset", "cifar100", "--out", str(out)]) == 2
-    assert "--dataset goes with --teacher" in capsys.readouterr().err
+    said = told(*call, "--teacher", "resnet8", "--dataset", "digit_pears", status=2)
+    assert "did you mean 'digit_pairs'" in said
+    said = told(*call, "--recipe", "digit-pairs", "--dataset", "cifar100", status=2)
+    assert "--dataset goes with --teacher" in said
 
 
 def test_recipes_of_others_beside_an_installed_package_are_not_ours(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import CPU
 
 from lskd.data.dataset import Dataset
 from lskd.errors import LskdError
@@ -32,8 +33,7 @@ def images():
 class Plain(nn.Module):
     def __init__(self, num_classes, channels=3):
         super().__init__()
-        self.stem = nn.Conv2d(channels, 4, 3, padding=1)
-        self.fc = nn.Linear(4, num_classes)
+        self.stem, self.fc = nn.Conv2d(channels, 4, 3, padding=1), nn.Linear(4, num_classes)
 
     def features(self, x):
         return torch.relu(self.stem(x)).mean((2, 3))
@@ -66,31 +66,6 @@ class Buffers(Plain):
         self.count = state
 
 
-def gives(change):
-    class Changed(Plain):
-        def forward(self, x):
-            return change(self, super().forward(x))
-
-    return Changed
-
-
-Auxiliary = gives(lambda self, y: (y, y.detach()) if self.training else y)
-Output = gives(lambda self, y: types.SimpleNamespace(logits=y))
-Dictionary = gives(lambda self, y: {"logits": y})
-Answers = gives(lambda self, y: y.argmax(1))
-Frozen = gives(lambda self, y: y.detach())
-Softmax = gives(lambda self, y: y.softmax(1))
-Dropout = gives(lambda self, y: nn.functional.dropout(y, 0.5, self.training))
-
-
-class Extra(Plain):
-    def get_extra_state(self):
-        return {"step": 3}
-
-    def set_extra_state(self, state):
-        pass
-
-
 class Hidden(Plain):
     def __init__(self, num_classes):
         super().__init__(num_classes)
@@ -101,54 +76,44 @@ class Hidden(Plain):
         return super().features(x)
 
 
-class Strict(Plain):
-    def load_state_dict(self, state):
-        return super().load_state_dict({k: 2 * v for k, v in state.items()})
+def having(**methods):
+    return type("Changed", (Plain,), methods)
 
 
-class Full(Plain):
-    def forward(self, x):
-        if len(x) > 2:
-            raise torch.OutOfMemoryError("out of memory. Tried to allocate 20 MiB.\\nmore")
-        return super().forward(x)
+def gives(change):
+    return having(forward=lambda self, x: change(self, Plain.forward(self, x)))
 
 
-class Centring(Plain):
-    def forward(self, x):
-        x -= 0.5
-        return super().forward(x)
+def full(self, x):
+    if len(x) > 2:
+        raise torch.OutOfMemoryError("out of memory. Tried to allocate 20 MiB.\\nmore")
+    return Plain.forward(self, x)
 
 
-class InPlace(Plain):
-    def forward(self, x):
-        y = torch.sigmoid(self.fc(self.features(x)))
-        y += y * y
-        return y.exp_()
+def in_place(self, y):
+    y = torch.sigmoid(y)
+    y += y * y
+    return y.exp_()
 
 
-class Swapped(Plain):
-    def forward_with_features(self, x):
-        return self(x), self.features(x)
-
-
-class Alone(Plain):
-    def forward_with_features(self, x):
-        return self(x)
-
-
-def grey(num_classes):
-    return Plain(num_classes, channels=1)
-
-
-def ten(num_classes):
-    return Plain(10)
-
-
+Auxiliary = gives(lambda self, y: (y, y.detach()) if self.training else y)
+Output = gives(lambda self, y: types.SimpleNamespace(logits=y))
+Dictionary = gives(lambda self, y: {"logits": y})
+Answers = gives(lambda self, y: y.argmax(1))
+Frozen = gives(lambda self, y: y.detach())
+Softmax = gives(lambda self, y: y.softmax(1))
+Dropout = gives(lambda self, y: nn.functional.dropout(y, 0.5, self.training))
+InPlace = gives(in_place)
+Full = having(forward=full)
+Centring = having(forward=lambda self, x: Plain.forward(self, x.sub_(0.5)))
+Extra = having(get_extra_state=lambda self: {"step": 3}, set_extra_state=lambda self, state: None)
+Strict = having(load_state_dict=lambda self, s: Plain.load_state_dict(self, {k: 2 * v for k, v in s.items()}))
+Swapped = having(forward_with_features=lambda self, x: (self(x), self.features(x)))
+Alone = having(forward_with_features=lambda self, x: self(x))
 ONE = Plain(3)
-
-
-def one(num_classes):
-    return ONE
+one = lambda num_classes: ONE
+ten = lambda num_classes: Plain(10)
+grey = lambda num_classes: Plain(num_classes, channels=1)
 
 
 def made(change):
@@ -198,6 +163,8 @@ def train(out: str, network: str, **settings: Any) -> dict[str, Any]:
     return run.train("own.toml", out, settings=chosen, progress=False, runs="runs", device="cpu")
 
 
+TEACHER = {"teacher.network": "resnet8", "teacher.checkpoint": "absent.pth"}
+KD = {"members.one.method": "kd", "members.one.temperature": 2.0, "members.one.kd_weight": 1.0}
 REFUSED = {
     "Auxiliary": r"'mine.py:Auxiliary' in training mode: gives a tuple of 2 .*expected logits \[2, 3\]: return",
     "Output": r"in eval mode: gives an object of type SimpleNamespace",
@@ -236,19 +203,19 @@ def test_a_teacher_is_tried_before_it_is_loaded_or_trained(here: Path, network: 
         train("out", "Plain", **{**teacher, "teacher.network": "mine.py:Auxiliary"})
 
 
-def test_a_last_batch_of_one_is_known_from_the_sizes(here: Path) -> None:
+def test_a_last_batch_of_one_is_known_from_the_sizes_and_random_numbers_stay_as_they_were(here: Path) -> None:
     with pytest.raises(LskdError, match=r"trained on one image.*batch_size.*optimization\.drop_last_batch"):
         train("out", "Flat", batch_size=4)  # of 9 images
     assert not (here / "out").exists()
     train("plain", "Plain", batch_size=4)
     train("dropped", "Flat", batch_size=4, **{"optimization.drop_last_batch": True})
     with pytest.raises(LskdError, match="one image"):  # one that comes with the project
-        try_network("resnet8", role="s", classes=3, image_shape=(3, 4, 4), device=torch.device("cpu"), smallest=1)
-
-
-def test_a_network_is_made_anew_for_every_member(here: Path) -> None:
+        try_network("resnet8", role="s", classes=3, image_shape=(3, 4, 4), device=CPU, smallest=1)
     with pytest.raises(LskdError, match=r"network 'mine\.py:one' returned the same network twice"):
-        train("out", "one")
+        train("out", "one")  # it is made anew for every member
+    before = torch.get_rng_state()
+    try_network("resnet8", role="student", classes=3, image_shape=(3, 8, 8), device=CPU, smallest=4)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("network", ["Tied", "Buffers", "Unused", "Dropout"])
@@ -286,37 +253,22 @@ def test_weights_of_named_epochs_are_kept(here: Path, capfd: pytest.CaptureFixtu
     assert "own: the learning rate does not fall at milestones 2, 9, it ends at 2;" in capfd.readouterr().err
 
 
-def test_the_trial_leaves_random_numbers_as_they_were() -> None:
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    try_network("resnet8", role="student", classes=3, image_shape=(3, 8, 8), device=torch.device("cpu"), smallest=4)
-    assert torch.equal(before, torch.get_rng_state())
-
-
 def test_the_end_of_memory_is_a_sentence(here: Path) -> None:
     with pytest.raises(LskdError, match=r"recipe own: the memory of cpu is at its end \(out of memory.*MiB\.\)"):
         train("out", "Full")
     for error in (MemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")):
-        with pytest.raises(LskdError, match=r"^one: the memory of cpu"), enough_memory("one", torch.device("cpu")):
+        with pytest.raises(LskdError, match=r"^one: the memory of cpu"), enough_memory("one", CPU):
             raise error
-    with pytest.raises(RuntimeError, match="another"), enough_memory("one", torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="another"), enough_memory("one", CPU):
         raise RuntimeError("another")
 
 
-TEACHER = {"teacher.network": "resnet8", "teacher.checkpoint": "absent.pth"}
-KD = {"members.one.method": "kd", "members.one.temperature": 2.0, "members.one.kd_weight": 1.0}
-
-
-def test_no_teacher_is_sought_where_no_member_needs_one() -> None:
+def test_no_teacher_is_sought_where_no_member_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     record = train("out", "Plain", **TEACHER)
     assert record["teacher"] is None
     assert record["config"]["teacher"]["network"] == "resnet8"
     with pytest.raises(LskdError, match=r"no member that needs a teacher"):
         run.build_table("own.toml", settings={"student": "mine.py:Plain", **TEACHER}, options=run.Options(device="cpu"))
-
-
-def test_a_table_that_cannot_be_is_refused_before_the_teacher_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dataset, "view_count", None)
-    settings = {"student": "mine.py:Plain", **TEACHER, **KD}
-    with pytest.raises(LskdError, match="more views than a table can hold"):
-        run.train("own.toml", "out", settings=settings, progress=False, device="cpu", teacher_logits="table")
+    with pytest.raises(LskdError, match="more views than a table can hold"):  # also before the teacher is sought
+        run.train("own.toml", "other", settings=TEACHER | KD, progress=False, device="cpu", teacher_logits="table")

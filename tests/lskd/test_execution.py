@@ -1,20 +1,126 @@
-"""The logic around CUDA graphs, with a stand-in that replays in Python; `benchmarks/gpu.py` checks the real ones."""
+"""How steps are executed: lanes of threads, a stand-in for CUDA graphs, pieces that are proved, the speed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
-from small_runs import CPU, SETTINGS, cohort, results
+from small_runs import CPU, DATA, SETTINGS, cohort, results
 
+from lskd.models import model_info
+from lskd.recipes import load_recipe
 from lskd.trainer import graph, proof
+from lskd.trainer import speed as module
 from lskd.trainer.batches import BatchIndex
 from lskd.trainer.cohort import Cohort
+from lskd.trainer.cpu_threads import MemberThreads
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import WARM_UP, StepGraph
+from lskd.trainer.speed import product_rate, speed
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_units_of_a_job_keep_their_order_and_every_job_ends(most: int, three_threads: None) -> None:
+    seen: dict[str, list[int]] = {"a": [], "b": [], "c": [], "d": []}
+
+    def job(name: str, units: int) -> Iterator[None]:
+        for unit in range(units):
+            seen[name].append(unit)
+            yield
+
+    with MemberThreads(most=most) as lanes:
+        assert lanes.count == most
+        lanes.run([job("a", 5), job("b", 0), job("c", 7), job("d", 2)])
+    assert seen == {"a": list(range(5)), "b": [], "c": list(range(7)), "d": [0, 1]}
+
+
+def test_jobs_run_side_by_side_with_the_threads_of_their_lanes(three_threads: None) -> None:
+    meeting = threading.Barrier(3, timeout=20)  # broken when the three are not there at once
+    found = []
+
+    def job() -> Iterator[None]:
+        meeting.wait()
+        found.append(torch.get_num_threads())
+        yield
+
+    with MemberThreads(1) as lanes:
+        lanes.run([job() for _ in range(3)])
+        assert torch.get_num_threads() == 1
+    assert found == [1, 1, 1]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_an_error_in_a_job_comes_out_and_the_lanes_close(most: int, three_threads: None) -> None:
+    def job() -> Iterator[None]:
+        yield
+        raise ValueError("a unit went wrong")
+
+    def endless() -> Iterator[None]:
+        while True:
+            yield
+
+    with pytest.raises(ValueError, match="a unit went wrong"), MemberThreads(most=most) as lanes:
+        lanes.run([endless(), job(), endless()])
+    assert not [t for t in threading.enumerate() if t.name.startswith("lane")]
+
+
+def test_bits_do_not_depend_on_the_number_of_lanes_or_the_window(three_threads: None) -> None:
+    members: dict[str, Any] = {
+        "one": {"method": "kd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
+        "two": {"method": "plain"},
+        "three": {"method": "mlkd", "temperature": 4.0, "kd_weight": 0.9},
+    }
+
+    def trained(lanes: int, window: int) -> dict[str, Any]:
+        torch.manual_seed(0)
+        made = cohort(settings={"data": DATA, "epochs": 1, "milestones": [], "members": members})
+        made.lanes = MemberThreads(made.recipe.threads, most=lanes)
+        seen: list[int] = []
+        made.run(after_step=lambda: seen.append(made.step), window=window)
+        assert seen == ([5] if lanes > 1 and window > 64 else [1, 2, 3, 4, 5])
+        return results(made)
+
+    alone = trained(1, 512)
+    assert trained(3, 512) == alone
+    assert trained(3, 1) == alone
+
+
+def test_the_teacher_takes_as_many_turns_as_a_member_or_it_goes_on_alone_at_the_end(three_threads: None) -> None:
+    made = cohort()
+    turns: list[int] = []
+
+    def run(jobs: list[Iterator[None]], all_of_them: Any = made.lanes.run) -> None:
+        taken: Counter[int] = Counter()
+
+        def counted(number: int, job: Iterator[None]) -> Iterator[None]:
+            for _ in job:
+                taken[number] += 1
+                yield
+
+        all_of_them([counted(number, job) for number, job in enumerate(jobs)])
+        turns.extend(taken.values())
+
+    made.lanes.run = run  # type: ignore[method-assign]
+    made.run(window=128)
+    assert max(turns) == 2  # of 64 images each
+
+
+# --- a stand-in for CUDA graphs; `benchmarks/gpu.py` checks the real ones --------------------------------------------
 
 
 class Replayed(StepGraph):
@@ -36,7 +142,7 @@ def test_replayed_steps_are_the_steps(members: list[str], captures: int, monkeyp
         "epochs": 3,
         "milestones": [2],
         "batch_size": 32,
-        "data": {"train_size": 300, "test_size": 100},  # nine batches of 32 and one of 12
+        "data": {"train_size": 150, "test_size": 100},  # four batches of 32 and one of 22
         "members.mlkd": {"method": "mlkd", "temperature": 2.0, "kd_weight": 9.0, "standardize": True},
         "members.dkd_ls.warmup": 20,
     }
@@ -144,3 +250,32 @@ def test_pieces_are_proved_one_upon_the_other_and_what_is_not_finite_is_wrong() 
     assert "inf of their change" in off["streams"]
     assert tried[-1] == proved  # the graph was tried in tf32, without what had been switched off
     assert proof.prove(Execution("cuda"), train)[1] == {}
+
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+
+def data(images: int, side: int) -> Any:
+    return types.SimpleNamespace(train_labels=[0] * images, image_shape=(3, side, side), classes=100)
+
+
+def test_a_rate_counts_students_and_a_share_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "product_rate", lambda device: 1e10)
+    recipe = load_recipe("cifar100-resnet56-resnet20-short-8")  # three students
+    facts: Any = {"dataset": data(1000 // recipe.epochs, side=32), "seconds": 10.0, "device": CPU}
+    student, teacher = (model_info(name, 100).multiply_adds for name in ("resnet20", "resnet56"))
+    live = speed(recipe, live=True, **facts)
+    assert live["student_images_per_s"] == 300.0
+    assert live["share"] == pytest.approx(300 * (3 * student + teacher / 3) / 1e10)
+    assert speed(recipe, live=False, **facts)["share"] == pytest.approx(300 * 3 * student / 1e10)
+
+    recipe = load_recipe("digit-pairs")  # images of 16 pixels, networks whose cost is counted at 32
+    found = speed(recipe, data(10, side=16), seconds=1.0, live=True, device=CPU)
+    assert found["share"] is None
+    assert found["student_images_per_s"] == 10 * recipe.epochs * len(recipe.members)
+
+
+def test_measuring_leaves_the_generator_alone() -> None:
+    before = torch.get_rng_state()
+    assert product_rate(CPU, size=32) > 0
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,23 +1,79 @@
-"""What every loss can do: any shape, rows and classes that do not count, reductions, gradients, compilers."""
+"""What every loss can do and what holds for every input: rows, classes, gradients, compilers, invariances, bounds."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from loss_table import LOSSES, OF_A_BATCH, OTHERS, K, draw, with_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lskd import losses
-from lskd.losses import dkd_loss, kd_loss, standardize
+from lskd import family, losses, rows
+from lskd.losses import CurriculumTemperature, dkd_loss, dkd_terms, kd_loss, standardize
 from lskd.objectives import LocalityGuidance, Logits, create_objective
+
+K = 7
+# Every loss of two sides' logits, as (student, teacher, labels, **rows) -> loss.
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "kd": lambda s, v, y, **o: kd_loss(s, v, **{"temperature": 2.0} | o),
+    "kd_ls": lambda s, v, y, **o: kd_loss(s, v, standardize=True, **{"temperature": 2.0} | o),
+    "kd_chunk": lambda s, v, y, **o: kd_loss(s, v, standardize=True, chunk=8, **{"temperature": 2.0} | o),
+    "dkd": dkd_loss,
+    "dkd_ls": partial(dkd_loss, standardize=True),
+    "tckd": lambda s, v, y, **o: dkd_terms(s, v, y, **{"temperature": 3.0} | o)[0],
+    "normkd": lambda s, v, y, **o: losses.normkd_loss(s, v, **o),
+    "luminet": lambda s, v, y, **o: losses.luminet_loss(s, v, alpha=3.0, **o),
+    "dist": lambda s, v, y, **o: losses.dist_loss(s, v, **o),
+    "ttm": lambda s, v, y, **o: losses.ttm_loss(s, v, **{"gamma": 0.5} | o),
+    "wttm": lambda s, v, y, **o: losses.wttm_loss(s, v, **{"gamma": 0.5} | o),
+    "rld": losses.rld_loss,
+    "rld_ls": partial(losses.rld_loss, standardize=True),
+    "gdkd": lambda s, v, y, **o: losses.gdkd_loss(s, v, **{"k": 3} | o),
+    "gdkd_ls": lambda s, v, y, **o: losses.gdkd_loss(s, v, standardize=True, **{"k": 3} | o),
+}
+OF_A_BATCH = ("luminet", "dist")
+
+
+def mlkd(s: Tensor, v: Tensor, y: Tensor, **o: Any) -> Tensor:
+    options = {"temperature": 2.0, "kd_weight": 9.0} | o
+    return sum(losses.mlkd_terms(s, s.flip(0), v, v.flip(0), y, **options).values())
+
+
+def vit(s: Tensor, v: Tensor, y: Tensor, **o: Any) -> Tensor:
+    return sum(losses.vit_logit_terms(s, s.flip(0), v, y, temperature=2.0, **o).values())
+
+
+# Those whose inputs have another form, on samples; the second view, or head, is that of another sample.
+OTHERS: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": lambda s, v, y: losses.cross_entropy(s, y),
+    "mlkd": mlkd,
+    "mlkd_ls": partial(mlkd, standardize=True),
+    "mlkd_all": partial(mlkd, standardize_correlations=True, strong_terms="all", masks="elementwise", standardize=True),
+    "vit": vit,
+    "vit_ls": partial(vit, standardize=True),
+}
+
+
+def draw(seed: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (3 * torch.randn(*shape, K, generator=generator, dtype=torch.float64) for _ in range(2))
+    return student.requires_grad_(), teacher, torch.randint(K, shape, generator=generator)
+
+
+def with_gradient(name: str, student: Tensor, *others: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    loss = LOSSES[name](student, *others, **options)
+    return loss, torch.autograd.grad(loss.sum(), student)[0]
+
 
 every = pytest.mark.parametrize("name", LOSSES)
 
@@ -26,6 +82,8 @@ def test_every_loss_is_tried_here() -> None:
     """A function that is exported but not in this file's tables fails here."""
     public = {n for n in losses.__all__ if "student_logits" in inspect.signature(getattr(losses, n)).parameters}
     assert public == {f"{n.split('_')[0]}_loss" for n in LOSSES if n != "tckd"} | {"dkd_terms"}
+    others = set(losses.__all__) - public - {"curriculum_reversal", "CurriculumTemperature"}
+    assert {n.split("_")[0] for n in others} == {n.split("_")[0] for n in OTHERS} | {"standardize", "locality"}
 
 
 @every
@@ -53,8 +111,8 @@ def test_rows_that_do_not_count_have_no_influence(name: str) -> None:
     expected, gradient = with_gradient(name, kept, teacher[mask], target[mask])
     with torch.no_grad():
         student[2], student[0, 2], teacher[2, 1], target[~mask] = math.nan, math.inf, math.nan, -100
-    for given in (mask, mask.long()):
-        loss, found = with_gradient(name, student, teacher, target, mask=given)
+    for counting in (mask, mask.long()):
+        loss, found = with_gradient(name, student, teacher, target, mask=counting)
         torch.testing.assert_close(loss, expected)
         assert (found[~mask] == 0).all()
         torch.testing.assert_close(found[mask], gradient)
@@ -93,27 +151,29 @@ def test_nothing_that_counts_is_a_zero_with_a_gradient(name: str, reduction: str
 
 
 @every
-def test_a_class_that_both_sides_exclude_is_left_out(name: str) -> None:
+@pytest.mark.parametrize("number", [-math.inf, -1e4, -1e9, torch.finfo(torch.float32).min])
+def test_classes_that_both_sides_exclude_are_left_out(name: str, number: float) -> None:
+    """By -inf or a number: a Z-score beside -1e9 would be the same for all other classes, and the loss 0."""
     student, teacher, target = draw(4, 6)
-    target = target % (K - 2)
-    less = student.detach()[:, : K - 2].requires_grad_()
-    expected, gradient = with_gradient(name, less, teacher[:, : K - 2], target)
-    gone = torch.arange(K) >= K - 2
-    hidden = student.detach().masked_fill(gone, -math.inf).requires_grad_()
+    target, gone = target % (K - 2), torch.arange(K) >= K - 2
+    less = student.detach()[:, ~gone].requires_grad_()
+    expected, gradient = with_gradient(name, less, teacher[:, ~gone], target)
+    hidden = student.detach().masked_fill(gone, number).requires_grad_()
     for check in (None, False):  # looked at, and as on an accelerator
-        loss, found = with_gradient(name, hidden, teacher.masked_fill(gone, -math.inf), target, check=check)
+        loss, found = with_gradient(name, hidden, teacher.masked_fill(gone, number), target, check=check)
         torch.testing.assert_close(loss, expected)
-        torch.testing.assert_close(found[:, : K - 2], gradient)
+        torch.testing.assert_close(found[:, ~gone], gradient)
         assert (found[:, gone] == 0).all()
-    # Another class in every row: as much as every row without its own.
-    if name not in OF_A_BATCH:
-        own = torch.nn.functional.one_hot((target + 1) % K, K).bool()
-        s, v = (x.detach().masked_fill(own, -math.inf) for x in (student, teacher))
-        found = LOSSES[name](s, v, target, reduction="none")
-        for i in range(6):
-            keep = ~own[i]
-            label = target[i] - int((target[i] + 1) % K < target[i])
-            torch.testing.assert_close(found[i], LOSSES[name](student[i][keep], teacher[i][keep], label))
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in OF_A_BATCH])
+def test_every_row_may_exclude_a_class_of_its_own(name: str) -> None:
+    student, teacher, target = (x.detach() for x in draw(4, 6))
+    own = torch.nn.functional.one_hot((target + 1) % K, K).bool()
+    hidden = (x.masked_fill(own, -math.inf) for x in (student, teacher))
+    for i, found in enumerate(LOSSES[name](*hidden, target, reduction="none")):
+        keep, label = ~own[i], target[i] - int((target[i] + 1) % K < target[i])
+        torch.testing.assert_close(found, LOSSES[name](student[i][keep], teacher[i][keep], label))
 
 
 def test_standardize_takes_any_dimension_masks_and_excluded_classes() -> None:
@@ -268,35 +328,11 @@ def test_bad_input_is_named(case: int) -> None:
         call()
 
 
-def test_dkd_of_mixed_images_is_a_sum_over_their_labels() -> None:
-    """The way out that the error names: two calls whose weights are the shares of the two labels."""
-    student, teacher, first = draw(12, 5)
-    second, share = first.flip(0), torch.rand(5, dtype=torch.float64)
-    found = dkd_loss(student, teacher, first, weights=share) + dkd_loss(student, teacher, second, weights=1 - share)
-    rows = [dkd_loss(student, teacher, y, reduction="none") for y in (first, second)]
-    torch.testing.assert_close(found, (share * rows[0] + (1 - share) * rows[1]).mean())
-
-
 def test_a_common_offset_makes_no_class_a_mask() -> None:
     student, teacher = torch.tensor([[1.0, 2.0, 3.0, 5.0]]), torch.tensor([[1.0, 2.0, 4.0, 5.0]])
     told = [kd_loss(student - c, teacher - c, temperature=2.0, standardize=True).item() for c in (0, 2**15)]
     assert told[0] > 0
     assert told[1] == pytest.approx(told[0], rel=1e-5)
-
-
-@every
-@pytest.mark.parametrize("number", [-1e4, -1e9, torch.finfo(torch.float32).min])
-def test_classes_masked_by_a_number_are_left_out(name: str, number: float) -> None:
-    """As by -inf: a Z-score beside -1e9 would be the same for all other classes, and the loss 0."""
-    student, teacher, target = draw(16, 6)
-    target, masked = target % 4, torch.arange(K) > 4
-    of_student, of_teacher = (x.detach().masked_fill(masked, -math.inf) for x in (student, teacher))
-    expected, _ = with_gradient(name, of_student.requires_grad_(), of_teacher, target)
-    given = [x.detach().masked_fill(masked, number) for x in (student, teacher)]
-    for check in (None, False):
-        loss, found = with_gradient(name, given[0].requires_grad_(), given[1], target, check=check)
-        torch.testing.assert_close(loss, expected)
-        assert (found[:, masked] == 0).all()
 
 
 @every
@@ -387,7 +423,7 @@ def test_finite_for_any_finite_logits_and_half_precision_in_float32(name: str, d
     """Student and teacher at scales of their own, from a type's smallest to its largest number."""
     loss, (of_student, of_teacher, target) = (LOSSES | OTHERS)[name], (x.detach() for x in draw(15, 6))
     of_student[1] = 0.0
-    for a, b in itertools.product((-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0), repeat=2):
+    for a, b in itertools.product((-1.0, -0.5, 0.0, 0.1, 0.5, 1.0), repeat=2):
         largest = torch.finfo(dtype).max
         student, teacher = ((x.clamp(-8, 8) / 8 * largest**e).to(dtype) for x, e in ((of_student, a), (of_teacher, b)))
         found = loss(student.requires_grad_(), teacher, target)
@@ -398,3 +434,237 @@ def test_finite_for_any_finite_logits_and_half_precision_in_float32(name: str, d
         if dtype in (torch.float16, torch.bfloat16):
             assert found.dtype == torch.float32
             assert torch.equal(found, loss(student.float(), teacher.float(), target))
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+
+TENSORS = {"ttm": ["gamma"], "wttm": ["gamma"], "rld": ["temperature", "alpha_temperature"]}
+
+
+def gradient_cases() -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
+    """name: a loss as a function of every float tensor that it differentiates through."""
+    student, teacher, target = draw(6, 5)
+    excluded = torch.arange(K) == (target.unsqueeze(-1) + 1) % K
+    hidden, topk = teacher.masked_fill(excluded, -math.inf), tuple(teacher.topk(3))
+    t, weights = torch.tensor(1.7, dtype=torch.float64), torch.linspace(0.1, 1, 5, dtype=torch.float64)
+    maps = torch.linspace(0, 20, 96, dtype=torch.float64).sin().view(2, 3, 4, 4)
+
+    def whole(loss: Callable[..., Tensor], key: str) -> Callable[..., Tensor]:
+        return lambda s, w, t: loss(s, teacher, target, weights=w, **{key: t})
+
+    def without(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda s, t: loss(s.masked_fill(excluded, -math.inf), hidden, target, temperature=t)
+
+    return {
+        **{
+            f"{name}, {key}": (whole(loss, key), [student, weights, t[None]])
+            for name, loss in LOSSES.items()
+            for key in TENSORS.get(name.split("_")[0], ["temperature"])
+        },
+        **{f"{name}, -inf": (without(loss), [student, t]) for name, loss in LOSSES.items() if "ttm" not in name},
+        "kd, top k": (lambda s, t: kd_loss(s, teacher_topk=topk, temperature=t, standardize=True), [student, t]),
+        "standardize": (standardize, [student]),
+        "standardize, -inf": (lambda s: standardize(s.masked_fill(excluded, -math.inf))[~excluded], [student]),
+        **{name: (partial(loss, v=teacher, y=target), [student]) for name, loss in OTHERS.items()},
+        "locality": (lambda m: losses.locality_guidance_loss(m, maps.flip(0)), [maps]),
+    }
+
+
+@pytest.mark.parametrize("name", gradient_cases())
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    function, inputs = gradient_cases()[name]
+    assert torch.autograd.gradcheck(function, [x.detach().clone().requires_grad_() for x in inputs])
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if "ttm" not in name])
+def test_a_learned_temperature_learns_from_every_loss(name: str) -> None:
+    student, teacher, target = draw(7, 64)
+    module = CurriculumTemperature(2.0, 40.0).double()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+    for _ in range(20):
+        loss = LOSSES[name](10 * student, 10 * teacher, target, temperature=module(-1.0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert torch.isfinite(module.theta.grad).all()
+        assert torch.isfinite(student.grad).all()
+
+
+@every
+def test_the_teacher_gets_no_gradient(name: str) -> None:
+    student, teacher, target = draw(8, 5)
+    LOSSES[name](student, teacher.requires_grad_(), target).backward()
+    assert (student.grad is not None, teacher.grad is None) == (True, True)
+
+
+@every
+def test_second_derivatives_are_finite_where_a_row_is_constant(name: str) -> None:
+    for left_out in (torch.zeros(K).bool(), torch.arange(K) > 3):
+        student, teacher, target = (x.detach() for x in draw(9, 5))
+        student[0] = 2.0
+        given = student.masked_fill(left_out, -math.inf).requires_grad_()
+        loss = LOSSES[name](given, teacher.masked_fill(left_out, -math.inf), target % 4)
+        (first,) = torch.autograd.grad(loss, given, create_graph=True)
+        assert torch.isfinite(torch.autograd.grad(first.square().sum(), given)[0]).all()
+
+
+# --- what holds for every input --------------------------------------------------------------------------------------
+
+
+seeds = st.integers(0, 2**31 - 1)
+counts = st.integers(3, 40)
+heats = st.floats(0.5, 8.0)
+quick = settings(max_examples=40)
+
+
+def logits(seed: int, k: int, *, rows: int = 4, scale: float = 3.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(rows, k, generator=generator, dtype=torch.float64)
+
+
+@quick
+@given(seeds, counts)
+def test_z_scores_have_zero_mean_unit_deviation_and_the_bound(seed: int, k: int) -> None:
+    z = standardize(logits(seed, k), eps=0.0)  # which is in the way of rows that are nearly constant
+    torch.testing.assert_close(z.mean(-1), torch.zeros(4, dtype=z.dtype), atol=1e-12, rtol=0)
+    torch.testing.assert_close(z.std(-1), torch.ones(4, dtype=z.dtype), atol=1e-6, rtol=0)
+    assert (z.abs() <= (k - 1) / math.sqrt(k) + 1e-9).all()
+    paper = standardize(logits(seed, k), eps=0.0, correction=0)
+    torch.testing.assert_close(paper, z * math.sqrt(k / (k - 1)), atol=1e-6, rtol=1e-6)
+    reached = standardize(torch.eye(k, dtype=torch.float64)[:1]).max().item()
+    assert reached == pytest.approx((k - 1) / math.sqrt(k), rel=1e-5)
+
+
+@quick
+@given(seeds, counts, st.floats(0.05, 50), st.floats(-100, 100))
+def test_ls_is_invariant_to_shift_and_positive_scale_of_either_side(seed: int, k: int, a: float, b: float) -> None:
+    student, teacher = logits(seed, k), logits(seed + 1, k)
+    expected = kd_loss(student, teacher, temperature=2.0, standardize=True)
+    for pair in ((a * student + b, teacher), (student, a * teacher + b)):
+        torch.testing.assert_close(kd_loss(*pair, temperature=2.0, standardize=True), expected, rtol=1e-5, atol=1e-9)
+    assert torch.equal(standardize(a * student + b).argsort(-1), student.argsort(-1))
+
+
+@quick
+@given(seeds, counts, heats)
+def test_kd_is_zero_iff_distributions_agree(seed: int, k: int, t: float) -> None:
+    student, teacher = logits(seed, k), logits(seed + 1, k)
+    assert kd_loss(teacher + 7.0, teacher, temperature=t).item() == pytest.approx(0.0, abs=1e-9)
+    assert kd_loss(3 * teacher + 7.0, teacher, temperature=t, standardize=True).item() == pytest.approx(0, abs=1e-9)
+    assert kd_loss(student, teacher, temperature=t).item() > 1e-6
+
+
+@quick
+@given(seeds, counts, heats, st.booleans())
+def test_kd_is_tckd_plus_the_teachers_doubt_times_nckd(seed: int, k: int, t: float, ls: bool) -> None:
+    student, teacher = logits(seed, k, rows=1), logits(seed + 1, k, rows=1)
+    target = torch.tensor([seed % k])
+    tckd, nckd = dkd_terms(student, teacher, target, temperature=t, standardize=ls)
+    v = standardize(teacher) if ls else teacher
+    doubt = 1 - (v / t).softmax(-1)[0, target[0]]
+    kd = kd_loss(student, teacher, temperature=t, standardize=ls)
+    torch.testing.assert_close(kd, tckd + doubt * nckd, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LOSSES | OTHERS)
+def test_no_gradient_moves_the_mean_over_classes_but_luminets(name: str) -> None:
+    student, teacher, target = draw(4, 6)
+    (gradient,) = torch.autograd.grad((LOSSES | OTHERS)[name](student, teacher, target), student)
+    assert bool(gradient.sum(-1).abs().max() < 1e-9 * gradient.abs().max()) == (name != "luminet")
+
+
+def test_what_the_members_share_with_kd() -> None:
+    """The relations that the docstrings name."""
+    student, teacher = logits(0, 12), logits(1, 12)
+    ls = kd_loss(student, teacher, temperature=3.0, standardize=True, eps=0.0, reduction="none")
+    ttm = losses.ttm_loss(student, teacher, gamma=0.25, reduction="none")
+    q, p = (x.softmax(-1) for x in (student, teacher))
+    rows, columns = ([standardize(x, correction=0, eps=0.0, dim=dim) for x in (q, p)] for dim in (-1, 0))
+    batch = [standardize(x, dim=0, correction=0, eps=0.0) for x in (student, teacher)]
+    row = losses.dist_loss(student, teacher, beta=1.0, gamma=0.0, temperature=1.0)
+    column = losses.dist_loss(student, teacher, beta=0.0, gamma=1.0, temperature=1.0)
+    for found, expected in (
+        (losses.normkd_loss(student, teacher, temperature=3.0, reduction="none"), ls * teacher.var(dim=-1)),
+        (2 * row, (rows[0] - rows[1]).square().mean()),
+        (2 * column, (columns[0] - columns[1]).square().mean()),
+        (losses.luminet_loss(student, teacher), 33.0**2 * kd_loss(*batch, temperature=4.0) / 4.0**2),  # but for its eps
+        (ttm, kd_loss(4 * student, teacher, temperature=4.0, reduction="none") / 16),
+        (losses.wttm_loss(student, teacher, gamma=0.25, reduction="none"), p.pow(0.25).sum(-1) * ttm),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -5.0, 1e4, 1e30])
+def test_a_constant_row_keeps_a_gradient_of_ordinary_size(value: float) -> None:
+    student = torch.full((2, 100), value, requires_grad=True)
+    teacher = logits(11, 100, rows=2).float()
+    loss = kd_loss(student, teacher, temperature=2.0, standardize=True)
+    loss.backward()
+    assert standardize(student).abs().max() == 0
+    assert 0 < student.grad.abs().max() < 1  # the released code: 3.5e5
+
+
+def test_two_classes_warn_once() -> None:
+    rows._warn_two_classes.cache_clear()
+    x, y = torch.randn(3, 2), torch.tensor([0, 1, 0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kd_loss(x, x, temperature=2.0)
+        assert caught == []
+        for _ in range(2):
+            kd_loss(x, x, temperature=2.0, standardize=True)
+            dkd_loss(x, x, y, standardize=True)
+            assert standardize(x).abs().sub(0.5**0.5).abs().max() < 1e-5  # order is all that is left
+    assert [str(w.message) for w in caught] == [caught[0].message.args[0]]
+    assert "two classes" in str(caught[0].message)
+    rows._warn_two_classes.cache_clear()
+    for _ in range(2):  # with warnings as errors it is an error every time
+        with pytest.raises(UserWarning, match="two classes"):
+            kd_loss(x, x, temperature=2.0, standardize=True)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 64])
+def test_confidence_masks_split_at_numpys_percentile(rows: int) -> None:
+    x = torch.randn(rows, dtype=torch.float64)
+    for values in (x, x.float(), x.round()):  # the last one with ties
+        assert family._median(values).item() == np.percentile(values.numpy(), 50)
+
+
+def test_elementwise_masks_keep_confident_samples_and_frequent_classes_out() -> None:
+    """Per sample and per class, written as loops over samples and classes; ``kd`` is held to golden values."""
+    student, teacher = logits(12, 6, rows=5), logits(13, 6, rows=5)
+    p = teacher.softmax(-1)
+    samples = [i for i in range(5) if p[i].max() <= p.max(-1).values.median()]
+    frequency = p.sum(0)
+    classes_kept = [k for k in range(6) if frequency[k] <= frequency.sort().values[2:4].mean()]
+    assert (len(samples), len(classes_kept)) == (3, 3)
+    cc = bc = 0.0
+    for t in (2.0, 3.0, 5.0, 2.0, 6.0):
+        p, q = (teacher / t).softmax(-1), (student / t).softmax(-1)
+        cc += sum((p[:, k] @ p[:, m] - q[:, k] @ q[:, m]) ** 2 for k in classes_kept for m in range(6)) / 6
+        bc += sum((p[i] @ p[j] - q[i] @ q[j]) ** 2 for i in samples for j in range(5)) / 5
+    terms = losses.mlkd_terms(
+        student, student, teacher, teacher, torch.arange(5), temperature=2.0, kd_weight=1.0, masks="elementwise"
+    )
+    torch.testing.assert_close(terms["cc"], cc)
+    torch.testing.assert_close(terms["bc"], bc)
+
+
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "vit"])
+def test_the_papers_deviation_reaches_every_loss(method: str) -> None:
+    """With K instead of K-1 the loss is the plain loss of logits standardised beforehand.
+
+    True of MLKD too, whose masks are of raw logits: their means are 1/2 for four samples without ties.
+    """
+    student, teacher, y = logits(14, 10), logits(15, 10), torch.arange(4)
+    z, v = (x.sub(x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True, correction=0) for x in (student, teacher))
+    calls = {
+        "kd": lambda s, t, **k: kd_loss(s, t, temperature=2.0, **k),
+        "dkd": lambda s, t, **k: dkd_loss(s, t, y, **k),
+        "mlkd": lambda s, t, **k: losses.mlkd_terms(s, s, t, t, y, temperature=2.0, kd_weight=9.0, **k)["kd"],
+        "vit": lambda s, t, **k: losses.vit_logit_terms(s, s, t, y, temperature=2.0, weight=1.0, **k)["kd"],
+    }
+    paper = calls[method](student, teacher, standardize=True, correction=0)
+    torch.testing.assert_close(paper, calls[method](z, v), rtol=1e-6, atol=0)
+    assert not torch.isclose(paper, calls[method](student, teacher, standardize=True), rtol=1e-3)
