@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def build(
         LskdError: a missing or failed notebook, or anything that Jupyter Book warns about. Pages of an earlier build,
             which are in ``_build/html``, are then untouched.
     """
-    output, start, seconds = Path(output).absolute(), time.monotonic(), {}
+    output = Path(output).absolute()
     assemble(Path(book), Path(notebooks), Path(figures), output)
     if place := open_elsewhere.repository(Path(config)):
         open_elsewhere.add_links(output / "notebooks", place)
@@ -68,20 +67,16 @@ def build(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     settings = with_facts(Path(config), Path(facts), fresh / "_config.yml")
-    status, log = run_jupyter_book(output, fresh, settings, "-W", "--keep-going", "-n")
+    status, log = run_jupyter_book(output, fresh, settings)
     index = fresh / "_build" / "html" / "index.html"
     if status or not index.is_file():
         (output / "build.log").write_text(log, encoding="utf-8")
         told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
         raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
-    seconds["sphinx"] = time.monotonic() - start
     built = Pages(index.parent, listed(Path(book) / "_toc.yml"), Path(notebooks))
     for step in (*STEPS, Pages.write, remove_unused):
-        start = time.monotonic()
         step(built)
-        seconds[f"{step.__module__.rpartition('.')[2]}.{step.__name__}"] = time.monotonic() - start
-    print("seconds:", ", ".join(f"{name} {took:.1f}" for name, took in seconds.items()))
     scripts = index.parent / "_static" / "lskd-bokeh"  # a folder of its own: what lies in _static loads on every page
     scripts.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(by_itself.bokeh_script(), scripts / "bokeh.min.js")
@@ -92,9 +87,10 @@ def build(
     return final / "html" / "index.html"
 
 
-def run_jupyter_book(sources: Path, output: Path, settings: Path, *options: str) -> tuple[int, str]:
+def run_jupyter_book(sources: Path, output: Path, settings: Path) -> tuple[int, str]:
     """Build assembled sources afresh; returns the exit status and all that was said, without colours."""
-    command = ["build", str(sources), "--path-output", str(output), "--config", str(settings), "--all", *options]
+    command = ["build", str(sources), "--path-output", str(output), "--config", str(settings)]
+    command += ["--all", "-W", "--keep-going", "-n"]
     done = subprocess.run(
         [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *command],
         capture_output=True,

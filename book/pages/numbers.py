@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
 
 from bs4 import Tag
 
 from book.pages import Pages, captioned, name_of, parsed, way
 from lskd.errors import LskdError, nearest
-
-_MARK = "document-"  # begins the identity of what stands before each of several pages that Sphinx has joined
 
 
 def number_figures(pages: Pages) -> None:
@@ -26,31 +23,10 @@ def number_figures(pages: Pages) -> None:
     Raises:
         LskdError: a reference to a figure that no page holds, or one figure name twice on a page.
     """
-    _number({page.path: pages.trees[page.path].find_all(True) for page in pages.chapters})
-
-
-def number_joined(tree: Tag, pages: Sequence[str]) -> None:
-    """The same for all pages in one: each but the first begins with a mark of its name.
-
-    Raises:
-        LskdError: as above, or a page is not there.
-    """
-    pieces: dict[str, list[Tag]] = {page: [] for page in pages}
-    page = pages[0]
-    for tag in tree.find_all(True):
-        if (mark := str(tag.get("id", ""))).startswith(_MARK):
-            page = mark.removeprefix(_MARK)
-        pieces.setdefault(page, []).append(tag)
-    if empty := [page for page, tags in pieces.items() if not tags]:
-        raise LskdError(f"the joined pages hold no {empty[0]!r}, which the table of contents names")
-    _number(pieces, joined=True)
-
-
-def _number(pages: dict[str, list[Tag]], *, joined: bool = False) -> None:
-    """Number what the elements of all pages, in reading order, show and refer to."""
-    labels, known = _labels(pages), {}
+    elements: dict[str, list[Tag]] = {page.path: pages.trees[page.path].select("*") for page in pages.chapters}
+    labels, known = _labels(elements), {}
     chapters = {_last(page): label for page, label in labels.items()}
-    for page, tags in pages.items():
+    for page, tags in elements.items():
         chapter = f"{labels[page]}." if labels[page] else ""
         for place, (figure, caption) in enumerate(captioned(tags), start=1):
             name, number = f"{_last(page)}/{name_of(figure)}", f"{chapter}{place}"
@@ -66,10 +42,10 @@ def _number(pages: dict[str, list[Tag]], *, joined: bool = False) -> None:
                 tag.span.string = tag.span.get_text().replace(" ", f" {chapter}")
             elif listed := re.match(r"([\w-]+)\.html#exercise-", str(tag.get("href", ""))):  # in the list of all
                 tag.string = re.sub(r"^(?=\d+\. )", f"{chapters.get(listed[1], '')}.", tag.get_text())
-    for page, tags in pages.items():
+    for page, tags in elements.items():
         for tag in tags:
             if tag.get("data-figure"):
-                _refer(tag, page, known, joined)
+                _refer(tag, page, known)
 
 
 def _labels(pages: dict[str, list[Tag]]) -> dict[str, str]:
@@ -84,7 +60,7 @@ def _labels(pages: dict[str, list[Tag]]) -> dict[str, str]:
     return labels
 
 
-def _refer(link: Tag, page: str, known: dict[str, tuple[str, str, str]], joined: bool) -> None:
+def _refer(link: Tag, page: str, known: dict[str, tuple[str, str, str]]) -> None:
     """Make a ``data-figure`` a link with a number; pages are named without their folder."""
     told = str(link["data-figure"])
     name = told if "/" in told else f"{_last(page)}/{told}"
@@ -92,7 +68,7 @@ def _refer(link: Tag, page: str, known: dict[str, tuple[str, str, str]], joined:
         near = ", ".join(nearest(name, known, n=1)) or "none, no page has a figure"
         raise LskdError(f"{page}: data-figure={told!r}: there is no figure {name}; the nearest is {near}")
     target, anchor, number = known[name]
-    there = "" if joined or target == page else way(page, f"{target}.html")
+    there = "" if target == page else way(page, f"{target}.html")
     link.attrs = {"class": "lskd-ref", "href": f"{there}#{anchor}"}
     link.string = f"Figure {number}"
 

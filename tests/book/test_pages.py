@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from reading import pages, text
 
+from book import pdf
 from book.pages import Chapter, Pages, editions, listed, parsed, written
 from book.pages.footers import LARGE, Maker, Origin, _line, add_footers
-from book.pages.numbers import number_figures, number_joined
+from book.pages.numbers import number_figures
 from book.pages.running_text import bind, hold, link_protocol
 from book.pages.tables import offer_tables
 from book.pages.unused_files import remove_unused
@@ -96,17 +97,22 @@ def test_a_reference_to_nothing_and_one_name_twice_on_a_page_are_errors(tmp_path
         numbered(tmp_path, idea='<figure id="figure-a"><figcaption>1</figcaption></figure>' * 2)
 
 
-def test_pages_that_are_joined_for_print_have_the_same_numbers() -> None:
-    marks = [f'<span id="document-{page}"></span>' for page in PAGES if page != "intro"]
-    tree = parsed(FRONT + marks[0] + IDEA + marks[1] + CURVES)
-    number_joined(tree, [*PAGES])
-    shown = written(tree)
-    for expected in ("Figure 1.</span> ", "Figure 2.2.</span> second", "<span>Exercise 2.4</span>"):
-        assert expected in shown
-    assert '<a class="lskd-ref" href="#live-loss">Figure 2.1</a>' in shown
-    assert shown.index(marks[0]) < shown.index(marks[1])
-    with pytest.raises(LskdError, match="hold no 'notebooks/curves'"):
-        number_joined(parsed(FRONT + marks[0] + IDEA), [*PAGES])
+def test_pages_are_joined_for_print_with_links_that_lead_to_places_in_them(tmp_path: Path) -> None:
+    texts = {
+        name: f'<img src="{name[-1]}.svg" loading="lazy"><article class="bd-article"><h1 id="t">{name}</h1>{link}'
+        '<details class="lskd-solution"></details></article>'
+        for name, link in {
+            "intro": '<a href="notebooks/b.html#t">x</a><a href="#t">y</a>',
+            "notebooks/b": '<a href="../intro.html">x</a><img src="../_images/b.svg"><a href="https://a.org/#t">z</a>',
+        }.items()
+    }
+    shown = written(pdf._joined(pages(tmp_path, texts)))
+    assert shown.index('<article class="bd-article" id="intro">') < shown.index('id="notebooks/b">')
+    for expected in ("#notebooks/b.t", "#intro.t", "#intro", "https://a.org/#t"):
+        assert f'<a href="{expected}">' in shown
+    assert f'src="{tmp_path.as_uri()}/_images/b.svg"' in shown
+    assert shown.count('<details class="lskd-solution" open="">') == 2
+    assert "lazy" not in shown
 
 
 SECTIONS = "".join(f'<h3 id="protocol-{number}">x</h3>' for number in ("1-4", "5-3", "10-2"))
