@@ -25,21 +25,22 @@
     return window.Stemmer && word.length > 2 ? new Stemmer().stemWord(american) : american;
   });
 
-  /* Words with their places; a word that the next one is tied to knows the two as one. */
+  /* Words with their places; a word knows itself and the next one as one word, and whether the two are tied. */
   const tokenize = text => {
     const found = [];
     for (const { 0: word, index } of text.matchAll(WORD)) {
       const last = found.at(-1), tied = last && index === last.end + 1 && JOINT.test(text[last.end]);
       if (tied && /['’]/.test(text[last.end]) && word.length === 1) continue;  // the teacher's
       const now = { word: fold(word), start: index, end: index + word.length };
-      if (tied) last.pair = last.word + now.word;
+      if (last && index - last.end <= 3) Object.assign(last, { pair: last.word + now.word, tied });
       found.push(now);
     }
     return found;
   };
 
-  /* All sections, and for each word the sections that have it: in its title, in its text, how often. */
-  const sections = [], vocabulary = new Map(), tops = [];
+  /* All sections, and for each word the sections that have it: in its title, in its text, how often. Two words in a
+     row that are not tied are in `pairs`. */
+  const sections = [], vocabulary = new Map(), pairs = new Map();
   search.fill = ({ pages }) => {
     for (const [path, title, part, entries] of pages) {
       const page = { path, title, part };
@@ -50,12 +51,12 @@
         if (!place) page.top = now;
         sections.push(now);
         for (const [field, words] of [["title", now.titleWords], ["text", now.words]]) {
-          for (const word of words.flatMap(({ word, pair }) => (pair ? [word, pair] : word))) {
+          for (const { pair, tied } of words) if (pair && !tied) entry(pairs, pair, () => []).push([now, field]);
+          for (const word of words.flatMap(({ word, pair, tied }) => (tied ? [word, pair] : word))) {
             entry(entry(vocabulary, word, () => new Map()), now, () => ({ title: 0, text: 0 }))[field] += 1;
           }
         }
       });
-      tops.push(page.top);
     }
   };
 
@@ -65,12 +66,12 @@
     "to too try use used using want was way what when where which who why will with without work would you your " +
     "explain explained example examples difference between vs versus good right wrong").split(" "));
 
-  /* The query's terms: words, those tied by a hyphen or the like together. Small words count if there are no others. */
+  /* The query's terms: words, two tied by a hyphen or the like together. Small words count if there are no others. */
   const parse = query => {
     const terms = [];
     let last = null;
     for (const token of tokenize(query)) {
-      if (last?.pair) terms.at(-1).parts.push(token.word);
+      if (last?.tied && terms.at(-1).parts.length < 2) terms.at(-1).parts.push(token.word);
       else terms.push({ parts: [token.word] });
       last = token;
     }
@@ -115,26 +116,9 @@
     return standsFor(term, word) ? 0.6 : 0;
   };
 
-  /* Where several words stand one after another, as "Z score" for "z-score"; the last may be unfinished. */
-  const inARow = (words, first, parts) =>
-    parts.every((part, i) => {
-      const now = words[first + i];
-      if (!now || (i && now.start - words[first + i - 1].end > 3)) return false;
-      return now.word === part || (i === parts.length - 1 && part.length > 1 && now.word.startsWith(part));
-    });
-  const ways = term => {  // to write a term as several words
-    const found = term.parts.length > 1 ? [term.parts] : [];
-    for (let cut = 1; term.parts.length === 1 && term.word.length > 4 && cut < term.word.length; cut++) {
-      const parts = [term.word.slice(0, cut), term.word.slice(cut)];
-      if (parts.every(part => vocabulary.has(part))) found.push(parts);
-    }
-    return found;
-  };
-
   /* Of one term: the sections that have it, with the best likeness in title and text. */
   const answer = term => {
     term.words = new Map();
-    term.ways = ways(term);
     const found = new Map();
     const add = (section, field, value, times) => {
       const now = entry(found, section, () => ({ title: 0, text: 0, times: 0 }));
@@ -150,13 +134,10 @@
         if (text) add(section, "text", value, text);
       }
     }
-    for (const parts of term.ways) {
-      for (const section of vocabulary.get(parts[0])?.keys() ?? []) {
-        for (const [field, words] of [["title", section.titleWords], ["text", section.words]]) {
-          const times = words.filter((_, i) => inARow(words, i, parts)).length;
-          if (times) add(section, field, 1, times);
-        }
-      }
+    for (const [pair, places] of pairs) {  // "Z score" for "z-score", "warm up" for "warmup"
+      if (!pair.startsWith(term.stem) || stem(pair) !== term.stem) continue;
+      term.words.set(pair, 1);
+      for (const [section, field] of places) add(section, field, 1, 1);
     }
     term.rarity = Math.log(1 + sections.length / (1 + found.size));
     return found;
@@ -168,9 +149,7 @@
     words.forEach(({ word, pair }, i) => {
       terms.forEach((term, number) => {
         const alone = term.words.get(word), both = pair && term.words.get(pair);
-        const row = term.ways.find(parts => inARow(words, i, parts));
         if (alone) found.push([i, i, number, alone]);
-        else if (row) found.push([i, i + row.length - 1, number, 1]);
         else if (both) found.push([i, i + 1, number, both]);
       });
     });
@@ -193,7 +172,7 @@
   search.find = query => {
     const terms = parse(query), answers = terms.map(answer), found = [];
     const asking = terms.some(term => term.asks), defined = /^\s*what('s|’s| is| are)\b/i.test(query);
-    const wanted = terms.filter(term => !term.asks), weight = wanted.reduce((sum, term) => sum + (term.words.size || term.ways.length ? term.rarity : 0), 0);
+    const wanted = terms.filter(term => !term.asks), weight = wanted.reduce((sum, term) => sum + (term.words.size ? term.rarity : 0), 0);
     /* A page whose title has a word answers by all its text; the more of its headings have one, the better. */
     const titled = new Set(), inside = new Map(), themes = new Map();
     answers.forEach((places, number) => {
@@ -236,24 +215,19 @@
     return { query, terms, found: best, some: best.length > 0 && !all };
   };
   const together = (section, terms) => {  // the words of the query side by side, as the reader wrote them
-    const row = words => {
-      const first = spots(words, terms);
-      return first.some(([, last, number], i) => {
-        let end = last, next = number;
-        for (const [start, stop, other] of first.slice(i + 1)) {
-          if (start === end + 1 && other === next + 1) [end, next] = [stop, other];
-        }
-        return number === 0 && next === terms.length - 1;
-      });
-    };
+    const begins = (words, place) => terms.every(term => {
+      const now = words[place];
+      place += term.parts.length;
+      return now && (term.words.has(now.word) || term.words.has(now.pair));
+    });
+    const row = words => words.some((_, place) => begins(words, place));
     return row(section.titleWords) ? 8 : row(section.words) ? 3 : 0;
   };
 
   /* The same grouped by page: pages in the order of their best section. */
   search.grouped = found => {
-    const pages = new Map();
-    for (const { section } of found) entry(pages, section.page, () => []).push(section);
-    return [...pages].map(([page, list]) => ({ page, sections: list }));
+    const pages = Map.groupBy(found.map(({ section }) => section), ({ page }) => page);
+    return [...pages].map(([page, sections]) => ({ page, sections }));
   };
 
   /* Sentences of a text as [start, end]; a line of the text is a paragraph, a row of a table or a line of code. */
@@ -310,7 +284,7 @@
   };
 
   /* The words to point at on the page, as they stand there: part of one sentence, without anything drawn as a formula,
-     and on the page only once, or else the browser would point at another place. */
+     and on the page, its side bars too, only once, or else the browser would point at another place. */
   search.quote = (section, { from, to }, { terms }) => {
     const words = section.words.filter(w => w.start >= from && w.end <= to), hits = spots(words, terms);
     const phrase = (first, last) => section.text.slice(words[first].start, words[last].end);
@@ -321,28 +295,20 @@
     if (!hits.length) return "";
     let [first, last] = hits.reduce((best, now) => (now[3] > best[3] ? now : best));
     if (!good(first, last)) return "";
-    for (const [, stop] of hits) if (stop > last && stop <= last + 3 && good(first, stop)) last = stop;
-    for (let more = 0; more < 6; more++) {
-      if (more > 1 && once(section.page, phrase(first, last))) return phrase(first, last);
+    for (let more = 0; more < 4; more++) {
       if (good(first - 1, last)) first -= 1;
       if (good(first, last + 1)) last += 1;
     }
-    return "";
-  };
-  const once = (page, phrase) => {
-    // What else stands there: other sections, and the titles in the side bars.
-    page.all ??= [...tops, ...sections.filter(section => section.page === page)]
-      .map(section => `${section.page.title}\n${section.title}\n${section.page === page ? section.text : ""}`)
-      .join("\n").toLowerCase();
-    const place = page.all.indexOf(phrase.toLowerCase());
-    return place >= 0 && page.all.indexOf(phrase.toLowerCase(), place + 1) < 0;
+    section.page.all ??= sections.filter(({ page, anchor }) => page === section.page || !anchor)
+      .map(({ page, title, text }) => `${page.title}\n${title}\n${page === section.page ? text : ""}`).join("\n");
+    return section.page.all.toLowerCase().split(phrase(first, last).toLowerCase()).length === 2 ? phrase(first, last) : "";
   };
 
   /* What was perhaps meant: the query with each unknown word replaced by the nearest, most frequent word there is. */
   search.meant = ({ terms, query }) => {
     let text = query, changed = false;
     for (const term of terms) {
-      if (term.words.size || term.ways.length) continue;
+      if (term.words.size) continue;
       const near = term.word.length > 7 ? 2 : term.word.length > 3 ? 1 : 0;
       let best = null;
       for (const [word, places] of vocabulary) {
@@ -363,17 +329,11 @@
   };
   /* Letters to add, drop, change or swap with a neighbour; anything above `most` is `most` + 1. */
   const distance = (a, b, most) => {
-    let before = [], last = Array.from({ length: b.length + 1 }, (_, j) => j);
-    for (let i = 1; i <= a.length; i++) {
-      const now = [i];
-      for (let j = 1; j <= b.length; j++) {
-        now[j] = Math.min(last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-        const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-        if (swapped) now[j] = Math.min(now[j], before[j - 2] + 1);
-      }
-      if (Math.min(...now) > most) return most + 1;
-      [before, last] = [last, now];
-    }
-    return last[b.length];
+    if (a === b) return 0;
+    if (most <= 0) return most + 1;
+    if (a && a[0] === b[0]) return distance(a.slice(1), b.slice(1), most);
+    const swapped = a.length > 1 && a[0] === b[1] && a[1] === b[0];
+    const ways = [[1, 0], [0, 1], [1, 1], ...(swapped ? [[2, 2]] : [])];
+    return 1 + Math.min(...ways.map(([i, j]) => distance(a.slice(i), b.slice(j), most - 1)));
   };
 })();
