@@ -13,12 +13,9 @@
 
   /* [control, value as the control holds it] of each setting in ?NAME=VALUE;NAME=VALUE */
   const settings = (root, query) =>
-    query
-      .slice(1)
-      .split(/[;&]/)
-      .map(part => part.split("=").map(decodeURIComponent))
+    [...new URLSearchParams(query.replaceAll(";", "&"))]
       .map(([name, value]) => [find(root, name), value])
-      .filter(([input, value]) => input && value !== undefined)
+      .filter(([input]) => input)
       .map(([input, value]) => {
         if (input.type !== "range") return [input, value];
         const { stops, log } = input.dataset, probe = input.cloneNode(); // a slider rounds to its steps
@@ -117,19 +114,12 @@
   Object.assign(unpin, { type: "button", className: "lskd-unpin", textContent: "×" });
   unpin.setAttribute("aria-label", "Put the figure back in its place");
 
-  const layout = () => {
-    const { root, stage } = pinned, box = root.getBoundingClientRect();
-    stage.style.left = `${box.left}px`;
-    stage.style.width = `${box.width}px`;
-    stage.style.top = `${header()}px`;
-  };
-
   const release = () => {
     if (!pinned) return;
     const { root, stage, word } = pinned, inside = stage.contains(document.activeElement);
     pinned = null;
     stage.classList.remove("lskd-pinned");
-    for (const name of ["left", "width", "top"]) stage.style.removeProperty(name);
+    stage.style.removeProperty("top");
     root.style.removeProperty("min-height");
     stage.querySelector(".lskd-plots").removeAttribute("tabindex");
     document.documentElement.style.removeProperty("scroll-padding-top");
@@ -158,7 +148,7 @@
       stage.classList.add("lskd-pinned");
       stage.querySelector(".lskd-plots").tabIndex = 0; // on a phone it scrolls sideways
       pinned = { root, stage, word };
-      layout();
+      stage.style.top = `${header()}px`;
       if (done() || stage.getBoundingClientRect().height > MOST * innerHeight) {
         release();
         return false;
@@ -175,10 +165,7 @@
 
   unpin.addEventListener("click", release);
   addEventListener("scroll", check, { passive: true });
-  addEventListener("resize", () => {
-    if (pinned) layout();
-    check();
-  });
+  addEventListener("resize", check);
   document.addEventListener("keydown", event => {
     if (event.key === "Escape" && !document.querySelector(".lskd-card")) release();
   });

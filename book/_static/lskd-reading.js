@@ -1,5 +1,6 @@
 /* Reading mode: parameter cells and the bars that fold code away are out of sight until a reader asks for them.
-   Cells whose code stands open, and those tagged keep-code, are part of the text and stay. lskd-reading.css hides. */
+   Cells whose code stands open, and those tagged keep-code, are part of the text and stay. lskd-reading.css hides,
+   but not what a link leads into. */
 (() => {
   "use strict";
   const KEY = "lskd-code", page = document.documentElement;
@@ -40,21 +41,6 @@
     return made;
   };
 
-  /* A link into a cell that is out of sight opens that cell, and that one only. */
-  const open = () => {
-    let target = null;
-    try {
-      target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    } catch {
-      return; // an address that is none
-    }
-    const cell = target?.closest(".cell");
-    if (!cell || target.getClientRects().length) return;
-    cell.classList.add("lskd-opened");
-    for (const details of cell.querySelectorAll(":scope > details")) details.open ||= details.contains(target);
-    target.scrollIntoView();
-  };
-
   /* Paper is white, whatever the screen is. */
   let theme = null;
   addEventListener("beforeprint", () => {
@@ -69,7 +55,5 @@
   document.addEventListener("DOMContentLoaded", () => {
     const place = document.querySelector(".article-header-buttons");
     if (place && document.querySelector(MACHINERY)) place.prepend(button());
-    open();
   });
-  addEventListener("hashchange", open);
 })();

@@ -1,12 +1,13 @@
-/* On every page: wakes the search when a reader turns to it. The rest is loaded then; see book/search/index.py. */
+/* On every page: loads a script that lies beside this one, and wakes the search when a reader turns to it. The rest is
+   loaded then; see book/search/index.py. */
 (() => {
   "use strict";
   const here = document.currentScript.src;
-  const load = name =>
+  const load = (window.lskdLoad = name =>
     new Promise((onload, onerror) => {
       const script = { src: new URL(name, here).href, onload, onerror };
       document.head.append(Object.assign(document.createElement("script"), script));
-    });
+    }));
 
   let search;
   const wake = () =>
