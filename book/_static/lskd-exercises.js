@@ -95,8 +95,7 @@
         entry.querySelector("[data-done]").textContent = good ? "✓ solved" : "";
         return good;
       });
-      const total = entries.filter(entry => "checked" in entry.dataset).length;
-      count.textContent = `You have solved ${done.length} of ${total} on this device.`;
+      count.textContent = `You have solved ${done.length} of ${entries.length} on this device.`;
       forget.hidden = !done.length;
     };
     forget.addEventListener("click", () => {

@@ -21,6 +21,7 @@ from book.exercises import (
     zscore,
 )
 from book.exercises.model import KINDS, Chapter, load
+from book.exercises.page import inline
 from lskd.files import atomic_write
 from paper.text import csv_table
 
@@ -45,10 +46,9 @@ class Collection:
             items = []
             for number, e in enumerate(chapter.exercises, start=1):
                 name = f"{chapter.name}-{e.name}"
-                judged = " data-checked" if e.label or e.options else ""
                 items.append(
-                    f'<li data-exercise="{name}"{judged}><a href="{page}#exercise-{name}">{number}. '
-                    f"{html.escape(e.title, quote=False).replace(chr(39), '’')}</a> "
+                    f'<li data-exercise="{name}"><a href="{page}#exercise-{name}">{number}. '
+                    f"{inline(e.title)}</a> "
                     f"<small>{KINDS[e.kind]}</small> <span data-done></span></li>"
                 )
             title = f'<a href="{page}">{html.escape(chapter.title, quote=False)}</a>'
@@ -59,11 +59,10 @@ class Collection:
         )
 
     def write(self, folder: Path | str) -> Path:
-        """As ``exercises.csv``, one line an exercise: also whether the page judges an answer."""
-        every = [(chapter.name, e) for chapter in self.chapters for e in chapter.exercises]
-        rows = [(chapter, e.name, e.title, e.kind, bool(e.label or e.options)) for chapter, e in every]
+        """As ``exercises.csv``, one line an exercise."""
+        rows = [(chapter.name, e.name, e.title, e.kind) for chapter in self.chapters for e in chapter.exercises]
         path = Path(folder) / "exercises.csv"
-        atomic_write(path, csv_table([("chapter", "name", "title", "kind", "judged"), *rows]) + "\n")
+        atomic_write(path, csv_table([("chapter", "name", "title", "kind"), *rows]) + "\n")
         return path
 
     def __len__(self) -> int:

@@ -56,7 +56,7 @@ class Chapter:
 class Answer:
     """What Python computed for an exercise."""
 
-    right: str | float | None = None  # the key of an option, or a number; None where nothing can be checked
+    right: str | float  # the key of an option, or a number
     tolerance: float = 0.0  # how far a number may be off
     whole: bool = False  # the number is a count, and readers are told so instead of the tolerance
     near: Mapping[str, float] = field(default_factory=dict)  # where known mistakes lead, by their names in ``wrong``
@@ -134,10 +134,10 @@ class Posed:
     def judge(self, found: Any) -> tuple[bool, str]:
         """Whether an answer holds, and what to say to it. The same rules are in ``lskd-exercises.js``.
 
-        It is an option's key, a number (or text of one), or a function where code is asked for.
+        It is an option's key, a number, or a function where code is asked for.
 
         Raises:
-            ValueError: nothing to compare with, an unknown option, no number.
+            ValueError: an unknown option, no number.
         """
         e, a = self.exercise, self.answer
         if callable(found):
@@ -145,39 +145,21 @@ class Posed:
                 raise ValueError(f"{self.identity} asks for no function; give it a number or an option")
             said = a.judge(found)
             return not said, said or self.fill(e.right)
-        if a.right is None:
-            raise ValueError(f"{self.identity} has nothing to compare with; its solution has the derivation")
         if e.options:
             if found not in e.options:
                 raise ValueError(f"{self.identity}: {found!r} is no option; choose {', '.join(map(repr, e.options))}")
             good = found == a.right
             return good, self.fill(e.right if good else e.wrong[found])
         assert isinstance(a.right, float)
-        x = number(found, thousands=abs(a.right) >= 1000)
+        x = float(found)
         if abs(x - a.right) <= a.tolerance * (1 + 1e-9) and not (a.whole and x != round(x)):
             return True, self.fill(e.right)
         for mistake, said in self.mistakes:
             if abs(x - mistake) <= a.tolerance:
                 return False, said
         if a.whole and x != round(x):
-            raise ValueError(f"{found!r} is no whole number, and a count is one")
+            raise ValueError(f"{found} is no whole number, and a count is one")
         return False, self.fill(e.hint)
-
-
-def number(text: Any, *, thousands: bool = False) -> float:
-    """A number as people write one: ``0,5``, ``−3``, ``1/3``, ``90 %``, ``2.7 points``; ValueError where it is none.
-
-    With ``thousands`` a comma before three digits is no decimal comma: ``90,000``, as this book prints large numbers.
-    """
-    written = re.sub(r"\s+", "", re.sub(r"[\s%A-Za-z]+$", "", str(text))).replace("−", "-")
-    if thousands and re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?", written):
-        written = written.replace(",", "")
-    written = written.replace(",", ".")
-    top, _, bottom = written.partition("/")
-    plain = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
-    if not plain.fullmatch(top) or (bottom and not plain.fullmatch(bottom)) or (bottom and float(bottom) == 0):
-        raise ValueError(f"{text!r} is no number; write one such as 0.5 or 1/3")
-    return float(top) / (float(bottom) if bottom else 1.0)
 
 
 def one_digit(x: float) -> float:

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markdown_it import MarkdownIt
+
 from book.exercises.model import KINDS, Answer, Posed, load
 
+_MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True}).enable("smartquotes")
 _BUTTON = '<button type="button" hidden>Check</button>'
 _posed: dict[str, Posed] = {}  # what this kernel has shown
 
@@ -73,7 +76,7 @@ def to_markdown(posed: Posed) -> str:
     return (
         f'<section class="lskd-exercise" id="{name}" aria-labelledby="{name}-title">\n'
         f'<h3 class="lskd-exercise-title" id="{name}-title"><span>Exercise {posed.number}</span> '
-        f"{_inline(e.title)}</h3>\n"
+        f"{inline(e.title)}</h3>\n"
         f'<p class="lskd-exercise-kind lskd-{e.kind}">{KINDS[e.kind]}</p>\n\n'
         f"{posed.fill(e.question)}\n\n{_form(posed, name)}{start}"
         f"{_folded('Solution', _solution(posed), 'lskd-solution')}</section>\n"
@@ -96,24 +99,22 @@ def _folded(title: str, text: str, kind: str) -> str:
 def _form(posed: Posed, name: str) -> str:
     """Fields, a button and a place for the verdict. No form element: nothing may ever be sent, nor a page left."""
     e, a = posed.exercise, posed.answer
-    if a.right is None:
-        return ""
-    content: dict[str, Any] = {"right": _inline(posed.fill(e.right)), "answer": a.right}
+    content: dict[str, Any] = {"right": inline(posed.fill(e.right)), "answer": a.right}
     if e.options:
-        content["wrong"] = {key: _inline(posed.fill(text)) for key, text in e.wrong.items() if key != a.right}
+        content["wrong"] = {key: inline(posed.fill(text)) for key, text in e.wrong.items() if key != a.right}
         boxes = "".join(
             f'<label><input type="radio" name="{name}" value="{html.escape(key)}"> '
-            f"<span>{_inline(posed.fill(text))}</span></label>\n"
+            f"<span>{inline(posed.fill(text))}</span></label>\n"
             for key, text in e.options.items()
         )
         asked = "Your prediction" if e.kind == "predict" else "Your answer"
         fields = f"<fieldset>\n<legend>{asked}</legend>\n{boxes}</fieldset>\n{_BUTTON}\n"
     else:
-        content |= {"tolerance": a.tolerance, "whole": a.whole, "hint": _inline(posed.fill(e.hint))}
-        content["mistakes"] = [[x, _inline(said)] for x, said in posed.mistakes]
+        content |= {"tolerance": a.tolerance, "whole": a.whole, "hint": inline(posed.fill(e.hint))}
+        content["mistakes"] = [[x, inline(said)] for x, said in posed.mistakes]
         allowed = "a whole number" if a.whole else f"± {a.tolerance:g} will do"
         fields = (
-            f'<div class="lskd-entry"><label for="{name}-entry">{_inline(posed.fill(e.label))}</label>\n'
+            f'<div class="lskd-entry"><label for="{name}-entry">{inline(posed.fill(e.label))}</label>\n'
             f'<input type="text" inputmode="decimal" id="{name}-entry" autocomplete="off" spellcheck="false" '
             f'aria-describedby="{name}-tolerance">\n{_BUTTON}\n'
             f'<span id="{name}-tolerance">{allowed}</span></div>\n'
@@ -135,10 +136,6 @@ def _call(posed: Posed) -> str:
     return ", or ".join([call, *(f"<code>{key}</code>" for key in others)])
 
 
-def _inline(text: str) -> str:
-    """HTML of a short text: *emphasis*, `code`, lines joined."""
-    text = html.escape(" ".join(text.split()), quote=False)
-    parts = re.split(r"`([^`]+)`", text)  # every second one is code
-    words = (re.sub(r"\*([^*]+)\*", r"<em>\1</em>", part.replace("'", "’")) for part in parts[::2])
-    codes = [f"<code>{part}</code>" for part in parts[1::2]] + [""]
-    return "".join(word + code for word, code in zip(words, codes, strict=True))
+def inline(text: str) -> str:
+    """HTML of a short text: *emphasis*, `code`, typographic quotes, lines joined."""
+    return str(_MARKDOWN.renderInline(" ".join(text.split())))
