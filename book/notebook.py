@@ -115,9 +115,6 @@ def run(
     notebook: str | os.PathLike[str],
     parameters: Mapping[str, object] | None = None,
     output: str | os.PathLike[str] | None = None,
-    *,
-    terminal: TextIO | None = None,
-    timeout: float | None = None,
 ) -> Result:
     """Execute a notebook with the running interpreter, in the project's folder: the one above ``notebooks/``.
 
@@ -125,8 +122,6 @@ def run(
         notebook: a name in ``notebooks/`` or a path.
         parameters: values by name; text is converted to the declared type.
         output: where the executed notebook goes; ``build/notebooks/NAME.ipynb`` of the project when None.
-        terminal: where the notebook's own output is shown while it runs; standard error when None.
-        timeout: seconds that one cell may take; no limit when None.
 
     Raises:
         LskdError: wrong parameters, a failing cell, a kernel that died, or a notebook that ended without its report.
@@ -145,7 +140,7 @@ def run(
         executed, record = private / "executed.ipynb", private / "report.json"
         try:
             with mock.patch.dict(os.environ, _environment(private, root, record)):
-                _execute(source, executed, values, root, terminal or sys.stderr, timeout)
+                _execute(source, executed, values, root)
             if not record.is_file():
                 told = "ended without its report; its last cell must call book.notebook.report(...)"
                 raise LskdError(f"{source.name}: {told}")
@@ -239,16 +234,8 @@ class Echo:
         self.stream.flush()
 
 
-def _execute(
-    source: Path,
-    executed: Path,
-    values: dict[str, Any],
-    root: Path,
-    terminal: TextIO,
-    timeout: float | None,
-    attempts: int = 3,
-) -> None:
-    """Let papermill execute ``source`` into ``executed``; every failure becomes an LskdError.
+def _execute(source: Path, executed: Path, values: dict[str, Any], root: Path, attempts: int = 3) -> None:
+    """Let papermill execute ``source`` into ``executed``, its output on standard error; failures become an LskdError.
 
     A kernel that died before its first cell is started again.
     """
@@ -260,7 +247,7 @@ def _execute(
     from traitlets.config import Config
 
     name = source.name
-    streams, killed = (Echo(terminal), Echo(terminal)), _killed_for_memory()
+    streams, killed = (Echo(sys.stderr), Echo(sys.stderr)), _killed_for_memory()
     try:
         execute_notebook(
             nbformat.read(source, as_version=4),
@@ -272,7 +259,6 @@ def _execute(
             cwd=root,
             stdout_file=streams[0],
             stderr_file=streams[1],
-            execution_timeout=timeout,
             autosave_cell_every=0,
             record_timing=False,
             # Other users of the machine cannot read along.
@@ -283,11 +269,11 @@ def _execute(
         trace = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback)
         shown = trace or error.source
         raise LskdError("\n".join([where, *(f"  {line}" for line in shown.splitlines()[-40:])])) from None
-    except (PapermillException, RuntimeError, TimeoutError) as error:
+    except (PapermillException, RuntimeError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         if "kernel died" in text.lower():
             if attempts > 1 and not _last_started(executed):  # another kernel took its ports
-                return _execute(source, executed, values, root, terminal, timeout, attempts - 1)
+                return _execute(source, executed, values, root, attempts - 1)
             short_of = _killed_for_memory() > killed
             text += "; the system ended a process meanwhile because memory ran out" if short_of else ""
         raise LskdError(f"{name}: execution stopped{_last_started(executed)}: {text}") from None

@@ -55,31 +55,20 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
     comments = _comments(source)
     found: dict[str, Parameter] = {}
     for node in tree.body:
-        place = f"{where}, parameters cell, line {node.lineno}"
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
-            raise LskdError(f"{place}: expected `name: type = default`, found `{ast.unparse(node)}`")
-        name, type_name = node.target.id, ast.unparse(node.annotation)
-        if name in found:
-            raise LskdError(f"{place}: parameter {name} is declared twice")
         try:
-            _type(type_name)
-        except ValueError:
-            raise LskdError(
-                f"{place}: parameter {name} has type {type_name}; expected {', '.join(TYPES)}, list[...], "
-                "dict[str, ...] or a union of these and None with |"
-            ) from None
-        if node.value is None:
-            raise LskdError(f"{place}: parameter {name} has no default")
-        try:
+            if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+                raise ValueError(node)
+            name, type_name = node.target.id, ast.unparse(node.annotation)
             default = ast.literal_eval(node.value)
-        except ValueError:
+            convert(default, _type(type_name), where)
+        except (ValueError, LskdError):
             raise LskdError(
-                f"{place}: the default of {name} is `{ast.unparse(node.value)}`; expected a literal value"
+                f"{where}, parameters cell, line {node.lineno}: found `{ast.unparse(node)}`; expected `name: type = "
+                f"default`, a literal value of that type, made of {', '.join(TYPES)} and None with list[...], "
+                "dict[str, ...] and |"
             ) from None
-        try:
-            convert(default, _type(type_name), place)
-        except LskdError:
-            raise LskdError(f"{place}: the default of {name} is {_describe(default)}; expected {type_name}") from None
+        if name in found:
+            raise LskdError(f"{where}, parameters cell, line {node.lineno}: parameter {name} is declared twice")
         found[name] = Parameter(name, type_name, default, comments.get(node.end_lineno or node.lineno, ""))
     return list(found.values())
 
@@ -109,8 +98,8 @@ def _converted(value: object, parameter: Parameter, where: str) -> Any:
     try:
         return read(value, _type(parameter.type), where)  # type: ignore[arg-type]
     except LskdError:
-        found = f"{where}: parameter {parameter.name} is {_describe(value)}"
-        raise LskdError(f"{found}; expected {parameter.type}") from None
+        found = f"{value!r} ({type(value).__name__})"
+        raise LskdError(f"{where}: parameter {parameter.name} is {found}; expected {parameter.type}") from None
 
 
 def _type(text: str) -> Any:
@@ -124,10 +113,6 @@ def _type(text: str) -> Any:
             msgspec.inspect.type_info(wanted)
             return wanted
     raise ValueError(text)
-
-
-def _describe(value: object) -> str:
-    return f"{value!r} ({type(value).__name__})"
 
 
 def _comments(source: str) -> dict[int, str]:
