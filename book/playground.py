@@ -107,49 +107,34 @@ def panel(*, runs: str = "build/runs", output: str = "build/playground") -> Any:
         import ipywidgets as widgets
     except ModuleNotFoundError:
         raise LskdError("the playground's controls need ipywidgets; pip install -e '.[lab]', or use make lab") from None
-    from IPython.display import Markdown, display
+    from IPython.display import Markdown, clear_output, display
+
+    def start(**given: Any) -> None:
+        if given["method"] == "ctkd":
+            given["temperature"] = None
+        try:
+            places = train(**given, runs=runs, output=output)
+        except (LskdError, FileNotFoundError) as error:  # also data that are not there
+            print(f"lskd: error: {error}")
+            return
+        clear_output(wait=True)  # of the progress bar
+        took = duration(inputs.load(*places).record["wall_seconds"])
+        display(Markdown(f"Trained in {took}. One seed: read differences with care."), *show(*places, output=output))
 
     wide = {"style": {"description_width": "8rem"}, "layout": {"width": "28rem"}}
-    dataset = widgets.Combobox(value=DATASETS[0], options=DATASETS, description="data set", **wide)
-    pair = widgets.Combobox(value=PAIRS[0], options=PAIRS, description="pair", **wide)
-    method = widgets.Dropdown(options=[(text, key) for key, text in METHODS.items()], description="method", **wide)
-    temperature = widgets.FloatSlider(2.0, min=0.5, max=8, step=0.5, description="temperature", **wide)
-    weight = widgets.FloatLogSlider(9.0, base=3, min=0, max=4, step=0.5, description="weight", **wide)
-    seed = widgets.BoundedIntText(0, min=0, max=1_000_000, description="seed", **wide)
-    button = widgets.Button(description="train", button_style="primary")
-    log, figures = widgets.Output(), widgets.Output()
-
-    def fits(_: Any = None) -> None:
-        temperature.disabled = method.value == "ctkd"
-
-    def start(_: Any) -> None:
-        button.disabled, button.description = True, "training …"
-        log.clear_output()
-        try:
-            with log:  # errors and the progress bar
-                places = train(
-                    method.value,
-                    temperature=None if method.value == "ctkd" else temperature.value,
-                    weight=weight.value,
-                    dataset=dataset.value,
-                    pair=pair.value,
-                    seed=seed.value,
-                    runs=runs,
-                    output=output,
-                )
-            figures.clear_output(wait=True)
-            with figures:
-                record = inputs.load(*places).record
-                took = duration(record["wall_seconds"])
-                display(Markdown(f"Trained in {took}. One seed: read differences with care."))
-                for item in show(*places, output=output):
-                    display(item)
-        except (LskdError, FileNotFoundError) as error:  # also data that are not there
-            with log:
-                print(f"lskd: error: {error}")
-        finally:
-            button.disabled, button.description = False, "train"
-
-    method.observe(fits, "value")
-    button.on_click(start)
-    return widgets.VBox([dataset, pair, method, temperature, weight, seed, button, log, figures])
+    controls = {
+        "dataset": widgets.Combobox(value=DATASETS[0], options=DATASETS, description="data set", **wide),
+        "pair": widgets.Combobox(value=PAIRS[0], options=PAIRS, description="pair", **wide),
+        "method": widgets.Dropdown(
+            options=[(text, key) for key, text in METHODS.items()], description="method", **wide
+        ),
+        "temperature": widgets.FloatSlider(2.0, min=0.5, max=8, step=0.5, description="temperature", **wide),
+        "weight": widgets.FloatLogSlider(9.0, base=3, min=0, max=4, step=0.5, description="weight", **wide),
+        "seed": widgets.BoundedIntText(0, min=0, max=1_000_000, description="seed", **wide),
+    }
+    ends = (controls["method"], "value"), (controls["temperature"], "disabled")
+    widgets.dlink(*ends, transform=lambda method: method == "ctkd")  # which learns its temperature
+    box = widgets.interactive(start, {"manual": True, "manual_name": "train"}, **controls)
+    for typed in ("dataset", "pair"):  # a choice there is none of the button
+        controls[typed].unobserve(box.update, "value")
+    return box
