@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,21 +21,8 @@ class Code:
 
     @property
     def text(self) -> str:
-        return _without_docstrings(textwrap.dedent(inspect.getsource(self.thing)).rstrip())
+        source = textwrap.dedent(inspect.getsource(self.thing)).rstrip()
+        return re.sub(r'(?<=:\n) *"""[\s\S]*?"""\n(?:\s*\n)?(?= *\S)', "", source)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/markdown": f"```python\n{self.text}\n```", "text/plain": self.text}
-
-
-def _without_docstrings(source: str) -> str:
-    """The same lines, less those of docstrings and the empty ones below them; comments stay."""
-    lines, dropped = source.split("\n"), set()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or len(node.body) < 2:
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            end = node.body[0].end_lineno or node.body[0].lineno
-            while end < len(lines) and not lines[end].strip():
-                end += 1
-            dropped |= set(range(node.body[0].lineno - 1, end))
-    return "\n".join(line for number, line in enumerate(lines) if number not in dropped)
