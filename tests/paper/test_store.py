@@ -260,15 +260,15 @@ def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("place", "value", "problems"),
     [
-        ("members.kd.last.test_accuracy", 99.0, ["its content differs from its SHA-256", "kd: last is"]),
-        ("config.epochs", 300, ["its content differs", "its identity is", "its name should have"]),
-        ("seed", 7, ["its identity is", "its name does not have its seed, 7"]),
+        ("members.kd.last.test_accuracy", 99.0, ["its content differs from its SHA-256"]),
+        ("config.epochs", 300, ["its content differs", "its identity is"]),
+        ("seed", 7, ["its identity is", "its content differs"]),
         ("seed", "7", ["json: record: seed is '7' (str); expected int; take it away, and bring its run again"]),
         ("members.kd.last", 7, ["json: record: members.kd.last is 7 (int); expected table; take it away"]),
         ("members.kd.epochs", [{"epoch": 1}], ["json: record: members.kd.epochs[0] needs test_accuracy"]),
         ("config.members", ["kd"], ["json: record: config.members is ['kd'] (list); expected table"]),
         ("execution", "cpu", ["json: record: execution is 'cpu' (str); expected table"]),
-        ("store", {"sha256": "0"}, ["its content differs", "its name should have"]),
+        ("store", {"sha256": "0"}, ["its content differs"]),
     ],
 )
 def test_a_changed_record_is_found(
