@@ -98,9 +98,7 @@ def _book(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     build.add_argument("-o", "--output", default="build/book", metavar="DIR")
     build.set_defaults(call=_book_build)
     pdf = steps.add_parser("pdf", help="print the built book")
-    pdf.add_argument("--sources", default="build/book", metavar="DIR", help="what `book build` assembled")
-    pdf.add_argument("--facts", default="build/default/facts.json", metavar="FILE", help="values by name")
-    pdf.add_argument("--config", default="_config.yml", metavar="FILE")
+    pdf.add_argument("--sources", default="build/book", metavar="DIR", help="where `book build` has built it")
     pdf.add_argument("-o", "--output", default="build/lskd.pdf", metavar="FILE")
     pdf.set_defaults(call=_book_pdf)
     facts = steps.add_parser("facts", help="the values that chapters show, from records and evidence")
@@ -127,7 +125,7 @@ def _book_build(given: argparse.Namespace) -> int:
 def _book_pdf(given: argparse.Namespace) -> int:
     from book import pdf
 
-    print(short(pdf.build(sources=given.sources, facts=given.facts, config=given.config, output=given.output)))
+    print(short(pdf.build(sources=given.sources, output=given.output)))
     return 0
 
 
@@ -183,18 +181,19 @@ def _verify_run(given: argparse.Namespace) -> int:
 
 def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     doctor = commands.add_parser("doctor", help="what this machine has and what is missing")
-    doctor.add_argument("--browser", action="store_true", help="print the browser that page tests use, or fail")
-    doctor.add_argument("--install-browser", action="store_true", help="the same, and install one where none is")
+    doctor.add_argument(
+        "--install-browser", action="store_true", help="print the browser of page tests, or install one"
+    )
     doctor.set_defaults(call=_doctor_run)
 
 
 def _doctor_run(given: argparse.Namespace) -> int:
     from book import doctor
 
-    if given.browser or given.install_browser:
-        found = doctor.install_browser() if given.install_browser else doctor.browser()
+    if given.install_browser:
+        found = doctor.install_browser()
         print(found or "no browser found (LSKD_BROWSER=path names one)", file=sys.stdout if found else sys.stderr)
-        return 0 if found or given.install_browser else 1
+        return 0
     lines = list(doctor.report())
     print(*lines, sep="\n")
     return 1 if any(line.startswith("!") for line in lines) else 0

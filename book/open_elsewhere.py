@@ -73,9 +73,8 @@ def links(page: str, place: Repository) -> str:
     return f"[Open in Colab]({colab}) · [Open on Binder]({binder})"
 
 
-def add_links(folder: Path, place: Repository) -> list[str]:
-    """Put the links below the title of every page in a folder of executed notebooks; returns the pages' names."""
-    done = []
+def add_links(folder: Path, place: Repository) -> None:
+    """Put the links below the title of every page in a folder of executed notebooks."""
     for path in visible(folder, "*.ipynb"):
         text, content = links(path.stem, place), read_json(path)
         titled = (c for c in content["cells"] if c["cell_type"] == "markdown" and "".join(c["source"]).startswith("# "))
@@ -83,8 +82,6 @@ def add_links(folder: Path, place: Repository) -> list[str]:
             title, _, rest = "".join(cell["source"]).partition("\n")
             cell["source"] = f"{title}\n\n{text}\n{rest}"
             write_json(path, content)
-            done.append(path.stem)
-    return done
 
 
 def write_copies(output: Path) -> list[Path]:

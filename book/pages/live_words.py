@@ -9,6 +9,7 @@ takes ``true`` or ``false``; a list takes one of its values. ``panel=NAME`` is t
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from urllib.parse import unquote, urldefrag
 
 from bs4 import Tag
@@ -70,12 +71,8 @@ def _complaint(control: Tag, value: str) -> str:
     low, high, step = (float(str(control[name])) for name in ("min", "max", "step"))
     log = control.has_attr("data-log")
     shown = f"{10**low:g} to {10**high:g}" if log else f"{low:g} to {high:g} in steps of {step:g}"
-    try:
-        number = float(value)
-    except ValueError:
-        return shown
-    if log:
-        inside = number > 0 and low - step / 2 <= math.log10(number) <= high + step / 2
-        return "" if inside else shown
-    steps = (number - low) / step
-    return "" if low <= number <= high and abs(steps - round(steps)) < 1e-6 else shown
+    with suppress(ValueError):  # no number, or one without a logarithm
+        steps = ((math.log10(float(value)) if log else float(value)) - low) / step
+        if -1e-6 <= steps <= (high - low) / step + 1e-6 and (log or abs(steps - round(steps)) < 1e-6):
+            return ""
+    return shown

@@ -338,7 +338,7 @@ def test_only_notebooks_that_need_no_trained_network_are_linked() -> None:
 def test_links_stand_below_the_title(tmp_path: Path) -> None:
     for name in ("audit", "tsne"):
         (tmp_path / f"{name}.ipynb").write_bytes((ROOT / "notebooks" / f"{name}.ipynb").read_bytes())
-    assert open_elsewhere.add_links(tmp_path, PLACE) == ["audit"]
+    open_elsewhere.add_links(tmp_path, PLACE)
     before, after = (
         json.loads((folder / "audit.ipynb").read_text(encoding="utf-8"))["cells"]
         for folder in (ROOT / "notebooks", tmp_path)
