@@ -9,7 +9,6 @@
   /* What a word counts by where it stands; the beginning of a page carries the page's title. */
   const WEIGHT = { page: 12, section: 8, term: 6, figure: 5, object: 4, reference: 4 };
   const LISTS = /^(intro|api|changelog|bibliography)\.html$/;  // name everything and explain little
-  const ABBREVIATION = /(?:\b(?:al|approx|cf|eq|fig|no|resp|sec|tab|vs)|\be\.g|\bi\.e)\.$/i;
 
   /* "Fläche" is flache, "σ²" is sigma2, "1,083" is 1083: one spelling for what readers type in several. */
   const fold = word =>
@@ -231,21 +230,9 @@
   };
 
   /* Sentences of a text as [start, end]; a line of the text is a paragraph, a row of a table or a line of code. */
-  const sentences = text => {
-    const found = [];
-    let line = 0;
-    for (const block of text.split("\n")) {
-      let start = 0;
-      for (const { 0: end, index } of block.matchAll(/[.!?…]["”’)]*\s+(?=[\p{Lu}\p{N}“"(])/gu)) {
-        if (ABBREVIATION.test(block.slice(start, index + 1))) continue;
-        found.push([line + start, line + index + end.trimEnd().length]);
-        start = index + end.length;
-      }
-      if (start < block.length) found.push([line + start, line + block.length]);
-      line += block.length + 1;
-    }
-    return found;
-  };
+  const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
+  const sentences = text =>
+    [...segmenter.segment(text)].map(({ segment, index }) => [index, index + segment.trimEnd().length]);
 
   /* The sentences of a section that answer best, in reading order, each cut to about `width` characters:
      {text, at: where it begins in the section's text}. Without any, its first sentence. */
