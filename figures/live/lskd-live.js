@@ -1,5 +1,5 @@
 /* Live figures: native controls, plots by Bokeh, no server. Loads Bokeh only on pages that have a live figure.
-   The same formulas as lskd/losses.py; tests/figures/test_live_*.py compare what is shown with what Python computes. */
+   The same formulas as lskd/losses.py; tests/figures/test_live.py compares what is shown with what Python computes. */
 (() => {
   "use strict";
   const here = document.currentScript?.src;  // none in a notebook, see by_itself.py
