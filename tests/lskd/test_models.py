@@ -19,10 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from figures.fingerprint import ROOT
-from lskd import evidence
 from lskd.data import load_dataset
 from lskd.data.download import data_root
-from lskd.data.views import normalize
 from lskd.models import create_model, list_models, load_checkpoint, model_info
 from lskd.models.transformer import DropPath, TokenNetwork
 from lskd.objectives import Logits, create_objective
@@ -357,21 +355,18 @@ def test_real_teachers(depth: int, accuracy: float) -> None:
 
 FILES = sorted((ROOT / "results").glob("*/*/seed-*/*.safetensors"))
 LARGEST = 600_000  # bytes: a resnet20
-SOME = slice(None, None, 20)  # of 10,000 test images: enough to know a network by what it says of each
+ROUNDED = 0.1  # points: what float16 may move of 10,000 answers
 
 
 @pytest.mark.data
 @pytest.mark.skipif(not (data_root() / "cifar100.npz").is_file(), reason="CIFAR-100 is not here")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_a_committed_student_answers_as_its_evidence_says_which_scores_what_its_record_says(path: Path) -> None:
+def test_a_committed_student_scores_what_its_record_says(path: Path) -> None:
     assert path.stat().st_size <= LARGEST
     record = json.loads(path.parent.with_suffix(".json").read_text(encoding="utf-8"))
     dataset = load_dataset(record["config"]["dataset"], **record["config"]["data"])
     model = create_model(record["config"]["student"], dataset.classes)
     load_checkpoint(model, path)
-    pack = evidence.load(path.with_suffix(".evidence.npz"))
-    assert 100 * pack.correct.mean() == pytest.approx(record["members"][path.stem]["last"]["test_accuracy"])
-    with torch.no_grad():
-        logits = model.eval()(normalize(dataset.test_images[SOME], dataset)).numpy()
-    assert (logits.argmax(1) == pack.prediction[SOME]).mean() > 0.99  # but for the rounding of half precision
-    np.testing.assert_allclose(logits.std(1), pack.logit_std[SOME], rtol=5e-3)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found = evaluate(model, dataset.test_images, dataset.test_labels, dataset).accuracy
+    assert found == pytest.approx(record["members"][path.stem]["last"]["test_accuracy"], abs=ROUNDED)
