@@ -156,7 +156,10 @@ def trainers(records: Sequence[Mapping[str, Any]]) -> str:
         seeds.setdefault(trainer_of(record), set()).add(record["seed"])
     if len(seeds) < 2:
         return ""
-    listed = "; ".join(f"trainer {name}: {', '.join(map(str, sorted(given)))}" for name, given in sorted(seeds.items()))
+    listed = "; ".join(
+        f"trainer {name}: seed{'s' * (len(given) > 1)} {', '.join(map(str, sorted(given)))}"
+        for name, given in sorted(seeds.items())
+    )
     n = sum(map(len, seeds.values()))
     return f"{counted(n, 'seed')} of {len(seeds)} trainers ({listed}): a mean over them has what differs between these."
 

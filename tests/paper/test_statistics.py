@@ -318,7 +318,7 @@ def test_seeds_of_several_trainers_are_said() -> None:
     made = [{"seed": seed, "source_digest": "a" * 64} for seed in (0, 1)]
     assert gains.trainers(made) == ""
     assert gains.trainers([*made, {"seed": 5, "trainer": 1}]).startswith(
-        "3 seeds of 2 trainers (trainer 1: 5; trainer before 1 (aaaaaaaa): 0, 1)"
+        "3 seeds of 2 trainers (trainer 1: seed 5; trainer before 1 (aaaaaaaa): seeds 0, 1)"
     )
 
 

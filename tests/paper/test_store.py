@@ -232,7 +232,7 @@ def test_a_table_can_be_pasted_and_says_whose_seeds_it_averages(tmp_path: Path, 
     half = 4.302653 * 1.258306 / 3**0.5  # t with two degrees of freedom, and the deviation of 70, 71 and 72.5
     low, high = 71.166667 - half, 71.166667 + half
     mixed = (
-        "3 seeds of 2 trainers (trainer before 1 (ssssssss): 0, 1; trainer before 1 (tttttttt): 2): a mean over them"
+        "3 seeds of 2 trainers (trainer before 1 (ssssssss): seeds 0, 1; trainer before 1 (tttttttt): seed 2): a mean over them"
     )
     for style in ("text", "markdown", "latex"):
         assert f"{low:.2f} to {high:.2f}" in shown[style]
