@@ -34,6 +34,12 @@ def best_spread(
     return loss(1.0), best, factors[place]
 
 
+def z_score_bounds(classes: int, *, correction: int = 1) -> tuple[float, float]:
+    """The largest that a Z-score can be, and the furthest that two of a row can be apart."""
+    factor = 1.0 if correction else math.sqrt(classes / (classes - 1))
+    return factor * (classes - 1) / math.sqrt(classes), factor * math.sqrt(2 * (classes - 1))
+
+
 def largest_probability(classes: int, temperature: float, *, correction: int = 1) -> float:
     """The most that any row of logits can give a class after standardisation: one class apart, all others equal."""
     factor = 1.0 if correction else math.sqrt(classes / (classes - 1))

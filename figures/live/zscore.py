@@ -19,6 +19,7 @@ from figures.live.softmax import CLASSES
 from figures.networks import Networks
 from figures.publish import publish
 from lskd.losses import kd_loss, standardize
+from paper.theory import z_score_bounds
 from paper.toy import TOY, gradient
 
 ASIDE = (1.0, 1.0, -1.0, -1.0)  # sums to zero, also weighted by the teacher's logits of the toy case
@@ -34,12 +35,6 @@ SHAPES = {
 TEMPERATURE = 2.0
 LITERAL = theme.look("mlkd").color
 DEVIATIONS = (-10, 1)  # powers of ten that the slider reaches
-
-
-def bounds(classes: int, *, correction: int = 1) -> tuple[float, float]:
-    """The largest that a Z-score can be, and the furthest that two of a row can be apart."""
-    factor = 1.0 if correction else math.sqrt(classes / (classes - 1))
-    return factor * (classes - 1) / math.sqrt(classes), factor * math.sqrt(2 * (classes - 1))
 
 
 def entropy(folder: Path | str) -> live.Live:
@@ -146,7 +141,7 @@ def bound(folder: Path | str) -> live.Live:
     """Random logits and extreme ones against the bound; order is kept whatever they are."""
     classes = np.unique(np.geomspace(2, 1000, 40).astype(int))
     data = pd.DataFrame(
-        [(k, *bounds(k), *bounds(k, correction=0)) for k in classes.tolist()],
+        [(k, *z_score_bounds(k), *z_score_bounds(k, correction=0)) for k in classes.tolist()],
         columns=["classes", "largest", "apart", "largest_population", "apart_population"],
     )
 
@@ -378,11 +373,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
                 "format", "logits are stored as", {"float64": "float64 (exact)", **{name: name for name in FORMATS}}
             ),
             live.choice(
-                "offset",
-                "around",
-                {text: text for text in ("0", "0.1", "1", "10")},
-                numbers=True,
-                when="format!=float64",
+                "offset", "around", {o: o for o in ("0", "0.1", "1", "10")}, numbers=True, when="format!=float64"
             ),
             rows.student_choice(networks, shown),
             rows.image_slider(images),

@@ -1,19 +1,12 @@
-"""Data sets: deterministic, no leakage, cached with a digest. Views and draws: pure, exact, of tensors and of files."""
+"""Data sets: deterministic, no leakage, cached with a digest, a part held out. Views and draws: pure and exact."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
-import re
-import shutil
 import sys
 import tracemalloc
-import zlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,32 +15,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from small_runs import CPU, flip
-from torch import Tensor
+from small_runs import flip
 
-from lskd import evidence
 from lskd.checked import Count
 from lskd.data import DATASETS, Dataset, DataSource, check_options, load_dataset
-from lskd.data import randaugment_increasing as increasing
 from lskd.data.cifar100 import MEAN, STD, SUPERCLASSES
-from lskd.data.cifar100_224 import enlarged
 from lskd.data.dataset import channel_statistics
 from lskd.data.digit_pairs import generate
-from lskd.data.draws import StrongDraws, epoch_drops, epoch_order, epoch_strong, epoch_views, seed_for
+from lskd.data.draws import epoch_drops, epoch_order, epoch_strong, epoch_views, seed_for
 from lskd.data.held_out import hold_out
-from lskd.data.imagenet import imagenet
-from lskd.data.lazy_images import PictureViews, random_box
 from lskd.data.own import from_items
-from lskd.data.randaugment import OPERATIONS, cutout, strong_view
-from lskd.data.views import Normalize, Views, normalize, view_count, weak_view
+from lskd.data.views import Normalize, Views, view_count, weak_view
 from lskd.errors import LskdError
-from lskd.models import create_model, save_checkpoint
-from lskd.models.base import Resized
 from lskd.recipes import load_recipe
-from lskd.torchvision import import_torchvision
 from lskd.trainer import run
-from lskd.trainer.batches import Batches
 from paper import listings, statistics, store
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -270,161 +251,6 @@ def test_statistics_are_those_of_the_definition() -> None:
     assert std == pytest.approx(whole.std((0, 2, 3), correction=0).tolist(), abs=5.1e-5)
 
 
-# --- strong views ----------------------------------------------------------------------------------------------------
-
-
-BY_NAME = {operation.name: operation for operation in OPERATIONS}
-
-
-def to_batch(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-
-
-def to_image(batch: Tensor) -> np.ndarray:
-    return batch[0].permute(1, 2, 0).numpy()
-
-
-def double(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def test_operations_equal_the_stored_results() -> None:
-    g = np.load(GOLDEN / "augment_ops.npz")
-    image, seen = to_batch(g["image"]), set()
-    for key in g.files:
-        name, _, value = key.partition("|")
-        if name in BY_NAME:
-            np.testing.assert_array_equal(to_image(BY_NAME[name].apply(image, double(float(value)))), g[key], key)
-            seen.add(name)
-        elif name == "CutoutAbs":
-            x, y, side = (float(v) for v in re.findall(r"=([\d.]+)", value))
-            found = cutout(image, double(side), double(x), double(y))
-            np.testing.assert_array_equal(to_image(found), g[key], key)
-            seen.add(name)
-    assert seen == {*BY_NAME, "CutoutAbs"}
-    assert len(BY_NAME) == 14
-
-
-def pillow_operations() -> dict[str, Callable]:
-    """The 14 operations by Pillow itself, from the definitions of protocol 3.1."""
-
-    def affine(*matrix: float) -> Callable:
-        return lambda image: image.transform(image.size, Image.Transform.AFFINE, matrix)
-
-    return {
-        "AutoContrast": lambda image, v: ImageOps.autocontrast(image),
-        "Brightness": lambda image, v: ImageEnhance.Brightness(image).enhance(v),
-        "Color": lambda image, v: ImageEnhance.Color(image).enhance(v),
-        "Contrast": lambda image, v: ImageEnhance.Contrast(image).enhance(v),
-        "Equalize": lambda image, v: ImageOps.equalize(image),
-        "Identity": lambda image, v: image,
-        "Posterize": lambda image, v: ImageOps.posterize(image, int(v)),
-        "Rotate": lambda image, v: image.rotate(v),
-        "Sharpness": lambda image, v: ImageEnhance.Sharpness(image).enhance(v),
-        "ShearX": lambda image, v: affine(1, v, 0, 0, 1, 0)(image),
-        "ShearY": lambda image, v: affine(1, 0, 0, v, 1, 0)(image),
-        "Solarize": lambda image, v: ImageOps.solarize(image, v),
-        "TranslateX": lambda image, v: affine(1, 0, v * image.size[0], 0, 1, 0)(image),
-        "TranslateY": lambda image, v: affine(1, 0, 0, 0, 1, v * image.size[1])(image),
-    }
-
-
-def pictures(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
-    """Noise, smooth and flat images, few colours, one colour: what histograms and borders find difficult."""
-    shape = (height, width, 3)
-    slope = np.linspace(0, 255, height)[:, None, None] * rng.random((1, width, 3))
-    return [
-        rng.integers(0, 256, shape, dtype=np.uint8),
-        slope.astype(np.uint8),
-        rng.integers(100, 104, shape, dtype=np.uint8),
-        np.full(shape, rng.integers(256), dtype=np.uint8),
-        (255 * (rng.random(shape) < 0.02)).astype(np.uint8),
-        np.clip(rng.normal(128, 20, shape), 0, 255).astype(np.uint8),
-    ]
-
-
-@pytest.mark.parametrize("name", sorted(BY_NAME))
-def test_operations_equal_pillow(name: str) -> None:
-    operation, reference = BY_NAME[name], pillow_operations()[name]
-    rng = np.random.default_rng(sorted(BY_NAME).index(name))
-    special = {"Solarize": [0.0, 1.0, 128.0, 255.5, 256.0], "Posterize": [4.0, 4.999, 5.0, 7.999]}
-    for height, width in ((32, 32), (16, 16), (20, 31)):
-        images = [image for _ in range(4) for image in pictures(rng, height, width)]
-        grid = np.linspace(operation.low, operation.high, 13)[: 12 if name == "Posterize" else 13]
-        drawn = operation.low + (operation.high - operation.low) * rng.random(30)
-        values = [*grid, 0.0 if operation.low <= 0 else operation.low, *special.get(name, []), *drawn]
-        chosen = [images[i % len(images)] for i in range(len(values))]
-        batch = torch.cat([to_batch(image) for image in chosen])
-        found = operation.apply(batch, double(*values)).permute(0, 2, 3, 1).numpy()
-        for image, value, mine in zip(chosen, values, found, strict=True):
-            theirs = np.asarray(reference(Image.fromarray(image), float(value)))
-            np.testing.assert_array_equal(mine, theirs, f"{name} {value} of {height} x {width}")
-
-
-def test_cutout_equals_pillow() -> None:
-    rng = np.random.default_rng(5)
-    n, height, width = 300, 24, 32
-    side, x, y = 16 * rng.random(n), width * rng.random(n), height * rng.random(n)
-    side[:3], x[:3], y[:3] = (0.0, 16.0, 16.0), (3.0, 0.0, width - 1e-9), (3.0, 0.0, height - 1e-9)
-    images = torch.full((n, 3, height, width), 7, dtype=torch.uint8)
-    found = cutout(images, *(torch.from_numpy(v) for v in (side, x, y))).permute(0, 2, 3, 1).numpy()
-    for i in range(n):
-        expected = Image.fromarray(np.full((height, width, 3), 7, dtype=np.uint8))
-        if side[i] > 0:
-            left, top = int(max(0, x[i] - side[i] / 2)), int(max(0, y[i] - side[i] / 2))
-            box = (left, top, min(width, left + side[i]), min(height, top + side[i]))
-            ImageDraw.Draw(expected).rectangle(box, (125, 123, 114))
-        np.testing.assert_array_equal(found[i], np.asarray(expected), str((side[i], x[i], y[i])))
-
-
-def test_a_view_is_its_operations_in_order_then_the_box() -> None:
-    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    names = [operation.name for operation in OPERATIONS]
-    first, second = names.index("Solarize"), names.index("TranslateX")
-    draws = StrongDraws(
-        operation=torch.tensor([[first, second], [second, first], [first, first]]),
-        amount=double(*[0.5] * 4, 0.25, 0.25).view(3, 2) + 0.1,
-        cutout=double(*[0.5, 0.25, 0.75] * 3).view(3, 3),
-    )
-    found = strong_view(images, draws)
-    for i, image in enumerate(images):
-        for number, amount in zip(draws.operation[i].tolist(), draws.amount[i], strict=True):
-            low, high = OPERATIONS[number].low, OPERATIONS[number].high
-            image = OPERATIONS[number].apply(image[None], (low + (high - low) * amount)[None])[0]
-        assert torch.equal(found[i], cutout(image[None], double(8.0), double(8.0), double(24.0))[0])
-    assert not torch.equal(found[0], found[1])
-
-
-def test_a_view_is_the_same_in_every_batch_and_leaves_its_image_alone() -> None:
-    images = torch.randint(0, 256, (150, 3, 16, 16), dtype=torch.uint8)
-    before = images.clone()
-    draws = epoch_strong(3, 2, 150)
-    whole = strong_view(images, draws)
-    parts = [strong_view(images[s], draws[s]) for s in (slice(0, 1), slice(1, 97), slice(97, 150))]
-    assert torch.equal(torch.cat(parts), whole)
-    assert torch.equal(images, before)
-    with pytest.raises(ValueError, match="expected uint8"):
-        strong_view(images.float(), draws)
-
-
-def test_strong_draws_are_uniform_and_the_mean_box_covers_what_the_protocol_says() -> None:
-    many = epoch_strong(0, 1, 50_000)
-    for stage in range(2):
-        counts = torch.bincount(many.operation[:, stage], minlength=14)
-        assert counts.min() > 3300
-        assert counts.max() < 3850
-    assert torch.equal(many[10:12].amount, many.amount[10:12])
-    for part in (many.amount, many.cutout):
-        assert ((part >= 0) & (part < 1)).all()
-        torch.testing.assert_close(part.mean(0), torch.full_like(part[0], 0.5), atol=0.01, rtol=0)
-    boxes, images = many.cutout[:20_000] * double(16.0, 32.0, 32.0), torch.zeros(20_000, 3, 32, 32, dtype=torch.uint8)
-    covered = (cutout(images, *boxes.unbind(1))[:, 0] > 0).double().mean()
-    assert 0.080 < float(covered) < 0.084  # protocol 3.1: 8.2 %
-
-
-# --- a part that is held out -----------------------------------------------------------------------------------------
-
-
 HELD: dict[str, Any] = {"train_size": 600, "test_size": 100}
 
 
@@ -480,229 +306,3 @@ def test_a_run_measures_the_part_in_every_epoch_and_its_record_selects(tmp_path:
     assert statistics.compare(group, "teacher", group, "teacher")["selected"]["mean"] == 0.0
     recipe = load_recipe("cifar100/resnet56-resnet20", settings={"data.holdout": 5000}, for_training=False)
     assert recipe.config()["data"] == {"holdout": 5000}  # so that such a run is no cell of the paper
-
-
-# --- images that are made when needed --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of smooth pictures in several sizes: nine to train on, three to test; one is grey."""
-    root = tmp_path_factory.mktemp("pictures")
-    for part, count in (("train", 3), ("val", 1)):
-        for k, name in enumerate(("apple", "bee", "cup")):
-            (root / part / name).mkdir(parents=True)
-            for i in range(count):
-                x, y = np.meshgrid(np.arange(60 + 7 * i), np.arange(50 + 9 * k))
-                pixels = np.stack([x * 2, y * 2, (x + y) % 256], axis=-1).astype(np.uint8)
-                image = Image.fromarray(pixels)
-                (image.convert("L") if i == 2 else image).save(root / part / name / f"{i}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def base() -> Dataset:
-    """Twelve digit pairs to train on, five to test."""
-    whole = load_dataset("digit_pairs", train_size=100, test_size=100)
-    first = {"train_images": 12, "train_labels": 12, "test_images": 5, "test_labels": 5}
-    return dataclasses.replace(whole, **{name: getattr(whole, name)[:count] for name, count in first.items()})
-
-
-@pytest.fixture(scope="module")
-def digits(base: Dataset) -> Dataset:
-    return enlarged(base, size=40)
-
-
-def test_views_are_functions_of_their_numbers(digits: Dataset) -> None:
-    views, index = digits.views(CPU), torch.arange(12)
-    assert isinstance(views, PictureViews)
-    assert digits.view is not None
-    numbers = torch.randint(views.count, (12,), generator=torch.Generator().manual_seed(1))
-    whole = views(index, numbers)
-    assert whole.shape == (12, 3, 40, 40)
-    assert whole.dtype == torch.float32
-    order = torch.randperm(12)
-    assert torch.equal(views(index[order], numbers[order]), whole[order])
-    assert all(torch.equal(digits.view(i, int(numbers[i])), whole[i]) for i in range(12))
-    assert not torch.equal(views(index, numbers + 1), whole)
-
-
-def test_batches_made_ahead_are_the_same_and_resume_anywhere(digits: Dataset) -> None:
-    batches = Batches(digits, seed=3, size=2, device=CPU)
-    epoch = list(map(batches.load, batches.draws(2)))
-    assert len(epoch) == 6
-    assert sorted(torch.cat([b.index for b in epoch]).tolist()) == list(range(12))
-    for batch in epoch:
-        assert torch.equal(batch.inputs, digits.views(CPU)(batch.index, batch.view))
-        assert torch.equal(batch.target, digits.train_labels[batch.index])
-    for a, b in zip(map(batches.load, batches.draws(2, 4)), epoch[4:], strict=True):
-        assert torch.equal(a.inputs, b.inputs)
-        assert a.step == b.step
-
-
-def test_images_without_chance_answer_like_a_tensor(digits: Dataset, base: Dataset) -> None:
-    images = digits.test_images
-    assert (len(images), tuple(images.shape), images.dtype) == (5, (5, 3, 40, 40), torch.uint8)
-    assert images[1:4].shape == (3, 3, 40, 40)
-    assert images.to("cpu")[4:].shape == (1, 3, 40, 40)
-    # Bilinear enlargement, as the released test transform.
-    expected = torch.nn.functional.interpolate(base.test_images.float(), (40, 40), mode="bilinear")
-    assert float((images[:].float() - expected).abs().max()) <= 1.01
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (digits.mean, digits.std))
-    by_hand = (images[:].double() / 255 - mean) / std
-    torch.testing.assert_close(normalize(images[:], digits).double(), by_hand, rtol=0, atol=1e-5)
-
-
-def test_a_digest_knows_size_statistics_and_the_sizes_of_the_files(
-    base: Dataset, photographs: Path, tmp_path: Path
-) -> None:
-    made = [enlarged(base, size=40), enlarged(base, size=48), enlarged(base, size=40, std=(1.0, 1.0, 1.0))]
-    assert len({dataset.digest for dataset in made}) == 3
-    assert made[0].digest == enlarged(base, size=40).digest
-    other = shutil.copytree(photographs, tmp_path / "other")
-    before = imagenet(path=str(other)).digest
-    (other / "val" / "cup" / "0.png").write_bytes(b"no image")
-    assert imagenet(path=str(other)).digest != before
-
-
-# --- what is drawn ---------------------------------------------------------------------------------------------------
-
-
-def test_boxes_are_as_large_and_as_wide_as_they_may_be() -> None:
-    draw = Random(0)
-    boxes = [random_box(200, 100, draw) for _ in range(3000)]
-    assert all(0 <= x <= x + w <= 200 and 0 <= y <= y + h <= 100 for x, y, w, h in boxes)
-    areas = np.array([w * h for _, _, w, h in boxes]) / 20000
-    ratios = np.array([w / h for _, _, w, h in boxes])
-    assert 0.07 < areas.min() < 0.09
-    assert 0.7 < ratios.min() < 0.76
-    assert 1.3 < ratios.max() < 1.4
-    assert abs(np.median(np.log(ratios))) < 0.08  # a broad image has more room for broad parts
-    assert random_box(1000, 10, draw) == (493, 0, 13, 10)  # nothing fits: the middle, as wide as may be
-    assert random_box(10, 1000, draw) == (0, 493, 10, 13)
-
-
-def test_operations_give_the_bytes_of_timm() -> None:
-    """``timm_increasing.npz``: timm 1.0.31 on Pillow 13, ``operation(image, magnitude)``, both directions."""
-    g = np.load(GOLDEN / "timm_increasing.npz")
-    assert g["operations"].tolist() == list(increasing.OPERATIONS)
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    for name, rows in zip(increasing.OPERATIONS, g["crc32"], strict=True):
-        for magnitude, row in zip(g["magnitudes"].tolist(), rows, strict=True):
-            for sign, expected in zip((1, -1), row.tolist(), strict=True):
-                found = zlib.crc32(np.asarray(increasing.OPERATIONS[name](image, sign * magnitude / 10)).tobytes())
-                assert found == expected, (name, magnitude, sign)
-    assert not np.asarray(increasing.OPERATIONS["PosterizeIncreasing"](image, 1.0)).any()  # no bit is left
-    dark = (np.asarray(image) * np.float32(0.1)).astype(int)
-    assert (np.asarray(increasing.OPERATIONS["BrightnessIncreasing"](image, -1.0)) == dark).all()
-
-
-def test_randaugment_draws_every_operation_half_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, float]] = []
-
-    def noted(name: str, image: Image.Image, strength: float) -> Image.Image:
-        seen.append((name, strength))
-        return image
-
-    for name in increasing.OPERATIONS:
-        monkeypatch.setitem(increasing.OPERATIONS, name, partial(noted, name))
-    image = Image.new("RGB", (4, 4))
-    for number in range(4000):
-        increasing.randaugment(image, Random(number))
-    assert len(seen) == pytest.approx(4000, rel=0.05)  # 2 · 1/2 an image
-    assert {name for name, _ in seen} == set(increasing.OPERATIONS)
-    sizes = np.abs([strength for _, strength in seen])
-    assert sizes.max() == 1.0  # magnitudes beyond 10 are 10
-    assert np.median(sizes) == pytest.approx(0.9, abs=0.01)
-    assert np.mean([strength > 0 for _, strength in seen]) == pytest.approx(0.5, abs=0.03)
-
-
-def test_a_quarter_of_the_images_loses_a_box() -> None:
-    shares = []
-    for number in range(800):
-        image = increasing.erase(torch.full((3, 50, 50), 7.0), Random(number))
-        gone = image[0] != 7
-        shares.append(float(gone.double().mean()))
-        if gone.any():
-            rows, columns = gone.any(1).nonzero(), gone.any(0).nonzero()
-            assert gone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-            assert abs(float(image[:, gone].mean())) < 1
-    hit = [share for share in shares if share > 0]
-    assert len(hit) / 800 == pytest.approx(0.25, abs=0.05)
-    assert 0.015 < min(hit) < max(hit) < 0.36
-
-
-# --- images in folders -----------------------------------------------------------------------------------------------
-
-
-def test_test_images_are_resized_and_cut_as_torchvision_does(photographs: Path) -> None:
-    import_torchvision()
-    from torchvision.transforms import v2
-
-    dataset = imagenet(path=str(photographs), size=28)
-    way = v2.Compose([v2.Resize(32, antialias=True), v2.CenterCrop(28), v2.PILToTensor()])
-    for i, name in enumerate(("apple", "bee", "cup")):
-        with Image.open(photographs / "val" / name / "0.png") as image:
-            assert torch.equal(dataset.test_images[i : i + 1][0], way(image.convert("RGB")))
-    assert dataset.class_names == ("apple", "bee", "cup")
-    assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert dataset.mean == (0.485, 0.456, 0.406)
-
-
-def test_training_views_are_parts_mirrored_half_the_time(photographs: Path) -> None:
-    dataset = imagenet(path=str(photographs), size=24)
-    assert dataset.view is not None
-    views = [dataset.view(0, number) for number in range(200)]
-    assert {v.dtype for v in views} == {torch.uint8}
-    assert {tuple(v.shape) for v in views} == {(3, 24, 24)}
-    # Red grows with x: falling when mirrored.
-    falls = [int(v[0, 12, 0]) > int(v[0, 12, -1]) for v in views]
-    assert 0.35 < sum(falls) / 200 < 0.65
-    spans = [abs(int(v[0, 12, -1]) - int(v[0, 12, 0])) / 2 / 60 for v in views]  # width of the part
-    assert 0.2 < min(spans) < 0.4
-    assert max(spans) > 0.85
-
-
-def test_a_run_on_folders_ends_with_record_and_evidence(photographs: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    save_checkpoint(create_model("resnet8", 3), tmp_path / "teacher.safetensors")
-    settings: dict[str, Any] = {
-        "data.path": str(photographs),
-        "data.size": 32,
-        "epochs": 2,
-        "batch_size": 3,
-        "milestones": [1],
-        "learning_rate": 0.01,
-        "student": "resnet8",
-        "teacher.network": "resnet8",
-        "teacher.checkpoint": str(tmp_path / "teacher.safetensors"),
-    }
-    options: dict[str, Any] = {"settings": settings, "progress": False, "device": "cpu"}
-    members = ["mlkd", "mlkd_ls"]
-    record = run.train("imagenet/ResNet34-ResNet18-mlkd", tmp_path / "run", members=members, **options)
-    sizes = {"classes": 3, "train_size": 9, "test_size": 3}
-    assert record["dataset"] == {"name": "imagenet", "digest": imagenet(path=str(photographs), size=32).digest, **sizes}
-    assert record["teacher_logits"]["source"] == "live"
-    for member in members:
-        assert len(record["members"][member]["epochs"]) == 2
-        pack = evidence.load(tmp_path / "run" / f"{member}.evidence.npz")
-        assert pack.meta["test_accuracy"] == pytest.approx(record["members"][member]["last"]["test_accuracy"])
-    with pytest.raises(LskdError, match="imagenet has more views than a table can hold"):
-        run.train("imagenet/ResNet34-ResNet18-mlkd", tmp_path / "other", teacher_logits="table", **options)
-
-
-# --- teachers --------------------------------------------------------------------------------------------------------
-
-
-def test_a_teacher_sees_images_at_a_size_of_its_own() -> None:
-    torch.manual_seed(0)
-    network = create_model("pycls-ResNet-8", 5).eval()
-    model, x = Resized(network, 32).eval(), torch.randn(2, 3, 80, 80)
-    small = torch.nn.functional.interpolate(x, (32, 32), mode="bilinear", align_corners=False)
-    with torch.no_grad():
-        assert torch.equal(model(x), network(small))
-        assert torch.equal(model(small), network(small))
-        stages, logits = model.forward_with_stages(x)
-        assert [tuple(m.shape[1:]) for m in stages] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
-        assert torch.equal(logits, network(small))
-    assert math.prod(model.pooled_features(x).shape) == 2 * 64
