@@ -184,7 +184,7 @@ ATTACKS: list[tuple[Callable[[Path], tuple[Any, ...]], str]] = [
     (lambda mark: (shutil.copyfile, __file__, str(mark)), r"shutil\.copyfile\("),
     (lambda mark: (subprocess.Popen, f"touch {mark}", -1, *[None] * 5, True, True), r"subprocess\.Popen\("),
     (lambda mark: (subprocess.check_output, ["touch", str(mark)]), r"subprocess\.check_output\(list\)"),
-    (lambda mark: (touch, str(mark)), r"test_weights\.touch\("),
+    (lambda mark: (touch, str(mark)), r"test_odd_weights\.touch\("),
     (lambda mark: (__import__, "antigravity"), r"builtins\.__import__\('antigravity'\)"),
     (lambda mark: (torch.save, 1, str(mark)), r"torch\.serialization\.save\("),
     (lambda mark: (functools.partial(os.system), f"touch {mark}"), r"functools\.partial\('touch .*ran'\)"),
