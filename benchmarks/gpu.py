@@ -1,6 +1,7 @@
 """Check every piece of the fast path on a GPU against the plain one, then measure it. Under eight minutes.
 
     python benchmarks/gpu.py                  checks, then speed; writes benchmarks/results/gpu.json
+    python benchmarks/gpu.py --only checks    correctness alone, where a GPU is lent for minutes
     python benchmarks/gpu.py --rehearse       the same calls on a CPU with little data, to see that they run
 
 The plain path is float32, kernel by kernel, one member after the other, an optimiser step in several kernels. A
@@ -302,32 +303,36 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measured(device: torch.device, *, little: bool = False) -> dict[str, Any]:
-    """Everything that the file says, but for how long it took."""
+def measured(device: torch.device, *, speed: bool = True, little: bool = False) -> dict[str, Any]:
+    """Everything that the file says, but for how long it took; without ``speed`` the checks alone."""
     result = {"schema": 1, "networks": dict(NETWORKS), "batch": BATCH, "members": list(MEMBERS), "goals": GOALS}
     result |= {"machine": records.describe_device(device), "versions": records.versions()}
-    result["checks"], found = checks(device, little=little), speeds(device, little=little)
-    result |= {**summary(found), "rates": found, "finished": records.now()}
-    for key, goal in GOALS.items():
-        print(f"{key}: {result[key]:,.1f} (goal {goal:,.0f})")
-    return result
+    result["checks"] = checks(device, little=little)
+    if speed:
+        found = speeds(device, little=little)
+        result |= {**summary(found), "rates": found}
+        for key, goal in GOALS.items():
+            print(f"{key}: {result[key]:,.1f} (goal {goal:,.0f})")
+    return result | {"finished": records.now()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, with little data; nothing is written")
-    rehearse = parser.parse_args().rehearse
+    parser.add_argument("--only", choices=["checks"], help="do not measure speed; nothing is written")
+    chosen = parser.parse_args()
+    rehearse = chosen.rehearse
     if rehearse:
         NETWORKS.update(REHEARSED)
     elif not torch.cuda.is_available():
         print("no CUDA device here; --rehearse runs the same calls on a CPU", file=sys.stderr)
         return 2
     started = time.perf_counter()
-    result = measured(CPU if rehearse else torch.device("cuda"), little=rehearse)
+    result = measured(CPU if rehearse else torch.device("cuda"), speed=not chosen.only, little=rehearse)
     result["wall_seconds"] = time.perf_counter() - started
     if rehearse:
         print("a rehearsal on a CPU: nothing is written, and rates mean nothing")
-    else:
+    elif not chosen.only:
         write_json(Path(__file__).parent / "results" / "gpu.json", result)
     failed = [check["check"] for check in result["checks"] if not check["passed"]]
     if failed:
