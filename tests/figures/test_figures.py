@@ -39,12 +39,14 @@ from figures.fingerprint import PACKAGES, ROOT, closure, digest, notebook_module
 from figures.live import softmax
 from figures.publish import Published, publish
 from figures.published_logs import PAIRS
+from figures.table import write_csv
 from figures.theme import FONT, NARROW, WIDTH, figure, is_narrow, narrow, own_font
 from lskd.data import load_dataset
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file
 from lskd.losses import kd_loss
 from paper import embedding
+from paper.text import csv_table
 from paper.toy import TOY
 
 Draw = Callable[[inputs.Networks, Path], Published]
@@ -375,3 +377,23 @@ def test_the_package_itself_is_read_quickly_and_not_imported() -> None:
     assert time.process_time() - start < 3
     code = "import sys, figures.fingerprint; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_every_csv_ends_its_lines_in_one_way(tmp_path: Path) -> None:
+    table = write_csv(pd.DataFrame([["a, b", "1"], ["c", "2"]], columns=["x", "y"]), tmp_path / "a.csv")
+    assert (
+        table.read_bytes() == b'x,y\n"a, b",1\nc,2\n' == csv_table([("x", "y"), ("a, b", 1), ("c", 2)]).encode() + b"\n"
+    )
+    files = [
+        path
+        for room in (*PACKAGES, "notebooks")
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in (".py", ".ipynb")
+    ]
+    writers = [path.name for path in files if re.search(r"csv\.writer|\.to_csv", path.read_text(encoding="utf-8"))]
+    assert sorted(writers) == [
+        "publish.py",
+        "table.py",
+        "text.py",
+    ]  # none beside these, which this and other tests read
+    assert b"\r" not in idea.picture(tmp_path).paths[1].read_bytes()
