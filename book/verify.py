@@ -18,9 +18,6 @@ from lskd.records import identity as identity_of
 from lskd.records import load_record
 from paper.store import STORE, content_digest, groups
 
-# Of a teacher without a run of its own: beside the records it taught, or with the packs
-TEACHER = "teacher.evidence.npz"
-
 
 @dataclass
 class Report:
@@ -43,17 +40,16 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     if not paths:
         raise LskdError(f"{Path(store).absolute()}: no records there; call this in a checkout, or name another --store")
     packs = 0
-    for path in paths:
-        _record(path, report)
+    records = {path: record for path in paths if (record := _record(path, report))}
+    for path, record in records.items():
         for pack in visible(path.with_suffix(""), "*.npz"):
             packs += 1
-            report.problems += [f"{pack}: {problem}" for problem in _pack(pack, path)]
-    for pack in visible(Path(store), f"**/{TEACHER}"):
-        beside = visible(pack.parent, "*.json")
-        packs += bool(beside)
-        found = [list(_pack(pack, record)) for record in beside]
-        if beside and all(found):  # it is the teacher of no record there
-            report.problems += [f"{pack}: {problem}" for problem in found[0]]
+            report.problems += _pack(pack, record)
+    for pack in visible(Path(store), f"**/{evidence.TEACHER}"):
+        found = [_pack(pack, record) for path, record in records.items() if path.parent == pack.parent]
+        packs += bool(found)
+        if found and all(found):  # it is the teacher of no record there
+            report.problems += found[0]
     report.checked.append(f"{len(paths)} records, {packs} evidence packs")
     try:
         groups(store)
@@ -70,15 +66,16 @@ def verify(store: Path | str = STORE, root: Path | str = ".") -> Report:
     return report
 
 
-def _record(path: Path, report: Report) -> None:
+def _record(path: Path, report: Report) -> dict[str, Any] | None:
     try:
         record = load_record(path)
         report.problems += [f"{path}: {problem}" for problem in _problems(record)]
     except LskdError as error:
         report.problems.append(str(error))
-    else:
-        if "store" not in record:
-            report.notes.append(f"{path}: put there by hand, without a digest of its content")
+        return None
+    if "store" not in record:
+        report.notes.append(f"{path}: put there by hand, without a digest of its content")
+    return record
 
 
 def _problems(record: dict[str, Any]) -> Iterator[str]:
@@ -89,22 +86,12 @@ def _problems(record: dict[str, Any]) -> Iterator[str]:
         yield "its content differs from its SHA-256: it was changed after it was stored"
 
 
-def _pack(path: Path, beside: Path) -> Iterator[str]:
-    """Evidence beside a record is of its data, and of its members' weights or, beside them, of its teacher's."""
+def _pack(path: Path, record: dict[str, Any]) -> list[str]:
     try:
-        meta, record = evidence.load(path).meta, load_record(beside)
+        evidence.load_of(record, path)
     except (LskdError, ValueError) as error:
-        yield str(error).removeprefix(f"{path}: ")
-        return
-    known = {m["evidence"]["file"]: m["weights"]["digest"] for m in record["members"].values() if m.get("evidence")}
-    known.setdefault(TEACHER, (record.get("teacher") or {}).get("digest"))
-    expected = known.get(path.name)
-    if expected is None:
-        yield f"the record beside it, {beside.name}, has no such evidence"
-    elif meta.get("weights_digest") != expected:
-        yield f"measured on weights {str(meta.get('weights_digest'))[:12]}; the record beside it has {expected[:12]}"
-    elif meta.get("dataset_digest") != record["dataset"]["digest"]:
-        yield f"measured on other data than the record beside it, {beside.name}"
+        return [str(error)]
+    return []
 
 
 def _sidecar(path: Path, root: Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from figures.networks import Networks, load
 from figures.table import Table, interval
 from lskd.errors import LskdError
+from lskd.evidence import TEACHER
 from lskd.files import differences, visible
 from lskd.objectives import METHODS
 from lskd.records import computed_with, load_record
@@ -19,8 +20,6 @@ from paper.published import find
 from paper.statistics import EPOCHS, by_seed, settings_of, summarize
 from paper.store import protocol
 from paper.text import counted, data_name, written
-
-TEACHER_PACK = "teacher.evidence.npz"
 
 
 def records_of(folder: Path | str, recipe: str = "") -> list[tuple[Path, dict[str, Any]]]:
@@ -48,7 +47,7 @@ def committed(folder: Path | str, recipe: str = "") -> Networks:
             f"{folder}: no evidence beside the records of {recipe!r}; `lskd results add --evidence RUN` puts it there"
         )
     longest = max(epochs for _, epochs in kept)
-    return load(Path(folder) / TEACHER_PACK, next(path for path, epochs in kept if epochs == longest))
+    return load(Path(folder) / TEACHER, next(path for path, epochs in kept if epochs == longest))
 
 
 def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:

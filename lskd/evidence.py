@@ -8,6 +8,7 @@ with records, with a two-dimensional view in place of the features.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from lskd.data.dataset import Dataset
 from lskd.data.views import normalize
+from lskd.errors import LskdError
 from lskd.files import atomic_path, read_arrays
 from lskd.losses import standardize
 
@@ -26,6 +28,7 @@ BATCH = 500  # images of one forward pass
 # What a compact pack stores in float16, and how finely it keeps the places of its view.
 HALF = ("logit_mean", "logit_std", "logit_min", "logit_max", "class_mean_logits", "class_mean_z", "logits")
 STEPS = np.float32(100)  # to one unit of a t-SNE axis
+TEACHER = "teacher.evidence.npz"  # of one without a run of its own: beside the records it taught, or with the packs
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,26 @@ def load(path: Path | str) -> Evidence:
         found |= {name: found[name].astype(np.float32) for name in HALF}
         found |= {"embedding": found["embedding"].astype(np.float32) / STEPS, "features": None}
     return Evidence(meta=meta, **found)
+
+
+def load_of(record: Mapping[str, Any], path: Path) -> Evidence:
+    """Read a pack of a record's data, and of its members' weights or, as :data:`TEACHER`, of its teacher's.
+
+    Raises:
+        LskdError: it is of others; names both. A damaged one is a ValueError.
+    """
+    pack = load(path)
+    members, teacher = record["members"].values(), record.get("teacher")
+    known = {m["evidence"]["file"]: m.get("weights", {}).get("digest") for m in members if m.get("evidence")}
+    known |= {TEACHER: teacher["digest"]} if teacher and TEACHER not in known else {}
+    if path.name not in known:
+        raise LskdError(f"{path}: its record has no such evidence")
+    expected, found = known[path.name], str(pack.meta.get("weights_digest"))
+    if expected and found != expected:
+        raise LskdError(f"{path}: measured on weights {found[:12]}; its record has {expected[:12]}")
+    if pack.meta.get("dataset_digest") != record["dataset"]["digest"]:
+        raise LskdError(f"{path}: measured on other data than its record")
+    return pack
 
 
 def _class_means(values: Tensor, label: Tensor, classes: int) -> np.ndarray:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import atomic_path, claim, locked, read_json
 from lskd.records import Run, check, identity, load_record
@@ -79,26 +79,28 @@ def bring(path: Path | str, *, store: Path | str = "results", runs: Path | str =
 
     Raises:
         LskdError: names the archive and what is wrong with it: damaged, of something else, a run that is not what its
-            identity says, a result that contradicts one in the store.
+            identity says, evidence of other weights, a result that contradicts one in the store.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with Path(path).open("rb") as stream, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / Path(path).name  # errors name it
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(stream) as archive:
                 archive.extractall(folder)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+        except Exception as error:  # any way in which a damaged zip can fail to read
             raise LskdError(f"{path}: damaged, or no archive ({error}); copy it again") from None
         if (folder / RECORD).is_file():
             return _store(folder, store)
-        if (folder / RUN).is_file():
+        if all((folder / name).is_file() for name in (RUN, SESSIONS, ENTRY, STATE)):
             return _go_on(folder, Path(runs))
     raise LskdError(f"{path}: not an archive of a run; `lskd archive export` makes those")
 
 
 def _store(folder: Path, store: Path | str) -> tuple[Path, str]:
     """Put the record of a finished run into the store, and its evidence beside it."""
+    packs, record = sorted(folder.glob("*.npz")), load_record(folder)
+    for pack in packs:
+        evidence.load_of(record, pack)
     stored, new = add(folder, store)
-    packs = sorted(folder.glob("*.npz"))
     for pack in packs:
         place = stored.with_suffix("") / pack.name
         if not place.is_file() or place.read_bytes() != pack.read_bytes():

@@ -67,16 +67,16 @@ def compact_run(run: Path | str, out: Path | str) -> list[Path]:
     picture is left out, and that is said.
 
     Raises:
-        LskdError: no record in ``run``, or a pack with features in ``out``.
+        LskdError: no record in ``run``, a pack of other weights or data there, or a pack with features in ``out``.
     """
-    run, out = Path(run), Path(out)
-    made = []
-    bar = tqdm(load_record(run)["members"].items(), desc="compact", unit="network", file=sys.stderr)
+    run, out, made = Path(run), Path(out), []
+    record = load_record(run)
+    bar = tqdm(record["members"].items(), desc="compact", unit="network", file=sys.stderr)
     for name, member in bar:
         if not member.get("evidence"):
             continue
         file = member["evidence"]["file"]
-        pack = evidence.load(run / file)
+        pack = evidence.load_of(record, run / file)
         if why := pack.flaw or obstacle(pack):
             tqdm.write(f"{name} is left out: {why}", file=sys.stderr)
             continue

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from test_store import seeds
 
 from book.verify import verify
 from figures.fingerprint import ROOT
-from lskd import cli
+from lskd import cli, evidence
 from lskd.cli import main
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file
@@ -247,11 +248,13 @@ def changed(good: Path, bad: Path, change: Callable[[str, bytes], bytes]) -> Non
             new.writestr(name, change(name, old.read(name)))
 
 
-def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed: Path, tmp_path: Path) -> None:
+def test_damaged_and_foreign_archives_are_refused_by_name(
+    finished: Path, killed: Path, tmp_path: Path, told: Callable[..., str]
+) -> None:
     good, begun, bad = export(finished, tmp_path / "out"), export(killed, tmp_path / "out"), tmp_path / "bad.zip"
 
     def refused(words: str) -> None:
-        with pytest.raises(LskdError, match=rf"bad\.zip: .*{words}"):
+        with pytest.raises(LskdError, match=rf"bad\.zip.*: .*{words}"):
             bring(bad, store=tmp_path / "results", runs=tmp_path / "runs")
         assert not (tmp_path / "results").exists(), words
         assert not (tmp_path / "runs").exists(), words
@@ -271,8 +274,21 @@ def test_damaged_and_foreign_archives_are_refused_by_name(finished: Path, killed
     changed(begun, bad, lambda n, c: c[:-1] + b"\0" if n.endswith("state.safetensors") else c)
     with pytest.warns(UserWarning, match="sha256 of state.safetensors differs"):
         refused("no whole checkpoint of its run")
-    with pytest.raises(LskdError, match=r"none\.zip: damaged, or no archive .*No such file"):
-        bring(tmp_path / "none.zip")
+    with zipfile.ZipFile(begun) as old, zipfile.ZipFile(bad, "w") as new:  # what a run goes on from is missing
+        new.writestr("run.json", old.read("run.json"))
+    refused("not an archive of a run")
+    pack = evidence.load(finished / "compact" / "alone.evidence.npz")
+    for key in ("weights_digest", "dataset_digest"):
+        evidence.save(replace(pack, meta=pack.meta | {key: "e" * 64}), tmp_path / "other")
+        changed(good, bad, lambda n, c: (tmp_path / "other").read_bytes() if n.startswith("alone") else c)
+        refused("measured on (other data than its record|weights eeeeeeeeeeee; its record has)")
+    changed(good, bad, lambda n, c: c[:100] if n.startswith("alone") else c)
+    with pytest.raises(ValueError, match=r"bad\.zip/alone\.evidence\.npz: cannot be read"):
+        bring(bad, store=tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+    assert f"{tmp_path / 'none.zip'}: No such file or directory" in told(
+        "archive", "import", tmp_path / "none.zip", status=2
+    )
 
 
 @pytest.mark.parametrize(

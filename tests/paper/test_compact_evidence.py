@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from papermill import execute
-from synthetic import measured, pack, record, write_run
+from synthetic import measured, pack, put, record, write_run
 
 from book import exercises, notebook
 from book.exercises import logit_gap as gap_answers
@@ -125,6 +125,10 @@ def test_what_is_there_is_not_made_again_and_foreign_packs_are_refused(
     evidence.save(compact(pack("kd", scale=2.0, weights_digest="others")), tmp_path / "kd.evidence.npz")
     compact_run(run[1], tmp_path)  # of other weights: made anew
     assert evidence.load(tmp_path / "kd.evidence.npz").logit_std.mean() > 3
+    put(tmp_path / "mixed", record({"kd": (80.0, 81.5)}))
+    evidence.save(pack("kd", dataset_digest="others"), tmp_path / "mixed" / "kd.evidence.npz")
+    with pytest.raises(LskdError, match=r"mixed/kd\.evidence\.npz: measured on other data than its record"):
+        compact_run(tmp_path / "mixed", tmp_path / "out")
 
 
 def test_evidence_of_a_checkpoint(tmp_path: Path, told: Callable[..., str]) -> None:
@@ -186,11 +190,11 @@ def test_committed_evidence_is_held_to_its_record(tmp_path: Path) -> None:
     keep("teacher", "alone")
     found = problems()
     for words in (
-        "kd.evidence.npz: measured on weights eeeeeeeeeeee; the record beside it has weights of k",
-        "other.evidence.npz: the record beside it, seed-0.json, has no such evidence",
-        "teacher.evidence.npz: measured on other data than the record beside it",
+        "kd.evidence.npz: measured on weights eeeeeeeeeeee; its record has weights of k",
+        "other.evidence.npz: its record has no such evidence",
+        "teacher.evidence.npz: measured on other data than its record",
         "zz.npz: cannot be read",
-        f"{tmp_path / 'teacher.evidence.npz'}: measured on weights weights of a; the record beside it has weights of t",
+        f"{tmp_path / 'teacher.evidence.npz'}: measured on weights weights of a; its record has weights of t",
     ):
         assert any(words in problem for problem in found), (words, found)
 
