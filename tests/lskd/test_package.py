@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -111,3 +114,20 @@ def test_what_lskd_offers_by_name_is_there() -> None:
     for name in lskd.__all__:
         assert getattr(lskd, name) is not None
     assert not hasattr(lskd, "no_such_name")
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_what_is_run_beside_the_packages_imports_what_is_declared(folder: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = [*project["dependencies"], *(pin for extra in project["optional-dependencies"].values() for pin in extra)]
+    declared = {re.split("[<=>]", pin)[0].lower() for pin in pins}
+    installed = importlib.metadata.packages_distributions()
+    files = list((ROOT / folder).glob("*.py"))
+    own = {"lskd", "paper", "figures", "book", *(file.stem for file in files), *sys.stdlib_module_names}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in {name.partition(".")[0] for name in named} - own:
+                brought = {name.lower() for name in installed.get(module, [])}
+                assert brought & declared, f"{file.name} imports {module}, which pyproject.toml does not declare"
