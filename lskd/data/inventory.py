@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import reprlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -170,12 +171,15 @@ def class_number(label: Any) -> int:
         ValueError: it is none, in a few words: a vector, a float, text, a negative number.
     """
     try:
-        value: Any = label.item() if isinstance(label, Tensor | np.ndarray) else label
+        value: Any = label.item() if isinstance(label, Tensor | np.ndarray | np.generic) else label
         number = int(operator.index(value))
     except (TypeError, ValueError, RuntimeError):
         number = -1
     if number < 0:
-        raise ValueError(f"its label is {label!r} ({type(label).__name__}); expected a class number, an int from 0")
+        raise ValueError(
+            f"its label is {reprlib.repr(label)} ({type(label).__name__}); expected a class number, an int from 0 (of "
+            "a one-hot vector its argmax)"
+        )
     return number
 
 
@@ -192,9 +196,10 @@ def check_labels(name: str, train: Tensor, test: Tensor, class_names: Sequence[s
         raise LskdError(f"{name}: label {beyond[0]}, but {count} classes; expected 0 to {count - 1}")
     if unseen := sorted(tested - trained):
         raise LskdError(f"{name}: {len(unseen)} labels of test images, {unseen[0]} first, that no training image has")
-    if class_names is None and (gaps := sorted(set(range(count)) - trained)):
+    gap = next((k for k in range(count) if k not in trained), None)
+    if class_names is None and gap is not None:
         raise LskdError(
-            f"{name}: labels from {min(trained)} to {count - 1}, but none is {gaps[0]}; number the classes from 0 "
+            f"{name}: labels from {min(trained)} to {count - 1}, but none is {gap}; number the classes from 0 "
             "without a gap, or give class_names"
         )
     if len(trained) < 2:

@@ -130,6 +130,8 @@ def from_items(
             raise LskdError(f"{name}: class {k} is {one!r} in training and {other!r} in test data; number both alike")
     names = check_labels(name, tensors[0][1], tensors[1][1], class_names if class_names is not None else first or None)
     measured, few = channel_statistics(tensors[0][0]), len(names) <= MANY_CLASSES
+    if std is None and 0 in measured[1]:
+        raise LskdError(f"{name}: all pixels of a channel are equal in training; look at how the images are stored")
     return Dataset(
         name,
         *tensors[0],

@@ -136,7 +136,7 @@ def test_numbers_that_are_no_order_of_numbers_are_said(tmp_path: Path) -> None:
     assert "in the order of words, 10, 2, ...: 01 would" in lines[0]
 
 
-@given(st.one_of(st.booleans(), st.integers(0, 10**6), st.integers(0, 200).map(np.uint8)))
+@given(st.one_of(st.booleans(), st.integers(0, 10**6), st.integers(0, 200).map(np.uint8), st.booleans().map(np.bool_)))
 def test_whole_numbers_are_labels_however_they_are_wrapped(label: Any) -> None:
     for wrapped in (label, np.array(label), torch.tensor(int(label)), torch.tensor([int(label)])):
         assert class_number(wrapped) == int(label)
