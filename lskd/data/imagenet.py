@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -65,6 +64,7 @@ def imagenet(
     if shorter < size:
         raise LskdError(f"imagenet: resize is {shorter}, size {size}; expected no less than what is cut out")
     names, trained, tested, lines = find_images(root, train, test)
+    settings = size, shorter, mean, std, *([bits] if bits else [])
 
     def plain(file: str) -> Tensor:
         image = read_rgb(file, bits)
@@ -94,7 +94,7 @@ def imagenet(
         pad=0,
         flip=True,
         view=view,
-        fingerprint=_fingerprint(root, (trained, tested), (size, shorter, mean, std, *([bits] if bits else []))),
+        fingerprint=_fingerprint(settings, (train, trained), (test, tested)),
         inventory=lines,
     )
 
@@ -104,13 +104,12 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _fingerprint(root: Path, parts: Sequence[ImageFiles], settings: tuple[object, ...]) -> str:
+def _fingerprint(settings: tuple[object, ...], *parts: tuple[str, ImageFiles]) -> str:
     total = hashlib.sha256(repr(settings).encode())
-    for part in parts:
+    for folder, part in parts:
         for file, size, label in zip(part.paths, part.sizes, part.labels, strict=True):
-            total.update(
-                f"{Path(file).relative_to(root).as_posix()}\0{size}\0{label}\n".encode(errors="surrogateescape")
-            )
+            name = Path(folder, Path(file).relative_to(part.place)).as_posix()
+            total.update(f"{name}\0{size}\0{label}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

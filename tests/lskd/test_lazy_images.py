@@ -109,6 +109,8 @@ def test_a_digest_knows_size_statistics_and_the_sizes_of_the_files(
     assert made[0].digest == enlarged(base, size=40).digest
     other = shutil.copytree(photographs, tmp_path / "other")
     before = imagenet(path=str(other)).digest
+    moved = shutil.copytree(other / "train", tmp_path / "another disk")
+    assert len(imagenet(path=str(other), train=str(moved)).digest) == len(before)
     (other / "val" / "cup" / "0.png").write_bytes(b"no image")
     assert imagenet(path=str(other)).digest != before
 
