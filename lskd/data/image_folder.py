@@ -41,7 +41,7 @@ def folder(
     names, *parts, lines = find_images(root, train, test)
     items = [list(zip(map(Path, part.paths), part.labels, strict=True)) for part in parts]
     kept: dict[str, Any] = {"size": size, "pad": pad, "flip": flip, "bits": bits, "mean": mean, "std": std}
-    return from_items(root.name, *items, class_names=list(names), inventory=lines, **kept)
+    return from_items(root.absolute().name, *items, class_names=list(names), inventory=lines, **kept)
 
 
 SOURCE = DataSource(folder, "images in folders", packages={"PIL": "pillow"})

@@ -74,8 +74,10 @@ def code(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_folder_is_read_as_torchvision_reads_it(coloured: Path) -> None:
-    dataset = load_dataset("folder", path=str(coloured), size=16)
+def test_a_folder_is_read_as_torchvision_reads_it(coloured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(coloured)
+    dataset = load_dataset("folder", path=".", size=16)
+    assert dataset.name == coloured.name
     assert dataset.class_names == CLASSES
     assert dataset.train_images.shape == (12, 3, 16, 16)
     assert dataset.train_labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
