@@ -176,7 +176,7 @@ def _check_values(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], n
     if other:
         raise CheckpointError(
             f"{file}: not weights of this {network}: {len(other)} of {len(state)} have another shape or type "
-            f"({described}); create the network that the file was saved from"
+            f"({described}); create the network that the file was saved from, or save weights as they were trained"
         )
     spoilt = [n for n, (a, b) in pairs.items() if not a.to(b).isfinite().all() and b.isfinite().all()]  # as it is used
     if spoilt:
