@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,18 @@ def plain_tensors(state: Mapping[str, Any], *, of: str = "weights") -> dict[str,
 
     out = {}
     for name, value in state.items():
-        try:
-            out[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            save({name: out[name].flatten()[:0]})
-        except (AttributeError, KeyError, RuntimeError) as error:  # each kind of thing fails in its own way
-            raise CheckpointError(
-                f"{of}: {name} is {type(value).__name__}, which a file of weights cannot hold ({error}); make it a "
-                "buffer of real numbers, or leave it out of the state dict"
-            ) from None
+        kind = type(value).__name__
+        if isinstance(value, Tensor):
+            kind += f" ({value.layout}, {value.dtype}, {value.device.type})"
+            with suppress(KeyError):  # a type that safetensors has not
+                if value.layout == torch.strided and not value.is_meta:
+                    save({name: torch.empty(0, dtype=value.dtype)})
+                    out[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    continue
+        raise CheckpointError(
+            f"{of}: {name} is {kind.replace('torch.', '')}, which a file of weights cannot hold; make it a buffer of "
+            "real numbers, or leave it out of the state dict"
+        )
     return out
 
 

@@ -176,7 +176,7 @@ REFUSED = {
     "grey": r"does not take images \[2, 3, 8, 8\] \(batch, channels, .*1 channels, but got 3",
     "ten": r"gives float32 \[2, 10\] .*the data has 3 classes",
     "Extra": r"'mine.py:Extra': _extra_state is dict, which a file of weights cannot hold",
-    "Wide": r"turned is Tensor, which a file of weights cannot hold \(torch\.complex128\)",
+    "Wide": r"turned is Tensor \(strided, complex128, cpu\), which a file of weights cannot hold",
     "Hidden": r"seen changes while it trains and is not in its state dict",
     "Strict": r"comes back changed",
     "lazy": r"fc\.weight gets its size from a first batch",

@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -123,7 +124,7 @@ def test_digest_is_of_names_types_shapes_and_values() -> None:
     ("value", "found"),
     [
         (torch.zeros(2, dtype=torch.complex128), "Tensor.*complex128"),
-        (torch.zeros(2).to_sparse(), "Tensor.*memory format"),
+        (torch.zeros(2).to_sparse(), "Tensor.*sparse"),
         (torch.empty(2, device="meta"), "Tensor.*meta"),
         ({"step": 3}, "dict"),
         (None, "NoneType"),
@@ -135,6 +136,14 @@ def test_saving_refuses_what_it_cannot_keep(tmp_path: Path, value: Any, found: s
     with pytest.raises(ValueError, match=r"weights\.pth: weights are written as \.safetensors"):
         save_checkpoint(small(), tmp_path / "weights.pth")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_fails_while_weights_are_read_is_no_matter_of_their_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "cpu", Mock(side_effect=RuntimeError("CUDA error: device-side assert")))
+    with pytest.raises(RuntimeError, match="^CUDA error: device-side assert"):
+        save_checkpoint(small(), tmp_path / "a.safetensors")
 
 
 def test_a_changed_byte_is_found_or_changes_no_weight(tmp_path: Path) -> None:
