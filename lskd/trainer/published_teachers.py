@@ -86,7 +86,7 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> di
             try:
                 with tarfile.open(archive) as tar:
                     for member in tar:
-                        *_, folder, name = ("", *Path(member.name).parts)
+                        *_, folder, name = ("", "", *Path(member.name).parts)
                         content = tar.extractfile(member) if folder.endswith("_vanilla") else None
                         if content is not None:
                             with atomic_path(root / UNPACKED / folder / name) as path, path.open("wb") as file:

@@ -108,7 +108,7 @@ def teachers_archive(path: Path, weights: Path, *extra: str) -> Path:
 
 def test_the_archive_is_fetched_checked_and_unpacked(tmp_path: Path, weights: Path, told: Callable[..., str]) -> None:
     teachers_archive(
-        tmp_path / "mirror" / ARCHIVE, weights, f"{UNPACKED}/readme_vanilla/../../../outside.txt", "notes.txt"
+        tmp_path / "mirror" / ARCHIVE, weights, "./", f"{UNPACKED}/readme_vanilla/../../../outside.txt", "notes.txt"
     )
     out = tmp_path / "download_ckpts"
     said = told("data", "get", "cifar100-teachers", "--out", out, "--mirror", (tmp_path / "mirror").as_uri())
