@@ -142,7 +142,7 @@ def test_a_device_that_fails_while_weights_are_read_is_no_matter_of_their_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.Tensor, "cpu", Mock(side_effect=RuntimeError("CUDA error: device-side assert")))
-    with pytest.raises(RuntimeError, match="^CUDA error: device-side assert"):
+    with pytest.raises(RuntimeError, match="CUDA error: device-side assert"):
         save_checkpoint(small(), tmp_path / "a.safetensors")
 
 
