@@ -15,7 +15,7 @@ from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file, visible
 from lskd.records import identity as identity_of
-from lskd.records import load_record
+from lskd.records import load_record, summarize
 from paper.store import STORE, content_digest, groups
 
 
@@ -84,6 +84,9 @@ def _problems(record: dict[str, Any]) -> Iterator[str]:
         yield f"its identity is {told[:12]}, but its {found}"
     if "store" in record and record["store"].get("sha256") != content_digest(record):
         yield "its content differs from its SHA-256: it was changed after it was stored"
+    for name, member in record["members"].items():
+        if {**member, **summarize(member["epochs"])} != member:
+            yield f"{name}: its last or best epoch is not what its epochs give"
 
 
 def _pack(path: Path, record: dict[str, Any]) -> list[str]:

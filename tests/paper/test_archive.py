@@ -80,6 +80,16 @@ def test_damage_and_doubled_records_are_found(tmp_path: Path) -> None:
     assert any("not valid JSON" in line for line in verify(store, tmp_path).problems)
 
 
+def test_a_record_put_there_by_hand_is_held_to_its_epochs(tmp_path: Path) -> None:
+    store = seeds(tmp_path, {"kd": [70.0, 71.0, 72.0]})
+    path = sorted(store.rglob("*.json"))[0]
+    record = json.loads(path.read_text())
+    del record["store"]
+    record["members"]["kd"]["best"]["test_accuracy"] = 99.0
+    path.write_text(json.dumps(record))
+    assert verify(store, tmp_path).problems == [f"{path}: kd: its last or best epoch is not what its epochs give"]
+
+
 def test_a_figure_of_changed_inputs_is_found(tmp_path: Path) -> None:
     store, figures = seeds(tmp_path, {"kd": [70.0, 71.0, 72.0]}), tmp_path / "figures" / "synthetic"
     path = sorted(store.rglob("*.json"))[0]
