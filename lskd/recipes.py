@@ -246,18 +246,23 @@ def teacher_training(recipe: Recipe) -> tuple[str, dict[str, Any]]:
     what differs from its recipe is a change: whoever trains it, for whichever cohort, gives its run the same identity.
 
     Raises:
-        LskdError: the recipe has no teacher, or one that comes as a checkpoint.
+        LskdError: the recipe has no teacher, one that comes as a checkpoint, or one that it teaches itself.
     """
     source = recipe.teacher
     if source is None or source.recipe is None:
         found = "no teacher" if source is None else f"a teacher that comes as a checkpoint, {source.checkpoint}"
         raise LskdError(f"recipe {recipe.name} has {found}; nothing has to be trained for it")
-    given = load_recipe(source.recipe, settings=source.settings, for_training=False)
-    if len(given.members) != 1 or given.name == recipe.name:
-        found = "is itself" if given.name == recipe.name else f"trains {len(given.members)} networks"
+    given = last = load_recipe(source.recipe, settings=source.settings, for_training=False)
+    chain = [recipe.name]
+    while last.name not in chain and last.teacher and last.teacher.recipe:
+        chain.append(last.name)
+        last = load_recipe(last.teacher.recipe, settings=last.teacher.settings, for_training=False)
+    if last.name in chain:
+        raise LskdError(f"recipes teach each other: {' -> '.join([*chain, last.name])}; look at their [teacher]")
+    if len(given.members) != 1:
         raise LskdError(
-            f"recipe {recipe.name}: the recipe of its teacher, {source.recipe}, {found}; expected one that trains one "
-            "network, which then teaches: write one with a single member"
+            f"recipe {recipe.name}: the recipe of its teacher, {source.recipe}, trains {len(given.members)} networks; "
+            "expected one that trains one network, which then teaches: write one with a single member"
         )
     own = {} if source.input_size is None else {"size": source.input_size}
     wanted = {"student": source.network, "dataset": recipe.dataset, "data": {**recipe.data, **own}}

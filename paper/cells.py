@@ -69,19 +69,19 @@ def cells() -> tuple[Cell, ...]:
     return tuple(cell for name in list_recipes() for cell in of_recipe(load_recipe(name, for_training=False)))
 
 
-def of_recipe(recipe: Recipe) -> list[Cell]:
-    """The cells of one recipe."""
-    return [_cell(recipe, member) for member in recipe.members]
+def of_recipe(recipe: Recipe, called: str = "") -> list[Cell]:
+    """The cells of one recipe; ``called`` is what a command calls it, by default its name."""
+    return [_cell(recipe, member, called or recipe.name) for member in recipe.members]
 
 
-def _cell(recipe: Recipe, member: str) -> Cell:
+def _cell(recipe: Recipe, member: str, called: str) -> Cell:
     settings, about = dict(recipe.members[member]), recipe.about[member]
     method = settings.pop("method")
     teacher = recipe.teacher.network if recipe.teacher is not None and method != "plain" else None
     obstacles = recipe.obstacles()
     same: dict[str, Any] = {key: getattr(recipe, key) for key in SCHEDULE}
     same |= {key: settings.get(key) for key in ("temperature", "kd_weight", "ce_weight", "alpha", "beta")}
-    words = ["lskd", "train", "--recipe", recipe.name]
+    words = ["lskd", "train", "--recipe", called]
     words += ["--members", member] if len(recipe.members) > 1 else []
     return Cell(
         name=_name(recipe, member, method, teacher),
@@ -147,7 +147,7 @@ def find(query: str) -> Cell:
 def select(query: str) -> list[Cell]:
     """All cells of a recipe (its name, or a TOML file), or the one cell of that name (:func:`find`)."""
     if query.endswith(".toml") or query in list_recipes():
-        return of_recipe(load_recipe(query, for_training=False))
+        return of_recipe(load_recipe(query, for_training=False), query)
     return [find(query)]
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from lskd.errors import LskdError, nearest
+from lskd.errors import LskdError, hint
 from lskd.files import read_json, visible
 from paper.plan import Plan, load
 from paper.snakemake import attend
@@ -128,7 +128,7 @@ def carry_out(plan: Plan, name: str) -> str:
 
     jobs = {job.name: job for job in make(plan)}
     if name not in jobs:
-        raise LskdError(f"plan {plan.name}: no job is called {name!r}; did you mean {nearest(name, jobs)[0]!r}?")
+        raise LskdError(f"plan {plan.name}: no job is called {name!r}{hint(name, jobs)}")
     job = jobs[name]
     hold_one_gpu(Path(plan.runs) / ".gpus")  # before torch looks for one
     from lskd.data import download_if_missing

@@ -134,7 +134,7 @@ def test_a_recipe_may_be_any_file_and_has_all_keys_and_members_that_are_asked_fo
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("digit-pairs", {"teacher.recipe": "digit-pairs"}, "of its teacher, digit-pairs, is itself; expected one"),
+        ("digit-pairs", {"teacher.recipe": "digit-pairs"}, "teach each other: digit-pairs -> digit-pairs; look at"),
         ("digit-pairs", {"teacher.recipe": "playground"}, "teacher, playground, trains . networks; expected one"),
         ("digit-pairs", {"teacher.checkpoint": "a.pth"}, r"comes as a checkpoint, a\.pth; nothing has to be trained"),
         ("digit-pairs-teacher", {}, "recipe digit-pairs-teacher has no teacher"),
@@ -146,6 +146,18 @@ def test_a_teacher_comes_from_a_recipe_of_one_network(name: str, settings: dict[
         assert (recipe.teacher.checkpoint, recipe.teacher.recipe) == ("a.pth", None)
     with pytest.raises(LskdError, match=message):
         teacher_training(recipe)
+
+
+def test_recipes_that_teach_each_other_are_named(tmp_path: Path, told: Callable[..., str]) -> None:
+    text = (ROOT / "recipes" / "digit-pairs.toml").read_text(encoding="utf-8").partition("[members.")[0]
+    for name, by in (("a", "b"), ("b", "c"), ("c", "b")):
+        other = text.replace('"digit-pairs-teacher"', f"'{tmp_path / by}.toml'")
+        (tmp_path / f"{name}.toml").write_text(
+            f'{other}[members.kd]\nmethod = "kd"\ntemperature = 2.0\nkd_weight = 9.0\n'
+        )
+    first = f"first=[{{recipe='{tmp_path / 'a.toml'}', seeds=[0]}}]"
+    for command in (("train", "--recipe", tmp_path / "a.toml"), ("plan", "--set", "tables=[]", "--set", first)):
+        assert "recipes teach each other: a -> b -> c -> b; look at their [teacher]" in told(*command, status=2)
 
 
 def test_a_teacher_is_trained_on_its_students_data_at_its_own_size() -> None:

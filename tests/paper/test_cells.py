@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from importlib import util
@@ -17,6 +18,7 @@ import torch
 from msgspec import structs
 from PIL import Image
 
+from figures.fingerprint import ROOT
 from lskd import cli, objectives
 from lskd.data import Dataset
 from lskd.data.cifar100_224 import enlarged
@@ -281,6 +283,11 @@ def test_the_command_shown_is_the_one_that_trains_it() -> None:
         given = parser.parse_args(c.command.split()[1:])
         members = given.members.split(",") if given.members else None
         assert list(load_recipe(given.recipe, members=members).members) == [c.member]
+
+
+def test_the_command_of_one_s_own_recipe_names_its_file(told: Told, tmp_path: Path) -> None:
+    own = shutil.copy(ROOT / "recipes" / "digit-pairs-teacher.toml", tmp_path / "my own.toml")
+    assert f"lskd train --recipe '{own}' --seed 0" in told("recipe", "show", own)
 
 
 def test_what_needs_missing_packages_is_refused(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

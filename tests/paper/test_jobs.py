@@ -248,3 +248,9 @@ def test_what_needs_no_teacher_is_trained_without_one() -> None:
     """`alone` of a recipe that has a teacher for another member: its run has that member alone."""
     (job,) = plan.make(wanted(tables=["vit"], pairs=["DeiT-Tiny"], seeds=1))
     assert (job.kind, job.members, job.teacher, job.after) == ("network", ("alone",), None, ())
+
+
+def test_a_job_that_no_plan_has_is_named() -> None:
+    for tables, near in (([5], "; did you mean 'logits/cifar100/alone/vgg13/seed-0-"), ([], "; there are none")):
+        with pytest.raises(LskdError, match=f"no job is called 'logits/cifar100/alone/vgg13/seed-0'{near}"):
+            run_jobs.carry_out(wanted(tables=tables, seeds=1), "logits/cifar100/alone/vgg13/seed-0")
