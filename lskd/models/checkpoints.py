@@ -43,7 +43,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
             of the network, or values are not finite, in which case the message says which.
     """
     file, chosen = Path(path).expanduser(), None
-    if not file.exists() and "#" in file.name:
+    if not file.exists() and "#" in file.name[1:]:
         name, _, chosen = file.name.partition("#")
         file = file.with_name(name)
     content, expected = read_weights(file), model.state_dict()
@@ -138,7 +138,7 @@ def _fitting(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[st
 
 def _choose(found: Mapping[str, dict[str, Tensor]], chosen: str | None, file: Path) -> str | None:
     """The place that is meant."""
-    listed = some([f"{file}#{place}" for place in found if place], 12)
+    listed = some([f"{file}#{place}" for place in found], 12)
     if chosen is not None:
         chosen = chosen if chosen in found else WRAPPED.sub("", f"{chosen}.").rstrip(".")
         if chosen not in found:

@@ -223,8 +223,10 @@ def test_other_files_are_called_what_they_are(tmp_path: Path, kind: str, ending:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    for name in ("a.pth", "a.safetensors", "a.pth#model"):
-        refused(f"{tmp_path}/{name}", rf"{name.partition('#')[0]}: no such file of weights", FileNotFoundError)
+    for name in ("a.pth", "a.safetensors", "a.pth#model", "#model"):
+        refused(
+            f"{tmp_path}/{name}", rf"{name[:1]}{name[1:].partition('#')[0]}: no such file of weights", FileNotFoundError
+        )
     refused("~/absent.pth", f"^{Path.home()}/absent.pth", FileNotFoundError)  # a recipe's ~ is the home folder
 
 
@@ -313,6 +315,10 @@ def test_averaged_copies_are_mentioned_two_of_a_kind_are_not_guessed_and_all_can
     refused(path, r"more than once; choose one: .*timm\.pth\.tar#last; .*timm\.pth\.tar#best")
     load_checkpoint(model, f"{path}#best")
     assert equal(model, small(3))
+    torch.save({**STATE, "best": small(3).state_dict()}, path)
+    refused(f"{path}#last", r"under 'last'; there are .*timm\.pth\.tar#; .*timm\.pth\.tar#best")
+    assert load_checkpoint(model, f"{path}#") == ""  # those at the top
+    assert equal(model, small(1))
 
 
 def test_content_that_holds_itself_ends_and_keys_that_begin_like_a_nesting_are_left_alone(tmp_path: Path) -> None:
