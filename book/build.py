@@ -105,7 +105,8 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     """Make ``output`` hold the book's sources and nothing left over; pages built earlier stay.
 
     Raises:
-        LskdError: no table of contents, or an executed notebook that holds an error or was not executed.
+        LskdError: no table of contents, an executed notebook that holds an error or was not executed, or an ``output``
+            that was not assembled: all that is in it would be deleted.
     """
     titles = {page.path: page.title for page in listed(book / "_toc.yml")}
     executed = sorted(notebooks.glob("*.ipynb")) if notebooks.is_dir() else []
@@ -113,9 +114,13 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     for path in executed:
         check_executed(path)
     output.mkdir(parents=True, exist_ok=True)
-    for old in output.iterdir():
-        if old.name != "_build":
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    old = [path for path in output.iterdir() if path.name != "_build"]
+    if output.samefile(book) or (old and not (output / "_toc.yml").is_file()):
+        raise LskdError(f"{output}: holds files that are no assembled book; name another folder")
+    shutil.copy(book / "_toc.yml", output)  # first and never away, so that an interrupted call leaves one, too
+    for path in old:
+        if path.name != "_toc.yml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
     shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
     (output / "notebooks").mkdir(exist_ok=True)

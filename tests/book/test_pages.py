@@ -9,6 +9,7 @@ import pytest
 from reading import pages, text
 
 from book import pdf
+from book.build import assemble
 from book.pages import Chapter, Pages, listed, parsed, written
 from book.pages.numbers import number_figures
 from book.pages.running_text import bind, hold, link_protocol
@@ -328,3 +329,21 @@ class TestText:
 )
 def test_a_formula_in_a_line(source: str, shown: str) -> None:
     assert plain_formula(source) == shown
+
+
+def test_a_folder_of_other_files_is_never_emptied_for_the_book(tmp_path: Path) -> None:
+    book, thesis, none, made = (tmp_path / name for name in ("chapters", "thesis", "none", "made"))
+    for folder in (book, thesis):
+        (folder / "_build").mkdir(parents=True)  # as the workflow makes it before it builds
+        (folder / "intro.md").write_text("# A book\n")
+    (book / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    for output in (thesis, book, tmp_path):
+        with pytest.raises(LskdError, match=f"^{output}: holds files that are no assembled book"):
+            assemble(book, none, none, output)
+    assert (thesis / "intro.md").is_file()
+    assert (book / "intro.md").is_file()
+    assemble(book, none, none, made)
+    (made / "intro.md").rename(made / "gone.md")
+    assemble(book, none, none, made)
+    assert (made / "intro.md").is_file()
+    assert not (made / "gone.md").exists()
