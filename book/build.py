@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from book import open_elsewhere
-from book.pages import Pages, editions, hover_cards, listed, live_words
+from book.pages import Pages, editions, hover_cards, keys, listed, live_words
 from book.pages.footers import add_footers
 from book.pages.numbers import number_figures
 from book.pages.running_text import link_protocol, mend
 from book.pages.tables import offer_tables
 from book.pages.unused_files import remove_unused
 from book.search import index as search
-from figures.fingerprint import ROOT
+from figures.fingerprint import ROOT, notebook_cells
 from figures.live import by_itself
 from lskd.errors import LskdError
 from lskd.files import read_json, visible
@@ -71,7 +71,7 @@ def build(
     index = fresh / "_build" / "html" / "index.html"
     if status or not index.is_file():
         (output / "build.log").write_text(log, encoding="utf-8")
-        told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error:", line)]
+        told = [line for line in log.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Error: *\S", line)]
         shown = "\n".join(f"  {line}" for line in (told or log.splitlines()[-20:])[:40])
         raise LskdError(f"the book was not built:\n{shown}\nAll of Jupyter Book's output is in {output / 'build.log'}")
     built = Pages(index.parent, listed(Path(book) / "_toc.yml"), Path(notebooks))
@@ -179,27 +179,21 @@ def included(book: Path, output: Path) -> list[Path]:
 
 def check_executed(path: Path) -> None:
     """Raise LskdError unless every code cell of a notebook has run and none has failed."""
-    content = read_json(path)
-    for number, cell in enumerate(content["cells"], start=1):
+    for number, cell in enumerate(notebook_cells(path), start=1):
         if cell["cell_type"] != "code":
             continue
-        errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        errors = [output for output in cell.get("outputs", ()) if output["output_type"] == "error"]
         if errors:
             raise LskdError(f"{path}: cell {number} failed: {errors[0]['ename']}: {errors[0]['evalue']}")
-        if cell["execution_count"] is None and "".join(cell["source"]).strip():
+        if cell.get("execution_count") is None and "".join(cell["source"]).strip():
             raise LskdError(f"{path}: cell {number} was not executed; run it with: lskd notebook run {path.stem}")
 
 
 def with_facts(config: Path, facts: Path, target: Path) -> Path:
     """A copy of the configuration in which the facts are MyST substitutions."""
-    import yaml
-
-    try:
-        settings: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LskdError(f"{config}: no such file") from None
-    values = read_json(facts) if facts.is_file() else {}
-    substitutions = settings.setdefault("parse", {}).setdefault("myst_substitutions", {})
-    substitutions.update({key: str(value) for key, value in values.items()})
+    settings, values = keys(config), read_json(facts) if facts.is_file() else {}
+    parse = settings.get("parse") or {}
+    shown = {**(parse.get("myst_substitutions") or {}), **{key: str(value) for key, value in values.items()}}
+    settings["parse"] = {**parse, "myst_substitutions": shown}
     target.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
     return target

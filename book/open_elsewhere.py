@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from book.notebook import declared
+from book.pages import keys
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import read_json, told_by, visible, write_json
@@ -41,13 +42,12 @@ def repository(config: Path) -> Repository | None:
     """Where the project is public, by ``LSKD_REPOSITORY`` or Jupyter Book's configuration; None if it is not.
 
     Raises:
-        LskdError: the address is not that of a GitHub repository; Colab and Binder links are made for those alone.
+        LskdError: a damaged configuration, or not the address of a GitHub repository; Colab and Binder links are made
+            for those alone.
     """
     told = told_by("LSKD_REPOSITORY")
     if not told and config.is_file():
-        import yaml
-
-        told = str((yaml.safe_load(config.read_text(encoding="utf-8")).get("repository") or {}).get("url") or "")
+        told = str((keys(config).get("repository") or {}).get("url") or "")
     if not told:
         return None
     found = re.fullmatch(r"(?:https://github\.com/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?", told)

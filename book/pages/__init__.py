@@ -91,13 +91,27 @@ def name_of(figure: Tag) -> str:
     return re.sub(r"^(figure|live)-", "", str(figure.get("id", "")))
 
 
-def listed(toc: Path) -> list[Chapter]:
-    """The pages of a ``_toc.yml`` in reading order, the front page first.
+def keys(path: Path) -> dict[str, Any]:
+    """What a YAML file of Jupyter Book says.
 
     Raises:
-        LskdError: no such file.
+        LskdError: no such file, not YAML, or no keys.
     """
     import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LskdError(f"{path}: no such file; a book needs its table of contents, and _config.yml") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LskdError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise LskdError(f"{path} holds {found!r}; expected keys, such as `root: intro`")
+    return found
+
+
+def listed(toc: Path) -> list[Chapter]:
+    """The pages of a ``_toc.yml`` in reading order, the front page first; errors as :func:`keys` has them."""
 
     def within(node: Any, part: str) -> list[Chapter]:
         if isinstance(node, list):
@@ -109,7 +123,4 @@ def listed(toc: Path) -> list[Chapter]:
         own = [Chapter(path, node.get("title") or "", part)] if path else []
         return own + [page for value in node.values() for page in within(value, part)]
 
-    try:
-        return within(yaml.safe_load(toc.read_text(encoding="utf-8")), "")
-    except FileNotFoundError:
-        raise LskdError(f"{toc}: no such file; a book needs a table of contents") from None
+    return within(keys(toc), "")

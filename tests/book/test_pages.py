@@ -9,7 +9,7 @@ import pytest
 from reading import pages, text
 
 from book import pdf
-from book.build import assemble
+from book.build import assemble, build
 from book.pages import Chapter, Pages, listed, parsed, written
 from book.pages.numbers import number_figures
 from book.pages.running_text import bind, hold, link_protocol
@@ -27,7 +27,7 @@ def test_the_table_of_contents_names_pages_parts_and_titles(tmp_path: Path) -> N
     )
     inner = [Chapter("a", "Other", "The idea"), Chapter("sub/b", "", "The idea")]
     assert listed(tmp_path / "_toc.yml") == [Chapter("intro"), *inner, Chapter("c")]
-    with pytest.raises(LskdError, match="no such file; a book needs a table of contents"):
+    with pytest.raises(LskdError, match="no such file; a book needs its table of contents"):
         listed(tmp_path / "none.yml")
 
 
@@ -329,6 +329,28 @@ class TestText:
 )
 def test_a_formula_in_a_line(source: str, shown: str) -> None:
     assert plain_formula(source) == shown
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("_toc.yml", "- intro", r"_toc.yml holds \['intro'\]; expected keys"),
+        ("_toc.yml", "root: [", "(?s)_toc.yml cannot be read: .*line 1"),
+        ("_toc.yml", "format: jb-book\nroot: intro\nchapters: 3", "malformed: 'chapters' not a non-empty list"),
+        ("_config.yml", "", "_config.yml holds None; expected keys"),
+        ("_config.yml", "title: ä", "_config.yml cannot be read: .*utf-8"),
+        ("a.ipynb", "{}", "a.ipynb: not a notebook"),
+        ("a.ipynb", '{"cells": [{"cell_type": "code", "source": "1"}]}', "a.ipynb: cell 1 was not executed"),
+    ],
+)
+def test_a_damaged_file_of_the_book_is_named(file: str, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    (tmp_path / "_config.yml").write_text("parse:\n")
+    (tmp_path / "intro.md").write_text("# A book\n")
+    (tmp_path / file).write_bytes(content.encode("latin-1"))
+    places = {"book": tmp_path, "notebooks": tmp_path, "config": tmp_path / "_config.yml"}
+    with pytest.raises(LskdError, match=message):
+        build(**places, figures=tmp_path / "none", facts=tmp_path / "none", output=tmp_path.with_name("made"))
 
 
 def test_a_folder_of_other_files_is_never_emptied_for_the_book(tmp_path: Path) -> None:
