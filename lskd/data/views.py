@@ -22,22 +22,12 @@ def view_count(*, pad: int = 4, flip: bool = True) -> int:
     return (2 * pad + 1) ** 2 * (2 if flip else 1)
 
 
-def weak_view(images_uint8: Tensor, view: Tensor, *, pad: int = 4) -> Tensor:
-    """The given view of every image (protocol 3.1, weak).
-
-    Args:
-        images_uint8: uint8 ``[batch, 3, H, W]``.
-        view: int64 ``[batch]``, ``flip · (2 pad + 1)² + top · (2 pad + 1) + left``; for pad 4
-            ``flip · 81 + top · 9 + left``. ``top = left = pad`` is the image itself.
-
-    Returns:
-        uint8 ``[batch, 3, H, W]``.
-    """
-    return Views(images_uint8, pad=pad, flip=True)(torch.arange(len(images_uint8), device=view.device), view)
-
-
 class Views:
-    """All weak views of a set of images, held on the images' device; calling it gathers a batch."""
+    """All weak views of a set of images (protocol 3.1), held on the images' device; calling it gathers a batch.
+
+    A view is ``flip · (2 pad + 1)² + top · (2 pad + 1) + left``; for pad 4 ``flip · 81 + top · 9 + left``.
+    ``top = left = pad`` is the image itself.
+    """
 
     def __init__(self, images: Tensor, *, pad: int, flip: bool) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
@@ -50,7 +40,7 @@ class Views:
         self._windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
 
     def __call__(self, index: Tensor, view: Tensor) -> Tensor:
-        """uint8 ``[batch, 3, H, W]``: view ``view[i]`` of image ``index[i]``."""
+        """uint8 ``[batch, 3, H, W]``: view ``view[i]`` of image ``index[i]``, both int64 ``[batch]``."""
         if view.device.type == "cpu" and view.numel() and not 0 <= int(view.min()) <= int(view.max()) < self.count:
             raise ValueError(f"views: indices {int(view.min())}..{int(view.max())}; there are 0..{self.count - 1}")
         position, mirrored = view % self.side**2, view >= self.side**2

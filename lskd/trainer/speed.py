@@ -19,10 +19,10 @@ from lskd.recipes import Recipe
 SIZE = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough to keep the device busy
 
 
-def product_rate(device: torch.device, *, dtype: torch.dtype = torch.float32, size: int | None = None) -> float:
-    """Multiply-adds a second of a square matrix product, median of twelve: what the device could do at best."""
+def product_rate(device: torch.device, *, size: int | None = None) -> float:
+    """Multiply-adds a second of a square product in float32, median of twelve: what the device could do at best."""
     size = size or SIZE.get(device.type, 1024)
-    a, b = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(2))  # no draw, no zeros
+    a, b = (torch.full((size, size), 0.5, device=device) for _ in range(2))  # no draw, no zeros
     times = []
     for _ in range(12):
         start = time.perf_counter()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from figures.fingerprint import ROOT
-from lskd.data.views import weak_view
+from lskd.data.views import Views
 from lskd.objectives import Logits, create_objective
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -57,7 +57,8 @@ def test_both_sides_make_the_same_weak_views(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(baseline.random, "random", lambda: 0.0)  # mirrored
     found = np.array(baseline.weak(Image.fromarray(pixels)))
     view = torch.tensor([81 + 7 * 9 + 2])  # left 2, top 7
-    expected = weak_view(torch.from_numpy(pixels).permute(2, 0, 1)[None], view)[0].permute(1, 2, 0)
+    views = Views(torch.from_numpy(pixels).permute(2, 0, 1)[None], pad=4, flip=True)
+    expected = views(torch.tensor([0]), view)[0].permute(1, 2, 0)
     assert np.array_equal(found, expected.numpy())
 
 
