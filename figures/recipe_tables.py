@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,44 +68,34 @@ def members_table(cells: Iterable[Cell]) -> Table:
 
 def doubts_text(cells: Iterable[Cell]) -> str:
     """Every doubt once as a Markdown list, with the cells that it concerns, most cells first."""
-    names = {text: name for name, text in doubts().items()}
     concerned: dict[str, list[Cell]] = {}
     known = list(cells)
     for cell in known:
         for doubt in cell.doubts:
-            words = doubt.partition(": ")[2]
-            text = words if words in names else doubt
-            concerned.setdefault(" ".join(text.split()), []).append(cell)
+            name, _, text = doubt.partition(": ")
+            concerned.setdefault(text if name in doubts() else " ".join(doubt.split()), []).append(cell)
     return "\n".join(
         f"- {text} *{'all cells' if len(found) == len(known) else _where(found)}*"
         for text, found in sorted(concerned.items(), key=lambda item: -len(item[1]))
     )
 
 
-_CITED = re.compile(r"\s*\(protocol sections? ([\d., and]+)\)")
-
-
-def cited(doubt: str) -> list[str]:
-    """The protocol's sections that a sentence refers to, such as ["1.4", "5.3"]."""
-    return [number for found in _CITED.findall(doubt) for number in re.findall(r"\d+(?:\.\d+)?", found)]
-
-
 def doubts_in(section: str) -> str:
-    """What is doubtful in a section of the protocol, Markdown; the reference to the section itself is left out.
+    """What is doubtful in a section of the protocol, Markdown.
 
     Raises:
         LskdError: there is no doubt about that section.
     """
-    found = [text for text in doubts().values() if section in cited(text)]
+    found = [doubt.text for doubt in doubts().values() if section in doubt.sections]
     if not found:
-        known = ", ".join(sorted({number for text in doubts().values() for number in cited(text)}))
+        known = ", ".join(sorted({number for doubt in doubts().values() for number in doubt.sections}))
         raise LskdError(f"nothing is doubtful in protocol section {section!r}; there are doubts in {known}")
-    return "\n".join(f"- {_CITED.sub('', text)}" for text in found)
+    return "\n".join(f"- {text}" for text in found)
 
 
 def doubts_frame() -> pd.DataFrame:
     """Every doubt: name, sections of the protocol, text."""
-    rows = [(name, " ".join(cited(text)), _CITED.sub("", text)) for name, text in doubts().items()]
+    rows = [(name, " ".join(doubt.sections), doubt.text) for name, doubt in doubts().items()]
     return pd.DataFrame(rows, columns=["name", "sections", "text"])
 
 

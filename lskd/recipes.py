@@ -95,6 +95,17 @@ class About(Struct, frozen=True, forbid_unknown_fields=True):
     doubts: tuple[str, ...] = ()
 
 
+class Doubt(Struct, frozen=True):
+    """Where sources disagree or something is unknown, and the sections of the protocol that say more."""
+
+    text: str
+    sections: list[str]
+
+    def __str__(self) -> str:
+        plural = "s" * (len(self.sections) > 1)
+        return f"{self.text.removesuffix('.')} (protocol section{plural} {' and '.join(self.sections)})."
+
+
 class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of a recipe's file. Epochs count from 1; ``milestones`` are the last epochs before each decay.
 
@@ -199,9 +210,9 @@ def alone_recipe(network: str, dataset: str | None = None) -> tuple[str, dict[st
 
 
 @functools.cache
-def doubts() -> dict[str, str]:
-    """Where sources disagree or something is unknown: name to sentence, from ``recipes/doubts.toml``."""
-    return {k: " ".join(v.split()) for k, v in read_toml(FOLDER / DOUBTS).items()}
+def doubts() -> dict[str, Doubt]:
+    """What is doubtful, by name, from ``recipes/doubts.toml``."""
+    return {name: Doubt(" ".join(d["text"].split()), d["sections"]) for name, d in read_toml(FOLDER / DOUBTS).items()}
 
 
 def load_recipe(
