@@ -336,7 +336,7 @@ def test_a_formula_in_a_line(source: str, shown: str) -> None:
     [
         ("_toc.yml", "- intro", r"_toc.yml holds \['intro'\]; expected keys"),
         ("_toc.yml", "root: [", "(?s)_toc.yml cannot be read: .*line 1"),
-        ("_toc.yml", "format: jb-book\nroot: intro\nchapters: 3", "malformed: 'chapters' not a non-empty list"),
+        ("_toc.yml", "format: jb-book\nroot: intro\nchapters: 3", "'chapters' not a non-empty list @ '/'\nAll of"),
         ("_config.yml", "", "_config.yml holds None; expected keys"),
         ("_config.yml", "title: ä", "_config.yml cannot be read: .*utf-8"),
         ("a.ipynb", "{}", "a.ipynb: not a notebook"),
