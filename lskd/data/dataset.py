@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,8 +85,14 @@ class Dataset:
             if not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
                 found = f"{int(labels.min())}..{int(labels.max())}" if len(labels) else "no images"
                 raise ValueError(f"{self.name}: {split} labels are {found}; expected 0..{self.classes - 1}")
-        convert(self.mean, Mean, f"{self.name}: of images scaled to [0, 1], mean")
-        convert(self.std, Std, f"{self.name}: of images scaled to [0, 1], std")
+        for kind, form in (("mean", Mean), ("std", Std)):  # arrays and tensors too
+            given = np.asarray(getattr(self, kind)).tolist()
+            object.__setattr__(self, kind, convert(given, form, f"{self.name}: of images scaled to [0, 1], {kind}"))
+        made = not all(isinstance(images, Tensor) for images in (self.train_images, self.test_images))
+        if made and self.fingerprint is None:
+            raise ValueError(
+                f"{self.name}: images are made when needed; expected a fingerprint of them, for the digest"
+            )
         sides = [tuple(images.shape[2:]) for images in (self.train_images, self.test_images)]
         if sides[0] != sides[1]:
             raise ValueError(f"{self.name}: training images are {sides[0]}, test images {sides[1]}; expected one size")

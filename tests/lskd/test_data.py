@@ -24,6 +24,7 @@ from lskd.data.dataset import channel_statistics
 from lskd.data.digit_pairs import generate
 from lskd.data.draws import epoch_drops, epoch_order, epoch_strong, epoch_views, seed_for
 from lskd.data.held_out import hold_out
+from lskd.data.lazy_images import pictures
 from lskd.data.own import from_items
 from lskd.data.views import Normalize, Views, view_count
 from lskd.errors import LskdError
@@ -241,6 +242,15 @@ def test_a_digest_needs_no_copy_of_the_images() -> None:
     assert data.digest
     assert tracemalloc.get_traced_memory()[1] < images.numel() / 10
     tracemalloc.stop()
+
+
+def test_a_data_set_takes_arrays_as_mean_and_deviation_and_needs_a_fingerprint_of_images_made_when_needed() -> None:
+    whole = load_dataset("digit_pairs", **HELD)
+    array = dataclasses.replace(whole, mean=np.array(whole.mean), std=torch.tensor(whole.std, dtype=torch.float64))
+    assert (array.mean, array.std, array.digest) == (whole.mean, whole.std, whole.digest)
+    lazy = pictures(lambda i: whole.test_images[i], len(whole.test_images), 28)
+    with pytest.raises(ValueError, match="made when needed; expected a fingerprint"):
+        dataclasses.replace(whole, test_images=lazy)
 
 
 def test_statistics_are_those_of_the_definition() -> None:
