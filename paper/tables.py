@@ -8,12 +8,14 @@ and :func:`left_out` says what and why. A cell that was not run has no number; n
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lskd.data import DATASETS
+from lskd.data.cifar100 import MEAN, STD
 from lskd.errors import LskdError
 from lskd.files import differences
 from lskd.models.registry import find
@@ -206,10 +208,13 @@ def _config(recipe: str) -> dict[str, Any]:
 
 
 def _content(config: Mapping[str, Any], member: str) -> dict[str, Any]:
-    """What makes a run a cell: networks, method, settings, schedule, data; not names, nor who trained its teacher."""
+    """What makes a run a cell: networks, method, settings, schedule, data; not names, nor who trained its teacher,
+    nor the last digit of what CIFAR-100 is normalised with, in which published teachers differ."""
     config, settings = without_places(config), dict(config["members"][member])
     kept = {key: value for key, value in config.items() if key not in ("members", "name", "teacher")}
-    kept["data"] = {key: value for key, value in kept.get("data", {}).items() if key not in ("mean", "std")}
+    usual = {"mean": MEAN, "std": STD}
+    data = kept.get("data", {}).items()
+    kept["data"] = {k: value for k, value in data if k not in usual or math.dist(value, usual[k]) > 1e-3}
     method, standardize = settings.pop("method"), settings.pop("standardize", False)
     teacher = (config.get("teacher") or {}).get("network") if method != "plain" else None
     own = settings_of({"method": method, "settings": settings})

@@ -227,6 +227,7 @@ def test_a_cell_of_two_tables_is_in_both(tmp_path: Path) -> None:
         ("config.members.kd_ls.standardize", False, "standardize is False, True in the recipe"),
         ("config.teacher.network", "resnet110", "teacher is 'resnet110', 'resnet32x4' in the recipe"),
         ("config.data", {"train_size": 1000}, "data.train_size is 1000, None in the recipe"),
+        ("config.data", {"mean": [0.0, 0.0, 0.0]}, "data.mean is [0.0, 0.0, 0.0], None in the recipe"),
         ("config.student", "resnet20", "student is 'resnet20', 'resnet8x4' in the recipe"),
         ("dataset.train_size", 1000, "it is of 100 classes, 1,000 and 10,000 images"),
         ("members.kd_ls.last.epoch", 100, "it has 100 epochs of 240"),
