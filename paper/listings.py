@@ -22,12 +22,12 @@ def listing(store: Path | str, *, as_json: bool) -> str:
         return json.dumps(found, indent=1)
     if not found:
         return f"no records in {store}; `lskd results add RUN_FOLDER` puts one there"
-    lines = []
+    few, cells = f"  (fewer than {ENOUGH_SEEDS} seeds: no interval)", []
     for f in found:
-        few = f"  (fewer than {ENOUGH_SEEDS} seeds: no interval)" if f["n"] < ENOUGH_SEEDS else ""
-        lines.append(f"{f['digest'][:12]}  {f['name']:32} {f['dataset']:12} {f['networks']:26} n = {f['n']}{few}")
-        lines.append(f"{'':14}{', '.join(f['members'])}")
-    return "\n".join(lines)
+        told = f"n = {f['n']}{few * (f['n'] < ENOUGH_SEEDS)}"
+        cells.append([f["digest"][:12], f["name"], f["dataset"], f["networks"], told])
+    lines = zip(aligned(cells), found, strict=True)
+    return "\n".join(f"{line}\n{'':14}{', '.join(f['members'])}" for line, f in lines)
 
 
 def shown(name: str, store: Path | str, *, style: str = "text") -> str:
