@@ -133,6 +133,7 @@ def run(
     final = Path(output).absolute() if output else root / "build" / "notebooks" / source.name
     if final.is_dir():
         raise LskdError(f"{final}: a folder; give the name of the executed notebook's file")
+    final.parent.mkdir(parents=True, exist_ok=True)  # or else fail now
     failed = final.with_suffix(".failed.ipynb")
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lskd-notebook-", ignore_cleanup_errors=True) as folder:

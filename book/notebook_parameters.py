@@ -61,7 +61,7 @@ def read(cells: Sequence[Mapping[str, Any]], where: str) -> list[Parameter]:
             name, type_name = node.target.id, ast.unparse(node.annotation)
             default = ast.literal_eval(node.value)
             convert(default, _type(type_name), where)
-        except (ValueError, LskdError):
+        except (ValueError, TypeError, LskdError):
             raise LskdError(
                 f"{where}, parameters cell, line {node.lineno}: found `{ast.unparse(node)}`; expected `name: type = "
                 f"default`, a literal value of that type, made of {', '.join(TYPES)} and None with list[...], "

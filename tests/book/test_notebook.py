@@ -71,7 +71,7 @@ def test_declared_parameters_are_read_without_a_kernel() -> None:
             ([line], re.escape(f"line 1: found `{line}`; expected `name: type = default`, a literal value of that"))
             for line in (
                 *("import os", "a: int", "a: int = f()", "a: str = f'{1}'", "a: int = '1'", "a: int = True"),
-                *("a: set = 1", "a: list[int, str] = []"),
+                *("a: set = 1", "a: list[int, str] = []", "a: dict = {[]: 1}"),
             )
         ),
         (["a: int = ("], "line 1: not valid Python"),
@@ -138,6 +138,8 @@ def test_wrong_parameters_never_start_a_kernel(project: Path, monkeypatch: pytes
         with pytest.raises(LskdError, match=message):
             notebook.run(path, wrong)
     assert not (project / "build").exists()
+    with pytest.raises(FileExistsError):
+        notebook.run(path, output=path / "a.ipynb")  # a file, where a folder has to be
 
 
 def test_an_unknown_notebook_names_the_nearest(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
