@@ -151,13 +151,17 @@ class Posed:
             good = found == a.right
             return good, self.fill(e.right if good else e.wrong[found])
         assert isinstance(a.right, float)
-        x = float(found)
-        if abs(x - a.right) <= a.tolerance * (1 + 1e-9) and not (a.whole and x != round(x)):
+        try:
+            x = float(found)
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.identity}: {found!r} is no number; give it one such as 0.5 or 1/3") from None
+        broken = a.whole and not x.is_integer()
+        if abs(x - a.right) <= a.tolerance * (1 + 1e-9) and not broken:
             return True, self.fill(e.right)
         for mistake, said in self.mistakes:
             if abs(x - mistake) <= a.tolerance:
                 return False, said
-        if a.whole and x != round(x):
+        if broken:
             raise ValueError(f"{found} is no whole number, and a count is one")
         return False, self.fill(e.hint)
 

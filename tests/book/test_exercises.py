@@ -245,6 +245,11 @@ def test_a_number_a_choice_and_a_function_are_judged() -> None:
     assert count.judge(10)[0]
     with pytest.raises(ValueError, match=r"10\.2 is no whole number"):
         count.judge(10.2)
+    with pytest.raises(ValueError, match="nan is no whole number"):
+        count.judge(float("nan"))
+    for wrong in ("1/3", None):
+        with pytest.raises(ValueError, match=f"toy-one: {wrong!r} is no number; give it one such as"):
+            one.judge(wrong)
     with pytest.raises(ValueError, match="toy-one asks for no function"):
         one.judge(len)
     too_near = Posed("toy", 1, QUESTION, dataclasses.replace(TEN, near={"half": 10.9}))  # to be told from the answer
