@@ -35,6 +35,7 @@ STEPS = (
     *(number_figures, add_footers, link_protocol, mend, offer_tables),
     *(live_words.check, hover_cards.write, search.write, editions.write),
 )
+MARK = ".assembled"  # a file in folders that are emptied for the next book; nothing else is
 STATIC = {"book/_static": "*", "figures/live": "lskd-live*"}  # scripts and styles that every page loads, where they lie
 
 
@@ -114,13 +115,13 @@ def assemble(book: Path, notebooks: Path, figures: Path, output: Path) -> None:
     for path in executed:
         check_executed(path)
     output.mkdir(parents=True, exist_ok=True)
-    old = [path for path in output.iterdir() if path.name != "_build"]
-    if output.samefile(book) or (old and not (output / "_toc.yml").is_file()):
+    old = [path for path in output.iterdir() if path.name not in ("_build", MARK)]
+    earlier = (output / "_toc.yml").is_file() and (output / "_static" / "lskd.css").is_file()  # before there was a mark
+    if old and not earlier and not (output / MARK).is_file():
         raise LskdError(f"{output}: holds files that are no assembled book; name another folder")
-    shutil.copy(book / "_toc.yml", output)  # first and never away, so that an interrupted call leaves one, too
+    (output / MARK).touch()  # first and never away, so that an interrupted call leaves it, too
     for path in old:
-        if path.name != "_toc.yml":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     ignore = shutil.ignore_patterns(".*", "__pycache__", "_build")
     shutil.copytree(book, output, dirs_exist_ok=True, ignore=ignore)
     (output / "notebooks").mkdir(exist_ok=True)

@@ -94,6 +94,8 @@ def write_copies(output: Path) -> list[Path]:
     place = repository(ROOT / "_config.yml")
     if place is None:
         raise LskdError("the project's address is not known; set LSKD_REPOSITORY=https://github.com/OWNER/NAME")
+    if output.resolve() == ROOT:
+        raise LskdError(f"{output}: its own notebooks lie there; name another folder for the copies")
     lines = [
         "# Colab: fetch the project and install the package, a minute or two.",
         f"!git clone --quiet --depth 1 --branch {place.ref} {place.url} project",

@@ -72,6 +72,8 @@ def test_links_stand_below_the_title(tmp_path: Path) -> None:
 def test_colab_gets_a_cell_that_installs_this_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LSKD_REPOSITORY", PLACE.url)
     monkeypatch.setenv("LSKD_REF", PLACE.ref)
+    with pytest.raises(LskdError, match="its own notebooks lie there"):
+        open_elsewhere.write_copies(ROOT)
     open_elsewhere.write_copies(tmp_path)
     made = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.ipynb")}
     expected = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if open_elsewhere.standalone(path)}

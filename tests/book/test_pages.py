@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -359,13 +360,15 @@ def test_a_folder_of_other_files_is_never_emptied_for_the_book(tmp_path: Path) -
         (folder / "_build").mkdir(parents=True)  # as the workflow makes it before it builds
         (folder / "intro.md").write_text("# A book\n")
     (book / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    for output in (thesis, book, tmp_path):
+    shutil.copytree(book, other := tmp_path / "another book's sources")
+    for output in (thesis, book, tmp_path, other):
         with pytest.raises(LskdError, match=f"^{output}: holds files that are no assembled book"):
             assemble(book, none, none, output)
     assert (thesis / "intro.md").is_file()
     assert (book / "intro.md").is_file()
     assemble(book, none, none, made)
     (made / "intro.md").rename(made / "gone.md")
+    (made / "_toc.yml").unlink()  # an interrupted call leaves any part
     assemble(book, none, none, made)
     assert (made / "intro.md").is_file()
     assert not (made / "gone.md").exists()
