@@ -39,13 +39,13 @@ def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: 
     """All logits of one test image, teacher and student: without LS, with LS, and with LS after standardisation.
 
     Args:
-        networks: with members ``method`` and ``method + "_ls"``.
+        networks: with the member ``method`` and its partner with LS, see :func:`paper.members.pairs`.
         sample: test image, one of ``logits_index``; by default :func:`choose_sample`.
 
     Raises:
         ValueError: a member or the image's whole logit row is not there.
     """
-    twin = method + SUFFIX
+    twin = dict(networks.methods).get(method, method + SUFFIX)
     missing = [m for m in (method, twin) if m not in networks.packs]
     if missing:
         raise ValueError(f"bars: no member {', '.join(missing)}; there are {', '.join(networks.students)}")

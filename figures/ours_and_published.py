@@ -15,7 +15,7 @@ from lskd.files import differences, visible
 from lskd.objectives import METHODS
 from lskd.records import computed_with, load_record
 from paper.gains import PUBLISHED_EPOCHS, trainers
-from paper.members import order
+from paper.members import order, pairs
 from paper.published import find
 from paper.statistics import EPOCHS, by_seed, settings_of, summarize
 from paper.store import protocol
@@ -33,7 +33,7 @@ def records_of(folder: Path | str, recipe: str = "") -> list[tuple[Path, dict[st
 
 
 def committed(folder: Path | str, recipe: str = "") -> Networks:
-    """Evidence of the first seed whose packs are kept, of the longest training, and of the teacher.
+    """Evidence of the teacher and of the longest training's first run that has packs, a method without and with LS.
 
     The teacher's pack is ``teacher.evidence.npz`` in that folder (`lskd evidence collect --recipe RECIPE`).
 
@@ -41,10 +41,11 @@ def committed(folder: Path | str, recipe: str = "") -> Networks:
         LskdError: no record, or none with packs.
     """
     found = records_of(folder, recipe)
-    kept = [(path, record["config"]["epochs"]) for path, record in found if path.with_suffix("").is_dir()]
+    kept = [(p, r["config"]["epochs"]) for p, r in found if p.with_suffix("").is_dir() and pairs(r["members"])]
     if not kept:
         raise LskdError(
-            f"{folder}: no evidence beside the records of {recipe!r}; `lskd results add --evidence RUN` puts it there"
+            f"{folder}: no evidence beside the records of {recipe!r} that have a method without and with LS; "
+            "`lskd results add --evidence RUN` puts it there"
         )
     longest = max(epochs for _, epochs in kept)
     return load(Path(folder) / TEACHER, next(path for path, epochs in kept if epochs == longest))

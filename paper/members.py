@@ -44,10 +44,13 @@ def order(members: Iterable[str]) -> list[str]:
 def pairs(members: Iterable[str]) -> list[tuple[str, str]]:
     """Members that differ by standardisation: ``("kd", "kd_ls")``, in the order of :func:`order`.
 
-    Where a recipe also has ``"kd_like_for_like"``, it is another partner of ``"kd_ls"``.
+    Where a recipe also has ``"kd_like_for_like"``, it is another partner of ``"kd_ls"``; ``"kd_literature"`` is one of
+    a ``"kd_ls"`` that has no other, as it is in the paper's tables.
     """
-    names = set(members)
-    return [(m, twin) for m in order(names) if (twin := m.removesuffix(LIKE) + SUFFIX) in names]
+    names = order(set(members))
+    found = [(m, twin) for m in names if (twin := m.removesuffix(LIKE) + SUFFIX) in names]
+    left = {*names} - {twin for _, twin in found}
+    return found + [(m, twin) for m in names if (twin := m.removesuffix(LITERATURE) + SUFFIX) in left]
 
 
 def members_of(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from synthetic import longer, record, run
 
 from figures import family as drawn
-from figures import gain, temperature_and_weight
+from figures import gain, logit_range, temperature_and_weight
 from figures.fingerprint import ROOT
 from figures.ours_and_published import accuracy_table, committed, records_of
 from lskd.errors import LskdError
@@ -223,6 +223,20 @@ def test_the_longest_run_with_evidence_is_drawn(tmp_path: Path) -> None:
             (tmp_path / name).symlink_to(path.with_suffix(""))
     (tmp_path / "teacher.evidence.npz").symlink_to(STORE / "teacher.evidence.npz")
     assert committed(tmp_path).record["config"]["epochs"] == 30
+
+
+def test_full_length_is_drawn_from_the_members_that_are_there(tmp_path: Path) -> None:
+    (path, first), *_ = records_of(STORE, RECIPE)
+    for name, members in (("a", ["kd"]), ("b", ["kd_literature", "kd_ls"])):
+        made = longer(first, 240, 0)
+        made["members"] = {member: made["members"][member] for member in members}
+        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+        (tmp_path / name).symlink_to(path.with_suffix(""))
+    (tmp_path / "teacher.evidence.npz").symlink_to(STORE / "teacher.evidence.npz")
+    networks = committed(tmp_path)
+    assert networks.methods == [("kd_literature", "kd_ls")]  # no difference can be drawn of KD alone
+    drawn = logit_range.bars(networks, folder=tmp_path / "drawn", method=networks.methods[0][0])
+    assert "KD, literature" in drawn.alt
 
 
 RECORDS = ROOT / "results" / "digit_pairs" / "wrn_16_2-resnet8-surface"

@@ -43,6 +43,8 @@ def test_members_are_ordered_as_in_the_papers_figures() -> None:
     assert members.pairs(shuffled) == [("kd", "kd_ls"), ("ctkd", "ctkd_ls"), ("dkd", "dkd_ls")]
     assert members.pairs(["kd", "dkd_ls", "alone"]) == []
     assert members.pairs(["kd_like_for_like", "kd_ls"]) == [("kd_like_for_like", "kd_ls")]
+    assert members.pairs(["kd_literature", "kd", "kd_ls"]) == [("kd", "kd_ls")]
+    assert members.pairs(["kd_literature", "kd_ls", "alone"]) == [("kd_literature", "kd_ls")]
 
 
 def test_mean_and_t_interval_agree_with_scipy_and_with_numbers_by_hand() -> None:
