@@ -22,10 +22,11 @@ from paper.theory import best_spread, largest_probability, opposite_signs_loss
     [
         ((1.0, 1.1, 1.2), 240, "cifar100", "yes"),
         ((-1.0, -1.1, -1.2), 240, "cifar100", "no, the contrary"),
-        ((1.0, -1.1, 0.2), 240, "cifar100", "open: zero is inside"),
+        ((1.0, -1.1, 0.2), 240, "cifar100", "open: zero is inside, 240 of 240 epochs"),
         ((1.0, 1.1), 240, "cifar100", "open: 2 seeds, 240 of 240 epochs"),
-        ((1.0, 1.1, 1.2), 30, "cifar100", "yes, 30 of 240 epochs"),
-        ((1.0, 1.1, 1.2), 240, "digit_pairs", "yes, on other data"),
+        ((1.0, 1.1, 1.2), 30, "cifar100", "open: above zero, 30 of 240 epochs"),
+        ((-1.0, -1.1, -1.2), 240, "digit_pairs", "open: below zero, on other data"),
+        ((1.0, -1.1, 0.2), 30, "cifar100", "open: zero is inside, 30 of 240 epochs"),
     ],
 )
 def test_a_gain_replicates_at_full_length(values: tuple[float, ...], epochs: int, dataset: str, verdict: str) -> None:

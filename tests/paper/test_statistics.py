@@ -344,6 +344,16 @@ def test_the_sentences_follow_the_records(lengths: Path) -> None:
     grown = " ".join(gains.sentences(gains.measured(lengths), PRINTED))
     assert "240 epochs, bf16" in grown  # the longest runs are spoken of
     assert "+1.00 points (n = 1 seed, no interval)" in grown
+    assert "which has 1 seed so far" in grown
+
+
+def test_the_cost_is_that_of_the_quickest_seed(tmp_path: Path) -> None:
+    for seed, minutes in enumerate((90, 30, 60)):  # the others shared their processor
+        made = longer(load_record(SHORT), 8, seed) | {"wall_seconds": 60 * minutes, "store": {}}
+        (tmp_path / f"{seed}.json").write_text(json.dumps(made))
+    assert {gains.cost(gain) for gain in gains.measured(tmp_path)} == {
+        "30.0 min for 3 students at once on AMD EPYC, the quickest of 3 seeds"
+    }
 
 
 def test_a_verdict_needs_an_interval_without_zero() -> None:
