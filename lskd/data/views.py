@@ -22,12 +22,25 @@ def view_count(*, pad: int = 4, flip: bool = True) -> int:
     return (2 * pad + 1) ** 2 * (2 if flip else 1)
 
 
-class Views:
-    """All weak views of a set of images (protocol 3.1), held on the images' device; calling it gathers a batch.
+def weak_view(images_uint8: Tensor, view: Tensor, *, pad: int = 4) -> Tensor:
+    """The given view of every image (protocol 3.1, weak): :class:`Views` for a batch in a training loop of one's own.
 
-    A view is ``flip · (2 pad + 1)² + top · (2 pad + 1) + left``; for pad 4 ``flip · 81 + top · 9 + left``.
-    ``top = left = pad`` is the image itself.
+    Args:
+        images_uint8: uint8 ``[batch, 3, H, W]``.
+        view: int64 ``[batch]``, ``flip · (2 pad + 1)² + top · (2 pad + 1) + left``; for pad 4
+            ``flip · 81 + top · 9 + left``. ``top = left = pad`` is the image itself.
+
+    Returns:
+        uint8 ``[batch, 3, H, W]``.
+
+    Raises:
+        ValueError: images of another type or shape; on a CPU also a view that there is none of.
     """
+    return Views(images_uint8, pad=pad, flip=True)(torch.arange(len(images_uint8), device=view.device), view)
+
+
+class Views:
+    """All weak views of a set of images, held on the images' device; calling it gathers a batch."""
 
     def __init__(self, images: Tensor, *, pad: int, flip: bool) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
