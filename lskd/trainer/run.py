@@ -54,7 +54,7 @@ from lskd.trainer.trial import enough_memory, try_networks
 
 def train(
     recipe: str,
-    out: Path | str,
+    out: Path | str | None = None,
     *,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -65,7 +65,7 @@ def train(
 
     Args:
         recipe: name or path, see :func:`lskd.recipes.load_recipe`.
-        out: the run's folder; it belongs to one configuration and one seed.
+        out: the run's folder; it belongs to one configuration and one seed. By default that of :func:`train_cached`.
         seed: decides initial weights, order and views; students of one seed share all three.
         settings: changes to the recipe by dotted key; the record says so.
         members: train only these.
@@ -77,7 +77,7 @@ def train(
     Raises:
         LskdError: bad recipe, a folder of another run, a folder that another process is using.
     """
-    return Run(recipe, seed, settings, members, options).train(Path(out))[1]
+    return Run(recipe, seed, settings, members, options).train(None if out is None else Path(out))[1]
 
 
 def train_cached(

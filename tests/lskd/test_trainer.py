@@ -15,6 +15,7 @@ import torch
 from small_runs import DATA, MLKD, SETTINGS, cohort, epochs, equal, run, weights
 from torch import nn
 
+import lskd
 from lskd import evidence
 from lskd.data import load_dataset
 from lskd.data.draws import epoch_order, epoch_strong, epoch_views
@@ -163,6 +164,7 @@ def test_finished_runs_are_found_again_and_published(runs: Path, whole: Path, tm
     folder, record = train_cached("digit-pairs", members=["kd"], **options)
     before = state(folder)
     assert train_cached("digit-pairs", members=["kd"], **options) == (folder, record)
+    assert lskd.train("digit-pairs", members=["kd"], **options) == record  # without a folder of one's own
     assert state(folder) == before
     assert weights(folder, "kd") == weights(whole, "kd")
     written = publish(folder, tmp_path / "out")
