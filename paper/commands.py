@@ -145,7 +145,7 @@ def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         either.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change it: tables=[1], seeds=1, pairs=..."
         )
-        either.add_argument("--precision", help="--set precision=...: bf16 on GPUs, and on processors with AMX")
+        either.add_argument("--precision", help="--set precision=...: bf16 on GPUs, and processors with units for it")
         either.add_argument("--device", help="--set device=...: auto takes a GPU when there is one")
     plan.add_argument("--json", action="store_true", help="every job with all that is known")
     plan.set_defaults(call=_plan_show)
