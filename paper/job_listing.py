@@ -13,7 +13,7 @@ from lskd.records import computed_with
 from paper.benchmarks import Rate
 from paper.jobs import Job
 from paper.plan import Plan
-from paper.run_jobs import Run, left
+from paper.run_jobs import Run, impossible, left
 from paper.text import aligned, counted
 
 
@@ -52,9 +52,8 @@ def listing(plan: Plan, jobs: Sequence[Job], rate: Rate | None, runs: Mapping[st
     possible = (row for row in data["jobs"] if not row["obstacles"])
     groups = itertools.groupby(possible, key=lambda row: (row["recipe"], row["members"], row["kind"]))
     lines = [title, "", *(f"  {line}" for line in aligned([_line(list(own), runs) for _, own in groups], right=5))]
-    if impossible := {job.recipe: job.obstacles for job in jobs if job.obstacles}:
-        lines += ["", "What is installed here cannot run, so that these are no jobs:"]
-        lines += [f"  {recipe}: {'; '.join(why)}" for recipe, why in impossible.items()]
+    if not_here := impossible(jobs):
+        lines += ["", *not_here]
     totals = data["totals"]
     text = f"{totals['jobs']} jobs train {totals['students']} networks; {totals['done']} are done."
     if rate is None:

@@ -81,6 +81,13 @@ def left(jobs: Sequence[Job], runs: Mapping[str, Run]) -> list[Job]:
     return [job for job in jobs if job in open_ or (not job.key and job.name in waited)]
 
 
+def impossible(jobs: Sequence[Job]) -> list[str]:
+    """Lines for reading: whose jobs what is installed cannot do, and why. None where it can do all."""
+    found = {job.recipe: job.obstacles for job in jobs if job.obstacles}
+    lines = [f"  {recipe}: {'; '.join(why)}" for recipe, why in found.items()]
+    return ["What is installed here cannot run, so that these are no jobs:", *lines] if lines else []
+
+
 def _begun(folder: Path) -> Iterator[Run]:
     for path in visible(folder, "**/run.json"):
         about = _read(path)
@@ -203,7 +210,7 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
 
 
 def report(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
-    """Print how much is done and what is left; returns that."""
+    """Print how much is done, what is left and what cannot run here; returns what is left."""
     open_ = left(jobs, runs_of(plan, jobs))
     possible = [job for job in jobs if not job.obstacles]
     print(f"lskd: {len(possible) - len(open_)} of {len(possible)} jobs are done")
@@ -211,6 +218,8 @@ def report(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
         print(f"  to do: {job.name}")
     if len(open_) > 10:
         print(f"  and {len(open_) - 10} more; the same command goes on with them")
+    for line in impossible(jobs):
+        print(line)
     return open_
 
 

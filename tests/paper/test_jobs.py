@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,17 @@ def test_the_command_lists_the_jobs_and_their_hours(told: Callable[..., str], mo
     assert found["totals"]["hours"] > 0
     assert {job["state"] for job in found["jobs"]} <= {"to do", "done", "begun"}
     assert found["estimate"]["unit"] in ("GPU hours", "CPU hours")
+
+
+def test_jobs_that_cannot_run_here_are_named_by_the_plan_and_by_the_run(
+    told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # as where it is not installed
+    for command in (("plan",), ("run", "-n")):
+        text = told(*command, "--plan", "rehearsal")
+        assert "cannot run" in text, command
+        assert "cifar100/resnet56-resnet20: digit_pairs needs scikit-learn, which is not installed" in text
 
 
 def about(job: plan.Job, **changes: object) -> dict[str, object]:
