@@ -34,8 +34,11 @@ def weak_view(images_uint8: Tensor, view: Tensor, *, pad: int = 4) -> Tensor:
         uint8 ``[batch, 3, H, W]``.
 
     Raises:
-        ValueError: images of another type or shape; on a CPU also a view that there is none of.
+        ValueError: images or views of another type or shape; on a CPU also a view that there is none of.
     """
+    if view.dtype != torch.int64 or view.shape != images_uint8.shape[:1]:
+        found = f"{view.dtype} {list(view.shape)} for images {list(images_uint8.shape)}"
+        raise ValueError(f"weak_view: view is {found}; expected int64 {list(images_uint8.shape[:1])}, one an image")
     return Views(images_uint8, pad=pad, flip=True)(torch.arange(len(images_uint8), device=view.device), view)
 
 

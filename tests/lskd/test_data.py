@@ -149,6 +149,9 @@ def test_weak_views_equal_the_released_pipeline() -> None:
         batch = weak_view(image, torch.tensor([view]))
         np.testing.assert_allclose(as_input(batch)[0].numpy(), g[key], rtol=0, atol=1e-6)
     np.testing.assert_allclose(as_input(image)[0].numpy(), g["test_transform"], rtol=0, atol=1e-6)
+    for view in (torch.tensor([0, 1]), torch.tensor(0), torch.tensor([0.0])):
+        with pytest.raises(ValueError, match=r"weak_view: view is .* expected int64 \[1\], one an image"):
+            weak_view(image, view)
 
 
 def test_every_view_is_the_crop_it_names() -> None:
