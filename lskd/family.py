@@ -24,6 +24,7 @@ from lskd.rows import (
     Temperature,
     bounded,
     centre,
+    classes_last,
     columns,
     deviation,
     kl,
@@ -73,6 +74,8 @@ def mlkd_terms(
     Returns:
         ``{"ce", "kd", "cc", "bc"}``, scalars whose sum is the loss.
     """
+    classes_last(-1, student_weak=student_weak)
+    classes_last(-1, student_strong=student_strong)
     if student_weak.ndim != 2 or student_weak.shape != student_strong.shape:
         found = f"{list(student_weak.shape)} and {list(student_strong.shape)}"
         raise ValueError(f"mlkd_terms: weak and strong logits are {found}; expected [batch, classes] twice")

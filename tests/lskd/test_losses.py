@@ -252,6 +252,7 @@ def refusals() -> list[tuple[Callable[..., Any], str]]:
         (lambda: standardize(x[:, :1]), r"at least two"),
         (lambda: standardize(x, correction=2), r"correction"),
         (lambda: losses.mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, masks="no"), r"masks"),
+        (lambda: losses.mlkd_terms(x, None, x, None, y, temperature=2.0, kd_weight=9.0), "student_strong is NoneType"),
         (lambda: losses.mlkd_terms(x, x, x, x, y, temperature=2.0, kd_weight=9.0, strong_terms="no"), r"strong"),
         (lambda: losses.curriculum_reversal(0), r"count from 1"),
         (lambda: losses.CurriculumTemperature(0.0), r"t_start"),
