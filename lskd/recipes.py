@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Iterable, Mapping
 from importlib import util
 from pathlib import Path
@@ -216,7 +217,7 @@ def doubts() -> dict[str, Doubt]:
 
 
 def load_recipe(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     settings: Mapping[str, Any] | None = None,
     members: Iterable[str] | None = None,
@@ -234,6 +235,7 @@ def load_recipe(
     Raises:
         LskdError: unknown recipe, key or member, wrong type, impossible value; names the nearest valid choice.
     """
+    name = os.fspath(name)
     path = _find(name)
     raw = read_toml(path)
     for key, value in (settings or {}).items():

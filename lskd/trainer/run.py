@@ -16,6 +16,7 @@ Layout of a run folder::
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -53,7 +54,7 @@ from lskd.trainer.trial import enough_memory, try_networks
 
 
 def train(
-    recipe: str,
+    recipe: str | os.PathLike[str],
     out: Path | str | None = None,
     *,
     seed: int = 0,
@@ -81,7 +82,7 @@ def train(
 
 
 def train_cached(
-    recipe: str,
+    recipe: str | os.PathLike[str],
     *,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -145,7 +146,7 @@ class Run:
 
     def __init__(
         self,
-        name: str,
+        name: str | os.PathLike[str],
         seed: int,
         settings: Mapping[str, Any] | None,
         members: Iterable[str] | None,
@@ -153,7 +154,7 @@ class Run:
     ) -> None:
         chosen: dict[str, Any] = {} if members is None else {"members": list(members)}
         self.recipe = load_recipe(name, settings=settings, **chosen)
-        self.name, self.seed = name, convert(seed, Natural, "seed")
+        self.name, self.seed = os.fspath(name), convert(seed, Natural, "seed")
         self.overrides = {**(settings or {}), **chosen}
         self.options = Options(**arguments(Options, options, "train"))
         convert(self.options.checkpoint_seconds, NotNegative, "train: checkpoint_seconds")

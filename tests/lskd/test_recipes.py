@@ -124,7 +124,7 @@ def test_a_recipe_may_be_any_file_and_has_all_keys_and_members_that_are_asked_fo
     file = tmp_path / "mine.toml"
     file.write_text('dataset = "digit_pairs"\nstudent = "resnet8"\nepochs = 1\n[members.a]\nmethod = "plain"\n')
     with pytest.raises(LskdError, match="recipe mine needs batch_size"):
-        load_recipe(str(file))
+        load_recipe(file)
     with pytest.raises(LskdError, match="no member 'kdls'; did you mean 'kd_ls'"):
         load_recipe("digit-pairs", members=["kdls"])
     file = ROOT / "recipes" / "cifar100" / "resnet56-resnet20.toml"
