@@ -23,13 +23,14 @@ from paper.text import counted, data_name, written
 
 
 def records_of(folder: Path | str, recipe: str = "") -> list[tuple[Path, dict[str, Any]]]:
-    """Records of a recipe, by default of all, in a folder of the store, by length of training and seed."""
+    """Records of a recipe, by default of all, in a folder of the store, by length of training, seed and members."""
     found = [(path, load_record(path)) for path in visible(Path(folder), "*.json")]
     kept = [(path, record) for path, record in found if recipe in ("", record["name"])]
     if not kept:
         names = ", ".join(sorted({record["name"] for _, record in found})) or "no records"
         raise LskdError(f"{folder}: no record{recipe and f' of recipe {recipe!r}'}; there are {names}")
-    return sorted(kept, key=lambda pair: (pair[1]["config"]["epochs"], pair[1]["seed"]))
+    first = order({name for _, record in kept for name in record["members"]}).index
+    return sorted(kept, key=lambda p: (p[1]["config"]["epochs"], p[1]["seed"], min(map(first, p[1]["members"]))))
 
 
 def committed(folder: Path | str, recipe: str = "") -> Networks:

@@ -77,7 +77,7 @@ def _from_path(module: str, name: str) -> ModuleType:
 def _from_file(place: str, name: str) -> ModuleType:
     path = Path(place).expanduser().resolve()
     if not path.is_file():
-        raise LskdError(f"{name!r}: no such file {path}")
+        raise LskdError(f"{name!r}: no such file {path}; expected a path from the working folder, or a whole one")
     return _executed(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -7,6 +7,7 @@ with the same bits. Equal runs give equal archives, byte for byte.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 import zipfile
@@ -82,16 +83,21 @@ def bring(path: Path | str, *, store: Path | str = "results", runs: Path | str =
             identity says, evidence of other weights, a result that contradicts one in the store.
     """
     with Path(path).open("rb") as stream, tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / Path(path).name  # errors name it
+        folder = Path(temporary) / Path(path).name
         try:
             with zipfile.ZipFile(stream) as archive:
                 archive.extractall(folder)
         except Exception as error:  # any way in which a damaged zip can fail to read
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise LskdError(f"{path}: damaged, or no archive ({error}); copy it again") from None
-        if (folder / RECORD).is_file():
-            return _store(folder, store)
-        if all((folder / name).is_file() for name in (RUN, SESSIONS, ENTRY, STATE)):
-            return _go_on(folder, Path(runs))
+        try:
+            if (folder / RECORD).is_file():
+                return _store(folder, store)
+            if all((folder / name).is_file() for name in (RUN, SESSIONS, ENTRY, STATE)):
+                return _go_on(folder, Path(runs))
+        except (LskdError, ValueError) as error:  # names the copy, which is gone then
+            raise LskdError(str(error).replace(str(folder), str(path))) from error
     raise LskdError(f"{path}: not an archive of a run; `lskd archive export` makes those")
 
 
@@ -115,14 +121,14 @@ def _go_on(folder: Path, runs: Path) -> tuple[Path, str]:
     check(about, folder / RUN, Run)
     place = runs / _folder(about)
     if about["identity"] != identity(about) or not place.resolve().is_relative_to(runs.resolve()):
-        raise LskdError(f"{folder.name}: its {RUN} was changed after the run was begun; nothing was imported")
+        raise LskdError(f"{folder}: its {RUN} was changed after the run was begun; nothing was imported")
     brought = folder / CHECKPOINTS / "step-brought"
     brought.mkdir(parents=True)
     (folder / ENTRY).rename(brought / MANIFEST)
     (folder / STATE).rename(brought / STATE)
     newest = load_newest(folder / CHECKPOINTS, identity=about["identity"])
     if newest is None:
-        raise LskdError(f"{folder.name}: no whole checkpoint of its run is in it; nothing was imported")
+        raise LskdError(f"{folder}: no whole checkpoint of its run is in it; nothing was imported")
     place.mkdir(parents=True, exist_ok=True)
     with locked(place):
         here = [int(p.name.removeprefix("step-")) for p in place.glob(f"{CHECKPOINTS}/step-*")]

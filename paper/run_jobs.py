@@ -181,7 +181,7 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
         minutes: stop then. The job that is interrupted goes on from its newest checkpoint, at most a minute old.
 
     Returns:
-        0: all is done, 1: something failed, 3: time was over.
+        0: all is done, 1: something failed or cannot run here, 3: time was over.
     """
     if minutes is not None and not minutes > 0:
         raise LskdError(f"minutes is {minutes:g}; expected more than 0")
@@ -206,7 +206,8 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
         if status:
             failed.add(job.name)
     open_ = report(plan, jobs)
-    return 1 if failed else 3 if over and open_ else 0
+    undone = failed or (not dry_run and impossible(jobs))
+    return 1 if undone else 3 if over and open_ else 0
 
 
 def report(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
@@ -267,6 +268,7 @@ def start(
     status = snakemake.run_alone([call], root, Path(plan.folder))
     if not dry_run:
         report(plan, jobs)
+        status = status or bool(impossible(jobs))
     return abs(status)
 
 

@@ -227,9 +227,9 @@ def test_the_longest_run_with_evidence_is_drawn(tmp_path: Path) -> None:
 
 def test_full_length_is_drawn_from_the_members_that_are_there(tmp_path: Path) -> None:
     (path, first), *_ = records_of(STORE, RECIPE)
-    for name, members in (("a", ["kd"]), ("b", ["kd_literature", "kd_ls"])):
+    for name, members in (("a", ["kd"]), ("b", ["dkd", "dkd_ls"]), ("c", ["kd_literature", "kd_ls"])):
         made = longer(first, 240, 0)
-        made["members"] = {member: made["members"][member] for member in members}
+        made["members"] = dict.fromkeys(members, made["members"]["kd_ls"])
         (tmp_path / f"{name}.json").write_text(json.dumps(made))
         (tmp_path / name).symlink_to(path.with_suffix(""))
     (tmp_path / "teacher.evidence.npz").symlink_to(STORE / "teacher.evidence.npz")

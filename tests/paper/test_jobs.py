@@ -189,6 +189,7 @@ def test_jobs_that_cannot_run_here_are_named_by_the_plan_and_by_the_run(
         text = told(*command, "--plan", "rehearsal")
         assert "cannot run" in text, command
         assert "cifar100/resnet56-resnet20: digit_pairs needs scikit-learn, which is not installed" in text
+    told("run", "--plan", "rehearsal", status=1)  # what was asked for is not done
 
 
 def about(job: plan.Job, **changes: object) -> dict[str, object]:
