@@ -204,14 +204,14 @@ def check_failure(device: torch.device, little: bool) -> Iterator[tuple[str, flo
 
 def check_table(device: torch.device, little: bool) -> Iterator[tuple[str, float, float]]:
     """Logits from a table are those of the live teacher, float16 as close as its rounding."""
-    dataset, teacher = data(64), network(NETWORKS["small"], device)
+    dataset, teacher = data(BATCH), network(NETWORKS["small"], device)
     for dtype, limit in (("float32", 1e-3), ("float16", 5e-3)):
         with tempfile.TemporaryDirectory() as folder:
             header = header_of(teacher, NETWORKS["small"], dataset, dtype=dtype)
             build(Path(folder), header, teacher, dataset, device=device, progress=False)
             table = LogitTable(Path(folder), header, device)
-            rows = torch.arange(64, device=device)
-            views = epoch_views(0, 1, 64, 162).to(device)
+            rows = torch.arange(BATCH, device=device)
+            views = epoch_views(0, 1, BATCH, 162).to(device)
             with torch.no_grad():
                 images = Views(dataset.train_images.to(device), pad=4, flip=True)(rows, views)
                 live = teacher(normalize(images, dataset))
