@@ -81,9 +81,9 @@ def _workflow_run(given: argparse.Namespace) -> int:
         drawn = [page for page in build.pages(Path("book/chapters")) if not page.startswith("train_")]
         if name not in drawn:
             raise LskdError(f"preset {given.preset}: no drawing notebook {name!r}{hint(name, drawn)}")
-        if "output" in values:
-            told = "expected none: pages find figures where the workflow has them drawn; leave it out"
-            raise LskdError(f"preset {given.preset}: {name}.ipynb: output is {values['output']!r}; {told}")
+        for key in {"output", "teacher", "students", "recipe"} & values.keys():
+            told = "expected none: the workflow gives it, so that it knows what to make again; leave it out"
+            raise LskdError(f"preset {given.preset}: {name}.ipynb: {key} is {values[key]!r}; {told}")
         declared = notebook.declared(Path("notebooks", f"{name}.ipynb"))
         notebook_parameters.bind(declared, values, f"preset {given.preset}: {name}.ipynb")
     return snakemake.start(Path.cwd(), given.preset, given.targets, cores=given.cores, dry_run=given.dry_run)

@@ -317,6 +317,7 @@ def test_two_workflows_take_turns(project: Path) -> None:
         ("tsne:", "tsnee:", "preset mine: no drawing notebook 'tsnee'; did you mean 'tsne'"),
         ("perplexity", "perplexty", "preset mine: tsne.ipynb: unknown parameter 'perplexty'"),
         ("perplexity: 10.0", "output: build/mine", "preset mine: tsne.ipynb: output is 'build/mine'; expected none"),
+        ("perplexity: 10.0", "teacher: build/mine", "preset mine: tsne.ipynb: teacher is 'build/mine'; expected none"),
         (".*", "", "mine.yaml holds None; expected keys"),
     ],
 )
