@@ -206,8 +206,9 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
         if status:
             failed.add(job.name)
     open_ = report(plan, jobs)
-    undone = failed or (not dry_run and impossible(jobs))
-    return 1 if undone else 3 if over and open_ else 0
+    if over and open_ and not failed:
+        return 3
+    return int(bool(failed or (not dry_run and impossible(jobs))))
 
 
 def report(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
