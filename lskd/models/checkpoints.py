@@ -132,6 +132,7 @@ def _fitting(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[st
         counted = any(name.endswith(COUNTER) for name in below)  # a file has all step counters or none
         if below.keys() == {name for name in names if counted or not name.endswith(COUNTER)}:
             place = prefix.replace(LEVEL, ".").rstrip("./:_")
+            place += "." * (place in found)  # names "model.*" beside what lies under "model"
             found[place] = {names[name]: value for name, value in below.items()}
     return found
 

@@ -319,6 +319,8 @@ def test_averaged_copies_are_mentioned_two_of_a_kind_are_not_guessed_and_all_can
     refused(f"{path}#last", r"under 'last'; there are .*timm\.pth\.tar#; .*timm\.pth\.tar#best")
     assert load_checkpoint(model, f"{path}#") == ""  # those at the top
     assert equal(model, small(1))
+    torch.save({"model": small(3).state_dict(), **{f"model.{k}": v for k, v in STATE.items()}}, path)
+    refused(path, r"more than once; choose one: .*timm\.pth\.tar#model; .*timm\.pth\.tar#model\.$")
 
 
 def test_content_that_holds_itself_ends_and_keys_that_begin_like_a_nesting_are_left_alone(tmp_path: Path) -> None:
