@@ -192,6 +192,14 @@ def test_jobs_that_cannot_run_here_are_named_by_the_plan_and_by_the_run(
     told("run", "--plan", "rehearsal", status=1)  # what was asked for is not done
 
 
+def test_time_that_is_over_is_told_before_what_cannot_run_here(
+    tmp_path: Path, told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(run_jobs, "impossible", lambda jobs: ["one job needs what is not here"])
+    told("run", "--plan", "rehearsal", "--set", f"runs={tmp_path}", "--minutes", "1e-9", status=3)
+
+
 def about(job: plan.Job, **changes: object) -> dict[str, object]:
     """What a run's folder says of a job's run; ``changes`` of its recipe's configuration."""
     recipe = load_recipe(job.recipe, settings=job.settings, members=job.members, for_training=False)
