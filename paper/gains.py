@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -125,7 +126,8 @@ def _of(group: Group) -> Iterator[Gain]:
         change = {seed: value - values[name][seed] for seed, value in values[ls].items() if seed in values[name]}
         if not baseline or not change:
             continue
-        used = [run for run in group.runs if run[1]["seed"] in change]
+        both = {ls, name}
+        used = [run for run in group.runs if run[1]["seed"] in change and both & run[1]["members"].keys()]
         yield Gain(
             experiment,
             baseline,
@@ -243,8 +245,11 @@ def sentences(gains: list[Gain], published_ones: list[Gain]) -> list[str]:
         if not own:
             continue
         longest = [g for g in own if g.epochs == max(g.epochs for g in own)]
-        parts = [f"{g.text} over {BASELINES[g.baseline]}{_verdict(g)}" for g in longest]
-        out.append(f"**{longest[0].experiment.partition(' (')[0]}**, KD + LS minus KD: {'; '.join(parts)}.")
+        told = []
+        for experiment, some in groupby(longest, key=lambda g: g.experiment):
+            parts = [f"{g.text} over {BASELINES[g.baseline]}{_verdict(g)}" for g in some]
+            told.append(f"**{experiment}**, KD + LS minus KD: {'; '.join(parts)}.")
+        out.append(" ".join(told))
     quoted, logged, same, best = published_ones
     out += [
         f"**Published, over the literature's KD:** a median of {signed(median(quoted.values))} points over "
@@ -297,7 +302,7 @@ CLAIMS = {  # baseline: what the paper's tables say of LS beside it
 def replicated(
     measured: Sequence[Gain], printed: Sequence[Gain], tables: Mapping[int, Sequence[Entry]]
 ) -> list[tuple[str, str, str, str]]:
-    """Rows under :data:`HEADINGS`: gains of LS over KD first, one a data set, then each table cell by cell.
+    """Rows under :data:`HEADINGS`: gains of LS over KD first, one a longest experiment, then each table cell by cell.
 
     Args:
         measured, printed: of :func:`measured` and :func:`printed`.
@@ -309,9 +314,10 @@ def replicated(
         points = f"{signed(median(said.values))} points ({said.experiment})"
         own = [gain for gain in measured if gain.baseline == baseline]
         for dataset in dict.fromkeys(["cifar100", *(gain.dataset for gain in own)]):
-            longest = max((g for g in own if g.dataset == dataset), key=lambda g: g.epochs, default=None)
-            ours = f"{longest.experiment}: {longest.text}" if longest else "–"
-            rows.append((claim, points, ours, _replicated(longest)))
+            most = max((g.epochs for g in own if g.dataset == dataset), default=0)
+            for longest in [g for g in own if (g.dataset, g.epochs) == (dataset, most)] or [None]:
+                ours = f"{longest.experiment}: {longest.text}" if longest else "–"
+                rows.append((claim, points, ours, _replicated(longest)))
     return rows + [_table_row(number, found) for number, found in tables.items()]
 
 

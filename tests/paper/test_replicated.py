@@ -34,6 +34,10 @@ def test_a_gain_replicates_at_full_length(values: tuple[float, ...], epochs: int
     rows = [row for row in gains.replicated([gain, replace(gain, epochs=2)], PRINTED, {}) if "same settings" in row[0]]
     assert rows[-1][3] == verdict  # of the longest
     assert rows[0][3] == ("not run" if dataset != "cifar100" else verdict)
+    both = gains.replicated(
+        [gain, replace(gain, experiment="another pair", values=tuple(-v for v in values))], PRINTED, {}
+    )
+    assert [row[2].partition(":")[0] for row in both if row[2] != "–"] == ["a pair", "another pair"]
     assert all(row[1].startswith("+3.29 points (the paper's Table 4)") for row in rows)
 
 

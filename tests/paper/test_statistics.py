@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -351,9 +352,19 @@ def test_the_cost_is_that_of_the_quickest_seed(tmp_path: Path) -> None:
     for seed, minutes in enumerate((90, 30, 60)):  # the others shared their processor
         made = longer(load_record(SHORT), 8, seed) | {"wall_seconds": 60 * minutes, "store": {}}
         (tmp_path / f"{seed}.json").write_text(json.dumps(made))
-    assert {gains.cost(gain) for gain in gains.measured(tmp_path)} == {
-        "30.0 min for 3 students at once on AMD EPYC, the quickest of 3 seeds"
-    }
+    (gain,) = {gains.cost(gain) for gain in gains.measured(tmp_path)}
+    assert gain == "30.0 min for 3 students at once on AMD EPYC, the quickest of 3 seeds"
+    one = longer(load_record(SHORT), 8, 0) | {"wall_seconds": 60, "store": {}}  # `kd` was trained by itself
+    two = json.loads(json.dumps(one)) | {"wall_seconds": 600}
+    for made, gone in ((one, ("kd_ls", "kd_literature")), (two, ("kd",))):
+        for name in gone:
+            del made["members"][name], made["config"]["members"][name]
+        (tmp_path / f"{gone[0]}.json").write_text(json.dumps(made))
+    for seed in range(3):
+        (tmp_path / f"{seed}.json").unlink()
+    found = gains.measured(tmp_path)
+    assert gains.cost(of(found, 8, "literature")).startswith("10.0 min for 2 students at once")
+    assert [len(of(found, 8, baseline).paths) for baseline in ("same", "literature")] == [2, 1]
 
 
 def test_a_verdict_needs_an_interval_without_zero() -> None:
@@ -365,3 +376,9 @@ def test_a_verdict_needs_an_interval_without_zero() -> None:
     assert "LS costs accuracy" in said(-1.0, -1.1, -0.9)
     assert "includes zero" in said(-1.0, 1.1, 0.9)
     assert "too few to say what another seed would do" in said(1.0, 1.1)
+    pairs: list[Any] = [
+        gains.Gain(p, "same", (v, v), (0, 1), dataset="d") for p, v in (("a → b", 1.0), ("c → d", -2.0))
+    ]
+    assert re.fullmatch(
+        r"\*\*a → b\*\*, .* \+1\.00 .*\. \*\*c → d\*\*, .* −2\.00 .*", gains.sentences(pairs, PRINTED)[0]
+    )
