@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,22 +56,21 @@ def runs_of(plan: Plan, jobs: Sequence[Job]) -> dict[str, Run]:
     """The run of each job that has one, the furthest of several, by the job's name.
 
     A run is a job's when it is of the same configuration, seed, source of logits and trainer, in the precision that
-    the plan asks for. In the store it is enough for jobs that no other waits for; those need networks.
+    the plan asks for. In the store it is enough for jobs that none waits for that is to do; those need networks.
     """
     from paper.jobs import key_of
 
-    needed = {name for job in jobs for name in job.after}
-    named = {job.key: job.name for job in jobs if job.key}
-    found: dict[str, Run] = {}
+    every = defaultdict[str, list[Run]](list)
     for run in (*_begun(Path(plan.runs)), *_stored(Path(plan.store))):
-        name = named.get(key_of(run.about)) if "trainer" in run.about else None
-        if name is None or (name in needed and not run.path.is_dir()):
-            continue
-        if plan.precision not in ("auto", run.precision):
-            continue
-        before = found.get(name)
-        if before is None or (before.done, before.epoch) < (run.done, run.epoch):
-            found[name] = run
+        if "trainer" in run.about and plan.precision in ("auto", run.precision):
+            every[key_of(run.about)].append(run)
+    found, needed = dict[str, Run](), set[str]()
+    for job in reversed(jobs):  # what waits for a job comes after it
+        runs = [run for run in every.get(job.key, ()) if job.name not in needed or run.path.is_dir()]
+        if runs:
+            found[job.name] = max(runs, key=lambda run: (run.done, run.epoch))
+        if job.key and not job.obstacles and not (runs and found[job.name].done):
+            needed.update(job.after)
     return found
 
 
@@ -95,8 +95,9 @@ def _begun(folder: Path) -> Iterator[Run]:
             yield Run(path.parent, about, True, about["config"]["epochs"])
         else:
             steps = [int(p.name.rpartition("-")[2]) for p in path.parent.glob("checkpoints/step-*")]
-            an_epoch = -(-about["dataset"]["train_size"] // about["config"]["batch_size"])
-            yield Run(path.parent, about, False, max(steps, default=0) // an_epoch)
+            whole, rest = divmod(about["dataset"]["train_size"], about["config"]["batch_size"])
+            dropped = about["config"].get("optimization", {}).get("drop_last_batch", False)
+            yield Run(path.parent, about, False, max(steps, default=0) // (whole + (rest > 0 and not dropped)))
 
 
 def _stored(store: Path) -> Iterator[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -237,6 +238,12 @@ def test_a_run_with_a_record_is_done_and_nothing_else(tmp_path: Path) -> None:
     assert cohort.name in to_do()
     write_json(folder / "record.json", {})
     assert cohort.name not in to_do()
+    write_json(folder / "run.json", about(cohort, optimization={"drop_last_batch": True}))
+    (folder / "record.json").rename(tmp_path / "record.json")
+    (folder / "checkpoints" / "step-00001600").rename(folder / "checkpoints" / "step-00001562")
+    assert [run.epoch for run in run_jobs._begun(folder)] == [2]  # of 781 steps
+    (tmp_path / "record.json").rename(folder / "record.json")
+    write_json(folder / "run.json", about(cohort))
     assert cohort.name in to_do(msgspec.structs.replace(config, precision="float32"))
     write_json(folder / "run.json", about(cohort, epochs=239))
     assert cohort.name in to_do()
@@ -244,6 +251,12 @@ def test_a_run_with_a_record_is_done_and_nothing_else(tmp_path: Path) -> None:
     for job in (teacher, cohort):
         write_json(tmp_path / "store" / f"{job.kind}.json", {**about(job), "schema": 1})
     assert cohort.name not in to_do()
+    assert teacher.name in to_do()
+    for job in (job for job in jobs if job.key):
+        write_json(tmp_path / "store" / f"{job.key}.json", {**about(job), "schema": 1})
+    assert to_do() == []  # a teacher whose students all are done is not trained again
+    shutil.rmtree(tmp_path / "store")
+    assert cohort.name in to_do()
     assert teacher.name in to_do()
     for job in (job for job in jobs if job.key):
         write_json(tmp_path / "runs" / job.name.replace("/", "-") / "run.json", about(job))
