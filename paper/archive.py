@@ -131,8 +131,8 @@ def _go_on(folder: Path, runs: Path) -> tuple[Path, str]:
         raise LskdError(f"{folder}: no whole checkpoint of its run is in it; nothing was imported")
     place.mkdir(parents=True, exist_ok=True)
     with locked(place):
-        here = [int(p.name.removeprefix("step-")) for p in place.glob(f"{CHECKPOINTS}/step-*")]
-        if (place / RECORD).is_file() or max(here, default=-1) >= newest.step:
+        here = load_newest(place / CHECKPOINTS, identity=about["identity"])
+        if (place / RECORD).is_file() or (here and here.step >= newest.step):
             return place, f"is as far already; nothing was changed (the archive has step {newest.step})"
         claim(place / RUN, about)
         if not (place / SESSIONS).is_file():

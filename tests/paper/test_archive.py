@@ -210,8 +210,8 @@ def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
 
 
 def test_what_is_kept_of_the_full_length_goes_on(tmp_path: Path) -> None:
-    (kept,) = (ROOT / "results" / "unfinished").glob("*.zip")
-    assert bring(kept, runs=tmp_path)[1].startswith("goes on after step")
+    for kept in (ROOT / "results" / "unfinished").glob("*.zip"):
+        assert bring(kept, runs=tmp_path)[1].startswith("goes on after step")
 
 
 def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path: Path) -> None:
@@ -225,6 +225,9 @@ def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path:
     folder, _ = bring(older, runs=tmp_path / "runs")
     assert bring(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
     assert bring(older, runs=tmp_path / "runs")[1].startswith("is as far already")
+    (folder / "checkpoints" / "step-00000006" / "state.safetensors").write_bytes(b"half")  # as far, and of no use
+    with pytest.warns(UserWarning, match="step-00000006 is skipped"):
+        assert bring(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(LskdError, match="no whole checkpoint there yet"):
