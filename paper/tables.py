@@ -183,7 +183,9 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
             if not kept.runs:
                 continue
             row = {**rows(kept)[0], "teacher": kept.runs[0][1].get("teacher") if cell[1] != "alone" else None}
-            others = [LeftOut(p, group.name, member, "other weights of the teacher") for p, _ in kept.runs]
+            others = [
+                LeftOut(p, group.name, member, "not averaged: another teacher, data or precision") for p, _ in kept.runs
+            ]
             before = shown.get(cell)
             if before is None or row["n"] > before[0]["n"]:
                 shown[cell] = row, others

@@ -288,7 +288,7 @@ def test_runs_of_another_teacher_s_weights_are_not_averaged(tmp_path: Path) -> N
     folder = store(tmp_path, other, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(2)))
     assert line(2, NAME, folder)["ours, best"] == f"76.40\u00a0(n\u00a0=\u00a02){FEW}"
     (found,) = tables.left_out(folder)
-    assert found.reason == "other weights of the teacher"
+    assert found.reason == "not averaged: another teacher, data or precision"
     assert "seed-7" in found.path.name
 
 
