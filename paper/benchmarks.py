@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         baseline: of the same work done plainly, the faster of its ways; None when there is none.
-        share: of the machine's measured rate of matrix products, 0 to 1; None where there are few products.
+        share: of the machine's measured rate of matrix products, which is no limit; None where there are few products.
         goal: what was aimed at, in its own unit; None, and ``verdict`` empty, without a goal.
         verdict: see :func:`verdict`.
     """
