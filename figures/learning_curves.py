@@ -40,7 +40,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
 
     def draw(fig: Figure) -> None:
         axes = fig.subplots(lines, min(count, 2), squeeze=False).ravel()
-        for ax in axes[len(shown) + 1 :]:
+        for ax in axes[count:]:
             ax.set_axis_off()
         low, high = data["test_accuracy"].min(), max(data["test_accuracy"].max(), taught or 0)
         for ax, group in zip(axes, shown, strict=False):
@@ -61,7 +61,7 @@ def figure(record: dict[str, Any], *, folder: Path | str, source: Path | str) ->
             ax.set_ylabel("learned temperature")
             ax.set_ylim(bottom=0)
             _finish(ax)
-        for ax in axes[: len(shown) + bool(heated)][-2:]:
+        for ax in axes[:count][-2:]:
             ax.set_xlabel("epoch")
 
     final = accuracies([record]).set_index("member")

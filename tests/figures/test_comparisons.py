@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic import longer, record, run
 
 from figures import family as drawn
-from figures import gain, logit_range, temperature_and_weight
+from figures import gain, learning_curves, logit_range, temperature_and_weight
 from figures.fingerprint import ROOT
 from figures.ours_and_published import accuracy_table, committed, records_of
 from lskd.errors import LskdError
@@ -54,6 +56,15 @@ def test_the_gain_over_the_length_of_training(tmp_path: Path, rows: list[gains.G
     assert pd.read_csv(tmp_path / "gain_by_length.csv")["epochs"].tolist() == [8, 30, 30]
     assert "2 lengths so far" in drawn.caption
     assert "+2.00 points (n = 3 seeds" in drawn.alt
+
+
+@pytest.mark.parametrize("methods", [("kd", "dkd"), ("kd", "dkd", "mlkd")])
+def test_a_panel_without_curves_is_not_drawn(tmp_path: Path, methods: tuple[str, ...]) -> None:
+    made_up = record({name + ls: (80.0, 81.0) for name in methods for ls in ("", "_ls")})
+    with mock.patch.object(learning_curves, "publish") as published:
+        learning_curves.figure(made_up, folder=tmp_path, source=tmp_path)
+    published.call_args.args[0](fig := Figure())
+    assert [ax.axison for ax in fig.axes] == [bool(ax.lines) for ax in fig.axes]
 
 
 def put(folder: Path, recipe: str, seed: int, accuracies: dict[str, float], **changes: Any) -> None:
