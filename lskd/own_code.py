@@ -19,6 +19,8 @@ from typing import Any
 
 from lskd.errors import LskdError, hint
 
+_SEEN: dict[Any, str] = {}  # of each function, the digest of its file when it was first asked for
+
 
 def is_external(name: str) -> bool:
     """Whether a name means a function of the reader's own code."""
@@ -44,12 +46,21 @@ def load_function(name: str) -> Callable[..., Any]:
 
 
 def source_digest(name: str) -> str:
-    """SHA-256 of the file in which the function is written; files that it imports are not followed."""
+    """SHA-256 of the file in which the function is written; files that it imports are not followed.
+
+    Raises:
+        LskdError: there is no such file, or it was changed since this was first asked and Python has the old code.
+    """
     function = load_function(name)
     file = inspect.getsourcefile(inspect.unwrap(function))
     if file is None:
         raise LskdError(f"{name!r}: its source file cannot be found; give a function that is written in a .py file")
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    if _SEEN.setdefault(inspect.unwrap(function), digest) != digest:
+        raise LskdError(
+            f"{name!r}: {file} was changed since it was imported, and Python still has the old code; start Python again"
+        )
+    return digest
 
 
 def _from_path(module: str, name: str) -> ModuleType:

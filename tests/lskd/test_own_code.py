@@ -112,6 +112,12 @@ def test_a_function_may_lie_in_a_module(code: Path, monkeypatch: pytest.MonkeyPa
     assert features.shape == (2, 4)
     assert torch.equal(logits, model(torch.zeros(2, 3, 8, 8)))
     assert list(model.state_dict()) == ["0.weight", "0.bias", "4.weight", "4.bias"]
+    before = source_digest("mine:small")
+    code.write_text(CODE.replace("nn.Conv2d(3, 4, 3", "nn.Conv2d(3, 4, 5"))
+    with pytest.raises(LskdError, match=r"mine\.py was changed since it was imported.*start Python again"):
+        source_digest("mine:small")
+    code.write_text(CODE)
+    assert source_digest("mine:small") == before
     del sys.modules["mine"]
 
 
