@@ -49,6 +49,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(final)
         sync_folder(final.parent)
     except Exception as error:
+        if getattr(error, "filename", None) not in (None, temporary, os.fspath(temporary)):
+            raise  # of a file that was read
         code = error.errno if isinstance(error, OSError) else re.search(r"os error (\d+)", str(error))
         if number := int(code[1]) if isinstance(code, re.Match) else code:
             raise OSError(number, os.strerror(number), os.fspath(final)) from error
@@ -208,7 +210,7 @@ def claim(
     """Write what the folder holds to ``path``, or compare with what is written there, in the ``part`` that counts.
 
     Raises:
-        LskdError: it holds something else; shows every difference.
+        LskdError: it holds something else; shows the first dozen of differences.
     """
     about = json.loads(json.dumps(about))
     if not path.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import Mock
@@ -37,6 +38,8 @@ def test_success_replaces_and_a_failure_keeps_the_previous_file_and_leaves_nothi
         fail_half_way()
     with pytest.raises(FileNotFoundError, match="nothing was written"), atomic_path(target):
         pass
+    with pytest.raises(FileNotFoundError, match=r"absent\.npz"), atomic_path(target) as temporary:
+        shutil.copyfile(tmp_path / "absent.npz", temporary)
     assert target.read_text() == "before"
     assert [p.name for p in target.parent.iterdir()] == ["a.npz"]
 
