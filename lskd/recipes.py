@@ -11,6 +11,7 @@ training it is refused with the reason.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import os
@@ -311,7 +312,7 @@ def _change(raw: dict[str, Any], dotted: str, value: Any, name: str) -> None:
     other = {"checkpoint": "recipe", "recipe": "checkpoint"}.get(last)
     if parents == ["teacher"] and other:
         table.pop(other, None)  # a teacher has one origin; naming another replaces it
-    table[last] = value
+    table[last] = copy.deepcopy(value)  # another setting may change it
 
 
 def _checked(name: str, raw: dict[str, Any]) -> Recipe:

@@ -51,6 +51,9 @@ def test_settings_change_what_they_name_and_nothing_else() -> None:
     before["data"]["noise"] = 0.2
     before["teacher"]["seed"] = 4
     assert after == before
+    given = {"data": {"noise": 0.1}, "data.noise": 0.2}
+    assert load_recipe("digit-pairs", settings=given).data["noise"] == 0.2
+    assert given["data"] == {"noise": 0.1}  # the caller's
 
 
 @pytest.mark.parametrize(
