@@ -56,7 +56,8 @@ Plugin = Callable[[Any], None]
 
 
 def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) -> int:
-    """Run a command; returns the exit status: 0 done, 1 problems found, 2 an error, 130 interrupted.
+    """Run a command; returns the exit status: 0 done, 1 problems found, 2 an error, 130 interrupted,
+    141 nobody reads what it prints.
 
     ``more`` adds commands beside those of installed packages.
     """
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None, more: Iterable[Plugin] = ()) ->
         return status
     except BrokenPipeError:  # `lskd recipe list | head`; nothing more can be said there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 141  # as of every program that a closed pipe ends: a training did not finish
     except KeyboardInterrupt:
         print("\nlskd: interrupted; the same command goes on from where it was", file=sys.stderr)
         return 130
@@ -139,7 +140,9 @@ def _sentence(error: Exception) -> str | None:
         return f"this needs {error.name}, which is not installed; in a checkout: pip install -e '.[book]'"
     if package == "pathlib" and isinstance(error, RuntimeError):
         return "where the home folder is cannot be found out here; set HOME, or write a path in full instead of with ~"
-    if type(error) is RuntimeError or (package and isinstance(error, ValueError | OSError | ImportError)):
+    if type(error).__name__ in ("RuntimeError", "AcceleratorError") or (
+        package and isinstance(error, ValueError | OSError | ImportError)
+    ):
         return f"{package or 'PyTorch'}: {said} (`lskd --traceback ...` shows where it arose)"
     return str(error) if isinstance(error, ValueError | OSError | ImportError) else None
 
@@ -270,7 +273,7 @@ def _table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         task.add_argument("--recipe", required=True, metavar="NAME", help="whose teacher and data")
         task.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
         task.add_argument("--out", metavar="DIR", help="default: below --runs, named by its content")
-        add_arguments(task, "device", "runs", "table_dtype")
+        add_arguments(task, "device", "runs", "table_dtype", "precision")
         task.set_defaults(call=_table_make, action=word)
     showing = tasks.add_parser("show", help="what a table holds and how much of it is there")
     showing.add_argument("folder", metavar="DIR")

@@ -117,6 +117,7 @@ def select_device(name: str) -> torch.device:
             raise RuntimeError
     except RuntimeError:
         raise LskdError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise LskdError(f"device {name!r}: PyTorch finds no CUDA device here; use --device cpu or auto")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise LskdError(f"device {name!r}: PyTorch finds {found or 'no'} CUDA device here; use --device cpu or auto")
     return device

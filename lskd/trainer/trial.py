@@ -105,7 +105,9 @@ def _named(what: str) -> Iterator[None]:
 def _is_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    return type(error) is RuntimeError and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(
+        w in str(error) for w in ("allocate memory", "CUDA error: out of mem")
+    )
 
 
 def _check_state(network: nn.Module, who: str) -> None:

@@ -199,6 +199,10 @@ def test_an_empty_value_is_not_taken_for_one_that_is_left_out(
     [
         (MemoryError("Unable to allocate 2.41 GiB"), "not enough memory (Unable to allocate 2.41 GiB); take smaller"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "not enough memory (CUDA out of memory); take"),
+        (
+            getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: invalid device ordinal"),
+            "CUDA error: invalid device ordinal (`lskd --trace",
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "run"), "run: No space left on device; make room"),
         (PermissionError(errno.EACCES, "Permission denied", "run"), "choose a place where you may read and write"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "is not UTF-8"),
@@ -289,6 +293,14 @@ def test_closed_standard_streams_are_no_reason_to_stop(place: Path, monkeypatch:
     assert cli.main([*TRAIN, "--out", "run"]) == 0
     for stream in (sys.stdout, sys.stderr):
         stream.close()
+
+
+def test_a_pipe_that_nobody_reads_is_not_success() -> None:
+    call = [sys.executable, "-m", "lskd", "recipe", "list"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout
+        process.stdout.close()
+    assert process.returncode == 141
 
 
 def test_a_system_without_hangup_signals_runs_commands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,7 +256,11 @@ def test_weights_of_named_epochs_are_kept(here: Path, capfd: pytest.CaptureFixtu
 def test_the_end_of_memory_is_a_sentence(here: Path) -> None:
     with pytest.raises(LskdError, match=r"recipe own: the memory of cpu is at its end \(out of memory.*MiB\.\)"):
         train("out", "Full")
-    for error in (MemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")):
+    for error in (
+        MemoryError("x"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: out of memory"),
+    ):
         with pytest.raises(LskdError, match=r"^one: the memory of cpu"), enough_memory("one", CPU):
             raise error
     with pytest.raises(RuntimeError, match="another"), enough_memory("one", CPU):
@@ -270,5 +274,8 @@ def test_no_teacher_is_sought_where_no_member_needs_one(monkeypatch: pytest.Monk
     with pytest.raises(LskdError, match=r"no member that needs a teacher"):
         run.build_table("own.toml", settings={"student": "mine.py:Plain", **TEACHER}, options=run.Options(device="cpu"))
     monkeypatch.setattr(Dataset, "view_count", None)
+    taught = {"student": "mine.py:Plain", **TEACHER, **KD}
+    with pytest.raises(LskdError, match="more views than a table can hold"):
+        run.build_table("own.toml", settings=taught, options=run.Options(device="cpu"))
     with pytest.raises(LskdError, match="more views than a table can hold"):  # also before the teacher is sought
         run.train("own.toml", "other", settings=TEACHER | KD, progress=False, device="cpu", teacher_logits="table")
