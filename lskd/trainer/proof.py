@@ -61,7 +61,8 @@ def short_training(
     def train(how: Execution) -> Trained:
         cohort = Cohort(recipe, dataset, seed=0, teacher=teacher, device=device, execution=how)
         before = weights_of(cohort)
-        with how.active():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), how.active():
+            torch.manual_seed(0)  # what dropout draws
             cohort.run(until=steps, window=1)
         if cohort.graph.refused:
             raise RuntimeError(cohort.graph.refused)
