@@ -97,6 +97,8 @@ def versions() -> dict[str, str]:
 
 def commit() -> dict[str, Any] | None:
     """The commit of the checkout that these sources lie in, and whether they were changed since; None elsewhere."""
+    if (Path(__file__).parent / "_recipes").is_dir():  # installed: a repository around it is somebody else's
+        return None
     call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         said = subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()

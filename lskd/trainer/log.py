@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lskd.errors import LskdError
 from lskd.files import append_line, read_lines
-from lskd.records import now
+from lskd.records import commit, now
 from lskd.trainer.checkpoint import Checkpoint
 
 Histories = dict[str, list[dict[str, Any]]]
@@ -28,7 +28,8 @@ class Clock:
     """Sessions of a run, and the time spent on it over all of them, as far as it was saved."""
 
     def __init__(self, path: Path, found: Checkpoint | None) -> None:
-        append_line(path, {"started": now(), "step": found.step if found else 0})
+        self.sources = commit()  # as they are now, when they were imported
+        append_line(path, {"started": now(), "step": found.step if found else 0, "sources": self.sources})
         sessions = read_lines(path)
         self.started, self.sessions = sessions[0]["started"], len(sessions)
         self._before = found.values["seconds"] if found else 0.0

@@ -37,6 +37,7 @@ from lskd.data.views import Views, normalize, view_count
 from lskd.errors import LskdError
 from lskd.files import append_line, claim, locked, read_json, read_lines
 from lskd.models import state_digest
+from lskd.models.base import Resized
 from lskd.trainer.log import progress_bar
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -59,7 +60,8 @@ def choose(asked: str, *, epochs: int, train_size: int, views: int) -> tuple[str
 
 
 def header_of(teacher: nn.Module, network: str, dataset: Dataset, *, dtype: str = "float32") -> dict[str, Any]:
-    """The header of the table that this teacher and these images make."""
+    """The header of the table that this teacher and these images make; on a GPU also of how it multiplies."""
+    gpu = any(weights.is_cuda for weights in teacher.parameters())
     views = view_count(pad=dataset.pad, flip=dataset.flip)
     return {
         "schema": 1,
@@ -73,6 +75,8 @@ def header_of(teacher: nn.Module, network: str, dataset: Dataset, *, dtype: str 
         "classes": dataset.classes,
         "dtype": dtype,
         "block_images": max(1, BLOCK_ROWS // views),
+        **({"tf32": torch.backends.cudnn.allow_tf32} if gpu else {}),
+        **({"input_size": teacher.size} if isinstance(teacher, Resized) else {}),
     }
 
 
@@ -230,7 +234,7 @@ def _forward(teacher: nn.Module, views: Views, rows: Tensor, dataset: Dataset, d
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Reserve the whole file, so that a disk that is too small says so at once."""
+    """Make the whole file, empty; a disk that is too small now says so at once."""
     if path.exists() and path.stat().st_size == size:
         return
     free = shutil.disk_usage(path.parent).free

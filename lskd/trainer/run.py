@@ -39,7 +39,7 @@ from lskd.files import atomic_path, atomic_write, claim, locked, sha256_file, wr
 from lskd.models import save_checkpoint, state_digest
 from lskd.models.weight_files import plain_tensors
 from lskd.recipes import load_recipe
-from lskd.records import SCHEMA, commit, deciding, describe_device, identity, load_record, now, summarize, versions
+from lskd.records import SCHEMA, deciding, describe_device, identity, load_record, now, summarize, versions
 from lskd.trainer import TRAINER, optimization
 from lskd.trainer import checkpoint as checkpoints
 from lskd.trainer.cohort import CHECK_EVERY, WINDOW, Cohort, Member
@@ -118,10 +118,12 @@ def build_table(
     """
     found, device = load_recipe(recipe, settings=settings), select_device(options.device)
     dataset = load_dataset(found.dataset, **found.data)
-    teacher, _ = load_or_train_teacher(found, dataset, device, options, train_cached)
-    if teacher is None:
-        raise LskdError(f"recipe {found.name} has no member that needs a teacher, so there are no logits to tabulate")
-    table = logit_table_of(found, dataset, teacher, device, options, folder=folder, make=make)
+    logits_source(found, dataset, replace(options, teacher_logits="table"))  # refuses data without one
+    with Execution.choose(device, options).active():
+        teacher, _ = load_or_train_teacher(found, dataset, device, options, train_cached)
+        if teacher is None:
+            raise LskdError(f"recipe {found.name} has no member that needs a teacher: there is nothing to tabulate")
+        table = logit_table_of(found, dataset, teacher, device, options, folder=folder, make=make)
     return table.folder, table.checked
 
 
@@ -153,9 +155,10 @@ class Run:
         options: Mapping[str, Any],
     ) -> None:
         chosen: dict[str, Any] = {} if members is None else {"members": list(members)}
+        settings = convert(dict(settings or {}), dict[str, Any], f"recipe {os.fspath(name)}: ")
         self.recipe = load_recipe(name, settings=settings, **chosen)
         self.name, self.seed = os.fspath(name), convert(seed, Natural, "seed")
-        self.overrides = {**(settings or {}), **chosen}
+        self.overrides = {**settings, **chosen}
         self.options = Options(**arguments(Options, options, "train"))
         convert(self.options.checkpoint_seconds, NotNegative, "train: checkpoint_seconds")
         Log.check(self.options.log)
@@ -228,8 +231,10 @@ class Run:
         if not (self.folder / "record.json").exists():  # for good: cohorts that start together all read their teacher's
             stack.enter_context(locked(self.folder))
         finished = (self.folder / "record.json").exists()
-        for name in ("record.json", "run.json")[not finished :]:  # a published run has the first alone
-            claim(self.folder / name, {"identity": self.identity, **self.about}, part=deciding)
+        about = {"identity": self.identity, **self.about}
+        claim(self.folder / ("record.json" if finished else "run.json"), about, part=deciding)
+        if finished:  # a call that was killed just then left its checkpoints
+            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return load_record(self.folder) if finished else None
 
     def _trained(self) -> dict[str, Any]:
@@ -330,7 +335,7 @@ class Run:
     def _finish(self) -> dict[str, Any]:
         """Write weights, evidence and the record."""
         recipe, cohort, dataset, table, seconds = self.recipe, self.cohort, self.dataset, self.table, self.clock.seconds
-        live = self.teacher is not None and table is None
+        live, epochs = self.teacher is not None and table is None, sum(len(m.history) for m in cohort.members)
         record = {
             "schema": SCHEMA,
             **self.about,
@@ -342,11 +347,11 @@ class Run:
             "device": describe_device(self.device),
             "launch": cohort.launch() | ({"switched_off": self.switched_off} if self.switched_off else {}),
             "versions": versions(),
-            "sources": commit(),
+            "sources": self.clock.sources,
             "started": self.clock.started,
             "finished": now(),
             "wall_seconds": round(seconds, 1),
-            "speed": speed(recipe, dataset, seconds=seconds, live=live, device=self.device),
+            "speed": speed(recipe, dataset, epochs=epochs, seconds=seconds, live=live, device=self.device),
             "sessions": self.clock.sessions,
             "members": {m.name: self._member_record(m) for m in cohort.members},
         }
@@ -388,7 +393,18 @@ class Run:
     def _command(self) -> str:
         """The call that makes this run again."""
         name = self.name if self.name.endswith(".toml") else self.recipe.name
-        words = ["lskd", "train", "--recipe", name, "--seed", str(self.seed), "--out", "DIR"]
+        several = ["torchrun", "--standalone", "--nproc-per-node", str(self.world.size), "-m"]
+        words = [
+            *several * (self.world.size > 1),
+            "lskd",
+            "train",
+            "--recipe",
+            name,
+            "--seed",
+            str(self.seed),
+            "--out",
+            "DIR",
+        ]
         for key, value in self.overrides.items():
             words += ["--members", ",".join(value)] if key == "members" else ["--set", f"{key}={json.dumps(value)}"]
         return shlex.join([*words, *self.options.words()])

@@ -33,10 +33,13 @@ def product_rate(device: torch.device, *, size: int | None = None) -> float:
     return size**3 / statistics.median(times)
 
 
-def speed(recipe: Recipe, dataset: Dataset, *, seconds: float, live: bool, device: torch.device) -> dict[str, Any]:
+def speed(
+    recipe: Recipe, dataset: Dataset, *, epochs: int, seconds: float, live: bool, device: torch.device
+) -> dict[str, Any]:
     """For a record.
 
     Args:
+        epochs: sum over members; one that stopped has fewer.
         seconds: of the whole run, data, tests and checkpoints included.
         live: whether the teacher saw every batch.
         device: where it ran; its matrix products are measured now.
@@ -46,7 +49,7 @@ def speed(recipe: Recipe, dataset: Dataset, *, seconds: float, live: bool, devic
         on); ``share`` of it that training alone took, None for networks whose cost is not counted: one's own, and
         any on images of another size than it is made for.
     """
-    rate = recipe.epochs * len(dataset.train_labels) * len(recipe.members) / seconds
+    rate = epochs * len(dataset.train_labels) / seconds
     best = product_rate(device)
     student = _multiply_adds(recipe.student, dataset)
     teacher = _multiply_adds(recipe.teacher.network, dataset) if live and recipe.teacher else 0

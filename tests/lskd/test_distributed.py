@@ -135,6 +135,8 @@ def test_two_processes_compute_what_one_does(place: Path) -> None:
     assert both["launch"]["processes"] == 2
     assert both["config"] == alone["config"]
     assert both["identity"] != alone["identity"]
+    assert both["command"].startswith("torchrun --standalone --nproc-per-node 2 -m lskd train --recipe")
+    assert alone["command"].startswith("lskd train --recipe")
     torch.manual_seed(0)
     for name, member in alone["members"].items():
         for a, b in zip(member["epochs"], both["members"][name]["epochs"], strict=True):

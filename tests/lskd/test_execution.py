@@ -6,13 +6,15 @@ import threading
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
-from small_runs import CPU, DATA, SETTINGS, cohort, results
+from small_runs import CPU, DATA, SETTINGS, cohort, images, results
 
+from lskd.errors import LskdError
 from lskd.models import model_info
 from lskd.recipes import load_recipe
 from lskd.trainer import graph, proof
@@ -22,6 +24,7 @@ from lskd.trainer.cohort import Cohort
 from lskd.trainer.cpu_threads import MemberThreads
 from lskd.trainer.execution import Execution
 from lskd.trainer.graph import WARM_UP, StepGraph
+from lskd.trainer.options import select_device
 from lskd.trainer.speed import product_rate, speed
 
 
@@ -234,6 +237,26 @@ def test_a_piece_that_fails_or_deviates_is_switched_off(
     assert (why or "") in off.get("graph", "")
 
 
+def test_what_dropout_draws_is_no_deviation(tmp_path: Path) -> None:
+    network = "from torch import nn\n\ndef net(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.Dropout(), "
+    (tmp_path / "mine.py").write_text(network + "nn.Linear(192, num_classes))\n")
+    settings = SETTINGS | {"student": f"{tmp_path / 'mine.py'}:net", "batch_size": 2}
+    recipe = load_recipe("digit-pairs", settings=settings, members=["alone"])
+    train = proof.short_training(recipe, images(100), None, CPU)
+    before = torch.get_rng_state()
+    assert proof.deviation(train(Execution()), train(Execution())) == 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_device_is_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, found in ((False, "no"), (True, "1")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(LskdError, match=f"device 'cuda:1': PyTorch finds {found} CUDA device here"):
+            select_device("cuda:1")
+    assert select_device("cuda:0").index == 0
+
+
 def test_pieces_are_proved_one_upon_the_other_and_what_is_not_finite_is_wrong() -> None:
     tried = []
 
@@ -262,7 +285,12 @@ def data(images: int, side: int) -> Any:
 def test_a_rate_counts_students_and_a_share_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "product_rate", lambda device: 1e10)
     recipe = load_recipe("cifar100-resnet56-resnet20-short-8")  # three students
-    facts: Any = {"dataset": data(1000 // recipe.epochs, side=32), "seconds": 10.0, "device": CPU}
+    facts: Any = {
+        "dataset": data(1000 // recipe.epochs, side=32),
+        "seconds": 10.0,
+        "device": CPU,
+        "epochs": 3 * recipe.epochs,
+    }
     student, teacher = (model_info(name, 100).multiply_adds for name in ("resnet20", "resnet56"))
     live = speed(recipe, live=True, **facts)
     assert live["student_images_per_s"] == 300.0
@@ -270,9 +298,9 @@ def test_a_rate_counts_students_and_a_share_counts_forward_and_backward(monkeypa
     assert speed(recipe, live=False, **facts)["share"] == pytest.approx(300 * 3 * student / 1e10)
 
     recipe = load_recipe("digit-pairs")  # images of 16 pixels, networks whose cost is counted at 32
-    found = speed(recipe, data(10, side=16), seconds=1.0, live=True, device=CPU)
+    found = speed(recipe, data(10, side=16), epochs=7, seconds=1.0, live=True, device=CPU)  # others stopped early
     assert found["share"] is None
-    assert found["student_images_per_s"] == 10 * recipe.epochs * len(recipe.members)
+    assert found["student_images_per_s"] == 70
 
 
 def test_measuring_leaves_the_generator_alone() -> None:

@@ -20,6 +20,7 @@ from lskd.data import Dataset, load_dataset
 from lskd.data.views import Views, normalize
 from lskd.errors import LskdError
 from lskd.models import create_model
+from lskd.models.base import Resized
 from lskd.trainer import logit_table as tables
 from lskd.trainer.logit_table import build, choose, damaged_blocks, header_of, open_table
 
@@ -145,6 +146,9 @@ def test_another_teacher_data_or_transform_is_refused_with_the_difference(
     # Whole by its digests, and yet not what the teacher computes: the header lies.
     with pytest.raises(LskdError, match=r"differ from the live teacher's by .* expected at most"):
         open_table(whole, header_of(teacher, "resnet8", dataset), other, dataset, device=CPU)
+    resized = {header_of(Resized(teacher, side), "resnet8", dataset)["input_size"] for side in (16, 32)}
+    assert resized == {16, 32}
+    assert not {"tf32", "input_size"} & header_of(teacher, "resnet8", dataset).keys()  # and so is its folder's name
 
 
 def test_a_disk_that_is_too_small_and_logits_that_half_precision_cannot_hold_are_refused(

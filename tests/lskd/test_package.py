@@ -17,6 +17,7 @@ import pytest
 
 import lskd
 from figures.fingerprint import ROOT
+from lskd import records
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
@@ -96,6 +97,19 @@ print(lskd.__file__)
 """
     place = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path / "installed")).strip()
     assert place.startswith(str(tmp_path / "installed")), f"imported from {place}, not from the wheel"
+
+
+def test_an_installed_package_has_no_commit_of_a_repository_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a")
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "theirs")):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "lskd" / "records.py"))
+    (tmp_path / "lskd").mkdir()
+    assert records.commit()
+    (tmp_path / "lskd" / "_recipes").mkdir()
+    assert records.commit() is None
 
 
 def test_import_lskd_loads_nothing_and_losses_and_networks_nothing_but_torch() -> None:

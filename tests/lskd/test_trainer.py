@@ -30,7 +30,7 @@ from lskd.trainer.evaluation import evaluate
 from lskd.trainer.execution import Execution
 from lskd.trainer.log import latest_accuracies
 from lskd.trainer.options import Options
-from lskd.trainer.run import publish, train_cached
+from lskd.trainer.run import Run, publish, train_cached
 
 
 def vector(model: nn.Module) -> torch.Tensor:
@@ -126,6 +126,9 @@ def test_the_record_says_how_to_run_it_again(whole: Path) -> None:
     assert rates == pytest.approx([0.05, 0.005])
     assert record["members"]["ctkd"]["epochs"][0]["temperature"] > 2
     assert str(whole) not in json.dumps(record)
+    assert record["sources"] == json.loads((whole / "sessions.jsonl").read_text())["sources"]  # as it was started
+    given = {"epochs": np.int64(2), "teacher.checkpoint": Path("x"), "data": {"noise": np.float32(0.5)}}
+    assert json.loads(json.dumps(Run("digit-pairs", 0, given, None, {}).overrides))["data"] == {"noise": 0.5}
 
 
 def test_evidence_agrees_with_the_weights(whole: Path, tmp_path: Path) -> None:
@@ -170,6 +173,9 @@ def test_finished_runs_are_found_again_and_published(runs: Path, whole: Path, tm
     written = publish(folder, tmp_path / "out")
     assert sorted(written) == sorted((tmp_path / "out").iterdir())
     assert load_record(tmp_path / "out") == record
+    (tmp_path / "out" / "checkpoints").mkdir()  # of a call that was killed at the end
+    assert run(tmp_path / "out", runs, members=["kd"]) == record
+    assert sorted(written) == sorted((tmp_path / "out").iterdir())
     with pytest.raises(LskdError, match=r"holds another run(.|\n)*seed: 0 there, 1 now"):  # it has no run.json
         run(tmp_path / "out", runs, members=["kd"], seed=1)
 
