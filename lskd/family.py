@@ -181,7 +181,7 @@ def dist_loss(
     within = 1 - _correlation(columns(q), columns(p), out)
     if out is not None:  # of the classes that some row has
         here = ~out.all(dim=-1)
-        within = within.masked_fill(~here, 0.0) * (here.numel() / here.sum().clamp_min(1))
+        within = within.masked_fill(~here, 0.0) * (here.numel() / here.sum().clamp_min(1).to(within.dtype))
     return pair.reduce(t**2 * (beta * between + gamma * within.mean()))
 
 

@@ -10,16 +10,16 @@ other members of the family (:mod:`lskd.family`, to be imported from here too):
 - ``reduction``: "mean" over the rows that count, "sum", or "none" for the value of every row. No row that counts gives
   zero, with a gradient.
 - A class that is -inf on both sides (a forbidden token) is left out of mean, deviation and divergence. So is one that
-  is the same number of -8192 or less on both, and as far below the row's largest: masks are written so.
+  is -8192 or less on both, and as far below the row's largest: masks are written so.
 
 Defaults are those of the released code, because the published numbers come from it; named arguments
 select the paper's definition where it differs. float16 and bfloat16 inputs are computed in float32.
 Every finite input gives a finite loss: logits beyond ±2^100 (float32; 2^1000 in float64) count as that bound.
 
-On CPU in eager mode every loss checks its inputs and names the input and row that holds a NaN, an infinity or a -inf
-of one side alone; pass ``check=True`` to have the same check on an accelerator (where it costs a synchronisation)
-and ``check=False`` to leave it out. Compiled and vmapped code is never checked. Where nothing is checked such a row's
-loss is NaN.
+On CPU in eager mode every loss of two sides checks its logits and names the input and row that holds a NaN, an infinity
+or a -inf of one side alone; pass ``check=True`` to have the same check on an accelerator (where it costs a
+synchronisation) and ``check=False`` to leave it out. Compiled and vmapped code is never checked. Where nothing is
+checked such a row's loss is NaN, and so is :func:`cross_entropy` of NaN everywhere.
 """
 
 from __future__ import annotations

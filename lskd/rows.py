@@ -17,8 +17,8 @@ from torch import Tensor
 
 Temperature = float | Tensor
 Reduction = Literal["mean", "sum", "none"]
-# The same number on both sides, at most this and as far below the row's largest: a class that is left out, as masks are
-# written (-1e4, -1e9, finfo.min).
+# On both sides at most this, and as far below the row's largest: a class that is left out, as masks are written (-1e4,
+# -1e9, finfo.min, each of which bf16 rounds to another number).
 MASKED = -8192.0
 
 
@@ -364,8 +364,8 @@ def _without_excluded(
     looked = looks(check, student, teacher)
     if looked and bool(((student > MASKED) & (student < math.inf)).all() & torch.isfinite(teacher).all()):
         return student, teacher, None
-    largest = student.detach().amax(dim=-1, keepdim=True)
-    both = (student == teacher) & (student <= MASKED + largest.clamp(max=0.0))
+    low = [x <= MASKED + x.detach().amax(dim=-1, keepdim=True).clamp(max=0.0) for x in (student, teacher)]
+    both = low[0] & low[1]
     out = torch.isneginf(student), torch.isneginf(teacher)
     if looked:
         _refuse_rows(
@@ -391,4 +391,4 @@ def _refuse_rows(name: str, bad: Tensor, first: int, found: str, advice: str) ->
         index = [first + i for i in where[0][:1]] + where[0][1:]
         row = f" in row {index[0] if len(index) == 1 else tuple(index)}" if index else ""
         more = f" and {len(where) - 1} more" if len(where) > 1 else ""
-        raise ValueError(f"{name} {found}{row}{more}" + (f" of {bad.numel()}" if index else "") + f"; {advice}")
+        raise ValueError(f"{name} {found}{row}{more}; {advice}")

@@ -30,7 +30,7 @@ def known_classes(
     if indices.is_floating_point() or not values.is_floating_point():
         raise ValueError(f"teacher_topk holds {values.dtype} and {indices.dtype}; expected (float values, int indices)")
     unknown, last = torch.isneginf(values), student.shape[-1] - 1
-    if looks(check, values, indices):
+    if looks(check, values, indices, *([] if mask is None else [mask])):
         counts = spread("mask", mask, student.shape[:-1])
         named = ~unknown & (True if counts is None else counts.unsqueeze(-1))
         bad = ((indices < 0) | (indices > last)) & named
@@ -52,7 +52,7 @@ class _InPieces(torch.autograd.Function):
     def forward(
         values: RowValues, size: int, student: Tensor, teacher: Tensor, counts: Tensor | None, t: Temperature
     ) -> Tensor:
-        return torch.cat([values(*piece, t, i) for i, piece in _pieces(size, student, teacher, counts)])
+        return torch.cat([values(*piece, t, i) for i, _, piece in _pieces(size, student, teacher, counts)])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -64,7 +64,7 @@ class _InPieces(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         student, teacher, counts, *learned = ctx.saved_tensors
         whole, of_t = torch.empty_like(student), [torch.zeros_like(t) for t in learned]
-        for i, (x, v, own) in _pieces(ctx.size, student, teacher, counts):
+        for i, place, (x, v, own) in _pieces(ctx.size, student, teacher, counts):
 
             def again(x: Tensor, *ts: Tensor, v: Tensor = v, own: Tensor | None = own, i: int = i) -> Tensor:
                 return ctx.values(x, v, own, ts[0] if ts else ctx.t, i)
@@ -72,7 +72,7 @@ class _InPieces(torch.autograd.Function):
             pull = torch.func.vjp(again, x, *learned)[1]
             piece, *more = pull(grad[i : i + ctx.size])
             del pull  # what it holds is not needed beside the next piece's
-            whole[i : i + ctx.size] = piece
+            whole[place] = piece
             of_t = [a + b for a, b in zip(of_t, more, strict=True)]
         return None, None, whole, None, None, of_t[0] if of_t else None
 
@@ -86,11 +86,15 @@ def in_pieces(
     """
     if not isinstance(size, Integral) or size < 1:
         raise ValueError(f"chunk is {size!r}; it is the number of rows to compute at a time, 1 or more")
-    flat = [x.reshape(-1, x.shape[-1]) for x in (student, recordable(teacher.detach()))]
-    own = None if counts is None else recordable(counts.reshape(-1))
-    return _InPieces.apply(values, size, *flat, own, t).reshape(student.shape[:-1])
+    own = None if counts is None else recordable(counts)
+    found = _InPieces.apply(values, size, student, recordable(teacher.detach()), own, t)
+    return found.reshape(student.shape[:-1])
 
 
-def _pieces(size: int, student: Tensor, *others: Tensor | None) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    for i in range(0, max(len(student), 1), size):
-        yield i, tuple(None if x is None else x[i : i + size] for x in (student, *others))
+def _pieces(size: int, student: Tensor, *others: Tensor | None) -> Iterator[tuple[int, Any, tuple[Any, ...]]]:
+    """Number of the first row, where the rows lie, and they; a slice of logits is never flattened, which copies it."""
+    rows = student[..., 0].numel()
+    for i in range(0, max(rows, 1), size):
+        these = torch.arange(i, min(i + size, rows), device=student.device)
+        place = torch.unravel_index(these, student.shape[:-1]) if student.ndim > 1 else (None,)
+        yield i, place, tuple(None if x is None else x[place] for x in (student, *others))
