@@ -95,6 +95,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers(), "picture", initializer=torch.set_num_threads, initargs=(1,))
 
 
+if hasattr(os, "register_at_fork"):  # the threads stay with the parent, a loader's worker would wait for ever
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def started(make: Callable[[int], Tensor], positions: Sequence[int]) -> Callable[[], Tensor]:
     """Have images made, in order of being asked for; the call that is returned waits and stacks them."""
     futures: list[Future[Tensor]] = [_pool().submit(make, i) for i in positions]

@@ -150,7 +150,9 @@ def _choose(found: Mapping[str, dict[str, Tensor]], chosen: str | None, file: Pa
     if not found:
         return None
     first, *others = [place for place in plain if "teacher" not in place] or plain or averaged
-    if any(not torch.equal(found[other][key], value) for other in others for key, value in found[first].items()):
+    if any(
+        not torch.equal(found[other].get(key, value), value) for other in others for key, value in found[first].items()
+    ):
         raise CheckpointError(f"{file}: has weights of this network more than once; choose one: {listed}")
     if plain and averaged:
         copies = some([f"{file}#{place}" for place in averaged])

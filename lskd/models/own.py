@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from types import MethodType
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ def create_external(name: str, num_classes: int) -> nn.Module:
                 f"network {name!r} has no linear layer to take features from; give it a method "
                 "forward_with_features(x) that returns (features, logits)"
             )
-        network.forward_with_features = MethodType(_input_of_last_linear, network)  # type: ignore[assignment]
+        network.forward_with_features = partial(_input_of_last_linear, network)  # type: ignore[assignment]
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.layout == torch.strided and 0 in buffer.stride():

@@ -25,7 +25,7 @@ from lskd.errors import LskdError
 
 # What pickles call to make plain values, beside classes of packages. Any other call is something to be run.
 MAKERS = re.compile(
-    r"argparse\.Namespace|_codecs\.encode|copyreg\.\w+|collections\.\w+|datetime\.\w+|decimal\.\w+|functools\.partial"
+    r"argparse\.Namespace|copyreg\.\w+|collections\.\w+|datetime\.\w+|decimal\.\w+|functools\.partial"
     r"|fractions\.Fraction|pathlib\.(_local\.)?\w+|types\.SimpleNamespace|uuid\.UUID|zoneinfo\.\w+(\._unpickle)?"
     r"|builtins\.(bool|bytearray|bytes|complex|dict|float|frozenset|int|list|object|range|set|slice|str|tuple)"
     r"|numpy\.(_?core\.(multiarray|numeric)\.(scalar|_reconstruct|_frombuffer)|dtype|ndarray|random\._pickle\.\w+)"
@@ -167,5 +167,6 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "torch._utils._rebuild_parameter_with_state": lambda: lambda tensor, *_: tensor,
     "torch._tensor._rebuild_from_type_v2": lambda: lambda maker, kind, given, state: maker(*given),
     "torch.storage._load_from_bytes": lambda: lambda data: _read(BytesIO(data)),
+    "_codecs.encode": lambda: lambda text, _: text.encode("latin-1"),  # bytes of protocol 2
     "builtins.getattr": lambda: lambda owner, name: _inert(f"{getattr(owner, 'path', type(owner).__name__)}.{name}"),
 }

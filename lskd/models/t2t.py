@@ -46,7 +46,7 @@ class Performer(nn.Module):
             keys, queries = self.random_features(keys), self.random_features(queries)
             norm = queries @ keys.sum(1).unsqueeze(-1)
             attended = queries @ (keys.transpose(1, 2) @ values) / (norm + EPSILON)
-        return values + self.projection(attended)
+        return (values + self.projection(attended.to(self.projection.weight.dtype))).to(x.dtype)
 
 
 class PerformerLayer(nn.Module):

@@ -87,6 +87,7 @@ class WideResNet(Network):
             assert isinstance(plain, nn.BatchNorm2d)
             twice = TwiceUpdatedBatchNorm2d(plain.num_features).to(plain.weight.device, plain.weight.dtype)
             twice.load_state_dict(plain.state_dict())
+            twice.weight, twice.bias = plain.weight, plain.bias  # an optimiser may have them already
             owner.bn1 = twice.train(plain.training)
 
 

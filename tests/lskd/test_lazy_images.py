@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
+import signal
 import zlib
 from functools import partial
 from pathlib import Path
@@ -99,6 +101,17 @@ def test_images_without_chance_answer_like_a_tensor(digits: Dataset, base: Datas
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (digits.mean, digits.std))
     by_hand = (images[:].double() / 255 - mean) / std
     torch.testing.assert_close(normalize(images[:], digits).double(), by_hand, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_makes_images_too(digits: Dataset) -> None:
+    digits.test_images[:2]  # this process has threads for them, of which a loader's worker has none
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        digits.test_images[:2]
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_digest_knows_size_statistics_and_the_sizes_of_the_files(

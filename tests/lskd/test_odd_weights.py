@@ -37,15 +37,17 @@ from lskd.models import CheckpointError, create_model, load_checkpoint, save_che
 from lskd.models.checkpoints import load_torchvision
 from lskd.torchvision import import_torchvision
 
-FORMS = ("zip", "legacy", "plain", "protocol 4")  # as PyTorch writes today and wrote before 1.6; as Python does
+# As PyTorch writes today and wrote before 1.6; as Python does.
+FORMS = ("zip", "legacy", "plain", "protocol 4", "protocol 2")
+
+
+MISSING = r"6 missing \(layer1\.0\.downsample\.0\.weight; .*; \.\.\.\), 36 unexpected \("
 
 
 @pytest.mark.parametrize(
     ("name", "classes", "channels", "message"),
     [
-        ("resnet14", 10, 3, r"a\.safetensors: not weights of this ResNet with 62 entries"),
-        ("resnet14", 10, 3, r"6 missing \(layer1\.0\.downsample\.0\.weight; .*; \.\.\.\)"),
-        ("resnet14", 10, 3, r"36 unexpected \("),
+        ("resnet14", 10, 3, r"a\.safetensors: not weights of this ResNet with 62 entries: " + MISSING),
         ("resnet8x4", 10, 3, r"tells 10 classes apart, this one 100 \(fc\.bias.*num_classes=10"),
         ("resnet8x4", 10, 3, r"set teacher\.recipe"),
         ("resnet8x4", 100, 4, r"1 of 62 have another shape or type \(conv1\.weight is float32 \[32, 3, 3, 3\], exp"),
@@ -202,5 +204,6 @@ def test_an_attack_is_refused_and_named(
     refused(path, rf"evil\.pth: refused: to open it is to run .*{named}")
     assert not mark.exists()
     if call[0] not in (subprocess.Popen, __import__):
-        pickle.loads(path.read_bytes()) if form == "plain" else torch.load(path, weights_only=False)
+        python = form in ("plain", "protocol 2")
+        pickle.loads(path.read_bytes()) if python else torch.load(path, weights_only=False)
         assert mark.exists()  # the file is as dangerous as it claims

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -112,6 +113,10 @@ def test_a_function_may_lie_in_a_module(code: Path, monkeypatch: pytest.MonkeyPa
     assert features.shape == (2, 4)
     assert torch.equal(logits, model(torch.zeros(2, 3, 8, 8)))
     assert list(model.state_dict()) == ["0.weight", "0.bias", "4.weight", "4.bias"]
+    copied = pickle.loads(pickle.dumps(model))
+    copied[0].weight.data.zero_()
+    assert torch.equal(copied.forward_with_features(torch.ones(2, 3, 8, 8))[1], copied(torch.ones(2, 3, 8, 8)))
+    assert not torch.equal(model(torch.ones(2, 3, 8, 8)), copied(torch.ones(2, 3, 8, 8)))
     before = source_digest("mine:small")
     code.write_text(CODE.replace("nn.Conv2d(3, 4, 3", "nn.Conv2d(3, 4, 5"))
     with pytest.raises(LskdError, match=r"mine\.py was changed since it was imported.*start Python again"):

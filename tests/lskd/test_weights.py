@@ -42,6 +42,8 @@ def write(content: Any, path: Path, form: str) -> None:
         path.write_bytes(pickle.dumps(content))
     elif form == "protocol 4":
         torch.save(content, path, pickle_protocol=4)
+    elif form == "protocol 2":
+        path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
 
@@ -313,6 +315,9 @@ def test_averaged_copies_are_mentioned_two_of_a_kind_are_not_guessed_and_all_can
     refused(f"{path}#ema", r"under 'ema'; there are .*#state_dict; .*#state_dict_ema")
     torch.save({"last": STATE, "best": small(3).state_dict()}, path)  # nothing says which of the two
     refused(path, r"more than once; choose one: .*timm\.pth\.tar#last; .*timm\.pth\.tar#best")
+    torch.save({"last": STATE, "best": {k: v + 1 for k, v in STATE.items() if "num_batches" not in k}}, path)
+    refused(path, r"more than once; choose one: .*timm\.pth\.tar#last; .*timm\.pth\.tar#best")
+    torch.save({"last": STATE, "best": small(3).state_dict()}, path)
     load_checkpoint(model, f"{path}#best")
     assert equal(model, small(3))
     torch.save({**STATE, "best": small(3).state_dict()}, path)
