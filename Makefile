@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PARALLEL := -n 4 --dist loadscope --no-loadscope-reorder --durations 25
 
 .DEFAULT_GOAL := help
-.PHONY: help book tables pdf test bench cifar100 lint lock lab doctor clean
+.PHONY: help book tables pdf test tests bench cifar100 lint lock lab doctor clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -41,7 +41,9 @@ tables: $(VENV)/.book ## run the paper's tables (GPU-days; first look at what: l
 pdf: book ## print the book to build/lskd.pdf (needs a Chromium)
 	@$(RUN) -m lskd.cli book pdf
 
-test: $(VENV)/.dev lint ## run all tests (page tests need a Chromium: found, or installed)
+test: lint tests ## check style and types, run all tests (page tests need a Chromium: found, or installed)
+
+tests: $(VENV)/.dev
 	@$(RUN) -m lskd.cli doctor --install-browser
 	@$(RUN) -m pytest $(PARALLEL) $(PYTEST)
 

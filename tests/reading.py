@@ -54,21 +54,53 @@ def text(built: Pages, page: str) -> str:
     return written(built.trees[page])
 
 
+# Contrast is slow to judge, and a page has two thousand pieces of text in fifty looks (colour, size, weight and the
+# grounds below): three of each look are judged.
+AXE = """async ([context, judged]) => {
+    const times = {}, grounds = new Map(), found = [];
+    const ground = e => {
+        if (e && !grounds.has(e)) {
+            const { backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(e);
+            const own = [backgroundColor, backgroundImage, opacity, filter].join();
+            grounds.set(e, ground(e.parentElement) + (own === "rgba(0, 0, 0, 0),none,1,none" ? "" : `|${own}`));
+        }
+        return grounds.get(e) ?? "";
+    };
+    const few = e => {
+        const own = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join("");
+        if (!own.trim() || !e.checkVisibility({ visibilityProperty: true })) return false;
+        const s = getComputedStyle(e);
+        const look = [s.color, s.fontSize, s.fontWeight, s.textShadow, e.matches(":disabled"), ground(e)].join();
+        return (times[look] = (times[look] ?? 0) + 1) <= 3;
+    };
+    const only = { resultTypes: ["violations"] };
+    if (judged.includes("rest")) {
+        const rules = { "color-contrast": { enabled: false } };
+        found.push(...(await axe.run(context, { ...only, rules })).violations);
+    }
+    if (judged.includes("contrast")) {
+        const include = [...document.querySelectorAll(`:is(${context}), :is(${context}) *`)].filter(few);
+        const runOnly = ["color-contrast"];
+        if (include.length) found.push(...(await axe.run({ include }, { ...only, runOnly })).violations);
+    }
+    return found;
+}"""
+JUDGED = {
+    "dark": ["contrast"],
+    "narrow": ["rest"],
+}  # dark pages differ in their colours alone, narrow ones but for these
+
+
 def violations(page: Any, context: str = "article", *, least: str = "serious", look: str = "") -> list[str]:
-    """What axe-core finds there of at least this impact.
+    """What axe-core finds there of at least this impact."""
+    from axe_playwright_python.base import AXE_SCRIPT
 
-    Dark pages differ from light ones in their colours alone; narrow ones in everything but their colours, of which
-    the judgement is slow.
-    """
-    from axe_playwright_python.sync_playwright import Axe
-
-    options: dict[str, Any] = {"resultTypes": ["violations"]}
-    options |= {"runOnly": ["color-contrast"]} if look == "dark" else {}
-    options |= {"rules": {"color-contrast": {"enabled": False}}} if look == "narrow" else {}
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     impacts = ["moderate", "serious", "critical"]
     return [
         f"{found['id']} ({len(found['nodes'])}): {found['nodes'][0]['html'][:160]}"
-        for found in Axe().run(page, context=context, options=options).response["violations"]
+        for found in page.evaluate(AXE, [context, JUDGED.get(look, ["rest", "contrast"])])
         if found["impact"] in impacts[impacts.index(least) :]
     ]
 

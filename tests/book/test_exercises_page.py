@@ -183,7 +183,7 @@ def test_each_page_accepts_the_answer_of_its_run_and_helps_with_others(page: Any
 @pytest.mark.book
 def test_verdicts_and_solutions_are_accessible(chromium: Any, book: Path) -> None:
     wrong = []
-    for name in ("toy", "zscore", "surface"):
+    for name in ("zscore", "surface"):
         with reader(chromium, **LOOKS["narrow"]) as page:
             go(page, book, f"notebooks/{name}")
             for box in page.locator(".lskd-answer").all():
