@@ -78,8 +78,8 @@
     button.addEventListener("click", () => {
       const open = !solutions.every(solution => solution.open);
       for (const solution of solutions) solution.open = open;
-      say();
     });
+    for (const solution of solutions) solution.addEventListener("toggle", say);
     say();
     first.before(button);
   };
