@@ -23,6 +23,7 @@ def published_facts(store: Path | str = "results") -> dict[str, str]:
     measured = gains.measured(store)
     runs = [gain.record for gain in measured if gain.record and gain.dataset == "cifar100"]
     hours, quick = min(((_hours(run), run) for run in runs), key=lambda found: found[0])
+    named = [run for run in runs if run["teacher"].get("checkpoint") == "cifar100_resnet56.pth"]
     (printed,) = published.find(student=quick["teacher"]["network"], method="plain", source="paper Tables 1-2 ")
     source = cifar100.SOURCE
     table = math.prod(n or 0 for n in (source.views, source.train, source.classes, 4))
@@ -35,7 +36,7 @@ def published_facts(store: Path | str = "results") -> dict[str, str]:
         "logs_best_minus_last": every[2],
         "column_hours": f"{hours:.0f} hours ({computed_with(quick)})",
         "table_gb": f"{table / 1e9:.1f}",
-        "teacher_here": f"{quick['teacher']['test_accuracy']:.2f}",
+        "teacher_here": f"{(named or [quick])[0]['teacher']['test_accuracy']:.2f}",
         "teacher_of_paper": f"{printed.value:.2f}",
     }
 

@@ -39,9 +39,9 @@ def picture(folder: Path | str) -> Published:
         width=5.8,
         folder=folder,
         alt="Dots on three lines, joined class by class: student 1 above, the teacher in the middle, student 2 below. "
-        "Logits: student 1 is as wide as the teacher and has dog and bird exchanged; student 2 has the teacher's order "
-        "in a small bundle, and the larger loss. Z-scores: student 1 is still crossed, student 2 lies exactly below "
-        "the teacher and its loss is zero.",
+        "Logits: student 1 is two thirds as wide as the teacher and has dog and bird exchanged; student 2 has the "
+        "teacher's order in a small bundle, and the larger loss. Z-scores: student 1 is still crossed, student 2 lies "
+        "exactly below the teacher and its loss is zero.",
         caption="<b>One teacher, two students.</b> Logits of the paper's Fig. 2; losses at temperature 1.",
         data=pd.DataFrame(data),
     )

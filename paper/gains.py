@@ -163,7 +163,9 @@ def trainers(records: Sequence[Mapping[str, Any]]) -> str:
         for name, given in sorted(seeds.items())
     )
     n = sum(map(len, seeds.values()))
-    return f"{counted(n, 'seed')} of {len(seeds)} trainers ({listed}): a mean over them has what differs between these."
+    return (
+        f"{counted(n, 'seed')} of {len(seeds)} trainers ({listed}), versions that round differently: a mean mixes them."
+    )
 
 
 # --- published -------------------------------------------------------------------------------------------------------
@@ -255,7 +257,7 @@ def sentences(gains: list[Gain], published_ones: list[Gain]) -> list[str]:
         f"**Published, over the literature's KD:** a median of {signed(median(quoted.values))} points over "
         f"{counted(len(quoted.values), 'pair')} ({sum(v > 0 for v in quoted.values)} of them above zero), and at the "
         f"last epoch of the released logs {signed(median(logged.values))}. These are differences between one group's "
-        "runs and values quoted from another's, at two temperatures and weights.",
+        "runs and values quoted from another's, at other temperatures and weights.",
         f"**The baseline decides much of it:** in the paper's Table 4 LS gains {signed(same.mean.mean)} points when "
         f"both sides have weight {table_4()['weight']:g}, and {signed(best.mean.mean)} when each has the best of its "
         "own weights.",
@@ -315,7 +317,7 @@ def replicated(
         own = [gain for gain in measured if gain.baseline == baseline]
         for dataset in dict.fromkeys(["cifar100", *(gain.dataset for gain in own)]):
             most = max((g.epochs for g in own if g.dataset == dataset), default=0)
-            for longest in [g for g in own if (g.dataset, g.epochs) == (dataset, most)] or [None]:
+            for longest in (*(g for g in own if (g.dataset, g.epochs) == (dataset, most)), *[None] * (not most)):
                 ours = f"{longest.experiment}: {longest.text}" if longest else "–"
                 rows.append((claim, points, ours, _replicated(longest)))
     return rows + [_table_row(number, found) for number, found in tables.items()]

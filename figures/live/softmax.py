@@ -63,9 +63,9 @@ def toy(folder: Path | str) -> live.Live:
         "toy",
         height=2.6,
         folder=folder,
-        alt="Logits and Z-scores of a teacher and two students over four classes. Student 1 has the right spread and "
-        "the wrong order, student 2 the right order and a tenth of the spread. The plain loss prefers student 1, the "
-        "standardised one student 2.",
+        alt="Logits and Z-scores of a teacher and two students over four classes. Student 1 has nearly the right "
+        "spread and the wrong order, student 2 the right order and a tenth of the spread. The plain loss prefers "
+        "student 1, the standardised one student 2.",
         caption="<b>One teacher, two students</b>, the logits behind the paper's Fig. 2. Losses are at temperature 1.",
         data=pd.DataFrame(data),
     )

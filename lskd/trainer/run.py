@@ -393,18 +393,8 @@ class Run:
     def _command(self) -> str:
         """The call that makes this run again."""
         name = self.name if self.name.endswith(".toml") else self.recipe.name
-        several = ["torchrun", "--standalone", "--nproc-per-node", str(self.world.size), "-m"]
-        words = [
-            *several * (self.world.size > 1),
-            "lskd",
-            "train",
-            "--recipe",
-            name,
-            "--seed",
-            str(self.seed),
-            "--out",
-            "DIR",
-        ]
+        start = f"torchrun --standalone --nproc-per-node {self.world.size} -m " * (self.world.size > 1)
+        words = ["lskd", "train", "--recipe", name, "--seed", str(self.seed), "--out", "DIR"]
         for key, value in self.overrides.items():
             words += ["--members", ",".join(value)] if key == "members" else ["--set", f"{key}={json.dumps(value)}"]
-        return shlex.join([*words, *self.options.words()])
+        return start + shlex.join([*words, *self.options.words()])
