@@ -30,8 +30,8 @@ def comparison(result: Mapping[str, Any]) -> Table:
     caption = (
         f'<b class="lskd-overview">Ours and a plain loop.</b> {networks}, batch {result["cohort6"]["batch"]}. '
         f"Medians of {repeats} repeats ({max(1, repeats - 2)} of cohorts), in turns with the baseline. "
-        f"{machine_text(result)} The last column is multiply-adds a second in percent of what two large float32 "
-        f"matrices reached there, {result['multiply_adds_per_s'] / 1e9:.0f} billion: a scale, not a limit."
+        f"{machine_text(result)} The last column compares with the product of two large float32 matrices there, "
+        f"{result['multiply_adds_per_s'] / 1e9:.0f} billion multiply-adds a second: a scale, not a limit."
     )
     return Table(headings, out, caption)
 

@@ -135,7 +135,7 @@ def test_continuous_integration_runs_the_readme_s_test_command_alone() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & stat.S_IXUSR
     lines = [line for line in script.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "CI=true exec make test"]
+    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "CI=true exec make -j 2 test"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [command for command in ("make book", "make test") if command not in readme] == []
 
