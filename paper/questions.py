@@ -153,7 +153,7 @@ def dense_logits() -> Table:
 
 
 def unused_vocabulary() -> Table:
-    """Loss of 100 tokens, and with 20 more that no text has: cut off, filled with one number or with two."""
+    """Loss of 100 tokens, and with 20 more that no text has: cut off, or filled with numbers."""
     student, teacher = random_logits(64, 100, seed=1), random_logits(64, 100, seed=2)
 
     def losses(*fill: float) -> list[str]:
@@ -162,7 +162,7 @@ def unused_vocabulary() -> Table:
 
     cut = [_number(kd_loss(student, teacher, temperature=2.0, standardize=on).item(), 4) for on in (False, True)]
     filled = {"−10,000 on both sides": (-1e4, -1e4), "−inf on both sides": (-math.inf, -math.inf)}
-    filled["−10,000 and −30,000"] = (-1e4, -3e4)
+    filled |= {"−10,000 and −30,000": (-1e4, -3e4), "−1,000 on both sides": (-1e3, -1e3)}
     rows = [["cut off: logits[..., :used]", *cut], *([words, *losses(*values)] for words, values in filled.items())]
     return ["unused entries", "KD", "KD + LS"], rows
 
