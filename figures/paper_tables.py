@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from statistics import fmean
 from typing import Any
 
 from figures.table import Measured, Table, mean_text
@@ -91,7 +92,10 @@ def _gain(on: Entry | None, off: Entry | None) -> str:
     text = signed(on.published - off.published)
     if not (on.ours and off.ours):
         return text
-    ours = signed(on.ours["best"]["mean"] - off.ours["best"]["mean"])
+    a, b = (dict(zip(e.ours["seeds"], e.ours["values"]["best"], strict=True)) for e in (on, off) if e.ours)
+    if not (shared := a.keys() & b.keys()):
+        return text
+    ours = signed(fmean(a[seed] - b[seed] for seed in shared))
     marks = "".join(dict.fromkeys(re.findall("\u00a0.", _marks(on) + _marks(off))))
     return Measured(f"{text} / {ours}{marks}".replace(" ", "\u00a0"))
 

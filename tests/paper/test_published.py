@@ -167,6 +167,8 @@ def test_the_overview_has_the_paper_s_rows_columns_and_differences(tmp_path: Pat
     folder = store(tmp_path, run({"kd": (73.0, 73.5), "kd_ls": (76.0, 76.4)}))
     assert rows(2, folder)["KD + LS"][0] == f"76.62 / 76.40{FEW}".replace("\u00a0", " ")
     assert rows(2, folder)["Δ KD"][0] == f"+3.29 / +2.90{FEW}".replace("\u00a0", " ")
+    store(tmp_path, run({"kd_ls": (70.0, 70.0)}, seed=1))  # a seed of one side alone is no difference
+    assert rows(2, folder)["Δ KD"][0] == f"+3.29 / +2.90{FEW}".replace("\u00a0", " ")
 
 
 def test_without_records_ours_is_empty_and_has_a_command(tmp_path: Path) -> None:
