@@ -30,6 +30,9 @@ def test_every_recipe_resolves(name: str) -> None:
         teacher = load_recipe(recipe.teacher.recipe, settings=recipe.teacher.settings, for_training=False)
         assert teacher.student == recipe.teacher.network
         assert len(teacher.members) == 1
+    twins = {m: m.replace("_like_for_like", "_ls") for m in recipe.members if m.endswith("_like_for_like")}
+    assert {m: recipe.about[m].assumed for m in twins} == {m: recipe.about[ls].assumed for m, ls in twins.items()}
+    assert recipe.optimizing.drop_last_batch == name.startswith("vit/")  # released loaders drop it there
 
 
 def test_the_default_experiment_pairs_every_method_with_its_standardised_form() -> None:
