@@ -284,6 +284,6 @@ def _median(x: Tensor) -> Tensor:
 
 
 def _gram_difference(p: Tensor, q: Tensor) -> Tensor:
-    """Row sums of squares of P Pᵀ - Q Qᵀ, ``[rows]``; in full precision also under autocast."""
+    """Row sums of squares of P Pᵀ - Q Qᵀ, ``[rows]``; in float32 (tf32 where that is on) also under autocast."""
     with torch.autocast(p.device.type, enabled=False):
         return (p @ p.mT - q @ q.mT).square().sum(dim=-1)

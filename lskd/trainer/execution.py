@@ -26,7 +26,8 @@ class Execution:
 
     Attributes:
         precision: "float32"; "tf32", products of 10-bit mantissas in convolutions and matrix products; "bf16",
-            forward passes under autocast, with logits, losses, weights and updates in float32.
+            forward passes under autocast, with logits, losses (products in tf32 on a GPU), weights and updates in
+            float32.
         fused, graph, streams: see :class:`lskd.trainer.options.Options`.
     """
 

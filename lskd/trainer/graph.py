@@ -53,8 +53,8 @@ class StepGraph:
         if shape not in self._graphs:
             try:
                 self._graphs[shape] = self._capture(step, draw)
-            except RuntimeError as error:
-                self.refused, self.enabled = str(error).splitlines()[0], False
+            except RuntimeError as error:  # of the end of a capture; what ended it is its context
+                self.refused, self.enabled = str(error.__context__ or error).splitlines()[0], False
                 self._graphs.clear()
                 step(draw)
                 return
@@ -74,7 +74,11 @@ class StepGraph:
         inputs = BatchIndex(epoch=draw.epoch, step=torch.zeros((), dtype=torch.int64, device=self.device), **copies)
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)
-        with torch.cuda.graph(graph):
-            step(inputs)
+        stream = torch.cuda.current_stream(self.device)
+        try:
+            with torch.cuda.graph(graph):
+                step(inputs)
+        finally:
+            torch.cuda.set_stream(stream)  # a capture that fails stays on its own
         self.captures += 1
         return graph, inputs

@@ -120,4 +120,6 @@ def select_device(name: str) -> torch.device:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= found:
         raise LskdError(f"device {name!r}: PyTorch finds {found or 'no'} CUDA device here; use --device cpu or auto")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # a graph is captured on a stream of the current one
     return device

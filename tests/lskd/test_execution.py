@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import types
 from collections import Counter
@@ -195,17 +196,29 @@ def test_a_graph_is_made_after_the_warm_up_and_anew_when_a_constant_changes() ->
 
 
 def test_a_step_that_cannot_be_captured_goes_on_kernel_by_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*given: object) -> object:
-        raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
+    @contextlib.contextmanager
+    def capture(given: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def step(given: BatchIndex) -> None:
+        if isinstance(given.step, torch.Tensor):  # of a graph
+            raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
+        seen.append(given.step)
 
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
-    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "before")
+    monkeypatch.setattr(torch.cuda, "set_stream", back := Mock())
     made, seen = graph.StepGraph(CPU), []
     for number in range(WARM_UP + 2):
-        made(lambda given: seen.append(given.step), draw(number), "same")
+        made(step, draw(number), "same")
     assert seen == list(range(WARM_UP + 2))
     assert made.refused == "operation not permitted when stream is capturing"
+    back.assert_called_once_with("before")
 
 
 class Wrong(Replayed):
@@ -254,7 +267,9 @@ def test_a_device_is_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         with pytest.raises(LskdError, match=f"device 'cuda:1': PyTorch finds {found} CUDA device here"):
             select_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "set_device", chosen := Mock())
     assert select_device("cuda:0").index == 0
+    chosen.assert_called_once_with(torch.device("cuda:0"))  # where graphs are captured
 
 
 def test_pieces_are_proved_one_upon_the_other_and_what_is_not_finite_is_wrong() -> None:
