@@ -211,6 +211,8 @@
     const enough = all ? Math.max(...found.filter(({ have }) => have === most).map(({ score }) => score)) : 0;
     const best = found.filter(({ have, score }) => have === most || (all && score > enough));
     best.sort((a, b) => b.score - a.score || a.section.number - b.section.number);
+    const apart = query.replace(/(?<=\p{L})[-‐‑–−_](?=\p{L})/gu, " ");  // "multi-gpu" where nothing ties the two
+    if (!best.length && apart !== query) return search.find(apart);
     return { query, terms, found: best, some: best.length > 0 && !all };
   };
   const together = (section, terms) => {  // the words of the query side by side, as the reader wrote them

@@ -159,7 +159,7 @@ FOUND = [  # all that is found by each of some queries
     (["zscore", "z-score", "Z score", "Z-SCORES", "z‑score", "σ2", "σ²", "sigma", "Sigma^2"], [BRIM]),
     (["T²", "T2", "T^2", "t^2", "k-1", "K−1", "K - 1"], [FACTOR]),
     (["teacher", "teachers", "naive", "naïve", "wom", "wombat brim", "these wombats", "wombats sleeping"], [BRIM]),
-    (["brim hats"], [BRIM, HATS]),  # the page has both
+    (["brim hats", "brim-hats", "brim_hats"], [BRIM, HATS]),  # the page has both
     (["41.25"], [LOSSES]),
     (["o"], []),  # one letter begins too much
 ]
