@@ -44,6 +44,7 @@
     const clear = () => {
       verdict.className = "lskd-verdict";
       verdict.textContent = "";
+      field?.removeAttribute("aria-invalid");
     };
     const answer = () => {
       const found = field ? field.value : box.querySelector("input:checked")?.value;
@@ -105,6 +106,7 @@
       count.focus();
     });
     show();
+    addEventListener("pageshow", event => event.persisted && show());
   };
 
   document.addEventListener("DOMContentLoaded", () => {

@@ -26,7 +26,7 @@ def answers(tested: int, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> d
     return {
         "images": Answer(
             right=needed,
-            tolerance=1000.0,
+            tolerance=100.0,
             near={"percent": needed / 100, "square": math.sqrt(needed)},
             shown={
                 "tested": tested,
