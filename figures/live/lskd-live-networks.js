@@ -50,7 +50,7 @@
   kinds.gap = (figure, at, data, m) => {
     const { kind, first, second, same, truth, logit } = figure.values(), K = data.names.length;
     const a = data.networks[first][kind], b = data.networks[second][kind];
-    const columns = { x: [], y: [], value: [], truth: [], logit: [], a: [], b: [] };
+    const columns = { x: [], y: [], value: [], truth: [], logit: [], a: [], b: [], apart: [] };
     let sum = 0, top = 0, worst = [0, 0];
     for (let i = 0; i < K; i++) {
       for (let j = 0; j < K; j++) {
@@ -59,7 +59,8 @@
         if (!unseen) sum += gap;
         if (gap > top) [top, worst] = [gap, [r, c]];
         const told = { x: j, y: K - 1 - i, value: gap, truth: data.names[r], logit: data.names[c] };
-        Object.assign(told, unseen ? { a: NaN, b: NaN } : { a: a[cell], b: b[cell] });
+        const [one, other] = unseen ? [NaN, NaN] : [a[cell], b[cell]];
+        Object.assign(told, { a: one, b: other, apart: Math.abs(one - other) });
         for (const key in told) columns[key].push(told[key]);
       }
     }
@@ -68,9 +69,9 @@
     const here = truth * K + logit;
     at("gap").source("cell", { x: [data.order.indexOf(logit)], y: [K - 1 - data.order.indexOf(truth)] });
     figure.say({ truth: data.names[truth], logit: data.names[logit], first: data.labels[first], second: data.labels[second] });
-    figure.say({ max: top, a: a[here], b: b[here], gap: Math.abs(a[here] - b[here]) }, 2);
+    figure.say({ a: a[here], b: b[here], gap: Math.abs(a[here] - b[here]) }, 2);
     figure.say({
-      mean: sum / (K * (K - data.unseen.length)), worst: `${data.names[worst[0]]}, logit of ${data.names[worst[1]]}`,
+      mean: sum / (K * (K - data.unseen.length)), max: top, worst: `${data.names[worst[0]]}, logit of ${data.names[worst[1]]}`,
     }, 3);
     at("gap").onPoint((x, y) => {
       const [j, i] = [Math.round(x), K - 1 - Math.round(y)];
@@ -91,9 +92,10 @@
     const record = data.records[number], chosen = figure.chosen("members"), read = { x: [], y: [] }, told = [], drawn = [];
     for (const name of data.members) {
       const member = chosen.includes(name) ? record.members[name] : undefined, values = member?.values[quantity] ?? [];
-      const x = values.length ? member.epochs.slice(start) : [], y = smooth(values, smoothing).slice(start);
+      const begin = Math.min(start, values.length - 1);  // a shorter record's last epoch
+      const x = values.length ? member.epochs.slice(begin) : [], y = smooth(values, smoothing).slice(begin);
       at("curves").source(`curve-${name}`, { x, y, member: x.map(() => data.labels[name]) });
-      const place = Math.min(x.length - 1, Math.max(0, epoch - 1 - start));
+      const place = Math.min(x.length - 1, Math.max(0, epoch - 1 - begin));
       if (place < 0 || Number.isNaN(y[place])) continue;
       drawn.push(name);
       read.x.push(x[place]);

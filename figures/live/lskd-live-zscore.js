@@ -45,7 +45,7 @@
         [`${name}_spread`]: Math.abs(m.dot(g, ray)) / Math.hypot(...ray),
       }, 4);
     }
-    figure.say({ sigma: m.deviation(student, 0) }, 2);
+    figure.say({ sigma: m.deviation(student) }, 2);
   };
 
   const shapes = {

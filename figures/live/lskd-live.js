@@ -192,7 +192,8 @@
         if (!shown) continue;
         const value = figure.value(input.dataset.control), digits = Number(input.dataset.digits);
         const { stops, log } = input.dataset, far = log !== undefined && Math.abs(value) < 10 ** -digits / 2;
-        shown.textContent = stops !== undefined ? String(value) : far ? power(value) : number(value, digits);
+        const fine = log === undefined || far ? digits : Math.max(digits, 1 - Math.floor(Math.log10(value)));
+        shown.textContent = stops !== undefined ? String(value) : far ? power(value) : number(value, fine);
         if ((stops ?? log) !== undefined) input.setAttribute("aria-valuetext", shown.textContent);
       }
       for (const label of root.querySelectorAll("[data-when]")) {

@@ -28,7 +28,7 @@ SHOWN = {
 }
 COLUMNS = 50  # thumbnails in a row of the sheet
 TOOLTIPS = """<div>true class <b>@truth</b>, logit of <b>@logit</b><br>first <b>@a{0.00}</b>, second <b>@b{0.00}</b>,
-difference <b>@value{0.00}</b></div>"""
+difference <b>@apart{0.00}</b></div>"""
 QUANTITIES = {  # what it is called, digits to read
     "test_accuracy": ("test accuracy [%]", 2),
     "train_accuracy": ("training accuracy [%]", 2),
@@ -220,7 +220,8 @@ def gap(networks: Networks) -> live.Live:
         },
         readout=(
             'Images of [truth], logit of [logit]: <span data-say="first"></span> [a], <span data-say="second"></span> '
-            '[b], difference [gap].<br>Whole picture: mean [mean], largest [max] (<span data-say="worst"></span>).'
+            "[b], difference [gap].<br>Whole picture, zero on its diagonal: mean [mean], largest "
+            '[max] (<span data-say="worst"></span>).'
         ),
         caption="<b>Cell by cell.</b> Absolute difference of class-mean logits between two networks. Point at a cell, "
         "touch it, or choose it in the lists. With <i>second</i> set to another student the picture shows where two "

@@ -71,10 +71,11 @@ def source(networks: Networks, images: np.ndarray) -> str:
     )
 
 
-def image_slider(images: np.ndarray, start: int | None = None) -> live.Control:
+def image_slider(images: np.ndarray, start: int | None = None, **place: Any) -> live.Control:
     """Chooses one of ``images``; starts at ``start``, or where the teacher is neither sure nor lost."""
     last = len(images) - 1
-    return live.slider("image", "image, surest first", 0, last, 1, last // 2 if start is None else start, digits=0)
+    begin = last // 2 if start is None else start
+    return live.slider("image", "image, surest first", 0, last, 1, begin, digits=0, **place)
 
 
 def student_choice(networks: Networks, members: Sequence[str], **others: str) -> live.Control:

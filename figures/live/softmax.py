@@ -138,7 +138,7 @@ def distillation(networks: Networks, folder: Path | str, dataset: Dataset | None
         name="distillation",
         controls=[
             rows.student_choice(networks, shown, own="numbers of your own"),
-            rows.image_slider(images),
+            rows.image_slider(images, when="network!=own"),
             live.entry("teacher", "teacher's logits", "0 3 2 1", when="network=own"),
             live.entry("student", "student's logits", "0 1.8 2 1", when="network=own"),
             live.slider("temperature", "temperature", 0.5, 20, 0.1, 2),

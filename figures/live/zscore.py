@@ -390,7 +390,7 @@ def epsilon(networks: Networks, folder: Path | str) -> live.Live:
             "formula [literal]."
         ),
         caption="<b>Press a row together.</b> A student's logits of one image, scaled to the deviation s, "
-        "stored around a number and standardised. Below: the deviation of its Z-scores, and "
+        "stored around a number and standardised in float64. Below: the deviation of its Z-scores, and "
         "s / (s + ε). Then: length of the gradient of the loss at base temperature "
         f"{TEMPERATURE:g} with respect to the logits. {rows.source(networks, images)}",
         picture=picture,

@@ -210,6 +210,8 @@ def test_learning_curves(show: Show, records: list[tuple[str, dict[str, Any]]], 
     second, digits = smooth(1, "ctkd_ls")[1], 2 if quantity == "test_accuracy" else 3
     draws(figure, "read", [second])
     tells(figure, values=f"CTKD + LS {second:.{digits}f} (epoch 2)")
+    put(figure, start=5)  # beyond this record's end: its last epoch
+    tells(figure, values=f"CTKD + LS {smooth(1, 'ctkd_ls')[2]:.{digits}f} (epoch 3)")
 
 
 def test_a_network_is_missed_beside_one_whose_name_begins_alike(
