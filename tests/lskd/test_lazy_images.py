@@ -105,10 +105,11 @@ def test_images_without_chance_answer_like_a_tensor(digits: Dataset, base: Datas
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 def test_a_forked_process_makes_images_too(digits: Dataset) -> None:
-    digits.test_images[:2]  # this process has threads for them, of which a loader's worker has none
+    for _ in range(4):
+        digits.test_images[:]  # this process has threads for them, of which a loader's worker has none
     child = os.fork()
     if not child:
-        signal.alarm(30)
+        signal.alarm(20)
         digits.test_images[:2]
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
