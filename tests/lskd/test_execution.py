@@ -299,17 +299,18 @@ def data(images: int, side: int) -> Any:
 
 def test_a_rate_counts_students_and_a_share_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "product_rate", lambda device: 1e10)
-    recipe = load_recipe("cifar100-resnet56-resnet20-short-8")  # three students
+    recipe = load_recipe("cifar100-resnet56-resnet20-short-30")
+    assert len(recipe.members) == 4
     facts: Any = {
-        "dataset": data(1000 // recipe.epochs, side=32),
-        "seconds": 10.0,
+        "dataset": data(3000 // recipe.epochs, side=32),
+        "seconds": 40.0,
         "device": CPU,
-        "epochs": 3 * recipe.epochs,
+        "epochs": 4 * recipe.epochs,
     }
     student, teacher = (model_info(name, 100).multiply_adds for name in ("resnet20", "resnet56"))
     live = speed(recipe, live=True, **facts)
     assert live["student_images_per_s"] == 300.0
-    assert live["share"] == pytest.approx(300 * (3 * student + teacher / 3) / 1e10)
+    assert live["share"] == pytest.approx(300 * (3 * student + teacher / 4) / 1e10)
     assert speed(recipe, live=False, **facts)["share"] == pytest.approx(300 * 3 * student / 1e10)
 
     recipe = load_recipe("digit-pairs")  # images of 16 pixels, networks whose cost is counted at 32
