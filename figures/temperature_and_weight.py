@@ -29,7 +29,7 @@ def cells(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         records: runs of one recipe whose members are KD with several temperatures and weights.
 
     Returns:
-        Columns temperature, weight, without, with, difference, n (records).
+        Columns temperature, weight, without, with, difference, n (seeds, of the side that has fewer).
 
     Raises:
         LskdError: a member is not KD, or a setting has no twin with the other choice of LS.
@@ -41,14 +41,14 @@ def cells(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 raise LskdError(f"member {name} of recipe {record['name']} is {member['method']}; expected kd")
             at, side = member["settings"], "with" if member["standardize"] else "without"
             accuracy = member["last"]["test_accuracy"] if member["last"] and not member.get("failure") else math.nan
-            rows.append((float(at["temperature"]), float(at["kd_weight"]), side, accuracy))
-    long = pd.DataFrame(rows, columns=["temperature", "weight", "ls", "accuracy"])
-    frame = long.pivot_table(index=["temperature", "weight"], columns="ls", values="accuracy", aggfunc="mean")
+            rows.append((float(at["temperature"]), float(at["kd_weight"]), side, accuracy, record["seed"]))
+    keys = ["temperature", "weight"]
+    long = pd.DataFrame(rows, columns=[*keys, "ls", "accuracy", "seed"])
+    frame = long.pivot_table(index=keys, columns="ls", values="accuracy", aggfunc="mean")
     if list(frame.columns) != ["with", "without"] or bool(frame.isna().to_numpy().any()):
         raise LskdError("every temperature and weight needs a member without and one with LS")
-    frame = frame[["without", "with"]].assign(
-        difference=frame["with"] - frame["without"], n=len({r["seed"] for r in records})
-    )
+    seeds = long.dropna().groupby([*keys, "ls"])["seed"].nunique().groupby(keys).min()
+    frame = frame[["without", "with"]].assign(difference=frame["with"] - frame["without"], n=seeds)
     return frame.reset_index().rename_axis(columns=None)
 
 
@@ -91,6 +91,12 @@ def at_equal_pull(frame: pd.DataFrame, divisor: float) -> list[float]:
         plain = np.interp(effective[inside], weight, own["without"].to_numpy())
         out += list(own["with"].to_numpy()[inside] - plain)
     return out
+
+
+def _seeds(frame: pd.DataFrame) -> str:
+    """How many seeds a cell has: "3 seeds", "2 to 3 seeds" where some failed."""
+    fewest, most = int(frame["n"].min()), int(frame["n"].max())
+    return f"{fewest} to " * (fewest < most) + counted(most, "seed")
 
 
 def _usual(values: pd.Series | np.ndarray) -> tuple[float, float]:
@@ -143,7 +149,7 @@ def over_effective_weight(
         axes[0].set(ylabel="accuracy, last epoch [%]", ylim=(low - 0.07 * (high - low), high + 0.07 * (high - low)))
         axes[-1].legend()
 
-    apart, n = at_equal_pull(frame, student * teacher), int(frame["n"].iloc[0])
+    apart = at_equal_pull(frame, student * teacher)
     return publish(
         draw,
         "effective_weight",
@@ -153,7 +159,7 @@ def over_effective_weight(
         f"where both were tried: {', '.join(map(signed, apart)) or 'nowhere'}.",
         caption="<b>The sweep over the effective weight</b>: w without LS, w/(s<sub>z</sub> s<sub>v</sub>) with it; "
         f"s<sub>z</sub> = {student:.2f} (student with LS at T 2, weight 9), s<sub>v</sub> = {teacher:.2f} (teacher), "
-        f"both of this book's own run, after training; n = {counted(n, 'seed')} a mark. The sweep had a teacher of "
+        f"both of this book's own run, after training; n = {_seeds(frame)} a mark. The sweep had a teacher of "
         "the same recipe; its students' deviation is one number here, although it changes with setting and epoch."
         + (f" {counted(len(below), 'student')} below {low:.1f} % left out of the picture." if len(below) else ""),
         inputs=files,
@@ -164,7 +170,7 @@ def over_effective_weight(
 def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Sequence[Path | str]) -> Published:
     """Three maps over (weight, temperature): accuracy without LS, with LS, and their difference."""
     frame = cells(records)
-    n, tested = int(frame["n"].iloc[0]), int(records[0]["dataset"]["test_size"])
+    tested = int(records[0]["dataset"]["test_size"])
     accuracy = frame[["without", "with"]].to_numpy(dtype=float).ravel()
     low, high = _usual(accuracy)
     reach = max(_usual(frame["difference"].abs())[1], 1e-6)
@@ -205,7 +211,7 @@ def maps(records: Sequence[Mapping[str, Any]], *, folder: Path | str, files: Seq
         f"{found['without_weight']:g}; with LS {found['with_best']:.1f} % at temperature {found['with_temperature']:g} "
         f"and weight {found['with_weight']:g}.",
         caption="<b>Test accuracy in percent, last epoch</b>, over weight and temperature, the best framed; "
-        f"n = {counted(n, 'seed')} a cell, {tested:,} test images. "
+        f"n = {_seeds(frame)} a cell, {tested:,} test images. "
         f"Recipe <code>{records[0]['name']}</code>: all students in one cohort.{beyond}",
         inputs=files,
         data=frame,

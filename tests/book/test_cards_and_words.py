@@ -171,6 +171,10 @@ def test_a_word_moves_by_steps_and_takes_its_move_back(page: Any, book: Path) ->
         assert busy.count() == 0
         assert word.get_attribute("aria-pressed") == str(end == 8.0).lower()
         assert (said(figure, "s1") == before) is (end == 1.0)
+    for value in (4.5, 2.75):  # pressed again half-way: back to where it began
+        word.evaluate("e => e.click()")
+        assert [page.evaluate(f"tick({now})") for now in (0, 350)][1] == pytest.approx(value, abs=0.06)
+    assert page.evaluate("tick(700)") == 1.0
 
 
 @pytest.mark.browser

@@ -264,16 +264,18 @@ def sweep(members: dict[str, tuple[float, float, bool, float]], seed: int = 0) -
 MEMBERS = {"a": (1, 9, False, 80.0), "a_ls": (1, 9, True, 82.0), "b": (2, 9, False, 85.0), "b_ls": (2, 9, True, 84.0)}
 
 
-def test_cells_are_means_over_records_and_the_summary_compares_each_at_its_best() -> None:
+def test_cells_are_means_over_records_and_the_summary_compares_each_at_its_best(tmp_path: Path) -> None:
     other = {**MEMBERS, "a": (1, 9, False, 82.0)}
     frame = temperature_and_weight.cells([sweep(MEMBERS), sweep(other, seed=1)])
     columns = ["temperature", "without", "with", "difference", "n"]
     assert frame[columns].to_numpy().tolist() == [[1, 81, 82, 1, 2], [2, 85, 84, -1, 2]]
     stopped = sweep({**MEMBERS, "a": (1, 9, False, 1.0)})
     stopped["members"]["a"]["failure"] = {"reason": "its loss is not finite"}
-    pd.testing.assert_frame_equal(
-        temperature_and_weight.cells([sweep(MEMBERS), sweep(other), stopped]).iloc[:, :3], frame.iloc[:, :3]
-    )
+    fewer = temperature_and_weight.cells([sweep(MEMBERS), sweep(other, seed=1), stopped | {"seed": 2}])
+    pd.testing.assert_frame_equal(fewer.iloc[:, :3], frame.iloc[:, :3])
+    assert fewer["n"].tolist() == [2, 3]
+    found = temperature_and_weight.maps([sweep(MEMBERS), stopped | {"seed": 1}], folder=tmp_path, files=[])
+    assert "n = 1 to 2 seeds a cell" in found.caption
     expected = {"without_best": 85, "without_temperature": 2, "with_best": 84, "with_temperature": 2}
     expected |= {"difference_at_best": -1, "above": 1, "settings": 2}
     assert expected.items() <= temperature_and_weight.summary(frame).items()

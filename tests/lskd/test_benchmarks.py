@@ -14,6 +14,7 @@ from PIL import Image
 from figures.fingerprint import ROOT
 from lskd.data.views import Views
 from lskd.objectives import Logits, create_objective
+from lskd.trainer.execution import Execution
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import baseline
@@ -104,6 +105,19 @@ def test_a_missed_check_of_the_gpu_is_told_from_one_that_holds(
     monkeypatch.setattr(gpu, "PIECES", {"another rate": (gpu.PLAIN, -1.0)})
     changed = [c for c in gpu.check_pieces(gpu.CPU, True) if c[1] > c[2]]
     assert [name for name, _, _ in changed] == ["six members: another rate", "MLKD: another rate"]
+
+
+def test_a_piece_that_raises_leaves_the_others_to_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = [name for name, (how, _) in gpu.pieces(gpu.CPU).items() if how.graph]
+
+    def train(how: Execution) -> None:
+        if how.graph:
+            raise RuntimeError("capture failed")
+
+    monkeypatch.setattr(gpu, "short_training", lambda *given, **options: train)
+    monkeypatch.setattr(gpu, "deviation", lambda before, after: 0.0)
+    found = {name: value <= limit for name, value, limit in gpu.check_pieces(gpu.CPU, True)}
+    assert [name for name in found if not found[name]] == [f"{a}: {b}" for a in ("six members", "MLKD") for b in graphs]
 
 
 def test_goals_of_the_gpu_are_computed_from_its_rates() -> None:

@@ -182,6 +182,13 @@ def test_a_constant_row_keeps_a_gradient_of_ordinary_size(value: float) -> None:
     assert 0 < student.grad.abs().max() < 1  # the released code: 3.5e5
 
 
+def test_a_keyword_that_no_loss_has_is_named() -> None:
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'temprature'; .* dim, mask, weights, reduction, c"
+    ):
+        dkd_loss(*draw(0, 2), temprature=2.0)
+
+
 def test_two_classes_warn_once() -> None:
     rows._warn_two_classes.cache_clear()
     x, y = torch.randn(3, 2), torch.tensor([0, 1, 0])

@@ -178,6 +178,16 @@ class Evil:
         return self.call[0], self.call[1:]
 
 
+def test_files_are_read_where_pytorch_s_own_reader_is_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"model": STATE, "args": argparse.Namespace(a=1)}, tmp_path / "a.pth")
+    torch.save(Evil(touch, str(tmp_path / "ran")), tmp_path / "b.pth")
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    assert load_checkpoint(model := small(0), tmp_path / "a.pth") == "model"
+    assert equal(model, small(1))
+    refused(tmp_path / "b.pth", r"test_odd_weights\.touch\(")
+    assert os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
+
+
 ATTACKS: list[tuple[Callable[[Path], tuple[Any, ...]], str]] = [
     (lambda mark: (os.system, f"touch {mark}"), r"(posix|nt)\.system\('touch .*ran'\)"),
     (lambda mark: (Path.touch, mark), r"pathlib\.Path\.touch"),
