@@ -152,10 +152,19 @@ def _baseline(plain: Mapping[str, Any], ls: Mapping[str, Any]) -> str:
 
 
 def trainers(records: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence where records of several trainers are averaged, with the seeds of each; else nothing."""
+    """A sentence where records of several trainers are averaged, with the seeds of each, and one where units for bf16
+    were emulated for a part of a run; else nothing."""
     seeds: dict[str, set[int]] = {}
+    emulated = []
     for record in records:
         seeds.setdefault(trainer_of(record), set()).add(record["seed"])
+        for start, end in record.get("launch", {}).get("emulated_steps", ()):
+            emulated.append(f"{start:,} to {'the end' if end is None else f'{end:,}'} of seed {record['seed']}")
+    told = f"bf16 was emulated in steps {', '.join(emulated)}." if emulated else ""
+    return " ".join(filter(None, (_averaged(seeds), told)))
+
+
+def _averaged(seeds: Mapping[str, set[int]]) -> str:
     if len(seeds) < 2:
         return ""
     listed = "; ".join(

@@ -140,6 +140,7 @@ def carry_out(plan: Plan, name: str) -> str:
     job = jobs[name]
     hold_one_gpu(Path(plan.runs) / ".gpus")  # before torch looks for one
     from lskd.data import download_if_missing
+    from lskd.trainer.execution import bf16_units
     from lskd.trainer.run import Options, build_table, select_device, train_cached
 
     download_if_missing(job.dataset)
@@ -150,7 +151,8 @@ def carry_out(plan: Plan, name: str) -> str:
     precision: str = plan.precision
     begun = runs_of(plan, [job]).get(name)
     if precision == "auto" and begun and begun.about["execution"]["device"] == select_device(plan.device).type:
-        precision = begun.precision
+        emulate = begun.precision == "bf16" and begun.about["execution"]["device"] == "cpu" and not bf16_units()
+        precision = "bf16-emulated" if emulate else begun.precision
     folder, record = train_cached(
         job.recipe,
         seed=job.seed,

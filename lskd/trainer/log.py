@@ -27,11 +27,14 @@ Histories = dict[str, list[dict[str, Any]]]
 class Clock:
     """Sessions of a run, and the time spent on it over all of them, as far as it was saved."""
 
-    def __init__(self, path: Path, found: Checkpoint | None) -> None:
+    def __init__(self, path: Path, found: Checkpoint | None, *, emulated: bool) -> None:
         self.sources = commit()  # as they are now, when they were imported
-        append_line(path, {"started": now(), "step": found.step if found else 0, "sources": self.sources})
+        line = {"started": now(), "step": found.step if found else 0, "sources": self.sources}
+        append_line(path, line | ({"emulated": True} if emulated else {}))
         sessions = read_lines(path)
         self.started, self.sessions = sessions[0]["started"], len(sessions)
+        until = [later["step"] for later in sessions[1:]] + [None]
+        self.emulated = [[s["step"], end] for s, end in zip(sessions, until, strict=True) if s.get("emulated")]
         self._before = found.values["seconds"] if found else 0.0
         self._start = time.monotonic()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 RUNS = "build/runs"
+Precision = Literal["auto", "float32", "tf32", "bf16", "bf16-emulated"]
 # Of one machine and call, not of a result.
 HERE = ("device", "runs", "checkpoint_seconds", "progress", "log", "teachers", "keep_epochs")
 
@@ -36,7 +37,8 @@ class Options:
             rounding, so the kind is part of what a run is; on strong views the teacher is always live.
         table_dtype: of the numbers in such a table.
         log: what is measured of each epoch, written as it goes on.
-        precision: "auto" is float32 on a CPU and tf32 on a GPU; "bf16" also on processors with units for it.
+        precision: "auto" is float32 on a CPU and tf32 on a GPU; "bf16" also on processors with units for it;
+            "bf16-emulated" on others, no faster than float32: to go on there with a run that was begun in bf16.
         fused: one kernel an optimiser step, on a GPU.
         graph: all launches of a step at once, a CUDA graph, on a GPU.
         streams: members side by side on a GPU.
@@ -54,7 +56,7 @@ class Options:
     teacher_logits: Literal["auto", "live", "table"] = "live"
     table_dtype: Literal["float32", "float16"] = "float32"
     log: Literal["jsonl", "tensorboard"] | None = None
-    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
+    precision: Precision = "auto"
     fused: bool = True
     graph: bool = True
     streams: bool = True

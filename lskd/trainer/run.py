@@ -248,9 +248,8 @@ class Run:
         if teacher is not None and self.logits is not None:
             options.say(f"teacher logits: {self.logits['source']}, {self.reason}")
             if self.logits["source"] == "table":
-                self.table = logit_table_of(self.recipe, self.dataset, teacher, self.device, options)
-                deviation = f"{self.table.checked:.1e} of the logits' deviation from the live teacher"
-                options.say(f"{self.table.folder}: {deviation}")
+                self.table = table = logit_table_of(self.recipe, self.dataset, teacher, self.device, options)
+                options.say(f"{table.folder}: {table.checked:.1e} of the logits' deviation from the live teacher")
         self.cohort = cohort = Cohort(
             self.recipe,
             self.dataset,
@@ -268,7 +267,7 @@ class Run:
             options.say(f"{lanes - busy} of {lanes} lanes stay idle; {advice}")
         places = self.folder / "checkpoints", self.folder / "sessions.jsonl"
         found = here.on_rank_zero(lambda: checkpoints.load_newest(places[0], identity=self.identity))
-        self.clock = here.on_rank_zero(lambda: Clock(places[1], found))
+        self.clock = here.on_rank_zero(lambda: Clock(places[1], found, emulated=self.execution.emulated))
         if found:
             cohort.restore(found)
         self._loop()
@@ -335,6 +334,7 @@ class Run:
     def _finish(self) -> dict[str, Any]:
         """Write weights, evidence and the record."""
         recipe, cohort, dataset, table, seconds = self.recipe, self.cohort, self.dataset, self.table, self.clock.seconds
+        unusual = {"switched_off": self.switched_off, "emulated_steps": self.clock.emulated}
         live, epochs = self.teacher is not None and table is None, sum(len(m.history) for m in cohort.members)
         record = {
             "schema": SCHEMA,
@@ -345,7 +345,7 @@ class Run:
             "teacher_logits_reason": self.reason,
             "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
             "device": describe_device(self.device),
-            "launch": cohort.launch() | ({"switched_off": self.switched_off} if self.switched_off else {}),
+            "launch": cohort.launch() | {key: value for key, value in unusual.items() if value},
             "versions": versions(),
             "sources": self.clock.sources,
             "started": self.clock.started,

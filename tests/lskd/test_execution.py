@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import types
 from collections import Counter
@@ -14,6 +15,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from small_runs import CPU, DATA, SETTINGS, cohort, images, results
+from torch import nn
 
 from lskd.errors import LskdError
 from lskd.models import model_info
@@ -35,6 +37,25 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.Conv2d(8, 16, 3, padding=1, groups=2), (4, 8, 9, 9)), (nn.Linear(32, 16), (4, 32))]
+)
+def test_emulated_bf16_rounds_operands_and_sums_and_nothing_between(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    def computed(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+        out = layer(x.requires_grad_())
+        upstream = torch.arange(out.numel()).double().sin().bfloat16().to(out.dtype).view(out.shape)
+        return [out, *torch.autograd.grad(out, [x, *layer.parameters()], upstream)]
+
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact = copy.deepcopy(layer).bfloat16().double()
+    with Execution("cpu", "bf16", emulated=True).autocast():
+        found = computed(layer, x.clone())
+    assert [value.dtype for value in found[:2]] == [torch.bfloat16, torch.float32]
+    for value, expected in zip(found, computed(exact, x.bfloat16().double()), strict=True):
+        assert (value.bfloat16() != expected.bfloat16()).double().mean() < 0.02  # sums beside a limit of rounding
+        assert (value.bfloat16() == value).all()
 
 
 @pytest.mark.parametrize("most", [1, 3])

@@ -252,10 +252,12 @@ def test_a_cpu_computes_in_float32_unless_it_has_units_for_less(
         with pytest.raises(LskdError, match=message):
             run(tmp_path / "b", runs, precision=precision)
     assert not (tmp_path / "b").exists()
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)  # slower than real ones, and as right
-    record = run(tmp_path / "c", runs, members=["kd"], precision="bf16")
+    record = run(tmp_path / "c", runs, members=["kd"], precision="bf16-emulated")
     assert record["execution"]["precision"] == "bf16"
-    assert "--precision bf16" in record["command"]
+    assert record["launch"]["emulated_steps"] == [[0, None]]
+    assert "--precision bf16-emulated" in record["command"]
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert run(tmp_path / "c", runs, members=["kd"], precision="bf16") == record  # the same run
     assert weights(tmp_path / "c", "kd") != weights(whole, "kd")
     losses = [epochs(folder, "kd")[-1]["train_loss"] for folder in (tmp_path / "c", whole)]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)

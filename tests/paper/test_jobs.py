@@ -216,6 +216,27 @@ def about(job: plan.Job, **changes: object) -> dict[str, object]:
     }
 
 
+@pytest.mark.parametrize(("units", "precision"), [(["amx"], "bf16"), ([], "bf16-emulated")])
+def test_a_run_begun_in_bf16_goes_on_in_it(
+    units: list[str], precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = wanted(runs=str(tmp_path), pairs=["resnet56 -> resnet20"], tables=[2], seeds=[0], device="cpu")
+    job = next(job for job in plan.make(config) if job.kind == "cohort")
+    write_json(tmp_path / "a" / "run.json", about(job))
+    monkeypatch.setattr("lskd.data.download_if_missing", lambda name: None)
+    monkeypatch.setattr("lskd.trainer.execution.bf16_units", lambda: units)
+    asked: list[str] = []
+
+    def train_cached(recipe: str, *, precision: str, **options: object) -> None:
+        asked.append(precision)
+        raise LskdError("enough")
+
+    monkeypatch.setattr("lskd.trainer.run.train_cached", train_cached)
+    with pytest.raises(LskdError, match="enough"):
+        run_jobs.carry_out(config, job.name)
+    assert asked == [precision]
+
+
 def test_a_run_with_a_record_is_done_and_nothing_else(tmp_path: Path) -> None:
     chosen = {"pairs": ["resnet56 -> resnet20"], "tables": [2], "seeds": [0], "teacher_logits": "table"}
     config = wanted(runs=str(tmp_path / "runs"), store=str(tmp_path / "store"), **chosen)
