@@ -77,7 +77,7 @@ def _results(root: Path) -> str:
         f"{data['test_size']:,} test images of digit pairs, {first['config']['epochs']} epochs, seeds {seeds}, "
         f"{devices}, PyTorch {first['versions']['torch']}. "
         f"Records: [`{RECORDS.as_posix()}`]({RECORDS.as_posix()}).\n\n{table}\n\n"
-        f"{_verdicts(found.to_dict('records'))} {gains.trainers(records)}".rstrip()
+        f"{_verdicts(found.to_dict('records'))} {gains.provenance(records)}".rstrip()
     )
 
 

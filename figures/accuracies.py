@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import theme
 from figures.publish import Published, publish
-from paper.gains import trainers
+from paper.gains import provenance
 from paper.members import pairs
 from paper.statistics import ENOUGH_SEEDS, accuracies, binomial_error, results, summarize
 from paper.text import counted, with_symbols
@@ -94,8 +94,8 @@ def dots(
         height=0.62 * len(rows) + 0.95,
         folder=folder,
         alt=f"Test accuracy at the last epoch, {n}. {described}.",
-        caption=f"<b>Test accuracy at the last epoch</b>, one mark a seed; {n} a member. "
-        f"{bars} Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike} {trainers(records)}".strip(),
+        caption=f"<b>Test accuracy at the last epoch</b>, one mark a seed; {n} a member. {bars} "
+        f"Recipe <code>{records[0]['name']}</code>, {tested:,} test images.{unlike} {provenance(records)}".strip(),
         inputs=files,
         data=frame,
     )

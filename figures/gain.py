@@ -15,7 +15,7 @@ from matplotlib.transforms import blended_transform_factory
 from figures import theme
 from figures.publish import Published, publish
 from lskd.records import load_record
-from paper.gains import BASELINES, Gain, frame, trainers
+from paper.gains import BASELINES, Gain, frame, provenance
 from paper.published import NUMBERS
 from paper.statistics import ENOUGH_SEEDS
 from paper.text import counted, signed
@@ -165,5 +165,5 @@ def _points(ax: Axes, *, axis: str) -> None:
 def _mixed(gains: Sequence[Gain]) -> str:
     """Where seeds of several trainers are averaged, that they are."""
     groups = dict.fromkeys((gain.experiment, gain.paths) for gain in gains)
-    said = [(head, trainers([load_record(path) for path in paths])) for head, paths in groups]
+    said = [(head, provenance([load_record(path) for path in paths])) for head, paths in groups]
     return " ".join(f"<b>{head}:</b> {words}" for head, words in said if words)

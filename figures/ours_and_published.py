@@ -14,7 +14,7 @@ from lskd.evidence import TEACHER
 from lskd.files import differences, visible
 from lskd.objectives import METHODS
 from lskd.records import computed_with, load_record
-from paper.gains import PUBLISHED_EPOCHS, trainers
+from paper.gains import PUBLISHED_EPOCHS, provenance
 from paper.members import order, pairs
 from paper.published import find
 from paper.statistics import EPOCHS, by_seed, settings_of, summarize
@@ -97,7 +97,7 @@ def accuracy_table(records: Sequence[Mapping[str, Any]]) -> Table:
     if short:
         caption += f" <b>Short runs ({', '.join(map(str, short))} of {PUBLISHED_EPOCHS} epochs) say nothing about the "
         caption += "level of the paper's numbers.</b>"
-    caption = " ".join(filter(None, (caption, *(trainers(group) for group in runs.values()))))
+    caption = " ".join(filter(None, (caption, *(provenance(group) for group in runs.values()))))
     return Table(["method", "T", "weight", "paper, best", "its log, last", *columns], body, caption)
 
 

@@ -151,7 +151,7 @@ def _baseline(plain: Mapping[str, Any], ls: Mapping[str, Any]) -> str:
     return "literature" if (settings["temperature"], settings["kd_weight"]) == LITERATURE else ""
 
 
-def trainers(records: Sequence[Mapping[str, Any]]) -> str:
+def provenance(records: Sequence[Mapping[str, Any]]) -> str:
     """A sentence where records of several trainers are averaged, with the seeds of each, and one where units for bf16
     were emulated for a part of a run; else nothing."""
     seeds: dict[str, set[int]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lskd.errors import LskdError
-from paper.gains import trainers
+from paper.gains import provenance
 from paper.members import members_of
 from paper.statistics import ENOUGH_SEEDS, compare, rows
 from paper.store import Group, find, groups
@@ -63,7 +63,7 @@ def shown(name: str, store: Path | str, *, style: str = "text") -> str:
         notes.append(f"Fewer than {ENOUGH_SEEDS} seeds: no interval.")
     stopped = [f"{m}, seed {r['seed']}" for r in group.records for m in r["members"] if r["members"][m].get("failure")]
     notes += [f"Stopped early, and in no mean: {'; '.join(sorted(stopped))}."] if stopped else []
-    notes += filter(None, [trainers(group.records)])
+    notes += filter(None, [provenance(group.records)])
     if style == "markdown":
         return f"{title}\n\n{markdown_table(headings, body)}\n\n{' '.join(notes)}"
     if style == "latex":

@@ -314,12 +314,12 @@ def test_a_sweep_compares_each_side_at_its_best(tmp_path: Path) -> None:
 
 def test_seeds_of_several_trainers_are_said() -> None:
     made = [{"seed": seed, "source_digest": "a" * 64} for seed in (0, 1)]
-    assert gains.trainers(made) == ""
+    assert gains.provenance(made) == ""
     part = {"launch": {"emulated_steps": [[1000, 2000], [3000, None]]}}
-    assert gains.trainers([made[0] | part]) == (
+    assert gains.provenance([made[0] | part]) == (
         "bf16 was emulated in steps 1,000 to 2,000 of seed 0, 3,000 to the end of seed 0."
     )
-    assert gains.trainers([*made, {"seed": 5, "trainer": 1}]).startswith(
+    assert gains.provenance([*made, {"seed": 5, "trainer": 1}]).startswith(
         "3 seeds of 2 trainers (trainer 1: seed 5; trainer before 1 (aaaaaaaa): seeds 0, 1)"
     )
 
