@@ -55,9 +55,9 @@
     running.set(root, turn);
     const sliders = pairs.filter(([input, value]) => input.type === "range" && current(input) !== value);
     for (const pair of pairs) if (!sliders.includes(pair)) put(...pair);
-    if (!animate || still.matches) {
+    if (!animate || still.matches || !sliders.length) {
       for (const pair of sliders) put(...pair);
-      return;
+      return stop(root);
     }
     const from = sliders.map(([input]) => Number(input.value));
     let begin;

@@ -175,6 +175,11 @@ def test_a_word_moves_by_steps_and_takes_its_move_back(page: Any, book: Path) ->
         word.evaluate("e => e.click()")
         assert [page.evaluate(f"tick({now})") for now in (0, 350)][1] == pytest.approx(value, abs=0.06)
     assert page.evaluate("tick(700)") == 1.0
+    go(page, book, "notebooks/numerics", live=True)  # a list has no way to go
+    word = page.locator("a.lskd-word[href*='format=bfloat16#live-precision']")
+    word.evaluate("e => e.click()")
+    assert word.get_attribute("aria-pressed") == "true"
+    assert page.locator(".lskd-readout[aria-busy='true']").count() == 0
 
 
 @pytest.mark.browser
