@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from figures import accuracies, ours_and_published
+from figures import accuracies, logit_gap, logit_range, ours_and_published, tsne
 from figures import table as tables
 from figures.fingerprint import ROOT
 from lskd.errors import LskdError
 from lskd.files import atomic_write, read_json, visible
-from paper import gains, statistics, store
+from paper import embedding, gains, statistics, store
 from paper.text import duration, markdown_table
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
@@ -47,10 +47,15 @@ def fill(text: str, parts: dict[str, str]) -> str:
 
 
 def write(root: Path = ROOT) -> None:
-    """Write README.md and its picture again."""
+    """Write README.md, its pictures, and the paper's Figs. 3 to 5 from our longest run on CIFAR-100 again."""
     records = _group(root)
     files = visible(root / RECORDS, "*.json")
     accuracies.dots(records, folder=root / PICTURES, files=files, name="digit_pairs_results")
+    networks, there = ours_and_published.committed(root / CIFAR100), root / "figures/drawn/cifar100"
+    logit_range.bars(networks, folder=there)
+    logit_range.spread(networks, folder=there)
+    logit_gap.heatmaps(networks, folder=there)
+    tsne.panels(networks, embedding.embed_all(networks.packs), folder=there, perplexity=30.0, seed=0)
     readme = root / "README.md"
     atomic_write(readme, fill(readme.read_text(encoding="utf-8"), blocks(root)))
 

@@ -35,16 +35,18 @@ def choose_sample(teacher: Evidence) -> int:
     return int(np.argsort(confidence, kind="stable")[(len(confidence) - 1) // 2])
 
 
-def bars(networks: Networks, *, folder: Path | str, method: str = "kd", sample: int | None = None) -> Published:
+def bars(networks: Networks, *, folder: Path | str, method: str = "", sample: int | None = None) -> Published:
     """All logits of one test image, teacher and student: without LS, with LS, and with LS after standardisation.
 
     Args:
         networks: with the member ``method`` and its partner with LS, see :func:`paper.members.pairs`.
+        method: by default the first that has a partner; one may have none here because it stopped early.
         sample: test image, one of ``logits_index``; by default :func:`choose_sample`.
 
     Raises:
         ValueError: a member or the image's whole logit row is not there.
     """
+    method = method or next((first for first, _ in networks.methods), "kd")
     twin = dict(networks.methods).get(method, method + SUFFIX)
     missing = [m for m in (method, twin) if m not in networks.packs]
     if missing:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from figures.table import Measured, Table, mean_text
+from paper.members import label
 from paper.statistics import ENOUGH_SEEDS
 from paper.tables import TABLES, Entry, LeftOut, frame
 from paper.text import signed
@@ -74,7 +75,7 @@ def _place(entry: Entry) -> tuple[str, str]:
     if cell.member.startswith("weight_"):
         return cell.name.rpartition(", ")[2], f"{cell.kd_weight:g}"
     networks = [(name or "").removeprefix("imagenet/") for name in (cell.teacher, cell.student)]
-    return " → ".join(networks), cell.method.upper() + " + LS" * cell.standardize
+    return " → ".join(networks), label("", method=cell.method, standardize=cell.standardize)
 
 
 def _both(entry: Entry | None) -> str:

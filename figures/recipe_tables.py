@@ -15,6 +15,7 @@ from lskd.errors import LskdError
 from lskd.recipes import Recipe, doubts, list_recipes, load_recipe
 from paper import published
 from paper.cells import Cell, of_recipe
+from paper.members import label
 from paper.tables import Entry
 from paper.text import markdown_table, protocol, settings_text
 
@@ -44,7 +45,7 @@ def _heading(group: list[Recipe]) -> str:
         if recipe.dataset == "imagenet" and recipe.teacher:
             networks = f"{_plain(recipe.teacher.network)} → {networks}"
         methods = [m["method"] for m in recipe.members.values() if m["method"] in METHODS]
-        parts.setdefault(networks, []).extend(method.upper() for method in methods)
+        parts.setdefault(networks, []).extend(label("", method=method) for method in methods)
     if any(recipe.dataset != "imagenet" for recipe in group):
         return ", ".join(parts)
     return "; ".join(f"{networks}: {', '.join(dict.fromkeys(methods))}" for networks, methods in parts.items())
@@ -184,7 +185,7 @@ def _line(entry: Entry, entries: list[Entry]) -> str:
     """The student; and the method, unless each student has only one that can be standardised."""
     name = _plain(entry.cell.student)
     several = len({e.cell.method for e in entries} - {"plain", "locality"}) > 1
-    return f"{name}, {entry.cell.method.upper()}" if several else name
+    return f"{name}, {label('', method=entry.cell.method)}" if several else name
 
 
 def _points(entries: list[Entry]) -> pd.DataFrame:

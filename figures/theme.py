@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from lskd.objectives import METHODS
 from paper.members import LITERATURE, SUFFIX, label
 
 FONT = "DejaVu Sans"  # comes with Matplotlib, see own_font
@@ -48,7 +49,7 @@ _HUES = {  # (light page, dark page, marker)
     "rld": ("#4f6b1f", "#a9c26e", "8"),
     "gdkd": ("#3d5a80", "#9fb8dd", "d"),
 }
-_OTHER = ("#7a6a00", "#e0c94a", "P")
+_SPARE = [("#7a6a00", "#e0c94a", "P"), ("#b3261e", "#ff9088", "H")]  # of methods without one, in turn
 
 
 def mix(color: str, ground: str, share: float) -> str:
@@ -57,7 +58,7 @@ def mix(color: str, ground: str, share: float) -> str:
     return to_hex((r, g, b))
 
 
-for _light, _dark, _ in (*_HUES.values(), _OTHER):
+for _light, _dark, _ in (*_HUES.values(), *_SPARE):
     _DARK |= {_light: _dark, mix(_light, PAPER, 0.3): mix(_dark, _DARK[PAPER], 0.3)}
 
 
@@ -110,7 +111,9 @@ def look(member: str, about: Mapping[str, Any] | None = None) -> Look:
     ls = member.endswith(SUFFIX) if standardize is None else standardize
     family = member if member == "teacher" else method or member.removesuffix(SUFFIX)
     family = "plain" if family == "alone" else family
-    color, _, marker = _HUES.get(family, _OTHER)
+    others = [name for name in METHODS if name not in _HUES and not METHODS[name].needs_stages]
+    spare = others.index(family) if family in others else 0
+    color, _, marker = _HUES.get(family, _SPARE[spare % len(_SPARE)])
     filled = ls or family in ("teacher", "plain")
     dashes = (0, (4, 1.4, 1, 1.4)) if member.endswith(LITERATURE) else (0, (4, 1.6))
     return Look(

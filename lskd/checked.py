@@ -118,6 +118,8 @@ def readings(text: str) -> Iterator[Any]:
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         if isinstance(found := ast.literal_eval(stripped), float | tuple | list | dict):
             yield found
+    if stripped.startswith("[") and stripped.endswith("]"):  # [vit]: words that TOML wants in quotes
+        yield [next(readings(item.strip())) for item in stripped[1:-1].split(",")]
     yield text
     if not stripped.startswith("["):
         yield [item.strip() for item in stripped.split(",")] if stripped else []

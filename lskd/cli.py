@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from lskd import __version__
 from lskd.errors import LskdError, hint
@@ -184,11 +184,17 @@ def _stop_with(workflow: int) -> None:
             return
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Where commands are missing, say with an unknown one how to get them."""
+        super().error(f"{message}. {self.epilog}" if self.epilog and "invalid choice" in message else message)
+
+
 def _parser(more: Iterable[Plugin]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lskd", description="Logit standardization in knowledge distillation.")
+    parser = _Parser(prog="lskd", description="Logit standardization in knowledge distillation.")
     parser.add_argument("--version", action="version", version=f"lskd {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=argparse.ArgumentParser)
     offered: list[Plugin] = [_train, _table, _data, *more]
     for plugin in sorted(importlib.metadata.entry_points(group=PLUGINS)):
         try:

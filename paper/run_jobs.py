@@ -166,7 +166,7 @@ def carry_out(plan: Plan, name: str) -> str:
     )
     try:
         said = str(store.add(folder, plan.store)[0])
-    except LskdError as error:  # days of training must not fail by it
+    except (LskdError, OSError) as error:  # days of training must not fail by it
         said = f"{folder}, not filed: {error}"
     stopped = [member for member, found in record["members"].items() if found.get("failure")]
     also = f"; {', '.join(stopped)} left the finite numbers and stopped early, as the record says" if stopped else ""

@@ -137,13 +137,15 @@ def protocol(recipe: Recipe) -> dict[str, str]:
 
 def recipe_text(recipe: Recipe) -> str:
     """What a recipe trains: one sentence, then one row a member."""
+    from paper.members import label  # it needs PyTorch, which the rest of this file does not
+
     teacher = f"Teacher **{recipe.teacher.network}**, student" if recipe.teacher else "Network"
     how = "; ".join(f"{word} {value}" for word, value in protocol(recipe).items())
     text = f"{teacher} **{recipe.student}**, data set **{recipe.dataset}**: {how}."
     rows = [
         (
             f"`{name}`",
-            m["method"].upper() if m["method"] != "plain" else "cross-entropy",
+            label("", method=m["method"], standardize=False) if m["method"] != "plain" else "cross-entropy",
             "yes" if m.get("standardize") else "–",
             settings_text(m),
         )

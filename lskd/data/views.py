@@ -36,6 +36,8 @@ def weak_view(images_uint8: Tensor, view: Tensor, *, pad: int = 4) -> Tensor:
     Raises:
         ValueError: images or views of another type or shape; on a CPU also a view that there is none of.
     """
+    if not isinstance(view, Tensor):
+        raise ValueError(f"weak_view: view is {type(view).__name__}; expected an int64 tensor, one view an image")
     if view.dtype != torch.int64 or view.shape != images_uint8.shape[:1]:
         found = f"{view.dtype} {list(view.shape)} for images {list(images_uint8.shape)}"
         raise ValueError(f"weak_view: view is {found}; expected int64 {list(images_uint8.shape[:1])}, one an image")

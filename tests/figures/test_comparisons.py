@@ -246,7 +246,7 @@ def test_full_length_is_drawn_from_the_members_that_are_there(tmp_path: Path) ->
     (tmp_path / "teacher.evidence.npz").symlink_to(STORE / "teacher.evidence.npz")
     networks = committed(tmp_path)
     assert networks.methods == [("kd_literature", "kd_ls")]  # no difference can be drawn of KD alone
-    drawn = logit_range.bars(networks, folder=tmp_path / "drawn", method=networks.methods[0][0])
+    drawn = logit_range.bars(networks, folder=tmp_path / "drawn")
     assert "KD, literature" in drawn.alt
 
 

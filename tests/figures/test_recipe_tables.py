@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from synthetic import run, store
 
-from figures import recipe_tables
+from figures import recipe_tables, theme
 from figures.paper_tables import table
+from lskd.objectives import KD, METHODS
+from lskd.recipes import load_recipe
 from paper import published, tables
 from paper.cells import Cell, of_recipe
+from paper.text import recipe_text
 
 
 def cells(folder: str) -> list[Cell]:
@@ -125,3 +128,15 @@ def test_a_teacher_is_several_times_the_difference_between_ways_of_teaching(tmp_
         value = {e.cell.member: e.published for e in entries if e.cell.student.removesuffix("-distilled") == student}
         gap = abs(value["kd_ls"] - value["locality"])
         assert min(value["kd_ls"], value["locality"]) - value["alone"] > 4 * gap
+
+
+def test_a_new_method_has_its_title_and_a_look_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Chi(KD):
+        title = "ChiKD"
+
+    monkeypatch.setitem(METHODS, "chi", Chi)
+    monkeypatch.setitem(METHODS, "psi", type("Psi", (KD,), {"title": "Psi"}))
+    recipe = load_recipe("digit-pairs", members=["kd"], settings={"members.kd.method": "chi"})
+    assert "| `kd` | ChiKD |" in recipe_text(recipe)
+    looks = [theme.look(name, {"method": name, "standardize": False}) for name in ("chi", "psi", *theme._HUES)]
+    assert len({(look.color, look.marker) for look in looks}) == len(looks)

@@ -195,6 +195,8 @@ def test_keys_of_nested_tables_are_named(given: dict[str, Any], message: str) ->
         ("{'epochs': 2}", {"epochs": 2}),
         ("{'a', 'b'}", "{'a', 'b'}"),
         ("kd,kd_ls", "kd,kd_ls"),
+        ("[1, vit]", [1, "vit"]),
+        ("[", "["),
         ("b'x'", "b'x'"),
         ("01", "01"),
     ],

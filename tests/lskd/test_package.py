@@ -17,7 +17,7 @@ import pytest
 
 import lskd
 from figures.fingerprint import ROOT
-from lskd import records
+from lskd import cli, records
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
@@ -110,6 +110,17 @@ def test_an_installed_package_has_no_commit_of_a_repository_around_it(
     assert records.commit()
     (tmp_path / "lskd" / "_recipes").mkdir()
     assert records.commit() is None
+
+
+def test_a_command_that_is_not_installed_is_told_with_the_way_to_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = importlib.metadata.EntryPoint("paper", "no_paper.commands:add", cli.PLUGINS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [absent])
+    for words, told in ((["plan"], True), (["train", "--recipe"], False)):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(words)
+        assert (cli.MISSING in capsys.readouterr().err) is told
 
 
 def test_import_lskd_loads_nothing_and_losses_and_networks_nothing_but_torch() -> None:
