@@ -74,10 +74,10 @@ def train(
     assert usual.teacher is not None
     known = {"dataset": usual.dataset, "student": usual.student, "teacher.network": usual.teacher.network}
     changes |= {key: value for key, value in chosen.items() if value != known[key]} | dict(more or {})
-    plan = load_recipe(RECIPE, settings=changes, members=[method, f"{method}_ls"])
-    assert plan.teacher is not None
-    name, own = teacher_training(plan)
-    taught, _ = train_cached(name, seed=plan.teacher.seed, settings=own, runs=runs)
+    recipe = load_recipe(RECIPE, settings=changes, members=[method, f"{method}_ls"])
+    assert recipe.teacher is not None
+    name, own = teacher_training(recipe)
+    taught, _ = train_cached(name, seed=recipe.teacher.seed, settings=own, runs=runs)
     folder, _ = train_cached(RECIPE, seed=seed, settings=changes, members=[method, f"{method}_ls"], runs=runs)
     places = Path(output) / "teacher", Path(output) / "students"
     publish(taught, places[0])

@@ -18,7 +18,7 @@ from paper.gains import PUBLISHED_EPOCHS, provenance
 from paper.members import order, pairs
 from paper.published import find
 from paper.statistics import EPOCHS, by_seed, settings_of, summarize
-from paper.store import protocol
+from paper.store import shared_settings
 from paper.text import counted, data_name, written
 
 
@@ -108,7 +108,7 @@ _Row = tuple[int, bool, str, str, str]
 
 def _shared(record: Mapping[str, Any]) -> dict[str, Any]:
     """What runs of a column have in common, whatever their recipe is called and wherever their teacher lay."""
-    found = protocol(record)
+    found = shared_settings(record)
     return {**found, "config": {key: v for key, v in found["config"].items() if key not in ("name", "teacher")}}
 
 

@@ -41,11 +41,11 @@ from lskd.rows import (
     bounded,
     checked_target,
     classes_last,
+    is_checked,
     kl,
     kl_of_two,
     kl_without,
     log_ratio,
-    looks,
     reduced,
     spread,
     temperature_of,
@@ -90,7 +90,7 @@ def standardize(
     if counts is not None:
         x = x.masked_fill(~counts.unsqueeze(-1), 0.0)
     excluded = torch.isneginf(x)
-    some = not looks(None, x) or bool(excluded.any())
+    some = not is_checked(None, x) or bool(excluded.any())
     return z_score(x, excluded if some else None, eps=eps, correction=correction).movedim(-1, dim)
 
 

@@ -266,7 +266,7 @@ def temperature_of(value: Temperature, name: str = "temperature") -> Temperature
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(f"{name} has shape {tuple(value.shape)}; use a number or one element")
-        if looks(None, value) and not 0 < value.item() < math.inf:
+        if is_checked(None, value) and not 0 < value.item() < math.inf:
             raise ValueError(f"{name} is {value.item():g}; it must stay positive: learn its logarithm, or clamp it")
         return at_least_float32(value.reshape(()))
     if not isinstance(value, Real) or not 0 < value < math.inf:
@@ -274,7 +274,7 @@ def temperature_of(value: Temperature, name: str = "temperature") -> Temperature
     return value
 
 
-def looks(check: bool | None, *given: Tensor) -> bool:
+def is_checked(check: bool | None, *given: Tensor) -> bool:
     """Whether values are looked at: compiled and functorch-transformed tensors have none."""
     if check is False or torch.compiler.is_compiling():
         return False
@@ -346,7 +346,7 @@ def checked_target(target: Tensor, logits: Tensor, counts: Tensor | None, check:
             f"{list(logits.shape[:-1])} of logits whose classes are last, or at dim="
         )
     target = target if counts is None else target.masked_fill(~counts, 0)
-    if looks(check, target) and not bool(((target >= 0) & (target < logits.shape[-1])).all()):
+    if is_checked(check, target) and not bool(((target >= 0) & (target < logits.shape[-1])).all()):
         raise ValueError(
             f"target holds {int(target.min())}..{int(target.max())}; classes are 0..{logits.shape[-1] - 1}"
             + (
@@ -365,7 +365,7 @@ def _without_excluded(
 
     Other values that are not finite, and -inf of one side alone, are refused; NaN where nothing is looked at.
     """
-    looked = looks(check, student, teacher)
+    looked = is_checked(check, student, teacher)
     if looked and bool(((student > MASKED) & (student < math.inf)).all() & torch.isfinite(teacher).all()):
         return student, teacher, None
     low = [x <= MASKED + x.detach().amax(dim=-1, keepdim=True).clamp(max=0.0) for x in (student, teacher)]

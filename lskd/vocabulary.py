@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lskd.rows import Temperature, classes_last, looks, recordable, spread
+from lskd.rows import Temperature, classes_last, is_checked, recordable, spread
 
 RowValues = Callable[..., Tensor]
 
@@ -30,7 +30,7 @@ def known_classes(
     if indices.is_floating_point() or not values.is_floating_point():
         raise ValueError(f"teacher_topk holds {values.dtype} and {indices.dtype}; expected (float values, int indices)")
     unknown, last = torch.isneginf(values), student.shape[-1] - 1
-    if looks(check, values, indices, *([] if mask is None else [mask])):
+    if is_checked(check, values, indices, *([] if mask is None else [mask])):
         counts = spread("mask", mask, student.shape[:-1])
         named = ~unknown & (True if counts is None else counts.unsqueeze(-1))
         bad = ((indices < 0) | (indices > last)) & named

@@ -70,7 +70,7 @@ def _folder(about: Mapping[str, Any]) -> str:
     return f"{about['config']['name']}-seed{about['seed']}-{about['identity'][:12]}"
 
 
-def bring(path: Path | str, *, store: Path | str = "results", runs: Path | str = "build/runs") -> tuple[Path, str]:
+def import_run(path: Path | str, *, store: Path | str = "results", runs: Path | str = "build/runs") -> tuple[Path, str]:
     """Take an archive in: a finished run into the store, evidence beside its record; another into ``runs``.
 
     An archive that is refused leaves no trace. The same archive twice changes nothing.

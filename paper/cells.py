@@ -168,7 +168,7 @@ def table(rows: Sequence[Cell]) -> str:
     return "\n".join(aligned(lines, right=1))
 
 
-def describe(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """Everything about a cell, for reading: settings, published value, sources, doubts, command."""
     shown = "nothing at these settings"
     if cell.published is not None:

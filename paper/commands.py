@@ -40,7 +40,7 @@ def _recipe_say(given: argparse.Namespace) -> None:
         found = [dataclasses.asdict(cell) for cell in rows]
         print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
-        print(cells.describe(rows[0]) if len(rows) == 1 else cells.table(rows))
+        print(cells.cell_text(rows[0]) if len(rows) == 1 else cells.table(rows))
 
 
 def _results(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -225,5 +225,5 @@ def _archive_import(given: argparse.Namespace) -> None:
     from paper import archive
 
     for path in given.archives:
-        place, told = archive.bring(path, store=given.store, runs=given.runs)
+        place, told = archive.import_run(path, store=given.store, runs=given.runs)
         print(f"{place}: {told}")

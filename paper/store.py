@@ -74,7 +74,7 @@ def content_digest(record: Mapping[str, Any]) -> str:
     return _sha({k: v for k, v in record.items() if k != "store"})
 
 
-def place(record: Mapping[str, Any], store: Path | str = STORE) -> Path:
+def record_path(record: Mapping[str, Any], store: Path | str = STORE) -> Path:
     """Where the store keeps a record."""
     teacher = (record.get("teacher") or {}).get("network")
     networks = [_plain(name) for name in (teacher, record["config"]["student"]) if name]
@@ -96,7 +96,7 @@ def add(source: Path | str, store: Path | str = STORE) -> tuple[Path, bool]:
     record.pop("store", None)
     if "identity" in record and record["identity"] != identity(record):
         raise LskdError(f"{source}: its configuration, seed, data or teacher was changed after it was run; not added")
-    final = place(record, store)
+    final = record_path(record, store)
     Path(store).mkdir(parents=True, exist_ok=True)
     with locked(Path(store), doing="adding a record", wait=True):
         for path in visible(final.parent, "*.json"):
@@ -131,7 +131,7 @@ def groups(store: Path | str = STORE) -> list[Group]:
             raise LskdError(f"{path}: was changed after it was stored; take it away, and add its run again")
         group = next((g for g in found if all(_same_experiment(other, record) for other in g.records)), None)
         if group is None:
-            group = Group(record["name"], protocol(record))
+            group = Group(record["name"], shared_settings(record))
             found.append(group)
         for other_path, other in group.runs:
             twice = set(other["members"]) & set(record["members"])
@@ -164,7 +164,7 @@ def find(name: str, store: Path | str = STORE) -> Group:
 
 def _same_experiment(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     mine, its = a["config"]["members"], b["config"]["members"]
-    same = (a["name"], protocol(a)) == (b["name"], protocol(b))
+    same = (a["name"], shared_settings(a)) == (b["name"], shared_settings(b))
     return same and all(mine[name] == its[name] for name in mine.keys() & its.keys())
 
 
@@ -210,7 +210,7 @@ def as_it_stands(group: Group) -> bool:
     return group.key["config"] == recipe and all(own.get(name) == found for name, found in group.settings.items())
 
 
-def protocol(record: Mapping[str, Any]) -> dict[str, Any]:
+def shared_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """All that has to be equal between records that are averaged, beside the settings of members that both have."""
     teacher = record.get("teacher") or {}
     return {

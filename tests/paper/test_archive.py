@@ -30,7 +30,7 @@ from lskd.records import identity, load_record
 from lskd.trainer import run as trainer
 from lskd.trainer.run import train_cached
 from paper import store as results
-from paper.archive import LIMIT, bring, export
+from paper.archive import LIMIT, export, import_run
 from paper.store import content_digest
 
 
@@ -211,7 +211,7 @@ def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
 
 def test_what_is_kept_of_the_full_length_goes_on(tmp_path: Path) -> None:
     for kept in (ROOT / "results" / "unfinished").glob("*.zip"):
-        assert bring(kept, runs=tmp_path)[1].startswith("goes on after step")
+        assert import_run(kept, runs=tmp_path)[1].startswith("goes on after step")
 
 
 def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path: Path) -> None:
@@ -222,12 +222,12 @@ def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path:
     with pytest.warns(UserWarning, match="step-00000006 is skipped"):
         older = export(run, tmp_path)
     assert older.name.endswith("-step00000005.zip")
-    folder, _ = bring(older, runs=tmp_path / "runs")
-    assert bring(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
-    assert bring(older, runs=tmp_path / "runs")[1].startswith("is as far already")
+    folder, _ = import_run(older, runs=tmp_path / "runs")
+    assert import_run(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
+    assert import_run(older, runs=tmp_path / "runs")[1].startswith("is as far already")
     (folder / "checkpoints" / "step-00000006" / "state.safetensors").write_bytes(b"half")  # as far, and of no use
     with pytest.warns(UserWarning, match="step-00000006 is skipped"):
-        assert bring(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
+        assert import_run(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(LskdError, match="no whole checkpoint there yet"):
@@ -238,14 +238,14 @@ def test_a_finished_run_arrives_in_the_store_with_its_evidence(finished: Path, t
     path = export(finished, tmp_path / "out")
     assert path.name == f"{finished.name}.zip"
     assert export(finished, tmp_path / "again").read_bytes() == path.read_bytes()
-    stored, told = bring(path, store=tmp_path / "results", runs=tmp_path / "runs")
+    stored, told = import_run(path, store=tmp_path / "results", runs=tmp_path / "runs")
     assert told == "added, with evidence of 2 networks"
     assert content_digest(load_record(stored)) == content_digest(load_record(finished))
     for member in load_record(finished)["members"].values():
         name = member["evidence"]["file"]
         assert (stored.with_suffix("") / name).read_bytes() == (finished / "compact" / name).read_bytes()
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
-    assert bring(path, store=tmp_path / "results")[1].startswith("was there already")
+    assert import_run(path, store=tmp_path / "results")[1].startswith("was there already")
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == before
     with pytest.raises(LskdError, match=r"its archive has 0\.\d MB, and 0\.001 MB are allowed; allow more"):
         export(finished, tmp_path / "small", limit=1000)
@@ -269,7 +269,7 @@ def test_damaged_and_foreign_archives_are_refused_by_name(
 
     def refused(words: str) -> None:
         with pytest.raises(LskdError, match=rf"^{re.escape(str(bad))}.*: .*{words}"):
-            bring(bad, store=tmp_path / "results", runs=tmp_path / "runs")
+            import_run(bad, store=tmp_path / "results", runs=tmp_path / "runs")
         assert not (tmp_path / "results").exists(), words
         assert not (tmp_path / "runs").exists(), words
 
@@ -324,5 +324,5 @@ def test_a_forged_run_leaves_nothing(killed: Path, tmp_path: Path, place: str, v
     bad = tmp_path / "bad.zip"
     changed(export(killed, tmp_path), bad, lambda n, c: json.dumps(about).encode() if n == "run.json" else c)
     with pytest.raises(LskdError, match=rf"^{re.escape(str(bad))}.*{words}"):
-        bring(bad, runs=tmp_path / "runs")
+        import_run(bad, runs=tmp_path / "runs")
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".zip", ".zip"]
