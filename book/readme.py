@@ -12,15 +12,16 @@ from typing import Any
 from figures import accuracies, logit_gap, logit_range, ours_and_published, tsne
 from figures import table as tables
 from figures.fingerprint import ROOT
+from figures.publish import Published
 from lskd.errors import LskdError
-from lskd.files import atomic_write, read_json, visible
+from lskd.files import atomic_write, read_json
 from paper import embedding, gains, statistics, store
 from paper.text import duration, markdown_table
 
 RECORDS = Path("results/digit_pairs/wrn_16_2-resnet8")
 CIFAR100 = Path("results/cifar100/resnet56-resnet20")
 COST = Path("benchmarks/results/make_book.json")
-PICTURES = Path("figures/drawn/digit_pairs")
+PICTURES, NAME = Path("figures/drawn/digit_pairs"), "digit_pairs_results"
 
 
 def blocks(root: Path) -> dict[str, str]:
@@ -48,9 +49,7 @@ def fill(text: str, parts: dict[str, str]) -> str:
 
 def write(root: Path = ROOT) -> None:
     """Write README.md, its pictures, and the paper's Figs. 3 to 5 from our longest run on CIFAR-100 again."""
-    records = _group(root)
-    files = visible(root / RECORDS, "*.json")
-    accuracies.dots(records, folder=root / PICTURES, files=files, name="digit_pairs_results")
+    draw(root, root / PICTURES)
     networks, there = ours_and_published.committed(root / CIFAR100), root / "figures/drawn/cifar100"
     logit_range.bars(networks, folder=there)
     logit_range.spread(networks, folder=there)
@@ -60,15 +59,21 @@ def write(root: Path = ROOT) -> None:
     atomic_write(readme, fill(readme.read_text(encoding="utf-8"), blocks(root)))
 
 
-def _group(root: Path) -> list[dict[str, Any]]:
-    found = list(store.aggregate(root / RECORDS).values())
+def draw(root: Path, folder: Path | str) -> Published:
+    """The picture of the default experiment."""
+    group = _group(root)
+    return accuracies.dots(group.records, folder=folder, files=[path for path, _ in group.runs], name=NAME)
+
+
+def _group(root: Path) -> store.Group:
+    found = store.groups(root / RECORDS)
     if not found:
         raise LskdError(f"{root / RECORDS}: expected records, found none")
     return found[0]
 
 
 def _results(root: Path) -> str:
-    records = _group(root)
+    records = _group(root).records
     first = records[0]
     found = statistics.results(records)
     table = tables.results_table(found, epoch="last", counts=True).to_markdown()

@@ -9,8 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from book.readme import PICTURES, RECORDS, blocks, fill
-from figures import accuracies
+from book.readme import NAME, PICTURES, RECORDS, blocks, draw, fill
 from lskd import evidence
 from lskd.errors import LskdError
 from lskd.files import read_json, sha256_file, visible
@@ -115,18 +114,16 @@ def _redrawn(root: Path, report: Report) -> Iterator[str]:
     readme = (root / "README.md").read_text(encoding="utf-8")
     if fill(readme, blocks(root)) != readme:
         yield "README.md: its measured parts differ from the records; run lskd book readme"
-    files = visible(root / RECORDS, "*.json")
     stored = root / PICTURES
-    name = "digit_pairs_results"
     with tempfile.TemporaryDirectory() as folder:
-        drawn = accuracies.dots([load_record(f) for f in files], folder=folder, files=files, name=name)
-        data, sidecar = f"{name}.csv", read_json(stored / f"{name}.json")
+        drawn = draw(root, folder)
+        data, sidecar = f"{NAME}.csv", read_json(stored / f"{NAME}.json")
         if (drawn.folder / data).read_bytes() != (stored / data).read_bytes():
             yield f"{stored / data}: drawn again, its numbers differ"
         here = {m: getattr(import_module(m), "__version__", None) for m in sidecar["versions"]}
         if here != sidecar["versions"]:
             report.notes.append(f"{stored}: drawn with other versions ({sidecar['versions']}); pictures not compared")
             return
-        for picture in (f"{name}.svg", f"{name}-narrow.svg"):
+        for picture in (f"{NAME}.svg", f"{NAME}-narrow.svg"):
             if (drawn.folder / picture).read_bytes() != (stored / picture).read_bytes():
                 yield f"{stored / picture}: drawn again, it differs; run lskd book readme"
