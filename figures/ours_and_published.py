@@ -126,7 +126,9 @@ ROW = ("temperature", "kd_weight")
 
 def _published(dataset: str, teacher: str, student: str, member: Mapping[str, Any], metric: str) -> str:
     method, settings = member["method"], member["settings"]
-    of = {"dataset": dataset, "teacher": teacher, "student": student, "method": method, "metric": metric}
-    found = find(**of, standardize=member["standardize"])
-    at = [n for n in found if (n.temperature, n.kd_weight) == (settings.get("temperature"), settings.get("kd_weight"))]
+    """A published number of these networks and method at these settings, as far as the source tells them."""
+    of = {"dataset": dataset, "teacher": "" if method == "plain" else teacher, "student": student, "method": method}
+    found = find(**of, metric=metric, standardize=member["standardize"])
+    told = ((n, [{getattr(n, key), settings.get(key)} for key in ROW]) for n in found)
+    at = [n for n, pairs in told if all(None in pair or len(pair) == 1 for pair in pairs)]
     return f"{at[0].value:.2f}" if at and not settings.get("effective_weight") else ""

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -332,7 +333,8 @@ def _data_get(given: argparse.Namespace) -> int:
         teachers = get_teachers(given.out, given.mirror)
         folder = next(iter(teachers.values())).parent.parent
         print(f"{len(teachers)} teachers are in {folder}: {', '.join(teachers)}")
-        print(f"to use them: lskd train --teachers {folder}, or export LSKD_TEACHERS={folder.resolve()}")
+        short_way, whole_way = quote(str(folder)), quote(str(folder.resolve()))
+        print(f"to use them: lskd train --teachers {short_way}, or export LSKD_TEACHERS={whole_way}")
         return 0
     if given.name not in downloads:
         raise LskdError(f"no data set {given.name!r} can be downloaded{hint(given.name, [*downloads, TEACHERS])}")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from lskd.checked import Count, Natural, convert
-from lskd.errors import LskdError, hint
+from lskd.errors import LskdError, hint, nearest
 from lskd.files import visible
 
 
@@ -98,7 +98,8 @@ def load(name: str, changes: Mapping[str, Any] | None = None, *, root: Path) -> 
             raise LskdError(f"plan {name}: {key} is a recipe's setting; settings.{key} changes it, in a rehearsal")
         raw |= {"settings": {**(raw.get("settings") or {}), rest: value}} if dot else {key: value}
         if dot and head != "settings":
-            raise LskdError(f"plan {name} has no {key!r}; a recipe's setting is settings.{rest}")
+            meant = rest if nearest(head, ["settings"], cutoff=0.7) else key
+            raise LskdError(f"plan {name} has no {key!r}; a recipe's setting is settings.{meant}")
     raw = {key: _numbers(value) for key, value in raw.items()}
     for key in ("tables", "pairs"):
         raw |= {key: [raw[key]]} if isinstance(raw.get(key), str | int) else {}

@@ -188,8 +188,11 @@ def run_here(plan: Plan, changes: Sequence[str], *, minutes: float | None = None
     """
     if minutes is not None and not minutes > 0:
         raise LskdError(f"minutes is {minutes:g}; expected more than 0")
+    from lskd.trainer.execution import Execution
+    from lskd.trainer.options import Options, select_device
     from paper.jobs import make
 
+    Execution.choose(select_device(plan.device), Options(precision=plan.precision))  # refused once, not job by job
     until = None if minutes is None else time.monotonic() + 60 * minutes
     jobs, failed, over = make(plan), set[str](), False
     environment = {**os.environ, "LSKD_WORKFLOW_PID": str(os.getpid())}  # a job ends when this process does

@@ -187,12 +187,17 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
                 LeftOut(p, group.name, member, "not averaged: another teacher, data or precision") for p, _ in kept.runs
             ]
             before = shown.get(cell)
-            if before is None or row["n"] > before[0]["n"]:
+            if before is None or _rank(row) > _rank(before[0]):
                 shown[cell] = row, others
                 out += before[1] if before else []
             else:
                 out += others
     return {key: row for key, (row, _) in shown.items()}, sorted(out, key=lambda o: (str(o.path), o.member))
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[bool, int]:
+    """Which of two experiments fills a cell: one with a published teacher, then one of more seeds."""
+    return bool((row["teacher"] or {}).get("checkpoint")), row["n"]
 
 
 def _unlike(record: Mapping[str, Any], member: str) -> str:
@@ -218,9 +223,10 @@ def _content(config: Mapping[str, Any], member: str) -> dict[str, Any]:
     data = kept.get("data", {}).items()
     kept["data"] = {k: value for k, value in data if k not in usual or math.dist(value, usual[k]) > 1e-3}
     method, standardize = settings.pop("method"), settings.pop("standardize", False)
-    teacher = (config.get("teacher") or {}).get("network") if method != "plain" else None
+    source = (config.get("teacher") or {}) if method != "plain" else {}
+    teacher = {"teacher": source.get("network"), "teacher.settings": source.get("settings") or {}}
     own = settings_of({"method": method, "settings": settings})
-    return {**kept, "teacher": teacher, "method": method, "standardize": standardize, "settings": own}
+    return {**kept, **teacher, "method": method, "standardize": standardize, "settings": own}
 
 
 def _part(record: Mapping[str, Any], member: str) -> str:

@@ -33,6 +33,7 @@ def fetch(url: str, path: Path, *, md5: str | None, advice: str = "") -> Path:
     that cannot do that sends everything again. A file that is there with the right checksum is left alone.
 
     Args:
+        url: an address, or a file's path.
         md5: hexadecimal, of the whole file; guards against damage, not against malice. None: not known, a file of the
             length that the server says is whole.
         advice: what to do without a network, the end of the error.
@@ -42,6 +43,7 @@ def fetch(url: str, path: Path, *, md5: str | None, advice: str = "") -> Path:
             sends is another file.
     """
     part = path.with_name(f"{path.name}.part")
+    url = url if "://" in url else Path(url).expanduser().resolve().as_uri()
     if path.is_dir():
         raise LskdError(f"{path}: a folder, where a file is to be downloaded; move it away")
     if path.exists():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def published_teacher(
     if source.recipe != f"cifar100/alone/{source.network}":
         return None
     root, network = Path(folder).expanduser(), source.network
+    if not root.is_dir():
+        found_instead = (
+            "a file; name its folder, or --set teacher.checkpoint=FILE" if root.exists() else "no such folder"
+        )
+        raise LskdError(f"{root}: {found_instead}; --teachers and LSKD_TEACHERS name a folder of published weights")
     have = [p for p in visible(root, "**/*") if p.suffix in ENDINGS and p.is_file()]
     whole_word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(network)}(?![A-Za-z0-9])")
     named = [path for path in have if whole_word.search(path.relative_to(root).as_posix())]
@@ -57,6 +63,12 @@ def published_teacher(
         raise LskdError(f"{root}: {what}; expected one, {wanted}")
     say(f"{root}: no weights of {network} ({wanted}), so it is trained; there are {listed}")
     return None
+
+
+def find_weights(name: str, folder: Path | str | None = None) -> Path | None:
+    """A file of that name anywhere in the folder of teachers, by default ``LSKD_TEACHERS``; None without one."""
+    folder = folder or told_by("LSKD_TEACHERS")
+    return next(iter(visible(Path(folder).expanduser(), f"**/{name}")), None) if folder else None
 
 
 def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> dict[str, Path]:
@@ -83,17 +95,15 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> di
     with locked(root, doing="downloading"):
         if (root / ARCHIVE).exists() or not (root / UNPACKED).is_dir():
             archive = fetch(url, root / ARCHIVE, md5=None, advice=advice)
-            try:
-                with tarfile.open(archive) as tar:
-                    for member in tar:
-                        *_, folder, name = ("", "", *Path(member.name).parts)
-                        content = tar.extractfile(member) if folder.endswith("_vanilla") else None
-                        if content is not None:
-                            with atomic_path(root / UNPACKED / folder / name) as path, path.open("wb") as file:
-                                shutil.copyfileobj(content, file)
-            except (tarfile.TarError, OSError) as error:
-                reason = str(error).partition("\n")[0]
-                raise LskdError(f"{archive}: cannot be unpacked ({reason}); delete it and {advice}") from None
+            with tempfile.TemporaryDirectory(prefix=".", dir=root) as place:  # half an archive would count as one
+                unpacked = Path(place) / UNPACKED
+                try:
+                    _unpack(archive, unpacked)
+                except (tarfile.TarError, OSError) as error:
+                    reason = str(error).partition("\n")[0]
+                    raise LskdError(f"{archive}: cannot be unpacked ({reason}); delete it and {advice}") from None
+                if unpacked.is_dir():
+                    shutil.copytree(unpacked, root / UNPACKED, dirs_exist_ok=True)
             archive.unlink()
     named = {path.parent.name.removesuffix("_vanilla"): path for path in (root / UNPACKED).glob(f"*_vanilla/{LAST}")}
     found = {network: named[network] for network in sorted(named.keys() & set(list_models()))}
@@ -102,3 +112,14 @@ def get_teachers(out: Path | str | None = None, mirror: str | None = None) -> di
     for network, path in found.items():
         load_checkpoint(create_model(network, 100), path)
     return found
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Files in folders called ``<network>_vanilla``, whatever lies above them."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            *_, own, name = ("", "", *Path(member.name).parts)
+            content = tar.extractfile(member) if own.endswith("_vanilla") else None
+            if content is not None:
+                with atomic_path(folder / own / name) as path, path.open("wb") as file:
+                    shutil.copyfileobj(content, file)

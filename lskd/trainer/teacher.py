@@ -22,7 +22,7 @@ from lskd.trainer import logit_table as tables
 from lskd.trainer.distributed import world
 from lskd.trainer.evaluation import evaluate
 from lskd.trainer.options import Options
-from lskd.trainer.published_teachers import published_teacher
+from lskd.trainer.published_teachers import find_weights, published_teacher
 
 Train = Callable[..., tuple[Path, dict[str, Any]]]
 
@@ -106,12 +106,16 @@ def _load(model: nn.Module, recipe: Recipe, device: torch.device, options: Optio
         return {"checkpoint": source.checkpoint}
     if source.checkpoint is not None:
         file = Path(source.checkpoint)
+        if not (path := Path(source.checkpoint.partition("#")[0])).exists():
+            elsewhere = find_weights(path.name, options.teachers)
+            file = elsewhere.with_name(file.name) if elsewhere else file
         try:
             here.on_rank_zero(lambda: load_checkpoint(model, file))
         except FileNotFoundError as error:
             raise LskdError(
-                f"{error}, and recipe {recipe.name} takes its teacher's from there; put them there, or name another "
-                "place: --set teacher.checkpoint=FILE. The head of the recipe's file says where they come from"
+                f"{error}, and recipe {recipe.name} takes its teacher's from there; put them there, or name "
+                "another place: --set teacher.checkpoint=FILE, or --teachers or LSKD_TEACHERS for a folder that has "
+                "this file. The head of the recipe's file says where they come from"
             ) from None
         return {"checkpoint": file.name}
     if found := published_teacher(recipe, options.teachers, options.say):

@@ -17,6 +17,7 @@ from figures import gain, learning_curves, logit_range, temperature_and_weight
 from figures.fingerprint import ROOT
 from figures.ours_and_published import accuracy_table, committed, records_of
 from lskd.errors import LskdError
+from lskd.recipes import load_recipe
 from lskd.records import load_record, trainer_of
 from paper import family, gains
 from paper.published import find
@@ -171,6 +172,15 @@ def test_a_published_number_stands_beside_equal_settings_only() -> None:
     assert of["KD", "2", "9"][:2] == ["", ""]  # nobody has published this baseline
     assert of["KD", "4", "0.9"][0] == f"{printed[False]:.2f}"
     assert of["KD + LS", "2", "9"][0] == f"{printed[True]:.2f}"
+    (first, *_), recipe = records(), load_recipe("cifar100-resnet56-resnet20-full-240")
+    for name in ("alone", "ctkd", "ctkd_ls", "dkd", "dkd_ls"):  # of which the sources tell fewer settings, or other
+        settings = dict(recipe.members[name])
+        about = {"method": settings.pop("method"), "standardize": name.endswith("_ls"), "settings": settings}
+        first["members"][name] = first["members"]["kd"] | about
+    best = {row[0].partition(",")[0]: row[3] for row in accuracy_table([first]).rows}
+    (alone,) = find(student="resnet20", method="plain", source="paper Tables 1-2 ")
+    assert best["student alone"] == f"{alone.value:.2f}"
+    assert all(best[f"{method}{ls}"] for method in ("CTKD", "DKD") for ls in ("", " + LS"))
 
 
 def test_every_length_has_its_columns_side_by_side() -> None:

@@ -19,7 +19,7 @@ from lskd.errors import LskdError
 from lskd.models import create_model, load_checkpoint, state_digest
 from lskd.recipes import load_recipe
 from lskd.trainer import run
-from lskd.trainer.published_teachers import ARCHIVE, LAST, UNPACKED, get_teachers, published_teacher
+from lskd.trainer.published_teachers import ARCHIVE, LAST, UNPACKED, find_weights, get_teachers, published_teacher
 from lskd.trainer.teacher import _doubt
 
 RECIPE = "cifar100/resnet56-resnet20"
@@ -66,9 +66,23 @@ def test_what_the_folder_does_not_have_is_said_and_trained(tmp_path: Path) -> No
     assert "there are cifar100_resnet20.pth" in said[0]
     with pytest.raises(LskdError, match=r"2 files of resnet56 \(a/resnet56\.pth, b/resnet56\.pth\); expected one"):
         published_teacher(recipe, files(tmp_path, "a/resnet56.pth", "b/resnet56.pth"))
-    for empty in (tmp_path / "none", files(tmp_path / "empty", "readme.txt")):
-        with pytest.raises(LskdError, match="no files of weights; expected one, resnet56_vanilla"):
-            published_teacher(recipe, empty)
+    for folder, message in (
+        (files(tmp_path / "empty", "readme.txt"), "no files of weights; expected one, resnet56_vanilla"),
+        (tmp_path / "none", "no such folder; --teachers and LSKD_TEACHERS name a folder"),
+        (tmp_path / "cifar100_resnet20.pth", "a file; name its folder, or --set teacher.checkpoint=FILE"),
+    ):
+        with pytest.raises(LskdError, match=message):
+            published_teacher(recipe, folder)
+
+
+def test_a_checkpoint_that_is_not_in_its_place_is_looked_for_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "a b/deep/cifar100_resnet56.pth", ".trash/other.pth")
+    assert find_weights("cifar100_resnet56.pth") is None
+    assert find_weights("other.pth", tmp_path) is None
+    monkeypatch.setenv("LSKD_TEACHERS", str(tmp_path))
+    assert find_weights("cifar100_resnet56.pth") == tmp_path / "a b" / "deep" / "cifar100_resnet56.pth"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +150,12 @@ def test_an_archive_from_elsewhere_serves_what_is_none_and_weights_of_another_ne
         (tmp_path / ARCHIVE).write_bytes(content)
         with pytest.raises(LskdError, match=rf"{ARCHIVE}: cannot be unpacked .*delete it and try a mirror"):
             get_teachers(tmp_path)
-    (tmp_path / ARCHIVE).unlink()
+    whole = teachers_archive(tmp_path / "mirror" / ARCHIVE, weights, f"{UNPACKED}/a_vanilla/{LAST}")
+    (tmp_path / ARCHIVE).write_bytes(whole.read_bytes()[: -(whole.stat().st_size // 3)])
+    with pytest.raises(LskdError, match="cannot be unpacked"):
+        get_teachers(tmp_path)
+    (tmp_path / ARCHIVE).unlink()  # as it says: what was unpacked of it is not taken for all
+    assert list(get_teachers(tmp_path, mirror=str(tmp_path / "mirror"))) == ["resnet56"]
     path = files(tmp_path, f"{UNPACKED}/resnet110_vanilla/{LAST}") / UNPACKED / "resnet110_vanilla" / LAST
     path.write_bytes(weights.read_bytes())
     with pytest.raises(LskdError, match=r"resnet110_vanilla.*not weights of this ResNet"):

@@ -18,6 +18,7 @@ import pytest
 import torch
 from small_runs import MLKD, run
 
+from lskd.records import describe_device
 from lskd.trainer import TRAINER
 from lskd.trainer.execution import bf16_units
 
@@ -34,7 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def machine() -> str:
     """What decides the order in which libraries sum."""
     units = [torch.backends.cpu.get_cpu_capability(), *bf16_units()]
-    return f"torch {torch.__version__}, {' '.join(units)}"
+    return f"torch {torch.__version__}, {describe_device(torch.device('cpu'))['name']}, {' '.join(units)}"
 
 
 def measured(kind: str, folder: Path) -> dict[str, Any]:
@@ -67,9 +68,6 @@ if __name__ == "__main__":
     result: dict[str, Any] = {"trainer": TRAINER, "machines": {**kept, machine(): {}}}
     with tempfile.TemporaryDirectory() as place:
         for name in KINDS:
-            if name == "bf16" and not bf16_units():
-                result[name] = before.get(name)
-                continue
             one = measured(name, Path(place))
             result[name] = one["losses"]
             result["machines"][machine()][name] = one["digest"]

@@ -292,6 +292,15 @@ def test_runs_of_another_teacher_s_weights_are_not_averaged(tmp_path: Path) -> N
     (found,) = tables.left_out(folder)
     assert found.reason == "not averaged: another teacher, data or precision"
     assert "seed-7" in found.path.name
+    other["teacher"]["checkpoint"] = "resnet56.pth"  # a published one is the paper's, whatever the number of seeds
+    assert line(2, NAME, store(tmp_path / "b", other, *(run({"kd_ls": (76.0, 76.4)}, seed=s) for s in range(2))))[
+        "ours, best"
+    ].startswith("70.40")
+    short = change(run({"kd_ls": (70.0, 70.4)}), "config.teacher.settings", {"epochs": 1})
+    folder = store(tmp_path / "c", short)
+    assert filled(folder) == {}
+    (found,) = tables.left_out(folder)
+    assert "teacher.settings.epochs is 1" in found.reason
 
 
 def test_a_recipe_is_told_with_its_own_optimiser_and_schedule() -> None:
