@@ -111,22 +111,29 @@ def _with_needs(jobs: Mapping[str, Job], name: str, placed: Mapping[str, Job]) -
 def _by_worth(jobs: Mapping[str, Job], placed: dict[str, Job]) -> None:
     """Place what fills most cells an hour first, with what it needs.
 
-    A member that the paper prints is worth 1, its second seed 1/2, its third 1/3; the hours are those of the job and
-    of whatever it needs that is not placed yet. What cannot be run comes last.
+    A member that the paper prints is worth 1, its second seed 1/2, its third 1/3, whatever recipe trains it; the hours
+    are those of the job and of whatever it needs that is not placed yet. What cannot be run comes last.
     """
-    seeds = Counter((job.recipe, m) for job in placed.values() for m in job.members if job.serves)
+    fills = {name: _fills(job) for name, job in jobs.items()}
+    seeds = Counter(cell for name in placed for cell in fills[name])
     waiting = [name for name, job in jobs.items() if name not in placed and job.kind != "logits"]
 
     def rank(name: str) -> tuple[bool, float]:
         needed = _with_needs(jobs, name, placed).values()
-        worth = sum(1 / (1 + seeds[jobs[name].recipe, m]) for m in jobs[name].members)
+        worth = sum(1 / (1 + seeds[cell]) for cell in fills[name])
         return not jobs[name].obstacles, worth / sum(job.multiply_adds for job in needed)
 
     while waiting:
         best = max(waiting, key=rank)  # the earlier one of equals
         placed |= _with_needs(jobs, best, placed)
         waiting = [name for name in waiting if name not in placed]
-        seeds.update((jobs[best].recipe, m) for m in jobs[best].members)
+        seeds.update(fills[best])
+
+
+def _fills(job: Job) -> list[str]:
+    """What a job's members are to the tables, see :func:`paper.tables.content`."""
+    config = load_recipe(job.recipe, settings=job.settings, for_training=False).config()
+    return [json.dumps(paper_tables.content(config, member), sort_keys=True) for member in job.members]
 
 
 def plain(network: str) -> str:

@@ -160,7 +160,7 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
     if not Path(store).is_dir():
         raise LskdError(f"{store}: no such folder of records; ours are in results, `lskd results add` begins one")
     every = [*(cell for table in TABLES for cell in printed(table)), *more]
-    known = {(cell.recipe, cell.member): _content(_config(cell.recipe), cell.member) for cell in every}
+    known = {(cell.recipe, cell.member): content(_config(cell.recipe), cell.member) for cell in every}
     shown: dict[tuple[str, str], tuple[dict[str, Any], list[LeftOut]]] = {}
     out: list[LeftOut] = []
     for group in groups(store):
@@ -168,7 +168,7 @@ def _ours(store: Path | str, more: Iterable[Cell] = ()) -> tuple[dict[tuple[str,
             mine = {m: (group.name, m) for m in group.settings if (group.name, m) in known}
         else:  # another recipe may be a cell by content
             config = {**group.config, "members": group.settings}
-            found = {m: _content(config, m) for m in group.settings}
+            found = {m: content(config, m) for m in group.settings}
             mine = {m: next(c for c in known if known[c] == found[m]) for m in found if found[m] in known.values()}
         for member, cell in sorted(mine.items()):
             kept = Group(group.name, group.key)
@@ -202,8 +202,8 @@ def _rank(row: Mapping[str, Any]) -> tuple[bool, int]:
 
 def _unlike(record: Mapping[str, Any], member: str) -> str:
     """Why a run of a table's recipe is not the cell of its name; empty when it is, whoever trained its teacher."""
-    recipe = _content(_config(record["name"]), member)
-    found = list(differences(recipe, _content(record["config"], member)))
+    recipe = content(_config(record["name"]), member)
+    found = list(differences(recipe, content(record["config"], member)))
     if found:
         return "; ".join(f"{key} is {other!r}, {own!r} in the recipe" for key, own, other in found[:3])
     return _part(record, member)
@@ -214,7 +214,7 @@ def _config(recipe: str) -> dict[str, Any]:
     return load_recipe(recipe, for_training=False).config()
 
 
-def _content(config: Mapping[str, Any], member: str) -> dict[str, Any]:
+def content(config: Mapping[str, Any], member: str) -> dict[str, Any]:
     """What makes a run a cell: networks, method, settings, schedule, data; not names, nor who trained its teacher,
     nor the last digit of what CIFAR-100 is normalised with, in which published teachers differ."""
     config, settings = without_places(config), dict(config["members"][member])

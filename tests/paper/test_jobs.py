@@ -63,19 +63,22 @@ def test_a_cohort_shares_its_teacher_and_the_table_of_its_logits_and_comes_after
 
 
 def test_what_fills_most_cells_an_hour_comes_first() -> None:
-    jobs = plan.make(wanted("cifar100", tables=[2], pairs=["resnet56 -> resnet20", "vgg13 -> vgg8"]))
+    asked = {"tables": [2], "pairs": ["resnet56 -> resnet20", "vgg13 -> vgg8"]}
+    jobs = plan.make(wanted("cifar100", **asked))
     assert [(j.recipe, j.seed, set(j.members)) for j in jobs[:10]] == [
         *((SHORT, seed, {*CELLS, *REST}) for seed in (0, 1, 2)),
         *((FULL, 0, set(members)) for members in (CELLS, REST, METHODS)),
         *((FULL, seed, set(members)) for members in (CELLS, REST) for seed in (1, 2)),
     ]
     assert {job.logits for job in jobs if job.kind == "cohort"} == {"live"}
-    rest = [(job.kind, job.networks, job.seed) for job in jobs[10:]]
+    assert len({job.name for job in jobs}) == len(jobs)
     cheap, dear = ("cohort", "resnet56 -> resnet20", 0), ("cohort", "vgg13 -> vgg8", 0)
+    after = [(job.kind, job.networks, job.seed) for job in jobs[10:]]
+    assert after.index(("network", "vgg8", 0)) < after.index(("network", "resnet20", 0))  # a cell that is filled before
+    rest = [(job.kind, job.networks, job.seed) for job in plan.make(wanted("cifar100", first=[], **asked))]
     assert rest[0] == ("network", "resnet20", 0)  # a cell, and the cheapest
     assert rest.index(("network", "resnet56", 0)) < rest.index(cheap) < rest.index(dear)
     assert rest.index(cheap) < rest.index(("network", "resnet20", 1))  # a second seed is worth half
-    assert len({job.name for job in jobs}) == len(jobs)
 
 
 def test_a_name_holds_all_that_decides_a_job(paper: list[plan.Job]) -> None:
