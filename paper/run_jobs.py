@@ -56,17 +56,27 @@ def runs_of(plan: Plan, jobs: Sequence[Job]) -> dict[str, Run]:
     """The run of each job that has one, the furthest of several, by the job's name.
 
     A run is a job's when it is of the same configuration, seed, source of logits and trainer, in the precision that
-    the plan asks for. In the store it is enough for jobs that none waits for that is to do; those need networks.
+    the plan asks for; when it is done, also with members beside the job's, which decide nothing of theirs. In the
+    store it is enough for jobs that none waits for that is to do; those need networks.
     """
     from paper.jobs import key_of
 
-    every = defaultdict[str, list[Run]](list)
+    every, larger = defaultdict[str, list[Run]](list), defaultdict[str, list[Run]](list)
     for run in (*_begun(Path(plan.runs)), *_stored(Path(plan.store))):
         if "trainer" in run.about and plan.precision in ("auto", run.precision):
             every[key_of(run.about)].append(run)
+            larger[run.about["config"]["name"]] += [run] if run.done else []
+
+    def holds(run: Run, job: Job) -> bool:
+        config = run.about["config"]
+        own = {name: settings for name, settings in config["members"].items() if name in job.members}
+        some = len(job.members) == len(own) < len(config["members"])
+        return some and key_of({**run.about, "config": {**config, "members": own}}) == job.key
+
     found, needed = dict[str, Run](), set[str]()
     for job in reversed(jobs):  # what waits for a job comes after it
-        runs = [run for run in every.get(job.key, ()) if job.name not in needed or run.path.is_dir()]
+        runs = [*every.get(job.key, ()), *(run for run in larger.get(job.recipe, ()) if holds(run, job))]
+        runs = [run for run in runs if job.name not in needed or run.path.is_dir()]
         if runs:
             found[job.name] = max(runs, key=lambda run: (run.done, run.epoch))
         if job.key and not job.obstacles and not (runs and found[job.name].done):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -217,6 +218,21 @@ def about(job: plan.Job, **changes: object) -> dict[str, object]:
         "execution": {"device": "cpu", "precision": "bf16"},
         "trainer": TRAINER,
     }
+
+
+def test_a_record_of_more_members_does_the_jobs_of_some(tmp_path: Path) -> None:
+    chosen = {"runs": str(tmp_path / "runs"), "store": str(tmp_path), "tables": [2], "pairs": ["resnet56 -> resnet20"]}
+    jobs = plan.make(config := wanted("cifar100", **chosen))
+    own = [job for job in jobs if job.recipe == FULL]
+    whole = dataclasses.replace(own[0], members=tuple(load_recipe(FULL).members))
+    write_json(tmp_path / "a.json", {**about(whole), "schema": 1})
+    to_do = run_jobs.left(jobs, run_jobs.runs_of(config, jobs))
+    assert [job.seed for job in own if job not in to_do] == [0, 0, 0]
+    other = about(whole)
+    other["config"]["members"]["kd"]["temperature"] = 3.0  # type: ignore[index]
+    write_json(tmp_path / "a.json", {**other, "schema": 1})
+    to_do = run_jobs.left(jobs, run_jobs.runs_of(config, jobs))
+    assert [job.members for job in own if job not in to_do] == [own[0].members, own[2].members]
 
 
 @pytest.mark.parametrize(("units", "precision"), [(["amx"], "bf16"), ([], "bf16-emulated")])
