@@ -64,6 +64,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory, teacher: nn.Module, dataset:
     return folder
 
 
+@pytest.mark.parametrize(("room", "moved"), [(2, False), (3, True)])
+def test_a_gpu_without_room_for_a_table_leaves_it_on_the_host(
+    room: int, moved: bool, whole: Path, teacher: nn.Module, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in: no table is copied, only asked for."""
+    header, asked = header_of(teacher, "resnet8", dataset, dtype="float32"), Mock(side_effect=lambda *given: given[0])
+    free = room * (whole / "logits.bin").stat().st_size
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    monkeypatch.setattr(torch.Tensor, "to", asked)
+    table = tables.LogitTable(whole, header, torch.device("cuda"))
+    assert asked.called is moved
+    assert table.on_device is False  # nothing was moved in truth
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
 def test_every_entry_is_what_the_teacher_says_of_that_view(
     dtype: str, tolerance: float, whole: Path, teacher: nn.Module, dataset: Dataset, tmp_path: Path
