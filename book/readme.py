@@ -14,7 +14,7 @@ from figures import table as tables
 from figures.fingerprint import ROOT
 from figures.publish import Published
 from lskd.errors import LskdError
-from lskd.files import atomic_write, read_json
+from lskd.files import atomic_write, read_json, write_json
 from paper import embedding, gains, statistics, store
 from paper.text import duration, markdown_table
 
@@ -55,6 +55,11 @@ def write(root: Path = ROOT) -> None:
     logit_range.spread(networks, folder=there)
     logit_gap.heatmaps(networks, folder=there)
     tsne.panels(networks, embedding.embed_all(networks.packs), folder=there, perplexity=30.0, seed=0)
+    for data in there.glob("*.csv"):  # a megabyte a figure, which the committed evidence gives again
+        data.unlink()
+        sidecar = read_json(data.with_suffix(".json"))
+        del sidecar["files"][data.name]
+        write_json(data.with_suffix(".json"), sidecar)
     readme = root / "README.md"
     atomic_write(readme, fill(readme.read_text(encoding="utf-8"), blocks(root)))
 
