@@ -10,7 +10,6 @@ count.
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import json
 import os
@@ -26,12 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("lskd", "paper", "figures", "book")  # the project's own
 
 
-def closure(*modules: str, root: Path = ROOT) -> tuple[Path, ...]:
+def closure(*modules: str, root: Path = ROOT, known: dict[str, Any] | None = None) -> tuple[Path, ...]:
     """Source files statically reachable from ``modules``, sorted.
 
     Args:
         modules: dotted names such as ``"lskd.trainer"``.
         root: the folder that holds the packages.
+        known: what earlier calls have found there, so that many of them read a file once; begun as ``{}``.
 
     Raises:
         LskdError: a module that does not exist under ``root``, or a file that is not valid Python.
@@ -40,25 +40,26 @@ def closure(*modules: str, root: Path = ROOT) -> tuple[Path, ...]:
         if _file(name, root) is None:
             raise LskdError(f"module {name}: no such source file under {root}")
     own = {path.stem for path in root.iterdir()}
-    waiting, seen, found = set(modules), set[str](), dict[str, Path]()
+    known = {} if known is None else known
+    waiting, seen = set(modules), set[str]()
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        if (path := _file(name, root)) is None:
-            continue
-        found[name] = path
-        package = name.rpartition(".")[0]
-        inside = name if path.stem == "__init__" else package
-        reached = {package, *_imported(path.read_text(encoding="utf-8"), str(path), inside)} - seen
-        waiting |= {name for name in reached if name.partition(".")[0] in own}
-    return tuple(sorted(found.values()))
+        if name not in known and (path := known.setdefault(name, _file(name, root))):
+            package = name.rpartition(".")[0]
+            inside = name if path.stem == "__init__" else package
+            names = {package, *_imported(path.read_text(encoding="utf-8"), str(path), inside)}
+            known[name] = path, {name for name in names if name.partition(".")[0] in own}
+        if known[name]:
+            waiting |= known[name][1] - seen
+    return tuple(sorted(known[name][0] for name in seen if known[name]))
 
 
 def digest(paths: Iterable[str | os.PathLike[str]], root: Path = ROOT) -> str:
     """SHA-256 over the names (relative to ``root``) and contents of files, whatever their order and dates."""
-    total = hashlib.sha256()
+    total, root = hashlib.sha256(), root.resolve()
     for path in sorted({Path(p).resolve() for p in paths}):
-        name = path.relative_to(root.resolve()) if path.is_relative_to(root.resolve()) else Path(path.name)
+        name = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
         total.update(name.as_posix().encode() + b"\0")
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
@@ -93,22 +94,23 @@ def _file(name: str, root: Path) -> Path | None:
     return next((path for path in (stem / "__init__.py", Path(f"{stem}.py")) if name and path.is_file()), None)
 
 
-class _Run(ast.NodeTransformer):
-    """Leaves out the statements that a type checker alone reads."""
+def _inside(node: ast.AST) -> Iterable[ast.AST]:
+    """The statements in a statement, without those that a type checker alone reads."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return node.orelse
+    kinds = (ast.stmt, ast.ExceptHandler, ast.match_case)
+    return [child for child in ast.iter_child_nodes(node) if isinstance(child, kinds)]
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
-
-@functools.lru_cache(maxsize=4096)  # many questions are asked about the same few files
 def _imported(source: str, where: str, package: str) -> tuple[str, ...]:
     """Absolute names that a file of ``package`` imports: modules, and what may be modules."""
     try:
-        tree: ast.AST = ast.parse(source)
+        waiting: list[ast.AST] = [ast.parse(source)]
     except SyntaxError as error:
         raise LskdError(f"{where}: line {error.lineno} is not valid Python ({error.msg})") from None
     found: list[str] = []
-    for node in ast.walk(_Run().visit(tree) if "TYPE_CHECKING" in source else tree):
+    while waiting:
+        waiting += _inside(node := waiting.pop())
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

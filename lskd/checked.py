@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import json
 import math
 import os
@@ -142,6 +143,7 @@ def _plain(value: Any, where: str) -> Any:
     return value
 
 
+@functools.cache
 def _types(function: Callable[..., Any]) -> dict[str, Any]:
     """The declared types of a function's parameters that can be checked; another's own may be anything."""
     try:
