@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from lskd.errors import LskdError
 from lskd.files import append_line, read_lines
-from lskd.records import commit, now
+from lskd.records import commit, describe_device, now
 from lskd.trainer.checkpoint import Checkpoint
 
 Histories = dict[str, list[dict[str, Any]]]
@@ -27,14 +28,17 @@ Histories = dict[str, list[dict[str, Any]]]
 class Clock:
     """Sessions of a run, and the time spent on it over all of them, as far as it was saved."""
 
-    def __init__(self, path: Path, found: Checkpoint | None, *, emulated: bool) -> None:
+    def __init__(self, path: Path, found: Checkpoint | None, device: torch.device, *, emulated: bool) -> None:
         self.sources = commit()  # as they are now, when they were imported
-        line = {"started": now(), "step": found.step if found else 0, "sources": self.sources}
+        used = describe_device(device)
+        line = {"started": now(), "step": found.step if found else 0, "sources": self.sources, "device": used["name"]}
         append_line(path, line | ({"emulated": True} if emulated else {}))
         sessions = read_lines(path)
         self.started, self.sessions = sessions[0]["started"], len(sessions)
         until = [later["step"] for later in sessions[1:]] + [None]
         self.emulated = [[s["step"], end] for s, end in zip(sessions, until, strict=True) if s.get("emulated")]
+        names = dict.fromkeys(s["device"] for s in sessions if "device" in s)
+        self.device = used | {"name": " and ".join(names)}  # of every machine that trained a part
         self._before = found.values["seconds"] if found else 0.0
         self._start = time.monotonic()
 

@@ -39,7 +39,7 @@ from lskd.files import atomic_path, atomic_write, claim, locked, sha256_file, wr
 from lskd.models import save_checkpoint, state_digest
 from lskd.models.weight_files import plain_tensors
 from lskd.recipes import load_recipe
-from lskd.records import SCHEMA, deciding, describe_device, identity, load_record, now, summarize, versions
+from lskd.records import SCHEMA, deciding, identity, load_record, now, summarize, versions
 from lskd.trainer import TRAINER, optimization
 from lskd.trainer import checkpoint as checkpoints
 from lskd.trainer.cohort import CHECK_EVERY, WINDOW, Cohort, Member
@@ -267,7 +267,7 @@ class Run:
             options.say(f"{lanes - busy} of {lanes} lanes stay idle; {advice}")
         places = self.folder / "checkpoints", self.folder / "sessions.jsonl"
         found = here.on_rank_zero(lambda: checkpoints.load_newest(places[0], identity=self.identity))
-        self.clock = here.on_rank_zero(lambda: Clock(places[1], found, emulated=self.execution.emulated))
+        self.clock = here.on_rank_zero(lambda: Clock(places[1], found, self.device, emulated=self.execution.emulated))
         if found:
             cohort.restore(found)
         self._loop()
@@ -344,7 +344,7 @@ class Run:
             "command": self._command(),
             "teacher_logits_reason": self.reason,
             "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
-            "device": describe_device(self.device),
+            "device": self.clock.device,
             "launch": cohort.launch() | {key: value for key, value in unusual.items() if value},
             "versions": versions(),
             "sources": self.clock.sources,

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from small_runs import DATA, MLKD, SETTINGS, cohort, epochs, equal, flip, images, killed, run, weights, words
 from torch import Tensor, nn
 
+from lskd import records
 from lskd.cli import main
 from lskd.data import load_dataset
 from lskd.data.draws import epoch_order, epoch_views
@@ -136,7 +137,11 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(
         with pytest.raises(LskdError, match=r"step-00000004 could not be written: .*No space left.*from step-00000003"):
             run(tmp_path, runs, members=["alone"], checkpoint_seconds=0)
     assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002", "step-00000003"]
-    assert run(tmp_path, runs, members=["alone"])["sessions"] == 2
+    monkeypatch.setattr(records, "_processor", lambda: "another processor")
+    record = run(tmp_path, runs, members=["alone"])
+    assert record["sessions"] == 2
+    first = json.loads((tmp_path / "sessions.jsonl").read_text().splitlines()[0])["device"]
+    assert record["device"]["name"] == f"{first} and another processor"
     assert [json.loads(line)["step"] for line in (tmp_path / "sessions.jsonl").read_text().splitlines()] == [0, 3]
     assert weights(tmp_path, "alone") == weights(whole, "alone")
 
