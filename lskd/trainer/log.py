@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lskd.errors import LskdError
 from lskd.files import append_line, read_lines
-from lskd.records import commit, describe_device, now
+from lskd.records import commit, describe_device, now, versions
 from lskd.trainer.checkpoint import Checkpoint
 
 Histories = dict[str, list[dict[str, Any]]]
@@ -31,14 +31,16 @@ class Clock:
     def __init__(self, path: Path, found: Checkpoint | None, device: torch.device, *, emulated: bool) -> None:
         self.sources = commit()  # as they are now, when they were imported
         used = describe_device(device)
-        line = {"started": now(), "step": found.step if found else 0, "sources": self.sources, "device": used["name"]}
+        line = {"started": now(), "step": found.step if found else 0, "sources": self.sources}
+        line |= {"used": {"device": used["name"], **versions()}}
         append_line(path, line | ({"emulated": True} if emulated else {}))
         sessions = read_lines(path)
         self.started, self.sessions = sessions[0]["started"], len(sessions)
         until = [later["step"] for later in sessions[1:]] + [None]
         self.emulated = [[s["step"], end] for s, end in zip(sessions, until, strict=True) if s.get("emulated")]
-        names = dict.fromkeys(s["device"] for s in sessions if "device" in s)
-        self.device = used | {"name": " and ".join(names)}  # of every machine that trained a part
+        parts = [s["used"] for s in sessions if "used" in s]  # what each session computed with: all of it is told
+        told = {key: " and ".join(dict.fromkeys(part[key] for part in parts)) for key in parts[-1]}
+        self.device, self.versions = used | {"name": told.pop("device")}, told
         self._before = found.values["seconds"] if found else 0.0
         self._start = time.monotonic()
 

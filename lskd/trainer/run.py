@@ -39,7 +39,7 @@ from lskd.files import atomic_path, atomic_write, claim, locked, sha256_file, wr
 from lskd.models import save_checkpoint, state_digest
 from lskd.models.weight_files import plain_tensors
 from lskd.recipes import load_recipe
-from lskd.records import SCHEMA, deciding, identity, load_record, now, summarize, versions
+from lskd.records import SCHEMA, deciding, identity, load_record, now, summarize
 from lskd.trainer import TRAINER, optimization
 from lskd.trainer import checkpoint as checkpoints
 from lskd.trainer.cohort import CHECK_EVERY, WINDOW, Cohort, Member
@@ -346,7 +346,7 @@ class Run:
             "table": {"folder": table.folder.name, "deviation": table.checked} if table else None,
             "device": self.clock.device,
             "launch": cohort.launch() | {key: value for key, value in unusual.items() if value},
-            "versions": versions(),
+            "versions": self.clock.versions,
             "sources": self.clock.sources,
             "started": self.clock.started,
             "finished": now(),

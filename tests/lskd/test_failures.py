@@ -138,10 +138,12 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(
             run(tmp_path, runs, members=["alone"], checkpoint_seconds=0)
     assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000002", "step-00000003"]
     monkeypatch.setattr(records, "_processor", lambda: "another processor")
+    monkeypatch.setattr(records.lskd, "__version__", "9.9")
     record = run(tmp_path, runs, members=["alone"])
     assert record["sessions"] == 2
-    first = json.loads((tmp_path / "sessions.jsonl").read_text().splitlines()[0])["device"]
-    assert record["device"]["name"] == f"{first} and another processor"
+    first = json.loads((tmp_path / "sessions.jsonl").read_text().splitlines()[0])["used"]
+    assert record["device"]["name"] == f"{first.pop('device')} and another processor"
+    assert record["versions"] == first | {"lskd": f"{first['lskd']} and 9.9"}
     assert [json.loads(line)["step"] for line in (tmp_path / "sessions.jsonl").read_text().splitlines()] == [0, 3]
     assert weights(tmp_path, "alone") == weights(whole, "alone")
 
