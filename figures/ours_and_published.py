@@ -125,8 +125,8 @@ ROW = ("temperature", "kd_weight")
 
 
 def _published(dataset: str, teacher: str, student: str, member: Mapping[str, Any], metric: str) -> str:
-    method, settings = member["method"], member["settings"]
     """A published number of these networks and method at these settings, as far as the source tells them."""
+    method, settings = member["method"], member["settings"]
     of = {"dataset": dataset, "teacher": "" if method == "plain" else teacher, "student": student, "method": method}
     found = find(**of, metric=metric, standardize=member["standardize"])
     told = ((n, [{getattr(n, key), settings.get(key)} for key in ROW]) for n in found)
