@@ -135,7 +135,7 @@ def _go_on(folder: Path, runs: Path) -> tuple[Path, str]:
         if (place / RECORD).is_file() or (here and here.step >= newest.step):
             return place, f"is as far already; nothing was changed (the archive has step {newest.step})"
         claim(place / RUN, about)
-        if not (place / SESSIONS).is_file():
-            shutil.copyfile(folder / SESSIONS, place / SESSIONS)
+        with atomic_path(place / SESSIONS) as aside:  # those that led to this checkpoint
+            shutil.copyfile(folder / SESSIONS, aside)
         save(place / CHECKPOINTS, newest, identity=about["identity"])
     return place, f"goes on after step {newest.step}, with `lskd train` or `lskd run` as before"

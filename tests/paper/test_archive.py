@@ -25,7 +25,7 @@ from figures.fingerprint import ROOT
 from lskd import cli, evidence
 from lskd.cli import main
 from lskd.errors import LskdError
-from lskd.files import read_json, sha256_file
+from lskd.files import append_line, read_json, sha256_file
 from lskd.records import identity, load_record
 from lskd.trainer import run as trainer
 from lskd.trainer.run import train_cached
@@ -223,7 +223,11 @@ def test_of_two_checkpoints_the_newest_whole_one_travels(killed: Path, tmp_path:
         older = export(run, tmp_path)
     assert older.name.endswith("-step00000005.zip")
     folder, _ = import_run(older, runs=tmp_path / "runs")
-    assert import_run(export(killed, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
+    assert (folder / "sessions.jsonl").read_bytes() == (run / "sessions.jsonl").read_bytes()
+    shutil.copytree(killed, there := tmp_path / "there" / killed.name)
+    append_line(there / "sessions.jsonl", {"started": "then", "step": 5})  # it went on there meanwhile
+    assert import_run(export(there, tmp_path), runs=tmp_path / "runs")[1].startswith("goes on after step 6")
+    assert (folder / "sessions.jsonl").read_bytes() == (there / "sessions.jsonl").read_bytes()
     assert import_run(older, runs=tmp_path / "runs")[1].startswith("is as far already")
     (folder / "checkpoints" / "step-00000006" / "state.safetensors").write_bytes(b"half")  # as far, and of no use
     with pytest.warns(UserWarning, match="step-00000006 is skipped"):
