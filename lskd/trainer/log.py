@@ -32,8 +32,8 @@ class Clock:
         self.sources = commit()  # as they are now, when they were imported
         used = describe_device(device)
         line = {"started": now(), "step": found.step if found else 0, "sources": self.sources}
-        line |= {"used": {"device": used["name"], **versions()}}
-        append_line(path, line | ({"emulated": True} if emulated else {}))
+        line |= {"used": {"device": used["name"], **versions()}} | ({"emulated": True} if emulated else {})
+        append_line(path, line)
         sessions = read_lines(path)
         self.started, self.sessions = sessions[0]["started"], len(sessions)
         until = [later["step"] for later in sessions[1:]] + [None]
@@ -41,6 +41,8 @@ class Clock:
         parts = [s["used"] for s in sessions if "used" in s]  # what each session computed with: all of it is told
         told = {key: " and ".join(dict.fromkeys(part[key] for part in parts)) for key in parts[-1]}
         self.device, self.versions = used | {"name": told.pop("device")}, told
+        alike = all(s.get(key) == line.get(key) for s in sessions for key in ("used", "emulated"))
+        self.single = device if alike else None  # that all of it was computed on, in one way
         self._before = found.values["seconds"] if found else 0.0
         self._start = time.monotonic()
 

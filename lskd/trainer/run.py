@@ -351,7 +351,7 @@ class Run:
             "started": self.clock.started,
             "finished": now(),
             "wall_seconds": round(seconds, 1),
-            "speed": speed(recipe, dataset, epochs=epochs, seconds=seconds, live=live, device=self.device),
+            "speed": speed(recipe, dataset, epochs=epochs, seconds=seconds, live=live, device=self.clock.single),
             "sessions": self.clock.sessions,
             "members": {m.name: self._member_record(m) for m in cohort.members},
         }

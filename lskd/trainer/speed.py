@@ -34,7 +34,7 @@ def product_rate(device: torch.device, *, size: int | None = None) -> float:
 
 
 def speed(
-    recipe: Recipe, dataset: Dataset, *, epochs: int, seconds: float, live: bool, device: torch.device
+    recipe: Recipe, dataset: Dataset, *, epochs: int, seconds: float, live: bool, device: torch.device | None
 ) -> dict[str, Any]:
     """For a record.
 
@@ -42,19 +42,19 @@ def speed(
         epochs: sum over members; one that stopped has fewer.
         seconds: of the whole run, data, tests and checkpoints included.
         live: whether the teacher saw every batch.
-        device: where it ran; its matrix products are measured now.
+        device: where it ran; its matrix products are measured now. None: not all of it ran on one.
 
     Returns:
         ``student_images_per_s``; ``multiply_adds_per_s`` of a matrix product in float32 (tf32 where it is switched
-        on); ``share`` of it that training alone took, None for networks whose cost is not counted: one's own, and
-        any on images of another size than it is made for.
+        on); ``share`` of it that training alone took. None are both without a device, and the share for networks whose
+        cost is not counted: one's own, and any on images of another size than it is made for.
     """
     rate = epochs * len(dataset.train_labels) / seconds
-    best = product_rate(device)
+    best = None if device is None else product_rate(device)
     student = _multiply_adds(recipe.student, dataset)
     teacher = _multiply_adds(recipe.teacher.network, dataset) if live and recipe.teacher else 0
     # Of a student forward, and twice as much backward.
-    share = rate * (3 * student + teacher / len(recipe.members)) / best
+    share = rate * (3 * student + teacher / len(recipe.members)) / (best or math.nan)
     return {"student_images_per_s": rate, "multiply_adds_per_s": best, "share": None if math.isnan(share) else share}
 
 

@@ -200,6 +200,7 @@ def test_a_killed_run_goes_on_elsewhere_with_the_same_bits(
     folder, record = train_cached(recipe, runs=runs, device="cpu", progress=False)
     assert folder == runs / killed.name
     assert record["sessions"] == 2
+    assert record["speed"]["multiply_adds_per_s"] > 0  # all of it on one processor
     assert digests(folder) == digests(finished)
     assert [m["epochs"] for m in record["members"].values()] == [
         m["epochs"] for m in load_record(finished)["members"].values()
