@@ -137,6 +137,8 @@ HOLES = """() => [...document.querySelectorAll("article section")].flatMap(secti
     return seen.slice(1).filter((e, i) => e.getBoundingClientRect().top - seen[i].getBoundingClientRect().bottom > 64)
         .map(e => e.textContent.trim().slice(0, 50));
 })"""
+BURST = """() => [...document.querySelectorAll("article td code")].filter(e => e.scrollWidth > e.clientWidth + 1)
+    .map(e => e.textContent)"""
 OUTSIDE = """() => [...document.querySelectorAll(".bd-article :is(table, pre, img, p)")].filter(e =>
     e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.trim().slice(0, 60))"""
 
@@ -181,6 +183,7 @@ def test_pages_load_clean_from_disk_for_everybody(chromium: Any, book: Path, cha
                 records = page.locator("#live-curves [data-control='record'] option").count()
                 wrong += ["curves of one record"] if records == 1 else []
                 wrong += in_every_look(page)
+                wrong += [f"longer than its box: {name}" for name in page.evaluate(BURST)]
                 wrong += [f"a hole at {text}" for text in page.evaluate(HOLES)]
                 wrong += [f"of another mode: {picture}" for picture in page.evaluate(PICTURES)]
                 page.set_viewport_size({"width": 717, "height": 1000})
